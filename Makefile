@@ -1,0 +1,29 @@
+# Two commands are the whole set-up: `make train` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: train test lint setup clean
+
+train: $(STAMP)
+	$(BIN)/python train.py --cfg-path projects/pal/lal_stage1.yaml
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+setup: $(STAMP)
+
+# uv lives inside the environment; --inexact lets it stay there.
+$(STAMP): setup.py pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "uv>=0.7"
+	$(BIN)/uv sync --inexact
+	touch $@
+
+clean:
+	rm -rf $(VENV) output

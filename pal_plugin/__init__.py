@@ -1,0 +1,19 @@
+"""PAL for LAVIS: `import pal_plugin` registers models, processors, datasets, tasks and runners.
+
+Where salesforce-lavis is not installed the core (types, audio, encoders, connectors, integration,
+llm, soundworld) still imports; where it is installed and does not import, its error is shown.
+Importing LAVIS takes many seconds: processes that need the core only (those that make data) set
+PAL_PLUGIN_CORE_ONLY=1 and leave it out.
+"""
+
+import importlib.util
+import os
+
+from pal_plugin.version import __version__
+
+__all__ = ["__version__"]
+
+if not os.environ.get("PAL_PLUGIN_CORE_ONLY") and importlib.util.find_spec("lavis") is not None:
+    from pal_plugin.registration import register_all
+
+    register_all()

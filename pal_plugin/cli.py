@@ -1,0 +1,220 @@
+"""What `train.py` and `evaluate.py` do.
+
+A mistake of the user (configuration, checkpoint, audio) is printed as one message and ends with
+exit code 2; anything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import logging
+import random
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pal_plugin.errors import ConfigError
+
+_TRAIN_HELP = """\
+examples:
+  python train.py --cfg-path projects/pal/lal_stage1.yaml
+  python train.py --cfg-path projects/pal/lal_stage1.yaml --options run.init_lr=5e-4 run.seed=1
+  # a quick look, one minute:
+  python train.py --cfg-path projects/pal/lal_stage1.yaml --options run.steps_per_epoch=20 \\
+      datasets.pal_soundworld.build_info.clips.train=200 \\
+      datasets.pal_soundworld.build_info.clips.val=40
+  # go on from another run (its folder, its .safetensors file, or the newest run of a recipe):
+  python train.py --cfg-path projects/pal/lal_stage2.yaml \\
+      --options model.checkpoint=latest:lal_stage1
+
+The order is package default < run file < --options. A run file holds differences only; the keys
+with their defaults and meanings are in pal_plugin/configs/{runs,datasets,models}/*.yaml. A key
+that does not exist is an error that names its nearest neighbours. A list is replaced whole.
+
+A run leaves a folder output/RECIPE-DATE-TIME with config.yaml, log.txt (JSON lines), metrics.json,
+result/SPLIT.jsonl and the checkpoints checkpoint_best and checkpoint_last.
+"""
+
+_EVALUATE_HELP = """\
+examples:
+  # the newest run of a recipe, on the recipe's own validation and test splits:
+  python evaluate.py --cfg-path projects/pal/lal_stage1.yaml
+  # one certain run or checkpoint file:
+  python evaluate.py --cfg-path projects/pal/lal_stage1.yaml \\
+      --options model.checkpoint=output/lal_stage1-20260101-120000
+  # your own clips, described by a CSV in ESC-50's format:
+  python evaluate.py --cfg-path projects/pal/mini/eval_esc50.yaml \\
+      --options data.audio=FOLDER data.annotations=CSV model.checkpoint=RUN_OR_FILE
+
+The model is built as the checkpoint's own JSON describes it, so that what is evaluated is what
+was trained; --options may change it, a run file's model section only chooses the checkpoint.
+"""
+
+
+def train(argv: list[str] | None = None) -> int:
+    """Entry of `train.py`. Returns the exit code."""
+    return _guarded(_train, argv, "Train a model as a run file says.", _TRAIN_HELP)
+
+
+def evaluate(argv: list[str] | None = None) -> int:
+    """Entry of `evaluate.py`. Returns the exit code."""
+    return _guarded(_evaluate, argv, "Evaluate a trained model.", _EVALUATE_HELP)
+
+
+def set_seed(seed: int) -> None:
+    """Seed Python, NumPy and torch."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def _train(args: argparse.Namespace) -> None:
+    from pal_plugin.config import Config
+
+    cfg = Config(args)
+    cfg.config.run.evaluate = False
+    checkpoint = cfg.model_cfg.get("checkpoint")
+    if checkpoint:
+        cfg.config.model.checkpoint = _located(str(checkpoint), cfg)
+    _runner(cfg, args.job_id).train()
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from pal_plugin.config import Config, parse_options
+
+    cfg = Config(args)
+    asked = parse_options(args.options).get("model", {})
+    location = cfg.model_cfg.get("checkpoint") if "checkpoint" in asked else None
+    if cfg.run_cfg.evaluate:  # a run file made for evaluation names its checkpoint itself
+        location = cfg.model_cfg.get("checkpoint")
+        if not location:
+            raise ConfigError(
+                "model.checkpoint is null: give a run folder, a .safetensors file or "
+                "latest:RECIPE; train one with: python train.py --cfg-path "
+                "projects/pal/lal_stage1.yaml"
+            )
+    # A training recipe's own checkpoint is what it starts from, not what it makes.
+    checkpoint = _located(str(location or f"latest:{cfg.run_cfg.name}"), cfg)
+    as_trained = _model_section(checkpoint)
+    if as_trained is not None:
+        _refuse_other_type(asked, as_trained, checkpoint)
+        cfg = Config(args, model_base=as_trained)
+    cfg.config.model.checkpoint = checkpoint
+    cfg.config.run.evaluate = True
+    cfg.config.run.name = f"eval-{cfg.run_cfg.name}"
+    model = cfg.model_cfg
+    logging.info("evaluating %s (%s, %s)", checkpoint, model.arch, model.model_type)
+    _runner(cfg, args.job_id).evaluate()
+
+
+def _runner(cfg: Any, job_id: str | None) -> Any:
+    from lavis.common.registry import registry
+    from lavis.tasks import setup_task
+
+    set_seed(int(cfg.run_cfg.seed))
+    task = setup_task(cfg)
+    model = _as_user_error("the model cannot be built", task.build_model, cfg)
+    datasets = _as_user_error("the datasets cannot be built", task.build_datasets, cfg)
+    return registry.get_runner_class(cfg.run_cfg.runner)(
+        cfg=cfg, task=task, model=model, datasets=datasets, job_id=job_id
+    )
+
+
+def _as_user_error(what: str, build: Callable[[Any], Any], cfg: Any) -> Any:
+    """Building from a configuration fails with ValueError where the configuration is wrong."""
+    try:
+        return build(cfg)
+    except ConfigError:
+        raise
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(f"{what}: {error}") from error
+
+
+def _located(location: str, cfg: Any) -> str:
+    from pal_plugin.runners.rundir import resolve_checkpoint
+
+    if location.startswith("pocket://"):
+        return location
+    return str(resolve_checkpoint(location, cfg.run_cfg.output_dir))
+
+
+def _model_section(checkpoint: str) -> dict | None:
+    """The model section that a checkpoint's JSON keeps, None where there is none."""
+    facts = Path(checkpoint).with_suffix(".json")
+    if checkpoint.startswith("pocket://") or not facts.is_file():
+        return None
+    try:
+        return json.loads(facts.read_text("utf-8")).get("model")
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{facts} beside the checkpoint is not JSON: {error}") from error
+
+
+def _refuse_other_type(asked: dict, as_trained: dict, checkpoint: str) -> None:
+    for key in ("arch", "model_type"):
+        if key in asked and asked[key] != as_trained.get(key):
+            raise ConfigError(
+                f"{checkpoint} was trained as {key} {as_trained.get(key)!r}, and --options ask for "
+                f"{asked[key]!r}; leave model.{key} out, or choose a checkpoint of that kind"
+            )
+
+
+def _guarded(
+    run: Callable[[argparse.Namespace], None], argv: list[str] | None, about: str, examples: str
+) -> int:
+    parser = argparse.ArgumentParser(
+        description=about, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cfg-path", required=True, metavar="YAML", help="the run file")
+    parser.add_argument(
+        "--options",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help='changes to the run file, as "a.b=c" or "a.b c"',
+    )
+    parser.add_argument("--job-id", help="name of the run folder (default: RECIPE-DATE-TIME)")
+    parser.add_argument(
+        "--traceback", action="store_true", help="show where an error came from in the code"
+    )
+    args = parser.parse_args(argv)
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger().setLevel(logging.INFO)
+    try:
+        if importlib.util.find_spec("lavis") is None:
+            raise ConfigError(
+                "salesforce-lavis is not installed; its metadata pins old packages, so install it "
+                "without them: pip install --no-deps salesforce-lavis==1.0.2"
+            )
+        run(args)
+    except _user_errors() as error:
+        if args.traceback:
+            raise
+        print(f"error: {_message(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; checkpoints written so far are whole", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _message(error: Exception) -> str:
+    """The error's own words, without the traceback that a data worker wraps around them."""
+    text = str(error)
+    if not text.startswith("Caught "):
+        return text
+    return re.split(r"^[\w.]+Error: ", text, flags=re.MULTILINE)[-1].strip()
+
+
+def _user_errors() -> tuple[type[Exception], ...]:
+    from pal_plugin.audio.io import AudioError
+    from pal_plugin.runners.loop import NonFiniteLossError
+
+    return (ConfigError, AudioError, FileNotFoundError, NonFiniteLossError)

@@ -1,0 +1,169 @@
+"""Clips in a folder with a CSV of labels: one closed question per clip.
+
+The format is ESC-50's (`filename, fold, target, category, ...`); the names of the columns are
+arguments, so most public CSVs fit. Missing files are found before anything runs.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from pal_plugin.audio.io import AudioError
+from pal_plugin.datasets.collate import SkippedClip, collate_clips
+from pal_plugin.errors import ConfigError
+from pal_plugin.merging import did_you_mean
+
+
+@dataclass(frozen=True)
+class LabelledClip:
+    """A file and the answer that is right for it."""
+
+    path: Path
+    label: str
+
+
+def read_annotations(
+    annotations: str | Path,
+    folder: str | Path,
+    *,
+    filename_column: str = "filename",
+    label_column: str = "category",
+    where: Mapping[str, Any] | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> list[LabelledClip]:
+    """Rows of a CSV as labelled clips; files are not opened.
+
+    Args:
+        annotations: CSV with a header.
+        folder: where the files of `filename_column` are.
+        where: `{column: value or list of values}`; a row is kept when all agree (as text, case
+            ignored).
+        labels: text of a label by its name in the CSV; others get spaces for underscores.
+
+    Raises:
+        ConfigError: no such file, no such column, or no row left.
+    """
+    path = Path(annotations).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"no annotations at {path}; expected a CSV with a header line")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        rows = list(reader)
+        columns = list(reader.fieldnames or [])
+    for column in (filename_column, label_column, *(where or {})):
+        if column not in columns:
+            raise ConfigError(
+                f"{path} has no column {column!r}. {did_you_mean(column, columns)} The columns are "
+                "named by build_info.columns and build_info.annotations.SPLIT.where."
+            )
+    kept = [row for row in rows if _agrees(row, where or {})]
+    if not kept:
+        raise ConfigError(f"{path} has {len(rows)} rows, and none agrees with {dict(where or {})}")
+    renamed = {str(key): text for key, text in (labels or {}).items()}
+    return [
+        LabelledClip(
+            Path(folder).expanduser() / row[filename_column],
+            renamed.get(row[label_column], row[label_column].replace("_", " ").strip()),
+        )
+        for row in kept
+    ]
+
+
+def present(clips: Sequence[LabelledClip], *, required: bool, split: str) -> list[LabelledClip]:
+    """The clips whose files exist.
+
+    Raises:
+        ConfigError: files are missing and `required`, or nothing is left; names up to ten.
+    """
+    missing = [clip.path for clip in clips if not clip.path.is_file()]
+    if not missing:
+        return list(clips)
+    named = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
+    report = f"{len(missing)} of {len(clips)} clips of {split!r} are missing: {named}"
+    if required or len(missing) == len(clips):
+        raise ConfigError(f"{report}. Check build_info.audio.storage and the file names.")
+    logging.warning("%s; training goes without them", report)
+    return [clip for clip in clips if clip.path.is_file()]
+
+
+class ClipDataset(Dataset):
+    """Labelled clips, each with a closed question.
+
+    Args:
+        clips: files and labels.
+        audio_processor: path to features.
+        text_processor: applied to the questions.
+        questions: wordings; training draws one, evaluation asks the first.
+        candidates: all possible answers.
+        question_type: name of the question in the metrics.
+        train: skip what cannot be decoded, or raise.
+        seed: of the choice of wording.
+        collate_audio: see `collate_clips`.
+    """
+
+    #: An index beyond the length means a later pass (`runners.loaders.PassSampler`).
+    counts_passes = True
+
+    def __init__(
+        self,
+        clips: Sequence[LabelledClip],
+        audio_processor: Callable[[Path], Any],
+        text_processor: Callable[[str], str],
+        questions: Sequence[str],
+        candidates: Sequence[str],
+        *,
+        question_type: str = "classification",
+        train: bool = False,
+        seed: int = 0,
+        collate_audio: Callable[[list], Any] | None = None,
+    ) -> None:
+        self.clips = list(clips)
+        self.audio_processor = audio_processor
+        self.questions = [text_processor(question) for question in questions]
+        self.candidates = list(candidates)
+        self.question_type, self.train, self.seed = question_type, train, seed
+        self.collate_audio = collate_audio
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> dict[str, Any] | SkippedClip:
+        number, place = divmod(index, len(self.clips))
+        clip = self.clips[place]
+        try:
+            features = self.audio_processor(clip.path)
+        except AudioError as error:
+            if not self.train:
+                raise AudioError(f"{clip.path}: {error}") from error
+            return SkippedClip(str(clip.path), str(error))
+        question = self.questions[0]
+        if self.train:
+            question = random.Random(f"{self.seed}-{number}-{place}").choice(self.questions)
+        item = {
+            "question": question,
+            "answer": clip.label,
+            "task": "classification",
+            "question_type": self.question_type,
+            "candidates": self.candidates,
+        }
+        return {"audio": features, "items": [item], "sample_id": clip.path.name}
+
+    def collater(self, clips: Sequence[dict | SkippedClip]) -> dict[str, Any]:
+        """`collate_clips` with this dataset's way of joining audio."""
+        return collate_clips(clips, self.collate_audio)
+
+
+def _agrees(row: Mapping[str, str], where: Mapping[str, Any]) -> bool:
+    for column, wanted in where.items():
+        values = wanted if isinstance(wanted, list | tuple) else [wanted]
+        if row[column].strip().lower() not in {str(value).lower() for value in values}:
+            return False
+    return True

@@ -1,0 +1,83 @@
+"""Which of a clip's questions are asked: a weighted mix in training, a fixed set in evaluation."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pal_plugin.errors import ConfigError
+
+TASKS = ("classification", "caption", "qa", "transcript")
+
+
+class QuestionMix:
+    """Chooses items of a clip.
+
+    Args:
+        tasks: weight per task; a task of weight 0 or null is never asked.
+        question_types: only these types, None for all.
+        items_per_clip: questions drawn per clip in training, without repetition.
+        eval_items_per_type: the first so many of each type are asked in evaluation, None for all.
+
+    Raises:
+        ConfigError: an unknown task, no task at all, or a count below 1.
+    """
+
+    def __init__(
+        self,
+        tasks: Mapping[str, float | None],
+        question_types: Sequence[str] | None = None,
+        items_per_clip: int = 2,
+        eval_items_per_type: int | None = None,
+    ) -> None:
+        unknown = set(tasks) - set(TASKS)
+        if unknown:
+            raise ConfigError(f"unknown tasks {sorted(unknown)}; known: {', '.join(TASKS)}")
+        self.weights = {task: float(weight) for task, weight in tasks.items() if weight}
+        if not self.weights or min(self.weights.values()) < 0:
+            raise ConfigError(f"at least one task needs a positive weight, got {dict(tasks)}")
+        for name, count in (
+            ("items_per_clip", items_per_clip),
+            ("eval_items_per_type", eval_items_per_type),
+        ):
+            if count is not None and count < 1:
+                raise ConfigError(f"{name} is {count}; expected 1 or more")
+        self.question_types = None if question_types is None else set(question_types)
+        self.items_per_clip = items_per_clip
+        self.eval_items_per_type = eval_items_per_type
+
+    def eligible(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The items of the chosen tasks and types, each with its `number` in the clip."""
+        return [
+            {**item, "number": number}
+            for number, item in enumerate(items)
+            if item["task"] in self.weights
+            and (self.question_types is None or item["question_type"] in self.question_types)
+        ]
+
+    def draw(self, items: Sequence[dict[str, Any]], seed: str) -> list[dict[str, Any]]:
+        """Up to `items_per_clip` items: first a task by weight, then one of its items.
+
+        The same clip and seed give the same items in every process.
+        """
+        rng, left = random.Random(seed), self.eligible(items)
+        drawn = []
+        while left and len(drawn) < self.items_per_clip:
+            tasks = list(dict.fromkeys(item["task"] for item in left))
+            (task,) = rng.choices(tasks, [self.weights[t] for t in tasks])
+            item = rng.choice([item for item in left if item["task"] == task])
+            left.remove(item)
+            drawn.append(item)
+        return drawn
+
+    def all(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The items asked in evaluation, in their order."""
+        counts: dict[str, int] = {}
+        chosen = []
+        for item in self.eligible(items):
+            kind = item["question_type"]
+            counts[kind] = counts.get(kind, 0) + 1
+            if self.eval_items_per_type is None or counts[kind] <= self.eval_items_per_type:
+                chosen.append(item)
+        return chosen

@@ -1,0 +1,89 @@
+"""The audio encoders by name, and the two builders that turn configuration into objects."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pal_plugin.encoders.base import AudioEncoder, AudioFeatures
+from pal_plugin.encoders.clap import CLAP
+from pal_plugin.encoders.sslam import SSLAM
+from pal_plugin.encoders.whisper import Whisper
+
+ENCODERS: dict[str, type[AudioEncoder]] = {"sslam": SSLAM, "clap": CLAP, "whisper": Whisper}
+
+__all__ = [
+    "CLAP",
+    "ENCODERS",
+    "SSLAM",
+    "AudioEncoder",
+    "AudioFeatures",
+    "Whisper",
+    "build_encoder",
+    "build_features",
+    "reject_unknown",
+]
+
+
+def reject_unknown(given: Iterable[str], known: Iterable[str], where: str) -> None:
+    """Raise ValueError for names that are not known, with the nearest known name."""
+    known = sorted(known)
+    problems = []
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            problems.append(f"{name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+    if problems:
+        raise ValueError(f"{where}: unknown {', '.join(problems)}; known: {', '.join(known)}")
+
+
+def _encoder_class(type: str) -> type[AudioEncoder]:
+    reject_unknown([type], ENCODERS, "encoder type")
+    return ENCODERS[type]
+
+
+def _arguments(cls: type) -> list[str]:
+    parameters = inspect.signature(cls).parameters.values()
+    named = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+    return named + list(getattr(cls, "extra_arguments", ()))
+
+
+def build_encoder(
+    type: str,
+    model: dict[str, Any] | None = None,
+    checkpoint: str | Path | None = None,
+    features: dict[str, Any] | None = None,
+) -> AudioEncoder:
+    """Build an encoder with random weights, or with those of `checkpoint`.
+
+    Args:
+        type: a key of ENCODERS.
+        model: arguments of the encoder's class.
+        checkpoint: a file or folder that `from_checkpoint` of the class reads.
+        features: arguments of the encoder's features; their `window_s` is the encoder's too
+            where `model` does not give one.
+
+    Raises:
+        ValueError: unknown type or argument, or a checkpoint that does not fit.
+    """
+    cls = _encoder_class(type)
+    model = dict(model or {})
+    if features and "window_s" in features:
+        model.setdefault("window_s", features["window_s"])
+    reject_unknown(model, _arguments(cls), f"model settings of encoder {type!r}")
+    return cls.from_checkpoint(checkpoint, **model) if checkpoint else cls(**model)
+
+
+def build_features(type: str, features: dict[str, Any] | None = None) -> AudioFeatures:
+    """Build the front end of an encoder.
+
+    Raises:
+        ValueError: unknown type or argument.
+    """
+    cls = _encoder_class(type).Features
+    features = dict(features or {})
+    reject_unknown(features, _arguments(cls), f"features of encoder {type!r}")
+    return cls(**features)

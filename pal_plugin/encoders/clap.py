@@ -1,0 +1,164 @@
+"""CLAP: LAION's HTSAT audio tower (arXiv 2211.06687), on transformers.ClapAudioModel.
+
+Design choice: the tokens are the map before pooling, reordered to a time-major grid whose rows
+go from low to high frequency. Only the unfused path is offered: the fused one picks a random
+clip as "longer", so its features are not deterministic.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor, nn
+from transformers import ClapAudioConfig, ClapAudioModel, PretrainedConfig
+
+from pal_plugin.audio.mel import slaney_filters, windowed_power_mel
+from pal_plugin.encoders.base import AudioEncoder, AudioFeatures, load_weights, read_weights
+from pal_plugin.types import AudioTokens
+
+CONFIG_NAMES = tuple(
+    sorted(set(ClapAudioConfig().to_dict()) - set(PretrainedConfig().to_dict()) - {"model_type"})
+)
+
+
+class CLAPFeatures(AudioFeatures):
+    """Log-mel in dB, equal to `ClapFeatureExtractor` (unfused, `padding="pad"`), in float32.
+
+    Each window is one clip to the reference: filled up with zeros, centred frames. Float32 is
+    within 0.1 dB of the NumPy extractor's float64 in bins far below the frame's peak, and
+    much closer elsewhere.
+
+    Args:
+        window_s: seconds per window.
+        n_fft: length of the Fourier transform in samples.
+        hop_length: samples between frames.
+        n_mels: mel bins between `low_hz` and `high_hz` (slaney scale and norm).
+    """
+
+    def __init__(
+        self,
+        window_s: float = 10.0,
+        n_fft: int = 1024,
+        hop_length: int = 480,
+        n_mels: int = 64,
+        low_hz: float = 50.0,
+        high_hz: float = 14000.0,
+        sample_rate_hz: int = 48000,
+    ) -> None:
+        super().__init__(sample_rate_hz, window_s)
+        self.n_fft, self.hop_length = n_fft, hop_length
+        self.filters = slaney_filters(n_fft, n_mels, sample_rate_hz, low_hz, high_hz)
+
+    def extract(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
+        """`[S]` -> (`[W, 1, T, n_mels]`, frames Long `[W]`), T = 1 + window samples // hop."""
+        power = windowed_power_mel(
+            waveform, self.window_samples, self.n_fft, self.hop_length, self.filters
+        )
+        mel_db = 10.0 * power.clamp(min=1e-10).log10()
+        frames = self.frames_per_window(waveform.numel(), self.hop_length)
+        return mel_db.transpose(1, 2)[:, None].contiguous(), frames
+
+
+class CLAP(AudioEncoder):
+    """CLAP audio encoder; the defaults are LAION's unfused HTSAT.
+
+    Args:
+        window_s: seconds per window (the map always covers one window, so its columns are
+            `window_s / grid[0]` seconds long).
+        config: fields of `transformers.ClapAudioConfig` by name, such as `spec_size`,
+            `num_mel_bins`, `depths`, `num_attention_heads`, `patch_embeds_hidden_size`.
+
+    Raises:
+        ValueError: fusion is on, or the sizes leave no whole grid.
+    """
+
+    Features = CLAPFeatures
+    extra_arguments = CONFIG_NAMES
+
+    def __init__(self, window_s: float = 10.0, **config) -> None:
+        super().__init__()
+        if config.get("enable_fusion"):
+            raise ValueError("fused CLAP is not supported (random features); use an unfused one")
+        config = ClapAudioConfig(**config)
+        # The tower's real width; transformers scales the random weights by this field.
+        self.width = config.patch_embeds_hidden_size * 2 ** (len(config.depths) - 1)
+        config.hidden_size = self.width
+        self.window_s = window_s
+        self.grid = grid_of(config)
+        self.max_frames = config.spec_size * (config.spec_size // config.num_mel_bins)
+        self.audio_model = ClapAudioModel(config)
+
+    def forward(self, features: Tensor, frames: Tensor | None = None) -> AudioTokens:
+        """`[W, 1, T, n_mels]` in dB, T <= spec_size**2 / n_mels -> AudioTokens `[W, t * f, D]`.
+
+        The model stretches the T frames of a window over its whole grid, so the first
+        ceil(frames / T * t) columns belong to the clip.
+        """
+        mel = self.as_input(features, 4, "[W, 1, T, n_mels]")
+        n_mels = self.audio_model.config.num_mel_bins
+        if mel.shape[1] != 1 or mel.shape[3] != n_mels or mel.shape[2] > self.max_frames:
+            raise ValueError(
+                f"CLAP expects features [W, 1, T <= {self.max_frames}, {n_mels}], "
+                f"got {tuple(features.shape)}; match n_mels, hop_length and window_s to the model"
+            )
+        latent = self.audio_model(mel).last_hidden_state  # [W, D, f, t]
+        tokens = latent.permute(0, 3, 2, 1).flatten(1, 2)  # [W, t * f, D]
+        mask = self.valid_cells(frames, mel, self.grid[0], mel.shape[2] / self.grid[0])
+        return AudioTokens(tokens, mask.repeat_interleave(self.grid[1], dim=1), self.grid)
+
+    def train(self, mode: bool = True) -> CLAP:
+        """BatchNorm layers whose parameters are frozen stay in eval mode: they would otherwise
+        go on moving their running statistics."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
+                module.eval()
+        return self
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path, **model) -> CLAP:
+        """Read a file of the given size, or a `save_pretrained` folder, whose `config.json` gives
+        the size (arguments in `model` win). Keys as in ClapAudioModel or ClapModel, whose text
+        half is dropped.
+
+        Raises:
+            ValueError: names every key that is missing, unexpected or of another shape.
+        """
+        if Path(path).is_dir():
+            stored = ClapAudioConfig.from_pretrained(path).to_dict()
+            model = {**{k: stored[k] for k in CONFIG_NAMES if k in stored}, **model}
+        weights = {}
+        for key, value in read_weights(path).items():
+            if key.startswith("audio_encoder."):
+                key = f"audio_model.{key}"
+            if not key.startswith(("text_", "audio_projection.", "logit_scale_")):
+                weights[key] = value
+        encoder = cls(**model)
+        load_weights(encoder, weights, path, computed=("relative_position_index",))
+        return encoder
+
+
+def grid_of(config: ClapAudioConfig) -> tuple[int, int]:
+    """(time, frequency) cells of the map before pooling; raises where they are not whole."""
+    if config.spec_size % config.num_mel_bins:
+        raise ValueError(
+            f"CLAP needs spec_size as a multiple of num_mel_bins, got {config.spec_size} "
+            f"and {config.num_mel_bins}"
+        )
+    stride = config.patch_stride
+    stride = stride if isinstance(stride, int) else stride[0]
+    folds = config.spec_size // config.num_mel_bins
+    shrinks = stride * 2 ** (len(config.depths) - 1)
+    side, rest = divmod(config.spec_size, shrinks)
+    if rest or side % folds:
+        raise ValueError(
+            f"CLAP's map would not be whole: spec_size {config.spec_size} is shrunk {shrinks} "
+            f"times (stride {stride}, {len(config.depths)} stages) and must leave a multiple of "
+            f"spec_size / num_mel_bins = {folds} cells a side"
+        )
+    if side < config.window_size:
+        raise ValueError(
+            f"CLAP's last stage has {side} cells a side, less than window_size "
+            f"{config.window_size}; use fewer stages, a larger spec_size or a smaller window_size"
+        )
+    return side * folds, side // folds

@@ -1,0 +1,247 @@
+"""SSLAM: an EAT-style audio ViT on log-mel patches (arXiv 2506.12222), on timm's parts.
+
+Design choice: timm's PatchEmbed and Block with an own post-norm `forward`, and not timm's
+VisionTransformer, whose `pre_norm=True` drops the bias of the patch convolution. The state dict
+has timm's key names; the fixed position table is computed and not saved.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import torch
+from timm.layers import PatchEmbed, trunc_normal_
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+from torch.nn.functional import pad
+from torchaudio.compliance import kaldi
+
+from pal_plugin.encoders.base import AudioEncoder, AudioFeatures, load_weights, read_weights
+from pal_plugin.types import AudioTokens
+
+PATCH = 16
+MEL_BINS = 128
+FRAME_SAMPLES, HOP_SAMPLES = 400, 160
+MEAN, STD = -4.268, 4.569
+
+
+def padded_frames(window_s: float) -> int:
+    """Frames of a window: 100 per second, rounded up to whole pairs of patches (32 frames), so
+    that 10 s make the reference's 1024 and 5 s make 512."""
+    return -(-round(window_s * 100) // (2 * PATCH)) * (2 * PATCH)
+
+
+class SSLAMFeatures(AudioFeatures):
+    """Kaldi filter bank at 16 kHz, normalised as the reference does.
+
+    The clip's mean is subtracted and its filter bank computed once, then cut into windows of
+    `100 * window_s` frames, each zero-padded to `padded_frames(window_s)` and then normalised
+    `(x + 4.268) / (2 * 4.569)`: padding is +0.4671, as in the reference. Kaldi makes a frame only
+    where its 25 ms fit, so a clip of exactly one window has two frames less than the window. A
+    last window shorter than 25 ms (a clip of 0.02 s, for one) is filled up with zeros to one
+    frame.
+
+    Args:
+        window_s: seconds per window, a multiple of 0.01.
+    """
+
+    def __init__(self, window_s: float = 10.24) -> None:
+        super().__init__(sample_rate_hz=16000, window_s=window_s)
+        if self.window_samples % HOP_SAMPLES:
+            raise ValueError(f"SSLAM needs window_s as a multiple of 0.01 s, got {window_s}")
+        self.window_frames = self.window_samples // HOP_SAMPLES
+
+    def extract(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
+        """`[S]` -> (`[W, 1, T, 128]`, frames Long `[W]`)."""
+        windows = -(-waveform.numel() // self.window_samples)
+        waveform = waveform - waveform.mean()
+        needed = (windows - 1) * self.window_samples + FRAME_SAMPLES
+        waveform = pad(waveform, (0, max(0, needed - waveform.numel())))
+        mel = kaldi.fbank(
+            waveform[None],
+            htk_compat=True,
+            sample_frequency=self.sample_rate_hz,
+            use_energy=False,
+            window_type="hanning",
+            num_mel_bins=MEL_BINS,
+            dither=0.0,
+            frame_shift=10,
+        )
+        frames = torch.full((windows,), self.window_frames)
+        frames[-1] = len(mel) - (windows - 1) * self.window_frames
+        mel = pad(mel, (0, 0, 0, windows * self.window_frames - len(mel)))
+        mel = mel.view(windows, 1, self.window_frames, MEL_BINS)
+        mel = pad(mel, (0, 0, 0, padded_frames(self.window_s) - self.window_frames))
+        return (mel - MEAN) / (2 * STD), frames
+
+
+def sincos_table(width: int, time_cells: int, freq_cells: int) -> Tensor:
+    """Fixed 2-D positions `[1, time_cells * freq_cells, width]`, time-major.
+
+    The first half of the channels encodes frequency, the second half time; each half is
+    sin then cos of position * 10000^(-i / (width / 4)).
+    """
+    if width % 4:
+        raise ValueError(f"SSLAM's position table needs a width divisible by 4, got {width}")
+    omega = 10000.0 ** (-torch.arange(width // 4, dtype=torch.float64) / (width / 4))
+
+    def encode(cells: int) -> Tensor:
+        angle = torch.arange(cells, dtype=torch.float64)[:, None] * omega
+        return torch.cat([angle.sin(), angle.cos()], dim=1)
+
+    freq = encode(freq_cells)[None].expand(time_cells, -1, -1)
+    time = encode(time_cells)[:, None].expand(-1, freq_cells, -1)
+    return torch.cat([freq, time], dim=-1).reshape(1, -1, width).to(torch.float32)
+
+
+class PostNormBlock(Block):
+    """timm's Block with the norms after the residual sums."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm1(x + self.drop_path1(self.attn(x)))
+        return self.norm2(x + self.drop_path2(self.mlp(x)))
+
+
+class SSLAM(AudioEncoder):
+    """SSLAM encoder; the defaults are the published base model.
+
+    Args:
+        embed_dim: width, divisible by 4 and by `num_heads`.
+        depth: number of blocks.
+        num_heads: attention heads.
+        mlp_ratio: width of the MLP by `embed_dim`.
+        max_time_cells: length of the position table in patches of 0.16 s; a longer input raises.
+            A checkpoint's own table takes its place.
+        window_s: seconds per window, for `grid`.
+        drop_path_rate: stochastic depth of the last block (0 in the first, linear between).
+    """
+
+    Features = SSLAMFeatures
+
+    def __init__(
+        self,
+        embed_dim: int = 768,
+        depth: int = 12,
+        num_heads: int = 12,
+        mlp_ratio: float = 4.0,
+        max_time_cells: int = 768,
+        window_s: float = 10.24,
+        drop_path_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.width = embed_dim
+        self.window_s = window_s
+        self.freq_cells = MEL_BINS // PATCH
+        self.grid = (padded_frames(window_s) // PATCH, self.freq_cells)
+        norm = partial(nn.LayerNorm, eps=1e-6)
+        self.patch_embed = PatchEmbed(
+            img_size=None, patch_size=PATCH, in_chans=1, embed_dim=embed_dim, bias=True
+        )
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
+        self.norm_pre = norm(embed_dim)
+        self.blocks = nn.ModuleList(
+            PostNormBlock(
+                dim=embed_dim,
+                num_heads=num_heads,
+                mlp_ratio=mlp_ratio,
+                qkv_bias=True,
+                norm_layer=norm,
+                drop_path=drop_path_rate * i / max(depth - 1, 1),
+            )
+            for i in range(depth)
+        )
+        self.register_buffer(
+            "pos_embed", sincos_table(embed_dim, max_time_cells, self.freq_cells), persistent=False
+        )
+        self.apply(_init)
+        trunc_normal_(self.cls_token, std=0.02)
+
+    def forward(self, features: Tensor, frames: Tensor | None = None) -> AudioTokens:
+        """`[W, 1, T, 128]`, T a multiple of 16 -> AudioTokens `[W, T/16 * 8, D]`, grid (T/16, 8).
+
+        The reference has no padding mask, so padding takes part in the attention here too; only
+        the returned mask excludes it.
+        """
+        mel = self.as_input(features, 4, f"[W, 1, T, {MEL_BINS}]")
+        if mel.shape[1] != 1 or mel.shape[3] != MEL_BINS or mel.shape[2] % PATCH:
+            raise ValueError(
+                f"SSLAM expects features [W, 1, T, {MEL_BINS}] with T a multiple of {PATCH}, "
+                f"got {tuple(features.shape)}"
+            )
+        time_cells = mel.shape[2] // PATCH
+        cells = time_cells * self.freq_cells
+        if cells > self.pos_embed.shape[1]:
+            raise ValueError(
+                f"SSLAM's position table covers {self.pos_embed.shape[1] // self.freq_cells} time "
+                f"cells, the input has {time_cells}; use shorter windows or raise max_time_cells"
+            )
+        x = self.patch_embed(mel) + self.pos_embed[:, :cells].to(mel.dtype)
+        # CLS goes in front after the positions were added and has none itself.
+        x = self.norm_pre(torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1))
+        for block in self.blocks:
+            x = block(x)
+        mask = self.valid_cells(frames, mel, time_cells, PATCH)
+        mask = mask.repeat_interleave(self.freq_cells, dim=1)
+        return AudioTokens(x[:, 1:], mask, (time_cells, self.freq_cells))
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path, **model) -> SSLAM:
+        """Read a timm-style, fairseq or Hugging Face checkpoint of the given size.
+
+        Raises:
+            ValueError: names every key that is missing, unexpected or of another shape.
+        """
+        weights = to_timm_layout(read_weights(path))
+        positions = weights.pop("pos_embed", None)
+        encoder = cls(**model)
+        if positions is not None:
+            if positions.dim() != 3 or positions.shape[-1] != encoder.width:
+                raise ValueError(
+                    f"{path}: pos_embed {tuple(positions.shape)} does not fit "
+                    f"[1, cells, {encoder.width}]"
+                )
+            encoder.pos_embed = positions.to(torch.float32)
+        load_weights(encoder, weights, path)
+        return encoder
+
+
+def _init(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+
+
+_FAIRSEQ = {
+    "modality_encoders.IMAGE.extra_tokens": "cls_token",
+    "modality_encoders.IMAGE.local_encoder.proj.": "patch_embed.proj.",
+    "modality_encoders.IMAGE.fixed_positional_encoder.positions": "pos_embed",
+    "modality_encoders.IMAGE.context_encoder.norm.": "norm_pre.",
+}
+_HUGGING_FACE = {
+    "extra_tokens": "cls_token",
+    "local_encoder.proj.": "patch_embed.proj.",
+    "fixed_positional_encoder.positions": "pos_embed",
+    "pre_norm.": "norm_pre.",
+}
+# The pretraining decoder and EMA teacher, and the head of the fine-tuned file.
+_NOT_ENCODER = ("modality_encoders.IMAGE.decoder.", "_ema", "fc_norm.", "head.")
+
+
+def to_timm_layout(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the three public layouts to timm's keys; what is no part of the encoder is dropped,
+    every other key is kept so that loading can report it."""
+    hugging_face = any(key.startswith("model.local_encoder.") for key in weights)
+    renames = _HUGGING_FACE if hugging_face else _FAIRSEQ
+    result = {}
+    for full_key, value in weights.items():
+        # The Hugging Face file and the fine-tuned fairseq file both put "model." in front.
+        key = full_key.removeprefix("model.")
+        if key.startswith(_NOT_ENCODER):
+            continue
+        for old, new in renames.items():
+            if key.startswith(old):
+                key = new + key[len(old) :]
+                break
+        result[key] = value
+    return result

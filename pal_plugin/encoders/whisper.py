@@ -1,0 +1,143 @@
+"""Whisper's encoder (arXiv 2212.04356), on transformers.WhisperEncoder; no decoder is built.
+
+Design choice: a window is filled up to the encoder's full length, as in the reference, and the
+outputs after the clip's end are masked instead of computed differently.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import WhisperConfig
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from pal_plugin.audio.mel import slaney_filters, windowed_power_mel
+from pal_plugin.encoders.base import AudioEncoder, AudioFeatures, load_weights, read_weights
+from pal_plugin.types import AudioTokens
+
+N_FFT, HOP_SAMPLES = 400, 160
+POSITIONS_PER_S = 50
+
+
+class WhisperFeatures(AudioFeatures):
+    """Log-mel equal to `WhisperFeatureExtractor`, 100 frames per second at 16 kHz.
+
+    The dynamic range is limited to 8 decades below the loudest cell of each window, as in the
+    reference, so a window's values depend on that window alone.
+
+    Args:
+        window_s: seconds per window.
+        n_mels: 80, or 128 for large-v3.
+    """
+
+    def __init__(self, window_s: float = 30.0, n_mels: int = 80) -> None:
+        super().__init__(sample_rate_hz=16000, window_s=window_s)
+        self.filters = slaney_filters(N_FFT, n_mels, self.sample_rate_hz, 0.0, 8000.0)
+
+    def extract(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
+        """`[S]` -> (`[W, n_mels, T]`, frames Long `[W]`), T = 100 * window_s."""
+        power = windowed_power_mel(waveform, self.window_samples, N_FFT, HOP_SAMPLES, self.filters)
+        mel = power[..., :-1].clamp(min=1e-10).log10()
+        mel = torch.maximum(mel, mel.amax(dim=(1, 2), keepdim=True) - 8.0)
+        return (mel + 4.0) / 4.0, self.frames_per_window(waveform.numel(), HOP_SAMPLES)
+
+
+class Whisper(AudioEncoder):
+    """Whisper encoder; the defaults are the base model.
+
+    Args:
+        d_model, encoder_layers, encoder_attention_heads, encoder_ffn_dim: sizes as in
+            `transformers.WhisperConfig`.
+        num_mel_bins: mel bins of the input.
+        max_source_positions: outputs per window at 50 Hz; 1500 for the published models.
+        window_s: seconds per window; gives `max_source_positions` where that is not given.
+        dropout, attention_dropout, activation_dropout, encoder_layerdrop: rates in training.
+
+    Raises:
+        ValueError: `window_s` and `max_source_positions` contradict each other.
+    """
+
+    Features = WhisperFeatures
+
+    def __init__(
+        self,
+        d_model: int = 512,
+        encoder_layers: int = 6,
+        encoder_attention_heads: int = 8,
+        encoder_ffn_dim: int = 2048,
+        num_mel_bins: int = 80,
+        max_source_positions: int | None = None,
+        window_s: float | None = None,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        activation_dropout: float = 0.0,
+        encoder_layerdrop: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if max_source_positions is None:
+            max_source_positions = round((window_s or 30.0) * POSITIONS_PER_S)
+        self.window_s = max_source_positions / POSITIONS_PER_S
+        if window_s is not None and abs(window_s - self.window_s) > 1e-6:
+            raise ValueError(
+                f"max_source_positions {max_source_positions} are {self.window_s} s, but window_s "
+                f"is {window_s}; give one of them, or {round(window_s * POSITIONS_PER_S)} positions"
+            )
+        self.width = d_model
+        self.grid = None
+        self.encoder = WhisperEncoder(
+            WhisperConfig(
+                d_model=d_model,
+                encoder_layers=encoder_layers,
+                encoder_attention_heads=encoder_attention_heads,
+                encoder_ffn_dim=encoder_ffn_dim,
+                num_mel_bins=num_mel_bins,
+                max_source_positions=max_source_positions,
+                dropout=dropout,
+                attention_dropout=attention_dropout,
+                activation_dropout=activation_dropout,
+                encoder_layerdrop=encoder_layerdrop,
+                attn_implementation="sdpa",
+            )
+        )
+
+    def forward(self, features: Tensor, frames: Tensor | None = None) -> AudioTokens:
+        """`[W, n_mels, 2 * P]` -> AudioTokens `[W, P, D]` at 50 Hz, P = max_source_positions.
+
+        The first ceil(frames / 2) tokens belong to the clip.
+        """
+        mel = self.as_input(features, 3, "[W, n_mels, T]")
+        positions = self.encoder.config.max_source_positions
+        expected = (self.encoder.config.num_mel_bins, 2 * positions)
+        if mel.shape[1:] != expected:
+            raise ValueError(
+                f"Whisper expects features [W, {expected[0]}, {expected[1]}], got "
+                f"{tuple(features.shape)}; match n_mels and window_s of the features to the model"
+            )
+        tokens = self.encoder(mel).last_hidden_state
+        return AudioTokens(tokens, self.valid_cells(frames, mel, positions, 2))
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path, **model) -> Whisper:
+        """Read a file of the given size, or a `save_pretrained` folder, whose `config.json` gives
+        the size (arguments in `model` win). Keys as in WhisperEncoder, WhisperModel or
+        WhisperForConditionalGeneration, whose decoder is dropped.
+
+        Raises:
+            ValueError: names every key that is missing, unexpected or of another shape.
+        """
+        if Path(path).is_dir():
+            stored = WhisperConfig.from_pretrained(path)
+            names = ("d_model", "encoder_layers", "encoder_attention_heads", "encoder_ffn_dim")
+            names += ("num_mel_bins", "max_source_positions")
+            model = {**{name: getattr(stored, name) for name in names}, **model}
+        weights = {}
+        for key, value in read_weights(path).items():
+            key = key.removeprefix("model.")
+            if key.startswith(("decoder.", "proj_out.")):
+                continue
+            weights[key if key.startswith("encoder.") else f"encoder.{key}"] = value
+        encoder = cls(**model)
+        load_weights(encoder, weights, path)
+        return encoder

@@ -1,0 +1,7 @@
+"""What the paper is about: three ways for audio to enter an LLM."""
+
+from pal_plugin.integration.lal import AudioContext, attach, detach
+from pal_plugin.integration.plits import prepend
+from pal_plugin.integration.routing import LLMInputs, Route, integrate
+
+__all__ = ["AudioContext", "LLMInputs", "Route", "attach", "detach", "integrate", "prepend"]

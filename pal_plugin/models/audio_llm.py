@@ -1,0 +1,277 @@
+"""The audio-LLM: encoders, a connector per group, a routing table and an LLM.
+
+PLITS, LAL and PAL are not three classes but three routing tables of this one. It knows nothing of
+LAVIS; `pal_model.py` registers it there.
+
+Shapes: C clips, R text rows (several rows may ask about one clip), n text tokens, D LLM width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from pal_plugin.audio.frontend import AudioFrontend
+from pal_plugin.integration import LLMInputs, Route, attach, integrate
+from pal_plugin.llm.loading import TextFormat
+from pal_plugin.models.stages import Stage
+from pal_plugin.models.windows import merge_windows
+from pal_plugin.types import AudioTokens
+
+EncodedAudio = dict[str, AudioTokens]
+
+
+class AudioLLM(nn.Module):
+    """An LLM that hears.
+
+    Args:
+        encoders: `{name: encoder}`.
+        connectors: `{group: connector}`.
+        groups: `{group: [encoder names it reads]}`.
+        routing: `{group: Route}`.
+        llm: a causal LM of transformers; `attach` is called on it.
+        text: its tokenizer and chat format.
+        frontend: from clips to the encoders' features.
+        stage: what is trained.
+    """
+
+    def __init__(
+        self,
+        encoders: dict[str, nn.Module],
+        connectors: dict[str, nn.Module],
+        groups: dict[str, list[str]],
+        routing: dict[str, Route],
+        llm: nn.Module,
+        text: TextFormat,
+        frontend: AudioFrontend,
+        stage: Stage | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict(encoders)
+        self.connectors = nn.ModuleDict(connectors)
+        self.llm = attach(llm)
+        self.groups, self.routing, self.text, self.frontend = groups, routing, text, frontend
+        self.stage = stage or Stage()
+        self.stage.apply(self.encoders, self.connectors, self.llm)
+
+    def train(self, mode: bool = True):
+        """Frozen encoders stay in eval mode: no dropout, no moving batch statistics."""
+        super().train(mode)
+        if self.stage.encoders == "frozen":
+            self.encoders.eval()
+        return self
+
+    # Audio
+
+    def encode_audio(self, samples: dict) -> EncodedAudio:
+        """Audio tokens of the batch's clips by group, features `[C, N, D]`.
+
+        The result may stand in `samples["audio_tokens"]` for further calls on the same clips.
+
+        Raises:
+            ValueError: `samples` carries no audio.
+        """
+        audio = samples.get("audio")
+        if audio is None or len(audio) == 0:
+            raise ValueError(
+                "expected samples['audio'] (what the audio processor makes, or a list of paths or "
+                f"(array, rate) pairs); the sample has the keys {sorted(samples)}. To ask without "
+                "audio, mask it: samples['audio_mask'] = torch.zeros(rows, dtype=torch.bool)"
+            )
+        if not isinstance(audio, dict):
+            audio = AudioFrontend.collate([self.frontend(clip) for clip in audio])
+        device = next(self.connectors.parameters()).device
+        tokens = {}
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.stage.encoders == "full"):
+            for name, encoder in self.encoders.items():
+                if name not in audio:
+                    raise ValueError(f"no features for encoder {name!r}; got {sorted(audio)}")
+                features = audio[name]["features"].to(device)
+                tokens[name] = encoder(features, audio[name]["frames"].to(device))
+        encoded = {}
+        for group, connector in self.connectors.items():
+            names = self.groups[group]
+            windows = audio[names[0]]["windows"]
+            if any(not torch.equal(audio[n]["windows"], windows) for n in names):
+                raise ValueError(f"the encoders {names} of one group need the same window_s")
+            encoded[group] = merge_windows(connector({n: tokens[n] for n in names}), windows)
+        return encoded
+
+    def _audio_rows(self, samples: dict, rows: int) -> EncodedAudio:
+        """Audio tokens for each text row, with the rows of `audio_mask` masked out."""
+        encoded = samples.get("audio_tokens") or self.encode_audio(samples)
+        clips = len(next(iter(encoded.values())))
+        index = samples.get("clip_index")
+        if index is None and clips != rows:
+            raise ValueError(
+                f"{clips} clips and {rows} questions; expected one question per clip, or "
+                "samples['clip_index'] to say which clip each question is about"
+            )
+        heard = samples.get("audio_mask")
+        result = {}
+        for group, tokens in encoded.items():
+            if index is not None:
+                tokens = tokens.select(torch.as_tensor(index, device=tokens.mask.device))
+            if heard is not None:
+                heard = torch.as_tensor(heard, dtype=torch.bool, device=tokens.mask.device)
+                mask = tokens.mask & heard[:, None]
+                tokens = AudioTokens(tokens.features, mask, tokens.grid)
+            result[group] = tokens
+        return result
+
+    # Text
+
+    @property
+    def device(self) -> torch.device:
+        return self.llm.get_input_embeddings().weight.device
+
+    def _pad(self, rows: list[list[int]], side: str) -> tuple[Tensor, Tensor]:
+        """Ids `[R, n]` and mask `[R, n]`."""
+        ids = [torch.tensor(row) for row in rows]
+        kwargs = {"batch_first": True, "padding_side": side}
+        padded = pad_sequence(ids, padding_value=self.text.pad_id, **kwargs)
+        mask = pad_sequence([torch.ones_like(row) for row in ids], padding_value=0, **kwargs)
+        return padded.to(self.device), mask.to(self.device)
+
+    def _inputs(self, samples: dict, ids: Tensor, mask: Tensor) -> LLMInputs:
+        embeds = self.llm.get_input_embeddings()(ids)
+        return integrate(self._audio_rows(samples, len(ids)), self.routing, embeds, mask)
+
+    def _texts(self, samples: dict, key: str) -> list[str]:
+        texts = samples.get(key)
+        if texts is None or isinstance(texts, str) or not all(isinstance(t, str) for t in texts):
+            raise ValueError(
+                f"expected samples[{key!r}] as a list of strings, got {type(texts).__name__}; "
+                f"the sample has the keys {sorted(samples)}"
+            )
+        return list(texts)
+
+    # Training
+
+    def forward(self, samples: dict) -> dict[str, Tensor]:
+        """Loss of the answers.
+
+        Args:
+            samples: `audio`, `text_input`, `text_output`; optionally `clip_index`, `audio_mask`,
+                `audio_tokens`.
+
+        Returns:
+            `loss`, the mean over all answer tokens (with the end mark), and `per_row_loss` `[R]`,
+            the mean over each answer. Question and audio positions carry no loss, and no logits are
+            computed for them.
+        """
+        questions = self._texts(samples, "text_input")
+        answers = self._texts(samples, "text_output")
+        if len(questions) != len(answers):
+            raise ValueError(f"{len(questions)} questions and {len(answers)} answers")
+        prompts = [self.text.prompt_ids(q) for q in questions]
+        targets = [self.text.answer_ids(a) for a in answers]
+        ids, mask = self._pad([p + t for p, t in zip(prompts, targets, strict=True)], "right")
+        column = torch.arange(ids.shape[1], device=ids.device)
+        start = torch.tensor([len(p) for p in prompts], device=ids.device)
+        is_answer = (column >= start[:, None]) & mask.bool()
+
+        inputs = self._inputs(samples, ids, mask)
+        hidden = self.llm.get_decoder()(
+            inputs_embeds=inputs.embeds,
+            attention_mask=inputs.mask,
+            position_ids=inputs.positions,
+            use_cache=False,
+            audio=inputs.audio,
+        ).last_hidden_state[:, inputs.prefix :]
+        predicts = is_answer[:, 1:]
+        logits = self.llm.get_output_embeddings()(hidden[:, :-1][predicts])
+        losses = nn.functional.cross_entropy(logits.float(), ids[:, 1:][predicts], reduction="none")
+        row = predicts.nonzero()[:, 0]
+        per_row = losses.new_zeros(len(ids)).index_add(0, row, losses) / predicts.sum(1)
+        return {"loss": losses.mean(), "per_row_loss": per_row.detach()}
+
+    # Inference
+
+    @torch.no_grad()
+    def generate(self, samples: dict, max_new_tokens: int = 48, **generation) -> list[str]:
+        """Answers to `samples["text_input"]`, one string per row.
+
+        Args:
+            samples: as in `forward`, without `text_output`.
+            max_new_tokens: length limit of an answer.
+            generation: what transformers' `generate` takes (`num_beams`, `do_sample`, ...).
+
+        Raises:
+            ValueError: an argument that `generate` does not know.
+        """
+        prompts = [self.text.prompt_ids(q) for q in self._texts(samples, "text_input")]
+        inputs = self._inputs(samples, *self._pad(prompts, "left"))
+        generation = {"do_sample": False, "pad_token_id": self.text.pad_id, **generation}
+        ids = self.llm.generate(
+            inputs_embeds=inputs.embeds,
+            attention_mask=inputs.mask,
+            audio=inputs.audio,
+            max_new_tokens=max_new_tokens,
+            **generation,
+        )
+        return [self.text.decode(row) for row in ids]
+
+    @torch.no_grad()
+    def predict_class(self, samples: dict, candidates: Sequence[str]) -> dict:
+        """Rank candidate answers by their likelihood per token, given clip and question.
+
+        Clip and question are read once; each candidate then costs its own tokens only.
+
+        Returns:
+            `predictions` (list of R strings) and `scores` `[R, len(candidates)]`, mean log
+            probability per token (with the end mark).
+        """
+        candidates = list(candidates)
+        if not candidates:
+            raise ValueError("predict_class needs at least one candidate")
+        prompts = [self.text.prompt_ids(q) for q in self._texts(samples, "text_input")]
+        rows, many = len(prompts), len(candidates)
+        inputs = self._inputs(samples, *self._pad(prompts, "left"))
+        audio = inputs.audio and inputs.audio.remembering()
+        decoder, head = self.llm.get_decoder(), self.llm.get_output_embeddings()
+        read = decoder(
+            inputs_embeds=inputs.embeds,
+            attention_mask=inputs.mask,
+            position_ids=inputs.positions,
+            use_cache=True,
+            audio=audio,
+        )
+        ids, valid = self._pad([self.text.answer_ids(c) for c in candidates], "right")
+        cache = read.past_key_values
+        cache.batch_repeat_interleave(many)
+        # The last token of a candidate predicts nothing, so it is not read.
+        step = torch.arange(ids.shape[1] - 1, device=ids.device)
+        mask = torch.cat(
+            [inputs.mask.repeat_interleave(many, 0), valid[:, :-1].repeat(rows, 1)], dim=1
+        )
+        said = decoder(
+            input_ids=ids[:, :-1].repeat(rows, 1),
+            attention_mask=mask,
+            position_ids=(inputs.positions[:, -1:] + 1 + step).repeat_interleave(many, 0),
+            past_key_values=cache,
+            use_cache=True,
+            audio=audio,
+        ).last_hidden_state.unflatten(0, (rows, many))
+        first = read.last_hidden_state[:, None, -1:].expand(-1, many, -1, -1)
+        logits = head(
+            torch.cat([first, said], dim=2)
+        ).float()  # [R, candidates, length, vocabulary]
+        logp = logits.log_softmax(-1).gather(-1, ids.expand(rows, -1, -1)[..., None])[..., 0]
+        scores = (logp * valid).sum(-1) / valid.sum(-1)
+        return {"predictions": [candidates[i] for i in scores.argmax(1).tolist()], "scores": scores}
+
+    def predict_answers(self, samples: dict, **generation) -> list[str]:
+        """LAVIS's name for answering questions: short greedy answers."""
+        return self.generate(samples, **{"max_new_tokens": 16, **generation})
+
+    def ask(self, audio, question: str, **generation) -> str:
+        """One clip, one question: `model.ask("dog.wav", "What do you hear?")`.
+
+        Args:
+            audio: a path or an `(array, rate in Hz)` pair; any rate, mono or stereo.
+        """
+        return self.generate({"audio": [audio], "text_input": [question]}, **generation)[0]

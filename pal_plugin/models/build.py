@@ -1,0 +1,65 @@
+"""From configuration to objects: the only place where the `model:` section is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pal_plugin.audio.frontend import AudioFrontend
+from pal_plugin.connectors import build_connector
+from pal_plugin.encoders import build_encoder
+from pal_plugin.integration import Route
+from pal_plugin.llm.loading import load_llm
+from pal_plugin.models.locations import resolve
+from pal_plugin.models.stages import Stage
+
+
+def build_parts(cfg: dict[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of `AudioLLM` from a plain `model:` section.
+
+    Raises:
+        ValueError: a connector that names an unknown encoder, an encoder that no connector reads,
+            or a group without a route.
+    """
+    encoders = {
+        name: build_encoder(
+            e["type"],
+            e["model"],
+            e.get("checkpoint") and resolve(e["checkpoint"]),
+            e["features"],
+        )
+        for name, e in cfg["encoders"].items()
+    }
+    groups = {group: list(c["encoders"]) for group, c in cfg["connectors"].items()}
+    read = {name for names in groups.values() for name in names}
+    if read != encoders.keys():
+        raise ValueError(
+            f"connectors read the encoders {sorted(read)}, but model.encoders has "
+            f"{sorted(encoders)}; each encoder belongs to a connector"
+        )
+    if groups.keys() != cfg["routing"].keys():
+        raise ValueError(
+            f"model.routing has the groups {sorted(cfg['routing'])}, model.connectors has "
+            f"{sorted(groups)}; each group needs one route"
+        )
+    llm, text = load_llm(**{**cfg["llm"], "path": resolve(cfg["llm"]["path"])})
+    width = llm.get_input_embeddings().embedding_dim
+    connectors = {
+        group: build_connector(
+            c["type"],
+            {n: encoders[n].width for n in c["encoders"]},
+            {n: encoders[n].grid for n in c["encoders"]},
+            width,
+            c.get("args", {}),
+        )
+        for group, c in cfg["connectors"].items()
+    }
+    return {
+        "encoders": encoders,
+        "connectors": connectors,
+        "groups": groups,
+        "routing": {group: Route(**route) for group, route in cfg["routing"].items()},
+        "llm": llm,
+        "text": text,
+        "frontend": AudioFrontend(cfg["encoders"]),
+        "stage": Stage(**cfg["stage"]),
+    }

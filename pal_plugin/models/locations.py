@@ -1,0 +1,30 @@
+"""Where weights are: `pocket://name` in the package, `latest:recipe` among the runs, or a path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+POCKET = Path(__file__).resolve().parent.parent / "pocket"
+
+
+def resolve(location: str | Path) -> str:
+    """Turn a location into what a loader takes; hub names and paths pass through.
+
+    Raises:
+        FileNotFoundError: nothing of that name, with the way to get it.
+    """
+    location = str(location)
+    if location.startswith("pocket://"):
+        path = POCKET / location.removeprefix("pocket://")
+        if not path.exists():
+            known = ", ".join(sorted(p.name for p in POCKET.iterdir())) if POCKET.exists() else ""
+            raise FileNotFoundError(
+                f"no pocket weights {location!r} in the package (there: {known or 'nothing'}); "
+                "projects/pal/pocket/README.md says how they are made"
+            )
+        return str(path)
+    if location.startswith("latest:"):
+        from pal_plugin.runners.rundir import latest_run  # only runs know where runs are
+
+        return str(latest_run(location.removeprefix("latest:")))
+    return location

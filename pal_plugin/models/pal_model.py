@@ -1,0 +1,67 @@
+"""The model as LAVIS knows it: arch `pal`, types `lal`, `plits` and `pal`."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+from lavis.common.registry import registry
+from lavis.models.base_model import BaseModel
+from omegaconf import OmegaConf
+
+from pal_plugin.models import checkpoint
+from pal_plugin.models.audio_llm import AudioLLM
+from pal_plugin.models.build import build_parts
+from pal_plugin.models.locations import resolve
+from pal_plugin.models.stages import parameter_table
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "models"
+#: Keys of a `model:` section that are read; anything else is an error.
+KEYS = {"arch", "model_type", "encoders", "connectors", "routing", "llm", "stage", "checkpoint"}
+
+
+@registry.register_model("pal")
+class PALModel(AudioLLM, BaseModel):
+    """`load_model("pal", "lal" | "plits" | "pal")`."""
+
+    PRETRAINED_MODEL_CONFIG_DICT = {
+        name: str(CONFIGS / f"pal_{name}.yaml") for name in ("lal", "plits", "pal")
+    }
+
+    @classmethod
+    def from_config(cls, cfg) -> PALModel:
+        """Build from a `model:` section (OmegaConf or dict), then load `checkpoint` if named."""
+        plain = OmegaConf.to_container(OmegaConf.create(cfg), resolve=True)
+        if plain.keys() - KEYS:
+            raise ValueError(
+                f"unknown keys in model: {sorted(plain.keys() - KEYS)}; known: {sorted(KEYS)}"
+            )
+        model = cls(**build_parts(plain))
+        model.config = plain
+        if plain.get("checkpoint"):
+            model.load_checkpoint(plain["checkpoint"])
+        return model
+
+    def load_checkpoint(self, url_or_filename: str) -> list[str]:
+        """Load what a run trained; names each key that does not fit. Returns the components."""
+        path = resolve(url_or_filename)
+        components = checkpoint.load(self, path)
+        logging.info("loaded %s from %s", ", ".join(components), path)
+        return components
+
+    def save_checkpoint(self, path: str | Path, dtype: torch.dtype | None = None, **meta) -> Path:
+        """Write what this stage trains, with the model's configuration beside it."""
+        return checkpoint.save(self, path, dtype, model=getattr(self, "config", None), **meta)
+
+    def trainable_table(self) -> str:
+        """Trainable and frozen parameters by component, as text."""
+        return parameter_table(self)
+
+    def param_groups(self, weight_decay: float) -> list[dict]:
+        """AdamW groups: matrices decay, vectors do not."""
+        trained = [p for p in self.parameters() if p.requires_grad]
+        return [
+            {"params": [p for p in trained if p.dim() > 1], "weight_decay": weight_decay},
+            {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+        ]

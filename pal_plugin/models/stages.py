@@ -1,0 +1,75 @@
+"""A stage of the curriculum: in one place, what is frozen, trained by LoRA, or trained in full.
+
+Stage 1 trains the connectors, stages 2 and 3 also the LLM by LoRA (PAL paper, "Training"); a run
+file names only what differs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from pal_plugin.llm.loading import LORA_TARGETS, add_lora
+
+PARTS = ("frozen", "full")
+LLM_MODES = ("frozen", "lora", "full")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is trained.
+
+    Args:
+        encoders: "frozen" or "full".
+        connectors: "frozen" or "full".
+        llm: "frozen", "lora" or "full". LoRA adapters exist if and only if this is "lora".
+        lora_targets: "attention" or "attention_ffn".
+        lora_rank: rank of the adapters.
+        lora_alpha: their scale, alpha / rank.
+    """
+
+    encoders: str = "frozen"
+    connectors: str = "full"
+    llm: str = "frozen"
+    lora_targets: str = "attention"
+    lora_rank: int = 8
+    lora_alpha: int = 16
+
+    def __post_init__(self) -> None:
+        for part, value, known in (
+            ("encoders", self.encoders, PARTS),
+            ("connectors", self.connectors, PARTS),
+            ("llm", self.llm, LLM_MODES),
+            ("lora_targets", self.lora_targets, tuple(LORA_TARGETS)),
+        ):
+            if value not in known:
+                raise ValueError(f"stage.{part} is {value!r}; expected one of {', '.join(known)}")
+
+    def apply(self, encoders: nn.Module, connectors: nn.Module, llm: nn.Module) -> None:
+        """Add LoRA where asked and set `requires_grad` everywhere."""
+        if self.llm == "lora":
+            add_lora(llm, self.lora_targets, self.lora_rank, self.lora_alpha)
+        encoders.requires_grad_(self.encoders == "full")
+        connectors.requires_grad_(self.connectors == "full")
+        for name, parameter in llm.named_parameters():
+            parameter.requires_grad_(self.llm == "full" or "lora_" in name)
+
+
+def component_of(name: str) -> str:
+    """The component that a parameter belongs to: `encoders.sslam`, `llm`, `llm.lora`, ..."""
+    if name.startswith("llm."):
+        return "llm.lora" if ".lora_" in name else "llm"
+    return ".".join(name.split(".")[:2])
+
+
+def parameter_table(model: nn.Module) -> str:
+    """Trainable and frozen parameters by component, as text."""
+    counts: dict[str, list[int]] = {}
+    for name, parameter in model.named_parameters():
+        row = counts.setdefault(component_of(name), [0, 0])
+        row[0 if parameter.requires_grad else 1] += parameter.numel()
+    counts["total"] = [sum(column) for column in zip(*counts.values(), strict=True)]
+    lines = [f"{'component':<22}{'trainable':>14}{'frozen':>14}"]
+    lines += [f"{name:<22}{row[0]:>14,}{row[1]:>14,}" for name, row in counts.items()]
+    return "\n".join(lines)

@@ -1,0 +1,34 @@
+"""`python -m pal_plugin.pretraining projects/pal/pocket/llm.yaml` makes pocket weights again."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from pal_plugin.pretraining.encoders import pretrain_encoders
+from pal_plugin.pretraining.llm import pretrain_llm
+from pal_plugin.runtime import keep_freed_memory
+
+RECIPES = {"llm": pretrain_llm, "encoders": pretrain_encoders}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipe", type=Path, help="a YAML file of projects/pal/pocket")
+    parser.add_argument("--options", nargs="*", default=[], help="overrides, such as steps=100")
+    args = parser.parse_args()
+    keep_freed_memory()
+    cfg = OmegaConf.merge(OmegaConf.load(args.recipe), OmegaConf.from_dotlist(args.options))
+    cfg = OmegaConf.to_container(cfg, resolve=True)
+    recipe, out = cfg.pop("recipe"), Path(cfg.pop("out"))
+    started = time.time()
+    result = RECIPES[recipe](out, **cfg)
+    print(json.dumps({"recipe": recipe, "seconds": round(time.time() - started), "result": result}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""The small training loop of the pocket recipes: AdamW, warmup and cosine, a progress bar.
+
+The recipes under projects/pal/pocket make the weights that the package ships. They need neither
+LAVIS nor a runner: nothing here is resumed, distributed or evaluated between epochs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+
+def warmup_cosine(step: int, steps: int, warmup: int) -> float:
+    """Factor of the learning rate: linear from 0 to 1 over `warmup`, then a cosine down to 0.05."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.05 + 0.475 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def fit(
+    modules: nn.Module,
+    batches: Iterator,
+    loss_of: Callable[..., Tensor],
+    *,
+    steps: int,
+    lr: float,
+    weight_decay: float = 0.01,
+    warmup: int = 50,
+    bf16: bool = False,
+    label: str = "training",
+) -> float:
+    """Train `modules` for `steps` batches.
+
+    Args:
+        modules: everything that has trainable parameters.
+        batches: endless iterator of batches.
+        loss_of: batch -> scalar loss.
+        bf16: autocast to bfloat16; faster where the processor has such instructions.
+
+    Returns:
+        The mean loss of the last tenth of the steps.
+
+    Raises:
+        FloatingPointError: the loss is not finite.
+    """
+    parameters = [p for p in modules.parameters() if p.requires_grad]
+    decayed = [p for p in parameters if p.dim() > 1]
+    others = [p for p in parameters if p.dim() <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: warmup_cosine(step, steps, warmup)
+    )
+    modules.train()
+    losses: list[float] = []
+    bar = tqdm(range(steps), desc=label, mininterval=2.0)
+    for step in bar:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = loss_of(next(batches))
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"{label}: the loss is {loss.item()} at step {step}")
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        schedule.step()
+        losses.append(loss.item())
+        bar.set_postfix(loss=f"{sum(losses[-50:]) / len(losses[-50:]):.3f}", refresh=False)
+    tail = losses[-max(1, steps // 10) :]
+    return sum(tail) / len(tail)

@@ -1,0 +1,1 @@
+"""Processors as LAVIS knows them: `pal_audio` and `pal_text`."""

@@ -1,0 +1,95 @@
+"""What a run leaves to read: JSON that any tool opens, and one table for the eye."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+# The figures of the table in order of preference, with whether a larger one is better.
+HEADLINE = ("accuracy", "wer", "loss")
+
+
+def jsonable(value: Any) -> Any:
+    """Plain JSON types: tensors and numpy values become numbers or lists, NaN becomes null."""
+    if isinstance(value, dict):
+        return {str(k): jsonable(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [jsonable(v) for v in value]
+    if hasattr(value, "tolist"):
+        return jsonable(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, str | int | float | bool) or value is None:
+        return value
+    return str(value)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON; the file is replaced as a whole."""
+    _replace(path, json.dumps(jsonable(value), indent=2) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
+    """Write one JSON value per line; the file is replaced as a whole."""
+    _replace(path, "".join(json.dumps(jsonable(row), ensure_ascii=False) + "\n" for row in rows))
+
+
+@contextlib.contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """A path of the same name in a temporary folder; what is written there is moved beside `path`.
+
+    Files written next to it (a checkpoint's JSON) are moved too, `path` itself last. If the block
+    raises, nothing is moved.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
+        yield Path(folder) / path.name
+        written = sorted(Path(folder).iterdir(), key=lambda file: file.name == path.name)
+        for file in written:
+            os.replace(file, path.parent / file.name)
+
+
+def table(metrics: dict[str, dict[str, dict]]) -> str:
+    """`{split: {entry: figures}}` as aligned text: each figure beside masked audio and chance."""
+    rows = [("split", "task", "figure", "value", "masked audio", "chance", "n")]
+    for split, entries in metrics.items():
+        for entry, figures in entries.items():
+            name = next((f for f in HEADLINE if f in figures), None)
+            if name is None:
+                continue
+            rows.append(
+                (
+                    split,
+                    entry,
+                    name,
+                    _number(figures.get(name)),
+                    _number(figures.get(f"{name}_masked_audio")),
+                    _number(figures.get("chance")),
+                    str(figures.get("n", "")),
+                )
+            )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i < 3 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    lines.insert(1, "-" * max(map(len, lines)))
+    return "\n".join(lines)
+
+
+def _number(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, int | float) else "-"
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.writing")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,47 @@
+"""The sound world: labelled audio out of a seed, a controllable test of hearing.
+
+`sample_scene` draws what happens, `render` makes it sound, `items` asks about it, `text_corpus`
+tells it in words, `ensure_shards` writes it all as WebDataset shards. A scene is plain data from
+which everything else follows, so the answer to every question is true of the audio.
+"""
+
+from pal_plugin.soundworld.corpus import text_corpus
+from pal_plugin.soundworld.events import (
+    LABELS,
+    SAMPLE_RATE_HZ,
+    Event,
+    Scene,
+    Sound,
+    Speaker,
+    Word,
+    frame_targets,
+)
+from pal_plugin.soundworld.questions import QUESTION_TYPES, items
+from pal_plugin.soundworld.render import render, render_stems
+from pal_plugin.soundworld.scene import sample_scene
+from pal_plugin.soundworld.seeds import split_scene
+from pal_plugin.soundworld.shards import ensure_shards
+from pal_plugin.soundworld.speech import LEXICON
+from pal_plugin.soundworld.words import captions, describe
+
+__all__ = [
+    "LABELS",
+    "LEXICON",
+    "QUESTION_TYPES",
+    "SAMPLE_RATE_HZ",
+    "Event",
+    "Scene",
+    "Sound",
+    "Speaker",
+    "Word",
+    "captions",
+    "describe",
+    "ensure_shards",
+    "frame_targets",
+    "items",
+    "render",
+    "render_stems",
+    "sample_scene",
+    "split_scene",
+    "text_corpus",
+]

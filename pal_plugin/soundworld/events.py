@@ -1,0 +1,183 @@
+"""What a scene consists of: sounds, events and the scene itself, as plain frozen data.
+
+An event is all that one source does in a scene, for example a bell struck three times: one `Event`
+of three `Sound`s. Times are in seconds from the start of the scene, on a grid of 1 ms. A level is
+the RMS of a sound over its own duration, in dB relative to full scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+SAMPLE_RATE_HZ = 16_000
+
+LABELS = [
+    "tone",
+    "sweep",
+    "bell",
+    "noise burst",
+    "engine",
+    "drip",
+    "siren",
+    "rhythm",
+    "speech",
+    "melody",
+    "bird",
+    "rain",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """One stroke, beep, drop, ... `end_hz` is where a sweep arrives (None for the others)."""
+
+    onset_s: float
+    duration_s: float
+    level_db: float
+    pitch_hz: float | None = None
+    end_hz: float | None = None
+
+    @property
+    def offset_s(self) -> float:
+        return self.onset_s + self.duration_s
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A spoken word; `onset_s` is counted from the start of the scene."""
+
+    word: str
+    onset_s: float
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """A voice: mean pitch, formants' scale (1 = average male), words' rate (1 = plain reading)."""
+
+    f0_hz: float
+    tract: float
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One source of sound: `sounds` in time order; `words` and `speaker` for speech alone."""
+
+    kind: str
+    sounds: tuple[Sound, ...]
+    words: tuple[Word, ...] = ()
+    speaker: Speaker | None = None
+
+    @property
+    def onset_s(self) -> float:
+        return self.sounds[0].onset_s
+
+    @property
+    def offset_s(self) -> float:
+        return self.sounds[-1].offset_s
+
+    @property
+    def duration_s(self) -> float:
+        return round(self.offset_s - self.onset_s, 3)
+
+    @property
+    def pitch_hz(self) -> float | None:
+        return self.sounds[0].pitch_hz
+
+    @property
+    def level_db(self) -> float:
+        return max(sound.level_db for sound in self.sounds)
+
+    @property
+    def count(self) -> int:
+        return len(self.sounds)
+
+    @property
+    def direction(self) -> str | None:
+        """ "up" or "down" for a sweep, else None."""
+        first = self.sounds[0]
+        if first.end_hz is None:
+            return None
+        return "up" if first.end_hz > first.pitch_hz else "down"
+
+    @property
+    def transcript(self) -> str | None:
+        return " ".join(w.word for w in self.words) if self.words else None
+
+    def as_dict(self) -> dict:
+        """The event as it stands in a shard's JSON."""
+        out = {
+            "kind": self.kind,
+            "onset_s": self.onset_s,
+            "duration_s": self.duration_s,
+            "pitch_hz": self.pitch_hz,
+            "level_db": self.level_db,
+            "transcript": self.transcript,
+            "count": self.count,
+            "direction": self.direction,
+            "sounds": [
+                {
+                    "onset_s": s.onset_s,
+                    "duration_s": s.duration_s,
+                    "pitch_hz": s.pitch_hz,
+                    "level_db": s.level_db,
+                }
+                for s in self.sounds
+            ],
+        }
+        if self.words:
+            out["words"] = [
+                {"word": w.word, "onset_s": w.onset_s, "duration_s": w.duration_s}
+                for w in self.words
+            ]
+            out["speaker"] = {
+                "f0_hz": self.speaker.f0_hz,
+                "tract": self.speaker.tract,
+                "rate": self.speaker.rate,
+            }
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A clip in words. `layout` is "alone", "sequence" or "overlap"; events are in onset order.
+
+    `seed` decides everything that has no name here (timbre, room, background noise).
+    """
+
+    seconds: float
+    label: str
+    events: tuple[Event, ...]
+    layout: str
+    noise_db: float
+    seed: int
+
+
+def frame_targets(
+    events: Sequence[Event] | Sequence[Mapping], seconds: float, frame_s: float, n_frames: int
+) -> np.ndarray:
+    """Which kinds sound when: float32 [n_frames, len(LABELS)] of 0 and 1.
+
+    A frame [i * frame_s, (i + 1) * frame_s) is 1 where at least half of it (or half of the sound,
+    if that is shorter) is covered by a sound of the kind; frames after `seconds` are 0. `events`
+    are `Event`s or the dictionaries of a shard's JSON.
+    """
+    if frame_s <= 0 or n_frames <= 0:
+        raise ValueError(
+            f"frame_targets: frame_s and n_frames must be positive, got {frame_s} and {n_frames}"
+        )
+    out = np.zeros((n_frames, len(LABELS)), np.float32)
+    starts = np.arange(n_frames) * frame_s
+    ends = np.minimum(starts + frame_s, seconds)
+    for event in events:
+        record = event.as_dict() if isinstance(event, Event) else event
+        column = out[:, LABELS.index(record["kind"])]
+        for sound in record.get("sounds") or [record]:
+            onset_s, duration_s = sound["onset_s"], sound["duration_s"]
+            covered_s = np.minimum(ends, onset_s + duration_s) - np.maximum(starts, onset_s)
+            column[covered_s >= 0.5 * min(frame_s, duration_s) - 1e-9] = 1.0
+    return out

@@ -1,0 +1,67 @@
+"""The one type that encoders, connectors and integrations exchange."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class AudioTokens:
+    """Audio as a sequence of vectors.
+
+    Args:
+        features: `[B, N, D]` floating point.
+        mask: `[B, N]` bool, True where the token belongs to the clip.
+        grid: `(time cells, cells per time row)` when the sequence is a time-major grid, so that
+            token `n` is `(n // row, n % row)`; None for a plain sequence. LFST closes each row
+            with a newline token, which counts as a cell of the row.
+
+    Raises:
+        ValueError: shapes that contradict each other, or a mask that is not bool.
+    """
+
+    features: Tensor
+    mask: Tensor
+    grid: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.features.dim() != 3:
+            raise ValueError(
+                f"AudioTokens.features must be [B, N, D], got {tuple(self.features.shape)}"
+            )
+        if self.mask.dtype != torch.bool or self.mask.shape != self.features.shape[:2]:
+            raise ValueError(
+                f"AudioTokens.mask must be bool {tuple(self.features.shape[:2])}, "
+                f"got {self.mask.dtype} {tuple(self.mask.shape)}"
+            )
+        if self.grid is not None and self.grid[0] * self.grid[1] != self.features.shape[1]:
+            raise ValueError(
+                f"AudioTokens.grid {self.grid} holds {self.grid[0] * self.grid[1]} cells, "
+                f"but there are {self.features.shape[1]} tokens"
+            )
+
+    def __len__(self) -> int:
+        return self.features.shape[0]
+
+    def cells(self) -> Tensor:
+        """Features as `[B, time, row, D]`. Raises ValueError where there is no grid."""
+        if self.grid is None:
+            raise ValueError("these AudioTokens have no time-frequency grid")
+        return self.features.unflatten(1, self.grid)
+
+    def select(self, index: Tensor) -> AudioTokens:
+        """Rows `index` (Long `[R]`), for several questions about one clip."""
+        return replace(self, features=self.features[index], mask=self.mask[index])
+
+    @staticmethod
+    def concat(parts: list[AudioTokens]) -> AudioTokens:
+        """Join along the sequence; the grid is kept when there is one part only."""
+        if len(parts) == 1:
+            return parts[0]
+        return AudioTokens(
+            torch.cat([p.features for p in parts], dim=1),
+            torch.cat([p.mask for p in parts], dim=1),
+        )

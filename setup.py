@@ -1,0 +1,72 @@
+"""Packaging of pal_plugin.
+
+salesforce-lavis is deliberately absent from `install_requires`: its metadata pins transformers<4.27
+and no resolver accepts that beside today's transformers. It is installed without its dependencies
+(see README, "Set-up"); what it imports is listed here instead.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(
+    r'__version__ = "(.+)"', (ROOT / "pal_plugin" / "version.py").read_text("utf-8")
+).group(1)
+
+CORE = [
+    "torch>=2.6,<2.12",  # torchaudio ends at 2.11 and must match torch
+    "torchaudio>=2.6,<2.12",
+    "transformers>=4.57,<6",
+    "tokenizers>=0.22",
+    "safetensors>=0.5",
+    "peft>=0.18",
+    "timm>=1.0.20",
+    "omegaconf>=2.3",
+    "webdataset>=1.0.2,<2",
+    "soundfile>=0.13",
+    "numpy>=1.26",
+    "pyyaml>=6",
+    "tqdm>=4.66",
+]
+IMPORTED_BY_LAVIS = [
+    "torchvision>=0.21,<0.27",
+    "pandas>=2.0",
+    "pillow>=10",
+    "opencv-python-headless>=4.9",
+    # No wheels elsewhere; pal_plugin.compat stands in for it there (video is not used).
+    "decord>=0.6; (sys_platform == 'linux' and platform_machine == 'x86_64')"
+    " or sys_platform == 'win32'",
+    "einops>=0.7",
+    "fairscale>=0.4.13",
+    "iopath>=0.1.10",
+    "spacy>=3.7",
+    "pycocoevalcap>=1.2",
+    "pycocotools>=2.0.7",
+    "requests>=2.31",
+]
+
+setup(
+    name="pal-plugin",
+    version=VERSION,
+    description="Audio for LLMs in LAVIS: PLITS, LAL and PAL (arXiv 2506.10423)",
+    long_description=(ROOT / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="BSD-3-Clause",
+    python_requires=">=3.10",
+    packages=find_packages(include=["pal_plugin", "pal_plugin.*"]),
+    package_data={"pal_plugin": ["configs/**/*.yaml", "pocket/**/*"]},
+    install_requires=CORE + IMPORTED_BY_LAVIS,
+    extras_require={
+        "test": ["pytest>=8", "ruff>=0.12,<1", "scikit-learn>=1.4", "matplotlib>=3.8"],
+        "eval": ["scikit-learn>=1.4", "jiwer>=3"],
+        "demo": ["matplotlib>=3.8"],
+    },
+    classifiers=[
+        "License :: OSI Approved :: BSD License",
+        "Programming Language :: Python :: 3",
+        "Topic :: Multimedia :: Sound/Audio :: Analysis",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

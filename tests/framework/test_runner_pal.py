@@ -1,0 +1,218 @@
+"""runner_pal against the traps of LAVIS's runner, in one process on the CPU."""
+
+import json
+import logging
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pal_plugin.errors import ConfigError
+from pal_plugin.runners.loop import NonFiniteLossError
+from pal_plugin.runners.runner_pal import RunnerPal
+from pal_plugin.tasks.pal_instruct import PalInstructTask
+
+
+def make_runner(cfg, task_class=PalInstructTask, job_id=None):
+    torch.manual_seed(0)
+    task = task_class.setup_task(cfg)
+    return RunnerPal(cfg, task, task.build_model(cfg), task.build_datasets(cfg), job_id)
+
+
+class FixedMetrics(PalInstructTask):
+    """Validates with given numbers instead of real ones."""
+
+    values = ()
+
+    def after_evaluation(self, val_result, split_name, epoch=None, **kwargs):
+        value = self.values[epoch]
+        return {"classification": {"accuracy": torch.tensor(value), "n": 1}, "agg_metrics": value}
+
+
+def test_the_model_is_there_when_it_is_on_the_device_already(toy):
+    assert make_runner(toy.config("run.device=cpu")).model is not None
+
+
+def test_device_auto_is_cuda_where_there_is_one(toy, monkeypatch):
+    runner = make_runner(toy.config())
+    assert runner.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=r"run\.device=cuda"):
+        make_runner(toy.config("run.device=cuda")).model  # noqa: B018
+
+
+def test_a_second_runner_in_one_process_gets_a_folder_of_its_own(toy):
+    from lavis.common.registry import registry
+
+    first, second = make_runner(toy.config()), make_runner(toy.config())
+    assert first.output_dir != second.output_dir
+    assert registry.get_path("output_dir") == str(second.output_dir)
+    assert second.output_dir.parent == Path(os.getcwd()) / "output"  # not in site-packages
+
+
+def test_negative_metrics_save_a_best_checkpoint_and_the_best_is_kept(toy):
+    task = type("Negative", (FixedMetrics,), {"values": (-3.0, -1.0, -2.0)})
+    runner = make_runner(toy.config("run.max_epoch=3"), task)
+    runner.train()
+    assert runner.best_epoch == 1
+    best = load_file(runner.output_dir / "checkpoint_best.safetensors")
+    last = load_file(runner.output_dir / "checkpoint_last.safetensors")
+    assert not torch.equal(best["head.weight"], last["head.weight"])
+    assert torch.equal(runner.model.head.weight, best["head.weight"])  # reloaded at the end
+    facts = json.loads((runner.output_dir / "checkpoint_best.json").read_text())
+    assert facts["epoch"] == 1
+    assert facts["recipe"] == "toy_recipe"
+    assert "frozen" not in best
+    metrics = json.loads((runner.output_dir / "metrics.json").read_text())
+    assert metrics["val"]["classification"]["accuracy"] == -1.0  # of the best epoch, a tensor
+
+
+def test_without_validation_the_last_is_the_best(toy):
+    runner = make_runner(toy.config("run.valid_splits=[]", "run.test_splits=[val]"))
+    metrics = runner.train()
+    assert (runner.output_dir / "checkpoint_best.safetensors").is_file()
+    assert set(metrics) == {"val"}
+
+
+def test_the_encoders_run_once_per_batch_of_evaluation(toy):
+    runner = make_runner(toy.config())
+    runner.model.calls.clear()
+    runner.evaluate()
+    # Shards of 4 clips in batches of 3 clips: 3 batches, whatever is asked about them.
+    assert runner.model.calls.count("encode_audio") == 3
+    assert ("predict_class", ("low", "high")) in runner.model.calls
+
+
+def test_a_split_that_is_trained_on_is_not_evaluated_forever(toy):
+    with pytest.raises(ConfigError, match="trained on and evaluated"):
+        make_runner(toy.config("run.valid_splits=[train]"))
+    with pytest.raises(ConfigError, match="made for training"):
+        make_runner(toy.config("run.evaluate=true", "run.valid_splits=[train]"))
+
+
+def test_an_unknown_split_is_named_with_the_known_ones(toy):
+    with pytest.raises(ConfigError, match=r"'test'.*train, val"):
+        make_runner(toy.config("run.test_splits=[test]"))
+
+
+def test_a_loss_that_is_not_finite_names_the_samples(toy):
+    runner = make_runner(toy.config())
+    with torch.no_grad():
+        runner.model.head.weight.fill_(float("nan"))
+    with pytest.raises(NonFiniteLossError, match=r"train-\d-\d#\d"):
+        runner.train()
+
+
+def gradients(toy, monkeypatch, *options):
+    """Gradients that the optimizer sees at its steps, with the model left as it is."""
+    cfg = toy.config("run.init_lr=0", "run.min_lr=0", "run.grad_clip=null", *options)
+    runner = make_runner(cfg)
+    seen = []
+    step = runner.optimizer.step
+    monkeypatch.setattr(
+        runner.optimizer,
+        "step",
+        lambda: (seen.append(runner.model.head.weight.grad.clone()), step()),
+    )
+    runner.train_epoch(0)
+    return seen
+
+
+def test_accumulated_gradients_are_means_also_in_a_last_smaller_group(toy, monkeypatch):
+    one = gradients(toy, monkeypatch, "run.steps_per_epoch=3")
+    assert len(one) == 3
+    two = gradients(toy, monkeypatch, "run.steps_per_epoch=3", "run.accum_grad_iters=2")
+    assert len(two) == 2
+    torch.testing.assert_close(two[0], (one[0] + one[1]) / 2)
+    torch.testing.assert_close(two[1], one[2])
+
+
+def test_amp_bf16_works_on_the_cpu_and_fp16_says_what_to_use(toy):
+    class SeesType(PalInstructTask):
+        types = set()  # noqa: RUF012
+
+        def train_step(self, model, samples):
+            self.types.add(torch.nn.functional.linear(torch.ones(1, 2), torch.ones(2, 2)).dtype)
+            return super().train_step(model, samples)
+
+    make_runner(toy.config("run.device=cpu", "run.amp=bf16"), SeesType).train()
+    assert SeesType.types == {torch.bfloat16}
+    with pytest.raises(ConfigError, match="bf16"):
+        make_runner(toy.config("run.device=cpu", "run.amp=fp16")).train()
+
+
+def test_a_learning_rate_per_component_is_kept_in_proportion(toy):
+    runner = make_runner(toy.config("run.init_lr=0.1"))
+    runner.model.param_groups = lambda weight_decay: [
+        {"params": [runner.model.head.weight], "lr": 0.02},
+        {"params": [runner.model.embed.weight], "lr_scale": 3.0},
+        {"params": []},
+    ]
+    runner.lr_scheduler.step(cur_epoch=0, cur_step=1)
+    first, second = runner.optimizer.param_groups
+    assert second["lr"] == pytest.approx(15 * first["lr"])
+    assert first["lr"] <= 0.02
+
+
+def test_lavis_schedules_still_work(toy):
+    runner = make_runner(toy.config("run.lr_sched=linear_warmup_cosine_lr"))
+    runner.train()
+    assert runner.best_epoch is not None
+
+
+def test_nothing_trainable_is_an_error(toy):
+    runner = make_runner(toy.config())
+    runner.model.requires_grad_(False)
+    with pytest.raises(ConfigError, match=r"model\.stage"):
+        runner.train()
+
+
+def test_two_runs_of_one_seed_are_equal_whatever_the_workers(toy):
+    losses = []
+    for workers in (0, 1):
+        runner = make_runner(toy.config(f"run.num_workers={workers}"))
+        runner.train()
+        log = (runner.output_dir / "log.txt").read_text().splitlines()
+        losses.append([json.loads(x)["loss"] for x in log if '"train"' in x])
+    assert losses[0] == losses[1]
+
+
+def test_an_interrupted_checkpoint_leaves_the_previous_one(toy, monkeypatch):
+    runner = make_runner(toy.config())
+    path = runner._save_checkpoint(0)
+    before = path.read_bytes()
+    save = runner.model.save_checkpoint
+
+    def broken(target, **meta):
+        save(target, **meta)
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(runner.model, "save_checkpoint", broken)
+    with pytest.raises(OSError, match="no space"):
+        runner._save_checkpoint(1)
+    assert path.read_bytes() == before
+    assert not list(runner.output_dir.glob(".writing*"))
+
+
+def test_several_datasets_are_mixed_in_training_and_told_apart_in_evaluation(toy):
+    cfg = toy.config(
+        f"datasets.more={{builder: toy_tones, build_info: {{storage: '{toy.shards}'}}}}",
+        "run.train_dataset_ratios={toy_tones: 1, more: 3}",
+    )
+    metrics = make_runner(cfg).train()
+    assert {"toy_tones/classification", "more/classification"} <= set(metrics["val"])
+
+
+def test_steps_are_one_pass_unless_given(toy):
+    assert make_runner(toy.config()).steps_per_epoch == 3  # 12 clips in batches of 4
+    assert make_runner(toy.config("run.steps_per_epoch=7")).steps_per_epoch == 7
+
+
+def test_progress_is_logged_where_there_is_no_terminal(toy, caplog):
+    caplog.set_level(logging.INFO)
+    make_runner(toy.config("run.max_epoch=1")).train()
+    assert "step 2/3" in caplog.text
+    assert "clips/s" in caplog.text
+    assert "ETA" in caplog.text

@@ -1,0 +1,8 @@
+"""Train: `python train.py --cfg-path projects/pal/lal_stage1.yaml`; `--help` shows more."""
+
+import sys
+
+from pal_plugin.cli import train
+
+if __name__ == "__main__":
+    sys.exit(train())
