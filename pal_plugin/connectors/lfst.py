@@ -5,8 +5,8 @@ with the *local* features of each grid encoder; a newline token closes each time
 arXiv 2506.10423, section "LFST"; the aggregator follows Cambrian-1, arXiv 2406.16860). The output
 length depends on the grid and not on the number of encoders.
 
-The design choice: keys and values are projected on each encoder's own grid, once per cell, and only
-then arranged into windows; a cell that is broadcast to many queries is projected once. The B x cells
+The design choice: keys and values are projected on each encoder's own grid, once per cell, and
+only then arranged into windows, so a cell that many queries see is projected once. The B x cells
 tiny attentions are one batched product, not a loop.
 """
 
@@ -73,7 +73,7 @@ class _Layer(nn.Module):
     def forward(
         self, query: Tensor, context: Tensor, cells: dict[str, Tensor], seen: Tensor
     ) -> Tensor:
-        """query `[B, Q, D]`, context `[B, D]`, cells `{encoder: [B, t, f, D]}`, seen `[B, Q, K]`."""
+        """query `[B, Q, D]`, context `[B, D]`, cells `{name: [B, t, f, D]}`, seen `[B, Q, K]`."""
         context = self.proj_context(context)[:, None].expand_as(query)
         mixed = self.proj_in(torch.cat([query, context], dim=-1))
         q = self.to_query(self.norm_query(mixed)).unflatten(-1, (self.heads, -1))
@@ -81,8 +81,8 @@ class _Layer(nn.Module):
         for name, window in self.windows.items():
             kv = cells[name]
             if name in self.position:
-                rows, columns = (have // size for have, size in zip(kv.shape[1:3], window.size))
-                kv = kv + self.position[name].repeat(rows, columns, 1)
+                tiles = kv.shape[1] // window.size[0], kv.shape[2] // window.size[1]
+                kv = kv + self.position[name].repeat(*tiles, 1)
             kv = self.norm_kv[name](kv)
             keys.append(window.gather(self.to_key[name](kv)))
             values.append(window.gather(self.to_value[name](kv)))
@@ -157,7 +157,7 @@ class LFST(nn.Module):
             valid.append(window.gather(audio.mask.unflatten(1, audio.grid)))
         seen = torch.cat(valid, dim=-1)  # [B, Q, K]
         mask = seen.any(-1)
-        # Cells after the clip's end attend somewhere (their output is masked), or softmax gives NaN.
+        # Cells after the clip's end attend somewhere (they are masked later), or softmax gives NaN.
         seen = seen | ~mask[..., None]
 
         first = next(iter(self.windows))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from lavis.common.registry import registry
@@ -25,7 +26,7 @@ KEYS = {"arch", "model_type", "encoders", "connectors", "routing", "llm", "stage
 class PALModel(AudioLLM, BaseModel):
     """`load_model("pal", "lal" | "plits" | "pal")`."""
 
-    PRETRAINED_MODEL_CONFIG_DICT = {
+    PRETRAINED_MODEL_CONFIG_DICT: ClassVar = {
         name: str(CONFIGS / f"pal_{name}.yaml") for name in ("lal", "plits", "pal")
     }
 

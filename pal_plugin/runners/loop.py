@@ -195,7 +195,7 @@ def _require_finite(loss: torch.Tensor, samples: dict, epoch: int, step: int) ->
         return
     names = samples.get("question_id") or samples.get("sample_id") or ["(samples without ids)"]
     raise NonFiniteLossError(
-        f"the loss is {float(loss)} in epoch {epoch}, step {step}; the samples of this batch are "
+        f"the loss is {loss.item()} in epoch {epoch}, step {step}; the samples of this batch are "
         f"{', '.join(map(str, names))}. Lower run.init_lr, set run.grad_clip, or use run.amp=none; "
         "if one clip is always among them, look at it."
     )

@@ -17,11 +17,11 @@ from pal_plugin.soundworld.waves import (
     band_pass,
     edges,
     period_table,
-    phase_cycles,
     read_table,
     samples,
     shaped_noise,
     times,
+    turns,
 )
 
 NYQUIST_HZ = SAMPLE_RATE_HZ / 2
@@ -68,7 +68,7 @@ def sweep(rng: np.random.Generator, sounds: Sequence[Sound]) -> Waveforms:
             frequency_hz = np.linspace(sound.pitch_hz, sound.end_hz, n)
         else:
             frequency_hz = np.geomspace(sound.pitch_hz, sound.end_hz, n)
-        out.append(read_table(table, phase_cycles(frequency_hz)) * edges(n, attack_s, release_s))
+        out.append(read_table(table, turns(frequency_hz)) * edges(n, attack_s, release_s))
     return out
 
 
@@ -118,7 +118,7 @@ def engine(rng: np.random.Generator, sounds: Sequence[Sound]) -> Waveforms:
         table = period_table(amplitudes, rng.uniform(0, 2 * np.pi) * k / 7 + rng.normal(0, 0.5, 40))
         rev = rng.uniform(-0.25, 0.25) * t / max(sound.duration_s, 1.0)
         rev = rev + rng.uniform(0.0, 0.06) * np.sin(2 * np.pi * rng.uniform(0.5, 3.0) * t)
-        cycles = phase_cycles(sound.pitch_hz * 2.0**rev)
+        cycles = turns(sound.pitch_hz * 2.0**rev)
         strokes = 1.0 + rng.uniform(0.1, 0.35) * rng.standard_normal(int(cycles[-1]) + 2)
         hum = read_table(table, cycles) * strokes[cycles.astype(np.int64)]
         hiss = shaped_noise(rng, n, band_pass(100.0, rng.uniform(600.0, 2000.0)))
@@ -136,9 +136,7 @@ def drip(rng: np.random.Generator, sounds: Sequence[Sound]) -> Waveforms:
     for sound in sounds:
         n = samples(sound.duration_s)
         x = np.linspace(0.0, 1.0, n)
-        wave = np.sin(2 * np.pi * phase_cycles(sound.pitch_hz * (1.0 + rise * x))) * np.exp(
-            -decay * x
-        )
+        wave = np.sin(2 * np.pi * turns(sound.pitch_hz * (1.0 + rise * x))) * np.exp(-decay * x)
         m = min(48, n)
         wave[:m] += click * rng.standard_normal(m) * np.linspace(1.0, 0.0, m)
         out.append(wave * edges(n, 0.003, 0.01))
@@ -163,7 +161,7 @@ def siren(rng: np.random.Generator, sounds: Sequence[Sound]) -> Waveforms:
         octaves = rng.uniform(0.25, 0.65)
         k = np.arange(1, int(np.clip(7000.0 / sound.pitch_hz / 2**octaves, 2, 10)) + 1)
         table = period_table(k ** -rng.uniform(0.8, 1.8))
-        wave = read_table(table, phase_cycles(sound.pitch_hz * 2.0 ** (octaves * position)))
+        wave = read_table(table, turns(sound.pitch_hz * 2.0 ** (octaves * position)))
         out.append(wave * edges(len(t), 0.03, 0.05))
     return out
 
@@ -172,9 +170,9 @@ def _drum(rng: np.random.Generator, kind: int) -> np.ndarray:
     n = samples(rng.uniform(0.09, 0.16) if kind < 2 else rng.uniform(0.03, 0.06))
     x = np.linspace(0.0, 1.0, n)
     if kind == 0:  # a skin: a pitch that falls
-        return np.sin(
-            2 * np.pi * phase_cycles(rng.uniform(60.0, 160.0) * (1 + 1.5 * (1 - x) ** 4))
-        ) * (np.exp(-4.0 * x))
+        return np.sin(2 * np.pi * turns(rng.uniform(60.0, 160.0) * (1 + 1.5 * (1 - x) ** 4))) * (
+            np.exp(-4.0 * x)
+        )
     low_hz = 500.0 if kind == 1 else 3500.0
     return 0.8 * shaped_noise(rng, n, band_pass(low_hz, 7500.0)) * np.exp(-5.0 * x)
 
@@ -239,9 +237,7 @@ def bird(rng: np.random.Generator, sounds: Sequence[Sound]) -> Waveforms:
                 octaves += rng.choice([0.0, 0.08]) * np.sin(2 * np.pi * rng.uniform(20, 60) * x)
                 octaves += rng.uniform(-0.15, 0.15)
                 frequency_hz = np.minimum(sound.pitch_hz * 2.0**octaves, 0.95 * NYQUIST_HZ)
-                syllable = np.sin(2 * np.pi * phase_cycles(frequency_hz)) * np.sin(
-                    np.pi * (x + 0.5)
-                )
+                syllable = np.sin(2 * np.pi * turns(frequency_hz)) * np.sin(np.pi * (x + 0.5))
             part = syllable[: n - start]
             wave[start : start + len(part)] += part
             start += m + samples(gap_s)

@@ -33,7 +33,7 @@ def read_table(table: np.ndarray, cycles: np.ndarray) -> np.ndarray:
     return table[(cycles * TABLE_SIZE).astype(np.int64) & (TABLE_SIZE - 1)]
 
 
-def phase_cycles(frequency_hz: np.ndarray) -> np.ndarray:
+def turns(frequency_hz: np.ndarray) -> np.ndarray:
     """The running phase of this frequency, in periods."""
     return np.cumsum(frequency_hz) / SAMPLE_RATE_HZ
 

@@ -59,7 +59,8 @@ def test_both_forms_of_options_may_be_mixed():
 )
 def test_an_unknown_name_is_an_error_with_its_neighbours(toy, option, says):
     text = problems(toy, option)
-    assert ".".join(option.split("=")[0].split(".")[:2]) in text
+    section, key = option.split("=")[0].split(".")[:2]
+    assert f"{section}.{key}" in text or f"{section}:" in text
     assert f"Did you mean {says}" in text
 
 
