@@ -6,6 +6,7 @@ data only, so `build_datasets` is overridden as a whole and configuration object
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,7 +25,13 @@ _CACHE = "~/.cache/pal_plugin"
 
 
 class PalBuilder(BaseDatasetBuilder):
-    """Common half: processors under `audio_processor` and `text_processor`."""
+    """Common half: processors under `audio_processor` and `text_processor`.
+
+    Attributes:
+        splits: the splits a run uses; others are not built. None builds all.
+    """
+
+    splits: Collection[str] | None = None
 
     def __init__(self, cfg: Any = None) -> None:
         super().__init__(cfg)
@@ -33,6 +40,10 @@ class PalBuilder(BaseDatasetBuilder):
     def build_datasets(self) -> dict[str, Any]:
         """Datasets by split."""
         return self.build()
+
+    def wanted(self, split: str) -> bool:
+        """Whether a run uses this split."""
+        return self.splits is None or split in self.splits
 
     def processor(self, kind: str, train: bool) -> Any:
         """The processor of `kind` ("audio", "text") for training or evaluation.
@@ -55,7 +66,7 @@ class PalBuilder(BaseDatasetBuilder):
 class SoundWorldBuilder(PalBuilder):
     """The package's own labelled audio; shards are made on first use and kept."""
 
-    DATASET_CONFIG_DICT: ClassVar[dict[str, str]] = {"default": str(_CONFIGS / "pal_soundworld.yaml")}
+    DATASET_CONFIG_DICT: ClassVar[dict] = {"default": str(_CONFIGS / "pal_soundworld.yaml")}
 
     def build(self) -> dict[str, ShardStream]:
         from pal_plugin.soundworld import LABELS, ensure_shards
@@ -70,7 +81,7 @@ class SoundWorldBuilder(PalBuilder):
         )
         datasets = {}
         for split, clips in info["clips"].items():
-            if not clips:
+            if not clips or not self.wanted(split):
                 continue
             train = split == "train"
             shards = ensure_shards(cache, split, clips, info["seed"], info["workers"])
@@ -92,7 +103,7 @@ class SoundWorldBuilder(PalBuilder):
 class ClipsBuilder(PalBuilder):
     """A folder of clips and a CSV in the manner of ESC-50."""
 
-    DATASET_CONFIG_DICT: ClassVar[dict[str, str]] = {"default": str(_CONFIGS / "pal_clips.yaml")}
+    DATASET_CONFIG_DICT: ClassVar[dict] = {"default": str(_CONFIGS / "pal_clips.yaml")}
 
     def build(self) -> dict[str, ClipDataset]:
         info, settings = self.settings["build_info"], self.settings
@@ -138,4 +149,5 @@ class ClipsBuilder(PalBuilder):
                 seed=settings["order_seed"],
             )
             for split, clips in by_split.items()
+            if self.wanted(split)
         }

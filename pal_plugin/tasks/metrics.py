@@ -22,9 +22,9 @@ _PUNCTUATION = str.maketrans({c: " " for c in string.punctuation if c != "'"})
 
 
 def normalise(text: str) -> str:
-    """Lower case, no punctuation, no articles, single spaces."""
-    bare = text.lower().translate(_PUNCTUATION).replace("'", "")
-    return " ".join(_ARTICLES.sub(" ", bare).split())
+    """Lower case, no punctuation, no articles (unless nothing else is left), single spaces."""
+    bare = " ".join(text.lower().translate(_PUNCTUATION).replace("'", "").split())
+    return " ".join(_ARTICLES.sub(" ", bare).split()) or bare
 
 
 def is_correct(prediction: str, answers: Sequence[str]) -> bool:

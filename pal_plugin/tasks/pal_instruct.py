@@ -55,23 +55,28 @@ class PalInstructTask(BaseTask):
         )
 
     def build_datasets(self, cfg: Any) -> dict[str, dict[str, Any]]:
-        """`{dataset: {split: dataset}}` of the `datasets:` section.
+        """`{dataset: {split: dataset}}` of the `datasets:` section, for the splits of the run.
 
         Raises:
             ConfigError: no dataset, or one that cannot be built; says which and why.
         """
         if not cfg.datasets_cfg:
             raise ConfigError("datasets: names no dataset")
-        built = {}
+        run, built = cfg.run_cfg, {}
+        splits = {*run.valid_splits, *run.test_splits}
+        if not run.evaluate:
+            splits |= set(run.train_splits)
         for name, config in cfg.datasets_cfg.items():
-            builder = registry.get_builder_class(config.get("builder", name))
-            if builder is None:
+            builder_class = registry.get_builder_class(config.get("builder", name))
+            if builder_class is None:
                 known = registry.list_datasets()
                 raise ConfigError(
                     f"no dataset named {name!r} is registered. {did_you_mean(name, known)}"
                 )
             try:
-                built[name] = builder(config).build_datasets()
+                builder = builder_class(config)
+                builder.splits = splits
+                built[name] = builder.build_datasets()
             except ConfigError as error:
                 raise ConfigError(f"datasets.{name}: {error}") from error
         return built

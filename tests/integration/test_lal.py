@@ -4,8 +4,14 @@ import copy
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from pal_plugin.integration import AudioContext, attach, detach
 from pal_plugin.llm.loading import add_lora
@@ -192,7 +198,9 @@ def test_fully_masked_audio_is_no_audio():
     )
 
 
-@pytest.mark.parametrize("kwargs", [{}, {"num_beams": 3}, {"num_beams": 3, "num_return_sequences": 2}])
+@pytest.mark.parametrize(
+    "kwargs", [{}, {"num_beams": 3}, {"num_beams": 3, "num_return_sequences": 2}]
+)
 @pytest.mark.parametrize("embeds", [False, True])
 def test_cached_generation_equals_the_uncached_forward(kwargs, embeds):
     llm = attach(tiny())

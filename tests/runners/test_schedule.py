@@ -1,5 +1,7 @@
 """pal_warmup_cosine: per step, in proportion, never stuck in its warm-up."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -21,11 +23,11 @@ def schedule(**changes):
 
 def test_the_shape_is_a_line_up_and_half_a_cosine_down():
     rates = [schedule().at(step) for step in range(100)]
-    ups = [b - a for a, b in zip(rates[:10], rates[1:11], strict=True)]
+    ups = [b - a for a, b in pairwise(rates[:11])]
     assert ups == pytest.approx([1 / 11] * 10)
     assert rates[10] == 1.0
     assert rates[55] == pytest.approx(0.55)  # halfway
-    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a > b for a, b in pairwise(rates[10:]))
     assert rates[99] == pytest.approx(0.1, abs=1e-3)
 
 

@@ -33,12 +33,12 @@ def test_any_accepted_answer_is_right_and_a_longer_one_is_not():
     assert is_correct("Two.", ["2", "two"])
     assert not is_correct("twenty two", ["2", "two"])
     assert not is_correct("", ["2"])
+    assert not is_correct("", ["a"])  # an article that is the whole answer stays
 
 
 def test_chance_is_the_share_of_the_largest_class():
-    rows = [row("classification", reference=r) for r in ("a", "a", "a", "b")]
-    assert summarise(rows, masked=False)["classification"]["chance"] == 1.0 - 0.25 - 0.0
-    # "a" is an article and would vanish from a text; as a whole answer it still counts as a class
+    rows = [row("classification", reference=r) for r in ("dog", "The dog", "dog", "cat")]
+    assert summarise(rows, masked=False)["classification"]["chance"] == 0.75
 
 
 def test_a_task_of_several_types_is_compared_with_the_types_chance():

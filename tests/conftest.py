@@ -1,0 +1,121 @@
+"""A tiny audio-LLM with random weights, for tests that need a whole model but no trained one."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+ENCODERS = {
+    "sslam": {
+        "type": "sslam",
+        "checkpoint": None,
+        "features": {"window_s": 1.28},
+        "model": {"embed_dim": 24, "depth": 1, "num_heads": 2},
+    },
+    "clap": {
+        "type": "clap",
+        "checkpoint": None,
+        "features": {"window_s": 1.28, "n_fft": 2048, "hop_length": 480},
+        "model": {
+            "spec_size": 128,
+            "depths": [1, 1, 1],
+            "num_attention_heads": [1, 1, 2],
+            "patch_embeds_hidden_size": 8,
+            "window_size": 4,
+        },
+    },
+    "whisper": {
+        "type": "whisper",
+        "checkpoint": None,
+        "features": {"window_s": 1.28},
+        "model": {
+            "d_model": 16,
+            "encoder_layers": 1,
+            "encoder_attention_heads": 2,
+            "encoder_ffn_dim": 16,
+            "max_source_positions": 64,
+        },
+    },
+}
+ROUTES = {"lal": ("lal", "lal"), "plits": ("plits", "plits"), "pal": ("lal", "plits")}
+
+
+@pytest.fixture(scope="session")
+def tiny_llm(tmp_path_factory) -> str:
+    """A folder written by `save_pretrained`: a Llama of 3 layers and a BPE of the sound world."""
+    from pal_plugin.pretraining.llm import train_tokenizer
+    from pal_plugin.soundworld import text_corpus
+
+    path = tmp_path_factory.mktemp("tiny_llm")
+    tokenizer = train_tokenizer(itertools.islice(text_corpus(0), 300), 400)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        initializer_range=0.15,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    LlamaForCausalLM(config).save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return str(path)
+
+
+@pytest.fixture
+def tiny_config(tiny_llm):
+    """`tiny_config("pal", llm="lora")` -> a plain `model:` section; keywords go into the stage."""
+
+    def make(model_type: str, **stage) -> dict:
+        general, speech = ROUTES[model_type]
+        return {
+            "arch": "pal",
+            "model_type": model_type,
+            "checkpoint": None,
+            "encoders": ENCODERS,
+            "connectors": {
+                "general": {
+                    "type": "lfst",
+                    "encoders": ["sslam", "clap"],
+                    "args": {"grid": [4, 4], "width": 16, "heads": 2, "layers": 1},
+                },
+                "speech": {"type": "mlp", "encoders": ["whisper"], "args": {"pool": 8}},
+            },
+            "routing": {"general": {"integration": general}, "speech": {"integration": speech}},
+            "llm": {"path": tiny_llm},
+            "stage": stage,
+        }
+
+    return make
+
+
+@pytest.fixture
+def tiny_model(tiny_config):
+    """`tiny_model("lal", ...)` -> an AudioLLM in eval mode, the same weights every time."""
+    from pal_plugin.models.audio_llm import AudioLLM
+    from pal_plugin.models.build import build_parts
+
+    def make(model_type: str, **stage):
+        torch.manual_seed(0)
+        return AudioLLM(**build_parts(tiny_config(model_type, **stage))).eval()
+
+    return make
+
+
+@pytest.fixture
+def two_clips():
+    """A short and a longer clip (two windows), with different questions and answers."""
+    generator = torch.Generator().manual_seed(0)
+    short, long = (0.1 * torch.randn(n, generator=generator) for n in (9_000, 30_000))
+    return {
+        "audio": [(short.numpy(), 16_000), (long.numpy(), 16_000)],
+        "text_input": ["What do you hear?", "Is there a bell, or anything else?"],
+        "text_output": ["bell", "no, there is rain"],
+    }

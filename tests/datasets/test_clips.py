@@ -1,0 +1,116 @@
+"""A user's own clips with a CSV in ESC-50's format, through the registered builder."""
+
+import pytest
+from omegaconf import OmegaConf
+
+import pal_plugin  # noqa: F401  (registers)
+
+# isort: split
+from lavis.datasets.builders import load_dataset_config
+
+from pal_plugin.audio.io import AudioError
+from pal_plugin.datasets.builders import ClipsBuilder
+from pal_plugin.datasets.collate import SkippedClip
+from pal_plugin.errors import ConfigError
+
+LABELS = {"1.wav": "dog", "2.wav": "crackling_fire", "3.wav": "dog", "4.wav": "rain"}
+ENCODERS = {"sslam": {"type": "sslam", "features": {"window_s": 1.0}}}
+
+
+def build(folder, csv, **changes):
+    config = load_dataset_config(ClipsBuilder.default_config_path())
+    both = {
+        "train": {"storage": str(csv), "where": {"fold": [1]}},
+        "val": {"storage": str(csv), "where": {"fold": 2, "esc10": True}},
+    }
+    base = {
+        "build_info": {"audio": {"storage": str(folder)}, "annotations": both},
+        "audio_processor": {s: {"encoders": ENCODERS} for s in ("train", "eval")},
+    }
+    return ClipsBuilder(OmegaConf.merge(config, base, changes)).build_datasets()
+
+
+def test_splits_are_filters_and_labels_are_the_candidates(make_clips):
+    datasets = build(*make_clips(LABELS))
+    assert [clip.path.name for clip in datasets["train"].clips] == ["1.wav", "3.wav"]
+    assert len(datasets["val"]) == 2
+    clip = datasets["val"][0]
+    assert clip["items"][0]["answer"] == "crackling fire"
+    assert clip["items"][0]["candidates"] == ["crackling fire", "dog", "rain"]
+    batch = datasets["val"].collater([datasets["val"][i] for i in range(2)])
+    assert batch["text_output"] == ["crackling fire", "rain"]
+    assert batch["sample_id"] == ["2.wav", "4.wav"]
+    assert batch["audio"]["sslam"]["windows"].tolist() == [1, 1]
+
+
+def test_labels_may_be_renamed_and_candidates_given(make_clips):
+    datasets = build(*make_clips(LABELS), labels={"dog": "a barking dog"})
+    assert datasets["train"].clips[0].label == "a barking dog"
+    with pytest.raises(ConfigError, match="labels crackling fire, rain, which are not among"):
+        build(*make_clips(LABELS), candidates=["dog"])
+
+
+def test_training_varies_the_wording_by_pass_and_evaluation_does_not(make_clips):
+    questions = [f"Question {i}?" for i in range(4)]
+    datasets = build(*make_clips(LABELS), questions=questions)
+    size = len(datasets["train"])
+    asked = {datasets["train"][n * size]["items"][0]["question"] for n in range(12)}
+    assert len(asked) > 1
+    again = [datasets["train"][n * size]["items"][0]["question"] for n in (3, 3)]
+    assert again[0] == again[1]
+    assert datasets["val"][0]["items"][0]["question"] == "Question 0?"
+
+
+def test_other_columns_are_named(make_clips):
+    folder, csv = make_clips(LABELS, columns=("file", "digit"))
+    with pytest.raises(ConfigError, match=r"no column 'filename'\. Did you mean 'file'"):
+        build(folder, csv)
+    columns = {"columns": {"filename": "file", "label": "digit"}}
+    assert len(build(folder, csv, build_info=columns)["val"]) == 2
+
+
+def test_missing_files_are_listed_and_never_replaced(make_clips, caplog):
+    folder, csv = make_clips(LABELS)
+    (folder / "1.wav").unlink()
+    datasets = build(folder, csv)
+    assert [clip.path.name for clip in datasets["train"].clips] == ["3.wav"]
+    assert "1 of 2 clips of 'train' are missing" in caplog.text
+    assert "1.wav" in caplog.text
+    (folder / "2.wav").unlink()
+    with pytest.raises(ConfigError, match=r"'val' are missing: .*2\.wav"):
+        build(folder, csv)
+
+
+def test_broken_audio_is_skipped_in_training_and_an_error_in_evaluation(make_clips):
+    folder, csv = make_clips(LABELS)
+    (folder / "1.wav").write_bytes(b"nothing")
+    (folder / "2.wav").write_bytes(b"nothing")
+    datasets = build(folder, csv)
+    skipped = datasets["train"][0]
+    assert isinstance(skipped, SkippedClip)
+    assert skipped.name.endswith("1.wav")
+    with pytest.raises(AudioError, match=r"2\.wav"):
+        datasets["val"][0]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "says"),
+    [
+        ({}, "names no split"),
+        ({"val": {"storage": "gone.csv"}}, r"gone\.csv"),
+        ({"val": {"where": {}}}, "must hold storage"),
+        ({"val": {"storage": "CSV", "were": {}}}, "must hold storage"),
+        ({"val": {"storage": "CSV", "where": {"fold": 9}}}, "4 rows, and none agrees"),
+        ({"val": {"storage": "CSV", "where": {"flod": 1}}}, "Did you mean 'fold'"),
+    ],
+)
+def test_annotations_that_cannot_be_used_say_why(make_clips, annotations, says):
+    folder, csv = make_clips(LABELS)
+    config = load_dataset_config(ClipsBuilder.default_config_path())
+    config.build_info.audio.storage = str(folder)
+    for source in annotations.values():
+        if source.get("storage") == "CSV":
+            source["storage"] = str(csv)
+    config.build_info.annotations = annotations
+    with pytest.raises(ConfigError, match=says):
+        ClipsBuilder(config).build_datasets()

@@ -1,0 +1,39 @@
+"""Clips with several questions to one batch."""
+
+import torch
+
+from pal_plugin.datasets.collate import SkippedClip, collate_clips
+
+
+def clip(name, *items):
+    return {"audio": torch.ones(2), "sample_id": name, "items": list(items)}
+
+
+def item(question, **more):
+    return {"question": question, "answer": "yes", "task": "qa", **more}
+
+
+def test_rows_point_to_their_clips():
+    clips = [
+        clip("a", item("q1", number=4), item("q2", answers=["yes", "yeah"])),
+        SkippedClip("broken.flac", "cannot be decoded"),
+        clip("without questions"),
+        clip("b", item("q3", task="classification", candidates=["yes", "no"])),
+    ]
+    batch = collate_clips(clips, torch.stack)
+    assert batch["audio"].shape == (2, 2)
+    assert batch["clip_index"].tolist() == [0, 0, 1]
+    assert batch["text_input"] == ["q1", "q2", "q3"]
+    assert batch["answers"] == [["yes"], ["yes", "yeah"], ["yes"]]
+    assert batch["candidates"] == [None, None, ["yes", "no"]]
+    assert batch["question_type"] == ["qa", "qa", "classification"]
+    assert batch["question_id"] == ["a#4", "a#1", "b#0"]
+    assert batch["num_clips"] == 2
+    assert batch["skipped"] == ["broken.flac (cannot be decoded)"]
+
+
+def test_a_batch_of_broken_clips_has_no_rows_and_keeps_their_names():
+    batch = collate_clips([SkippedClip("x", "why")])
+    assert batch["text_input"] == []
+    assert "audio" not in batch
+    assert batch["skipped"] == ["x (why)"]

@@ -1,0 +1,63 @@
+"""The routing table: PLITS, LAL, and a mix of both."""
+
+import pytest
+import torch
+
+from pal_plugin.integration import Route, integrate
+from pal_plugin.types import AudioTokens
+
+
+def group(tokens, fill, valid=None):
+    mask = torch.ones(2, tokens, dtype=torch.bool)
+    if valid is not None:
+        mask[1, valid:] = False
+    return AudioTokens(torch.full((2, tokens, 4), float(fill)), mask)
+
+
+TEXT = torch.zeros(2, 5, 4)
+MASK = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]])
+
+
+def test_plits_is_in_front_of_the_text_and_positions_count_valid_tokens():
+    groups = {"a": group(3, 1, valid=2), "b": group(2, 2)}
+    table = {"a": Route("plits"), "b": Route("plits")}
+    inputs = integrate(groups, table, TEXT, MASK)
+    assert inputs.prefix == 5
+    assert inputs.audio is None
+    assert inputs.embeds[0, :, 0].tolist() == [1, 1, 1, 2, 2, 0, 0, 0, 0, 0]
+    assert inputs.mask[1].tolist() == [1, 1, 0, 1, 1, 0, 0, 1, 1, 1]
+    valid = inputs.positions[1][inputs.mask[1].bool()]
+    assert valid.tolist() == list(range(7))
+
+
+def test_lal_leaves_the_text_alone():
+    groups = {"a": group(3, 1), "b": group(2, 2)}
+    inputs = integrate(groups, {"a": Route("lal", (2, 1)), "b": Route("lal", (1, 2))}, TEXT, MASK)
+    assert inputs.prefix == 0
+    assert inputs.embeds is TEXT
+    assert inputs.audio.features.shape == (2, 5, 4)
+    assert inputs.audio.layers == {1, 2}
+    assert inputs.audio.positions[0].tolist() == [-5, -4, -3, -2, -1]
+
+
+def test_pal_routes_each_group():
+    groups = {"general": group(3, 1), "speech": group(2, 2)}
+    table = {"general": Route("lal"), "speech": Route("plits")}
+    inputs = integrate(groups, table, TEXT, MASK)
+    assert inputs.prefix == 2
+    assert inputs.audio.features.shape == (2, 3, 4)
+    assert (inputs.audio.features == 1).all()
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="unknown integration 'late'; known: plits, lal"):
+        Route("late")
+    with pytest.raises(ValueError, match="layers are chosen for 'lal' only"):
+        Route("plits", (1,))
+    with pytest.raises(ValueError, match=r"no route for the groups \['b'\]"):
+        integrate({"b": group(1, 1)}, {"a": Route("lal")}, TEXT, MASK)
+    table = {"a": Route("lal", (0,)), "b": Route("lal")}
+    with pytest.raises(ValueError, match="give them the same set"):
+        integrate({"a": group(1, 1), "b": group(1, 1)}, table, TEXT, MASK)
+    with pytest.raises(ValueError, match="as wide as the LLM"):
+        integrate({"a": group(1, 1)}, {"a": Route("plits")}, torch.zeros(2, 5, 6), MASK)

@@ -1,0 +1,156 @@
+"""The audio-LLM: what is trained on what, padding, classes, several questions per clip, errors."""
+
+import pytest
+import torch
+
+TYPES = ["lal", "plits", "pal"]
+
+
+def one(samples, row):
+    return {key: [value[row]] for key, value in samples.items()}
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_a_batch_equals_its_rows_one_by_one(tiny_model, two_clips, model_type):
+    model = tiny_model(model_type)
+    batch = model(two_clips)["per_row_loss"]
+    for row in range(2):
+        alone = model(one(two_clips, row))["per_row_loss"][0]
+        assert torch.allclose(batch[row], alone, rtol=1e-4)
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_generation_does_not_depend_on_padding(tiny_model, two_clips, model_type):
+    model = tiny_model(model_type)
+    prompt = {k: v for k, v in two_clips.items() if k != "text_output"}
+    batch = model.generate(prompt, max_new_tokens=6)
+    assert batch == [model.generate(one(prompt, r), max_new_tokens=6)[0] for r in range(2)]
+
+
+def reference_loss(model, samples):
+    """Loss of one row by the LLM's own `labels`, with audio as the type says."""
+    question, answer = samples["text_input"][0], samples["text_output"][0]
+    prompt, target = model.text.prompt_ids(question), model.text.answer_ids(answer)
+    ids = torch.tensor([prompt + target])
+    inputs = model._inputs(samples, ids, torch.ones_like(ids))
+    labels = torch.full(inputs.mask.shape, -100)
+    labels[0, -len(target) :] = torch.tensor(target)
+    return model.llm(
+        inputs_embeds=inputs.embeds,
+        attention_mask=inputs.mask,
+        position_ids=inputs.positions,
+        labels=labels,
+        audio=inputs.audio,
+    ).loss
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_the_loss_is_that_of_the_answer_and_its_end_only(tiny_model, two_clips, model_type):
+    model = tiny_model(model_type)
+    first = one(two_clips, 0)
+    assert torch.allclose(model(first)["loss"], reference_loss(model, first), rtol=1e-5)
+    second = one(two_clips, 1)
+    whole = model(two_clips)["loss"]
+    counts = [len(model.text.answer_ids(a)) for a in two_clips["text_output"]]
+    parts = [model(s)["loss"] * n for s, n in zip((first, second), counts, strict=True)]
+    assert torch.allclose(whole, sum(parts) / sum(counts), rtol=1e-4)
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_class_scores_are_the_likelihoods_of_the_answers(tiny_model, two_clips, model_type):
+    model = tiny_model(model_type)
+    candidates = ["bell", "noise burst", "no, there is rain"]
+    scores = model.predict_class(two_clips, candidates)["scores"]
+    for column, candidate in enumerate(candidates):
+        loss = model({**two_clips, "text_output": [candidate] * 2})["per_row_loss"]
+        assert torch.allclose(scores[:, column], -loss, atol=1e-4)
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_audio_matters_and_masked_audio_does_not(tiny_model, two_clips, model_type):
+    model = tiny_model(model_type)
+    other = {**two_clips, "audio": two_clips["audio"][::-1]}
+    deaf = torch.zeros(2, dtype=torch.bool)
+    assert not torch.allclose(model(two_clips)["per_row_loss"], model(other)["per_row_loss"])
+    masked = model({**two_clips, "audio_mask": deaf})["per_row_loss"]
+    assert torch.allclose(masked, model({**other, "audio_mask": deaf})["per_row_loss"], rtol=1e-5)
+    half = model({**two_clips, "audio_mask": [True, False]})["per_row_loss"]
+    assert torch.allclose(half[0], model(two_clips)["per_row_loss"][0], rtol=1e-5)
+    assert torch.allclose(half[1], masked[1], rtol=1e-5)
+
+
+def test_masked_audio_is_the_same_function_in_all_types(tiny_model, two_clips):
+    deaf = {**two_clips, "audio_mask": [False, False]}
+    losses = [tiny_model(t)(deaf)["per_row_loss"] for t in TYPES]
+    assert torch.allclose(losses[0], losses[1], rtol=1e-5)
+    assert torch.allclose(losses[0], losses[2], rtol=1e-5)
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_several_questions_about_one_clip(tiny_model, two_clips, model_type):
+    model = tiny_model(model_type)
+    index = [1, 0, 1]
+    rows = {
+        "audio": two_clips["audio"],
+        "clip_index": index,
+        "text_input": ["Is it loud?", "What is it?", "How many?"],
+        "text_output": ["yes", "rain", "two"],
+    }
+    shared = model(rows)["per_row_loss"]
+    repeated = {**rows, "audio": [two_clips["audio"][i] for i in index], "clip_index": None}
+    assert torch.allclose(shared, model(repeated)["per_row_loss"], rtol=1e-4)
+    encoded = {"audio_tokens": model.encode_audio(rows)}
+    again = model({**{k: v for k, v in rows.items() if k != "audio"}, **encoded})
+    assert torch.allclose(shared, again["per_row_loss"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_gradients_reach_what_the_stage_trains_and_nothing_else(tiny_model, two_clips, model_type):
+    model = tiny_model(model_type, llm="lora").train()
+    model(two_clips)["loss"].backward()
+    for name, parameter in model.named_parameters():
+        trained = name.startswith("connectors.") or "lora_" in name
+        assert parameter.requires_grad == trained, name
+        # B starts at zero, so A's gradient is zero at first.
+        if trained and "lora_A" not in name:
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().sum() > 0, name
+    assert not any(module.training for module in model.encoders.modules())
+
+
+def test_unfrozen_encoders_are_trained(tiny_model, two_clips):
+    model = tiny_model("lal", encoders="full").train()
+    model(two_clips)["loss"].backward()
+    for name in ("sslam", "clap", "whisper"):
+        assert any(p.grad is not None for p in model.encoders[name].parameters()), name
+
+
+def test_ask_takes_a_path_of_any_rate_and_stereo(tiny_model, tmp_path):
+    import soundfile
+
+    generator = torch.Generator().manual_seed(0)
+    path = tmp_path / "stereo.wav"
+    wave = 0.1 * torch.randn(22_050, 2, generator=generator).numpy()
+    soundfile.write(path, wave, 44_100)
+    model = tiny_model("pal")
+    answer = model.ask(str(path), "What do you hear?", max_new_tokens=4)
+    assert answer == model.ask((wave.T, 44_100), "What do you hear?", max_new_tokens=4)
+
+
+def test_errors_say_what_came(tiny_model, two_clips):
+    model = tiny_model("lal")
+    with pytest.raises(ValueError, match=r"expected samples\['audio'\].*'text_input'"):
+        model({k: v for k, v in two_clips.items() if k != "audio"})
+    with pytest.raises(ValueError, match="2 clips and 1 questions"):
+        model({**two_clips, "text_input": ["One?"], "text_output": ["no"]})
+    with pytest.raises(ValueError, match="list of strings, got str"):
+        model({**two_clips, "text_input": "What do you hear?"})
+    with pytest.raises(ValueError, match="max_tokens"):
+        model.generate(two_clips, max_tokens=3)
+    with pytest.raises(ValueError, match="no samples"):
+        model.generate({**two_clips, "audio": [(torch.zeros(0).numpy(), 16_000)] * 2})
+    bad = torch.full((1000,), float("nan")).numpy()
+    with pytest.raises(ValueError, match="finite"):
+        model.generate({**two_clips, "audio": [(bad, 16_000)] * 2})
+    with pytest.raises(ValueError, match="at least one candidate"):
+        model.predict_class(two_clips, [])

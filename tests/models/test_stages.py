@@ -1,0 +1,44 @@
+"""Stages and the configuration of a model."""
+
+import pytest
+
+from pal_plugin.models.build import build_parts
+from pal_plugin.models.stages import Stage, parameter_table
+
+
+def trained(model):
+    return {n.split(".")[0] for n, p in model.named_parameters() if p.requires_grad}
+
+
+def test_the_three_kinds_of_training(tiny_model):
+    assert trained(tiny_model("lal")) == {"connectors"}
+    lora = tiny_model("lal", llm="lora", lora_targets="attention")
+    names = [n for n, p in lora.named_parameters() if p.requires_grad and n.startswith("llm")]
+    assert all("lora_" in n and "self_attn" in n for n in names)
+    assert len(names) == 3 * 4 * 2
+    both = tiny_model("lal", llm="lora", lora_targets="attention_ffn")
+    assert any("mlp" in n and p.requires_grad for n, p in both.named_parameters())
+    everything = tiny_model("lal", llm="full", encoders="full")
+    assert all(p.requires_grad for p in everything.parameters())
+
+
+def test_the_table_counts_every_parameter_once(tiny_model):
+    model = tiny_model("pal", llm="lora")
+    rows = [line.split() for line in parameter_table(model).splitlines()[1:]]
+    total = rows[-1]
+    assert total[0] == "total"
+    columns = [[int(row[i].replace(",", "")) for row in rows] for i in (1, 2)]
+    assert [sum(c[:-1]) for c in columns] == [c[-1] for c in columns]
+    assert columns[0][-1] == sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert sum(c[-1] for c in columns) == sum(p.numel() for p in model.parameters())
+    assert {"encoders.sslam", "connectors.general", "llm", "llm.lora"} <= {r[0] for r in rows}
+
+
+def test_unknown_values_are_errors(tiny_config):
+    with pytest.raises(ValueError, match="stage.llm is 'loar'; expected one of frozen, lora, full"):
+        Stage(llm="loar")
+    cfg = tiny_config("lal")
+    with pytest.raises(ValueError, match=r"each encoder belongs to a connector"):
+        build_parts({**cfg, "connectors": {"speech": cfg["connectors"]["speech"]}})
+    with pytest.raises(ValueError, match="each group needs one route"):
+        build_parts({**cfg, "routing": {"general": {"integration": "lal"}}})
