@@ -29,6 +29,7 @@ CORE = [
     "numpy>=1.26",
     "pyyaml>=6",
     "tqdm>=4.66",
+    "jiwer>=3",  # word error rates: every stage recipe evaluates transcripts
 ]
 IMPORTED_BY_LAVIS = [
     "torchvision>=0.21,<0.27",
@@ -60,7 +61,7 @@ setup(
     install_requires=CORE + IMPORTED_BY_LAVIS,
     extras_require={
         "test": ["pytest>=8", "ruff>=0.12,<1", "scikit-learn>=1.4", "matplotlib>=3.8"],
-        "eval": ["scikit-learn>=1.4", "jiwer>=3"],
+        "eval": ["scikit-learn>=1.4"],
         "demo": ["matplotlib>=3.8"],
     },
     classifiers=[

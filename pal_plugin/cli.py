@@ -10,6 +10,7 @@ import argparse
 import importlib.util
 import json
 import logging
+import os
 import random
 import re
 import sys
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 
 from pal_plugin.errors import ConfigError
+from pal_plugin.runtime import keep_freed_memory
 
 _TRAIN_HELP = """\
 examples:
@@ -75,6 +77,21 @@ def set_seed(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def set_threads(threads: int | str | None, num_workers: int) -> None:
+    """`run.torch_threads`: a number, "auto" for the cores that data workers leave, None for none.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    if threads is None:
+        return
+    if threads == "auto":
+        threads = max(1, (os.cpu_count() or 1) - num_workers)
+    if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
+        raise ConfigError(f"run.torch_threads is {threads!r}; expected a number, auto or null")
+    torch.set_num_threads(threads)
+
+
 def _train(args: argparse.Namespace) -> None:
     from pal_plugin.config import Config
 
@@ -108,7 +125,8 @@ def _evaluate(args: argparse.Namespace) -> None:
         cfg = Config(args, model_base=as_trained)
     cfg.config.model.checkpoint = checkpoint
     cfg.config.run.evaluate = True
-    cfg.config.run.name = f"eval-{cfg.run_cfg.name}"
+    if not cfg.run_cfg.name.startswith("eval"):  # so that latest: never takes it for training
+        cfg.config.run.name = f"eval-{cfg.run_cfg.name}"
     model = cfg.model_cfg
     logging.info("evaluating %s (%s, %s)", checkpoint, model.arch, model.model_type)
     _runner(cfg, args.job_id).evaluate()
@@ -117,8 +135,11 @@ def _evaluate(args: argparse.Namespace) -> None:
 def _runner(cfg: Any, job_id: str | None) -> Any:
     from lavis.common.registry import registry
     from lavis.tasks import setup_task
+    from transformers.utils.logging import disable_progress_bar
 
     set_seed(int(cfg.run_cfg.seed))
+    disable_progress_bar()  # transformers' bars for loading a few megabytes
+    set_threads(cfg.run_cfg.torch_threads, int(cfg.run_cfg.num_workers))
     task = setup_task(cfg)
     model = _as_user_error("the model cannot be built", task.build_model, cfg)
     datasets = _as_user_error("the datasets cannot be built", task.build_datasets, cfg)
@@ -185,6 +206,7 @@ def _guarded(
         "--traceback", action="store_true", help="show where an error came from in the code"
     )
     args = parser.parse_args(argv)
+    keep_freed_memory()
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger().setLevel(logging.INFO)
     try:

@@ -1,4 +1,7 @@
-"""Where weights are: `pocket://name` in the package, `latest:recipe` among the runs, or a path."""
+"""Where weights are: `pocket://name` in the package, anything else as it is.
+
+`latest:recipe`, which only the commands know, is resolved by them (`runners.rundir`).
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,4 @@ def resolve(location: str | Path) -> str:
                 "projects/pal/pocket/README.md says how they are made"
             )
         return str(path)
-    if location.startswith("latest:"):
-        from pal_plugin.runners.rundir import latest_run  # only runs know where runs are
-
-        return str(latest_run(location.removeprefix("latest:")))
     return location

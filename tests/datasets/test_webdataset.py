@@ -64,6 +64,7 @@ def test_evaluation_is_every_clip_once_with_all_its_questions(shards):
     assert "candidates" not in first[1]
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")
 @pytest.mark.parametrize("workers", [0, 1, 2, 3])
 def test_workers_do_not_repeat_each_other(shards, workers):
     """Three workers and two shards: one has nothing to do, and says so by ending."""

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from pal_plugin import cli
+from pal_plugin.errors import ConfigError
 
 
 def run_dirs(toy):
@@ -102,3 +103,17 @@ def test_help_teaches_by_examples(capsys):
     text = capsys.readouterr().out
     assert "projects/pal/lal_stage1.yaml --options" in text
     assert "latest:lal_stage1" in text
+
+
+def test_threads_are_left_alone_unless_asked(monkeypatch):
+    asked = []
+    monkeypatch.setattr(cli.torch, "set_num_threads", asked.append)
+    monkeypatch.setattr(cli.os, "cpu_count", lambda: 8)
+    cli.set_threads(None, 2)
+    assert asked == []
+    cli.set_threads("auto", 2)
+    cli.set_threads("auto", 20)
+    cli.set_threads(3, 2)
+    assert asked == [6, 1, 3]
+    with pytest.raises(ConfigError, match="auto or null"):
+        cli.set_threads("all", 2)

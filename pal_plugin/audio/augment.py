@@ -1,0 +1,175 @@
+"""Augmentation of training clips: what changes a recording without changing what is heard in it.
+
+Design choice: everything random comes from one `random.Random` that the caller seeds for each
+sample and pass, so a run can be repeated whatever the number of data workers. Every change is off
+unless it is asked for. Needs no LAVIS.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pal_plugin.audio.frontend import Features
+from pal_plugin.audio.io import resample
+
+Range = tuple[float, float]
+#: Speeds are multiples of 1/20: their resampling kernels are small and few, so they stay cached.
+_SPEED_STEPS = 20
+#: Where a tilt is 0 dB, and the lowest frequency that it still changes.
+_TILT_PIVOT_HZ, _TILT_LOWEST_HZ = 1000.0, 50.0
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random changes of one clip.
+
+    Args:
+        crop_s: a clip longer than this is cut to a random part of so many seconds; None keeps all.
+        crop_probability: share of the long clips that are cut; the others are heard whole, in
+            several windows, as in evaluation.
+        shift_s: up to so much silence is put in front of a clip, never beyond `crop_s` in all.
+        gain_db: range of the change of level.
+        speed: range of the speed; 1.1 is 10 % faster, and higher in pitch.
+        tilt_db_per_octave: range of a spectral tilt around 1 kHz: other microphones and distances.
+        noise_snr_db: range of the ratio of clip to added noise (white to pink).
+        noise_probability: share of the clips that get noise.
+        time_masks: bands of frames per window and encoder that are set to the window's mean.
+        time_mask_share: largest width of one, as a share of the window's valid frames.
+        mel_masks: as `time_masks`, of mel channels (SpecAugment, arXiv 1904.08779).
+        mel_mask_share: largest width of one, as a share of the channels.
+
+    Raises:
+        ValueError: a range that is not (low, high), or a number outside its meaning.
+    """
+
+    crop_s: float | None = None
+    crop_probability: float = 1.0
+    shift_s: float = 0.0
+    gain_db: Range | None = None
+    speed: Range | None = None
+    tilt_db_per_octave: Range | None = None
+    noise_snr_db: Range | None = None
+    noise_probability: float = 0.5
+    time_masks: int = 0
+    time_mask_share: float = 0.1
+    mel_masks: int = 0
+    mel_mask_share: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("gain_db", "speed", "tilt_db_per_octave", "noise_snr_db"):
+            value = getattr(self, name)
+            if value is not None and (len(value) != 2 or value[0] > value[1]):
+                raise ValueError(f"augment.{name} must be [low, high] or null, got {value!r}")
+        if self.speed is not None and not 0.5 <= self.speed[0] <= self.speed[1] <= 2.0:
+            raise ValueError(f"augment.speed must lie within 0.5..2, got {self.speed!r}")
+        for name in ("crop_probability", "noise_probability", "time_mask_share", "mel_mask_share"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"augment.{name} must be 0..1, got {getattr(self, name)!r}")
+        for name in ("shift_s", "time_masks", "mel_masks"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"augment.{name} must not be negative, got {getattr(self, name)}")
+        if self.crop_s is not None and self.crop_s <= 0:
+            raise ValueError(f"augment.crop_s must be positive or null, got {self.crop_s!r}")
+        if self.shift_s and self.crop_s is None:
+            raise ValueError("augment.shift_s needs augment.crop_s, the length it must not exceed")
+
+    def waveform(self, waveform: Tensor, sample_rate_hz: int, rng: random.Random) -> Tensor:
+        """Change a clip `[S]`; the result has its own length, at least one sample.
+
+        Order: speed, crop, tilt, gain, noise, shift. The input is not written to.
+        """
+        waveform = self._speed(waveform, rng)
+        waveform = self._crop(waveform, sample_rate_hz, rng)
+        if self.tilt_db_per_octave is not None:
+            waveform = tilt(waveform, sample_rate_hz, rng.uniform(*self.tilt_db_per_octave))
+        if self.gain_db is not None:
+            waveform = waveform * 10 ** (rng.uniform(*self.gain_db) / 20)
+        waveform = self._noise(waveform, rng)
+        return self._shift(waveform, sample_rate_hz, rng)
+
+    def features(self, features: Features, rng: random.Random) -> Features:
+        """Mask bands of the log-mel features of every encoder; new tensors where masked.
+
+        Args:
+            features: `{encoder: {"features": [W, 1, T, mels] or [W, mels, T], "frames": [W]}}`.
+        """
+        if not (self.time_masks or self.mel_masks):
+            return features
+        return {
+            name: {**entry, "features": self._masked(entry["features"], entry["frames"], rng)}
+            for name, entry in features.items()
+        }
+
+    def _speed(self, waveform: Tensor, rng: random.Random) -> Tensor:
+        if self.speed is None:
+            return waveform
+        steps = round(rng.uniform(*self.speed) * _SPEED_STEPS)
+        return resample(waveform, steps, _SPEED_STEPS)
+
+    def _crop(self, waveform: Tensor, sample_rate_hz: int, rng: random.Random) -> Tensor:
+        if self.crop_s is None or rng.random() >= self.crop_probability:
+            return waveform
+        length = max(1, int(self.crop_s * sample_rate_hz))
+        spare = waveform.numel() - length
+        if spare <= 0:
+            return waveform
+        start = rng.randint(0, spare)
+        return waveform[start : start + length]
+
+    def _noise(self, waveform: Tensor, rng: random.Random) -> Tensor:
+        if self.noise_snr_db is None or rng.random() >= self.noise_probability:
+            return waveform
+        snr_db, colour = rng.uniform(*self.noise_snr_db), rng.uniform(0.0, 1.0)
+        noise = _coloured_noise(waveform.numel(), colour, rng)
+        wanted = waveform.square().mean().sqrt() * 10 ** (-snr_db / 20)
+        return waveform + noise * (wanted / noise.square().mean().sqrt().clamp_min(1e-12))
+
+    def _shift(self, waveform: Tensor, sample_rate_hz: int, rng: random.Random) -> Tensor:
+        if not self.shift_s:
+            return waveform
+        room = int(self.crop_s * sample_rate_hz) - waveform.numel()
+        longest = min(int(self.shift_s * sample_rate_hz), room)
+        if longest <= 0:
+            return waveform
+        return torch.nn.functional.pad(waveform, (rng.randint(0, longest), 0))
+
+    def _masked(self, features: Tensor, frames: Tensor, rng: random.Random) -> Tensor:
+        """A view `[W, mels, T]` of either layout is masked in a copy."""
+        features = features.clone()
+        by_window = features[:, 0].transpose(1, 2) if features.dim() == 4 else features
+        for window, valid in zip(by_window, frames.tolist(), strict=True):
+            valid = min(valid, window.shape[1])
+            mean = window[:, :valid].mean()
+            for _ in range(self.mel_masks):
+                window[_band(window.shape[0], self.mel_mask_share, rng), :valid] = mean
+            for _ in range(self.time_masks):
+                window[:, _band(valid, self.time_mask_share, rng)] = mean
+        return features
+
+
+def tilt(waveform: Tensor, sample_rate_hz: int, db_per_octave: float) -> Tensor:
+    """`[S]` with its spectrum tilted around 1 kHz; below 50 Hz the gain stays as at 50 Hz."""
+    samples = waveform.numel()
+    spectrum = torch.fft.rfft(waveform)
+    hz = torch.fft.rfftfreq(samples, 1.0 / sample_rate_hz).clamp_min(_TILT_LOWEST_HZ)
+    gain_db = db_per_octave * torch.log2(hz / _TILT_PIVOT_HZ)
+    return torch.fft.irfft(spectrum * 10 ** (gain_db / 20), n=samples).to(waveform.dtype)
+
+
+def _coloured_noise(samples: int, colour: float, rng: random.Random) -> Tensor:
+    """Noise `[S]` whose power falls as 1 / f**colour: 0 is white, 1 pink."""
+    generator = torch.Generator().manual_seed(rng.getrandbits(63))
+    spectrum = torch.fft.rfft(torch.randn(samples, generator=generator))
+    bins = torch.arange(len(spectrum), dtype=torch.float32).clamp_min(1.0)
+    return torch.fft.irfft(spectrum * bins ** (-colour / 2), n=samples)
+
+
+def _band(size: int, share: float, rng: random.Random) -> slice:
+    width = rng.randint(0, math.floor(share * size))
+    start = rng.randint(0, size - width)
+    return slice(start, start + width)

@@ -1,0 +1,136 @@
+"""`pal_mini`: labelled clips of several domains in one mixture, each with its own question.
+
+Design choice: the domains share batches instead of having a dataset entry each, so that batch
+statistics (CLAP's BatchNorm) and gradients always see all of them, and a small domain is not
+drowned by a large one. The domain is the question's type, under which the metrics list it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+from lavis.common.registry import registry
+from torch.utils.data import ConcatDataset, Dataset
+
+from pal_plugin.datasets.builders import PalBuilder
+from pal_plugin.datasets.clips import ClipDataset, LabelledClip, present, read_annotations
+from pal_plugin.datasets.collate import SkippedClip, collate_clips
+from pal_plugin.errors import ConfigError
+
+_CONFIGS = Path(__file__).parent.parent / "configs" / "datasets"
+
+
+class MixedClips(Dataset):
+    """Training clips of several datasets in fixed shares, without end.
+
+    A pass has as many clips as all datasets together, and each dataset its share of them. A
+    dataset goes through all its clips, shuffled, before it repeats one; a small one is heard
+    several times in a pass, each time with other random changes.
+
+    Args:
+        datasets: by name.
+        weights: share of each, positive; they need not sum to 1.
+        seed: of the order and of the processors that can be reseeded.
+    """
+
+    #: An index beyond the length means a later pass (`runners.loaders.PassSampler`).
+    counts_passes = True
+    train = True
+
+    def __init__(
+        self, datasets: Mapping[str, ClipDataset], weights: Mapping[str, float], seed: int
+    ) -> None:
+        total = sum(len(dataset) for dataset in datasets.values())
+        whole = sum(weights[name] for name in datasets)
+        self.datasets, self.seed = dict(datasets), seed
+        self.shares = {name: max(1, round(total * weights[name] / whole)) for name in self.datasets}
+        self._order = lru_cache(maxsize=2 * len(self.datasets))(_shuffled)
+
+    def __len__(self) -> int:
+        return sum(self.shares.values())
+
+    def __getitem__(self, index: int) -> dict[str, Any] | SkippedClip:
+        number, place = divmod(index, len(self))
+        name, place = self._find(place)
+        dataset = self.datasets[name]
+        own_pass, step = divmod(number * self.shares[name] + place, len(dataset))
+        clip = self._order(f"{self.seed}-{name}-{own_pass}", len(dataset))[step]
+        reseed = getattr(dataset.audio_processor, "reseed", None)
+        if reseed is not None:
+            reseed(f"{self.seed}-{name}-{own_pass}-{clip}")
+        return dataset[own_pass * len(dataset) + clip]
+
+    def _find(self, place: int) -> tuple[str, int]:
+        """The dataset that owns a place in the pass, and the place within its share."""
+        for name, share in self.shares.items():
+            if place < share:
+                return name, place
+            place -= share
+        raise IndexError(place)
+
+    def collater(self, clips: Sequence[dict | SkippedClip]) -> dict[str, Any]:
+        """`collate_clips`."""
+        return collate_clips(clips)
+
+
+class JoinedClips(ConcatDataset):
+    """Evaluation clips of several datasets, one after the other, each once."""
+
+    def collater(self, clips: Sequence[dict | SkippedClip]) -> dict[str, Any]:
+        """`collate_clips`."""
+        return collate_clips(clips)
+
+
+@registry.register_builder("pal_mini")
+class MiniBuilder(PalBuilder):
+    """A folder of clips and one CSV that fixes domain, label and split of each."""
+
+    DATASET_CONFIG_DICT: ClassVar[dict[str, str]] = {"default": str(_CONFIGS / "pal_mini.yaml")}
+
+    def build(self) -> dict[str, Dataset]:
+        """`{"train": MixedClips, "val": JoinedClips}`.
+
+        Raises:
+            ConfigError: no domain to train on or to evaluate, a missing clip, a weight that is
+                not positive.
+        """
+        domains = {k: v for k, v in self.settings["domains"].items() if v is not None}
+        train = {n: self._clips(n, d, "train") for n, d in domains.items() if d["train"]}
+        val = {n: self._clips(n, d, "val") for n, d in domains.items() if d["val"]}
+        if not train or not val:
+            raise ConfigError(f"domains: nothing to train on or to evaluate in {sorted(domains)}")
+        weights = {name: float(domains[name]["weight"]) for name in train}
+        if min(weights.values()) <= 0:
+            raise ConfigError(f"domains.*.weight must be positive where train is set: {weights}")
+        return {
+            "train": MixedClips(train, weights, self.settings["order_seed"]),
+            "val": JoinedClips(val.values()),
+        }
+
+    def _clips(self, name: str, domain: dict[str, Any], use: str) -> ClipDataset:
+        clips = self._rows({"domain": domain["domain"], "split": domain[use]})
+        labels = sorted({clip.label for clip in self._rows({"domain": domain["domain"]})})
+        return ClipDataset(
+            present(clips, required=True, split=f"{name} {use}"),
+            self.processor("audio", use == "train"),
+            self.processor("text", use == "train"),
+            domain["questions"],
+            labels,
+            question_type=name,
+            train=use == "train",
+            seed=self.settings["order_seed"],
+        )
+
+    def _rows(self, where: dict[str, str]) -> list[LabelledClip]:
+        info = self.settings["build_info"]
+        return read_annotations(info["annotations"], info["audio"]["storage"], where=where)
+
+
+def _shuffled(key: str, size: int) -> list[int]:
+    order = list(range(size))
+    random.Random(key).shuffle(order)
+    return order

@@ -1,0 +1,66 @@
+"""`pal_audio_augmented`: `pal_audio` for training, with the clip changed before it is heard.
+
+The changes are `pal_plugin.audio.augment`'s. A dataset that wants the same changes in every run
+calls `reseed` before each clip; without it they follow from the order of the calls.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import fields
+from typing import Any
+
+from lavis.common.registry import registry
+from omegaconf import OmegaConf
+
+from pal_plugin.audio.augment import Augment
+from pal_plugin.audio.frontend import Features
+from pal_plugin.audio.io import load_audio
+from pal_plugin.errors import ConfigError
+from pal_plugin.merging import did_you_mean
+from pal_plugin.processors.audio import PalAudioProcessor, default_encoders
+
+
+@registry.register_processor("pal_audio_augmented")
+class AugmentedAudioProcessor(PalAudioProcessor):
+    """Wraps `AudioFrontend` and `Augment`.
+
+    Args:
+        encoders: as of `pal_audio`.
+        augment: what is changed.
+    """
+
+    def __init__(self, encoders: dict[str, dict[str, Any]], augment: Augment) -> None:
+        super().__init__(encoders)
+        self.augment = augment
+        self.rng = random.Random(0)
+
+    def reseed(self, key: str) -> None:
+        """Make the next clip's changes depend on `key` alone."""
+        self.rng = random.Random(key)
+
+    def __call__(self, item: Any) -> Features:
+        """Features of the changed clip; see `PalAudioProcessor`."""
+        waveform, rate_hz = load_audio(item)
+        changed = self.augment.waveform(waveform, rate_hz, self.rng)
+        return self.augment.features(self.frontend((changed, rate_hz)), self.rng)
+
+    @classmethod
+    def from_config(cls, cfg: Any = None) -> AugmentedAudioProcessor:
+        """From `{name: pal_audio_augmented, encoders: ..., augment: {...}}`.
+
+        Raises:
+            ConfigError: an unknown key of `augment`, or a value it cannot take.
+        """
+        plain = OmegaConf.to_container(OmegaConf.create(cfg or {}), resolve=True)
+        settings = plain.get("augment") or {}
+        known = [field.name for field in fields(Augment)]
+        for key in settings:
+            if key not in known:
+                raise ConfigError(f"augment: unknown key {key!r}. {did_you_mean(key, known)}")
+        ranges = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+        try:
+            augment = Augment(**ranges)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(str(error)) from error
+        return cls(plain.get("encoders") or default_encoders(), augment)
