@@ -14,9 +14,11 @@ from pal_plugin import compat
 _LAVIS_MODULES = ("lavis", "lavis.models", "lavis.runners", "lavis.common.optims")
 _OUR_MODULES = (
     "pal_plugin.processors.audio",
+    "pal_plugin.processors.augmented",
     "pal_plugin.processors.text",
     "pal_plugin.models.pal_model",
     "pal_plugin.datasets.builders",
+    "pal_plugin.datasets.mini",
     "pal_plugin.tasks.pal_instruct",
     "pal_plugin.runners.schedule",
     "pal_plugin.runners.runner_pal",

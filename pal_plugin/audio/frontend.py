@@ -16,6 +16,10 @@ from pal_plugin.encoders import build_features, reject_unknown
 
 Features = dict[str, dict[str, Tensor]]
 
+#: A rest shorter than this opens no window of its own: it is less than one feature frame, and many
+#: files of "5 s" or "10 s" are a few samples longer.
+MIN_TAIL_S = 0.01
+
 
 class AudioFrontend:
     """Front end of a list of encoders.
@@ -47,19 +51,21 @@ class AudioFrontend:
 
         Returns:
             `{name: {"features": [W, ...], "frames": Long[W]}}`, W windows that hold all of the
-            clip (W may differ between encoders whose windows differ in length).
+            clip but a rest below `MIN_TAIL_S` (W may differ between encoders whose windows differ
+            in length).
 
         Raises:
             AudioError: the clip cannot be used.
         """
         waveform, rate_hz = load_audio(source)
-        at_rate: dict[int, Tensor] = {}
+        resampled: dict[tuple[int, int], Tensor] = {}
         result = {}
         for name, features in self.features.items():
-            wanted_hz = features.sample_rate_hz
-            if wanted_hz not in at_rate:
-                at_rate[wanted_hz] = resample(waveform, rate_hz, wanted_hz)
-            result[name] = features(at_rate[wanted_hz])
+            length = _without_tail(len(waveform), rate_hz * features.window_s, rate_hz)
+            key = (length, features.sample_rate_hz)
+            if key not in resampled:
+                resampled[key] = resample(waveform[:length], rate_hz, features.sample_rate_hz)
+            result[name] = features(resampled[key])
         return result
 
     @staticmethod
@@ -89,3 +95,9 @@ class AudioFrontend:
             }
             for name in clips[0]
         }
+
+
+def _without_tail(samples: int, window_samples: float, rate_hz: int) -> int:
+    """Samples to keep: all, or whole windows where hardly anything follows them."""
+    full, rest = divmod(samples, window_samples)
+    return int(full * window_samples) if full and rest < MIN_TAIL_S * rate_hz else samples

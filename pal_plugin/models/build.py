@@ -13,13 +13,19 @@ from pal_plugin.models.locations import resolve
 from pal_plugin.models.stages import Stage
 
 
+def present(entries: dict[str, Any]) -> dict[str, Any]:
+    """The entries of a map that a run file has not taken out by setting them to null."""
+    return {name: entry for name, entry in entries.items() if entry is not None}
+
+
 def build_parts(cfg: dict[str, Any]) -> dict[str, Any]:
     """Keyword arguments of `AudioLLM` from a plain `model:` section.
 
     Raises:
         ValueError: a connector that names an unknown encoder, an encoder that no connector reads,
-            or a group without a route.
+            a group without a route, or a route to layers that the LLM does not have.
     """
+    cfg = {**cfg, **{key: present(cfg[key]) for key in ("encoders", "connectors", "routing")}}
     encoders = {
         name: build_encoder(
             e["type"],
@@ -43,6 +49,14 @@ def build_parts(cfg: dict[str, Any]) -> dict[str, Any]:
         )
     llm, text = load_llm(**{**cfg["llm"], "path": resolve(cfg["llm"]["path"])})
     width = llm.get_input_embeddings().embedding_dim
+    routing = {group: Route(**route) for group, route in cfg["routing"].items()}
+    for group, route in routing.items():
+        absent = [i for i in route.layers or () if not 0 <= i < llm.config.num_hidden_layers]
+        if absent:
+            raise ValueError(
+                f"model.routing.{group}.layers names {absent}, but the LLM has the layers "
+                f"0..{llm.config.num_hidden_layers - 1}"
+            )
     connectors = {
         group: build_connector(
             c["type"],
@@ -57,7 +71,7 @@ def build_parts(cfg: dict[str, Any]) -> dict[str, Any]:
         "encoders": encoders,
         "connectors": connectors,
         "groups": groups,
-        "routing": {group: Route(**route) for group, route in cfg["routing"].items()},
+        "routing": routing,
         "llm": llm,
         "text": text,
         "frontend": AudioFrontend(cfg["encoders"]),

@@ -28,9 +28,7 @@ def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
     return {n: t for n, t in model.state_dict().items() if component_of(n) in trained}
 
 
-def save(
-    model: nn.Module, path: str | Path, dtype: torch.dtype | None = None, /, **meta
-) -> Path:
+def save(model: nn.Module, path: str | Path, dtype: torch.dtype | None = None, /, **meta) -> Path:
     """Write `<path>.safetensors` and `<path>.json`; each is whole or absent.
 
     Args:

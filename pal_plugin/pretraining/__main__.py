@@ -9,11 +9,12 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from pal_plugin.pretraining.clips import adapt_encoders
 from pal_plugin.pretraining.encoders import pretrain_encoders
 from pal_plugin.pretraining.llm import pretrain_llm
 from pal_plugin.runtime import keep_freed_memory
 
-RECIPES = {"llm": pretrain_llm, "encoders": pretrain_encoders}
+RECIPES = {"llm": pretrain_llm, "encoders": pretrain_encoders, "clips": adapt_encoders}
 
 
 def main() -> None:

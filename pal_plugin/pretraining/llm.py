@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from pal_plugin.llm.prompts import END, PAD, SPECIAL_TOKENS
+from pal_plugin.llm.prompts import ANSWER, END, PAD, SPECIAL_TOKENS
 from pal_plugin.pretraining.loop import fit
 from pal_plugin.soundworld import text_corpus
 
@@ -52,6 +52,32 @@ def packed_batches(
         ids = ids[batch * length :]
 
 
+def answer_weighted_loss(
+    llm: LlamaForCausalLM, ids: Tensor, answer_id: int, end_id: int, other: float
+) -> Tensor:
+    """Next-token loss in which everything but answers (and their end marks) weighs `other`.
+
+    Descriptions and questions are mostly chance: what they say cannot be foreseen, and would drown
+    what can be learned from them.
+
+    Args:
+        ids: `[B, n]`.
+        answer_id: the mark before an answer.
+        end_id: the mark after it.
+        other: weight of the tokens outside answers.
+    """
+    logits = llm(input_ids=ids[:, :-1]).logits.float()
+    losses = nn.functional.cross_entropy(
+        logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
+    )
+    # A token is inside an answer if the last mark before it opened one.
+    place = torch.arange(ids.shape[1])
+    opened = torch.where(ids == answer_id, place, -1).cummax(1).values
+    closed = torch.where(ids == end_id, place, -1).cummax(1).values
+    weights = torch.where(opened > closed, 1.0, other)[:, :-1].flatten()
+    return (losses * weights).sum() / weights.sum()
+
+
 def pretrain_llm(
     out: Path,
     *,
@@ -62,6 +88,7 @@ def pretrain_llm(
     batch: int = 24,
     length: int = 256,
     lr: float = 2e-3,
+    other: float = 0.1,
     bf16: bool = False,
     seed: int = 0,
 ) -> dict[str, float]:
@@ -70,9 +97,10 @@ def pretrain_llm(
     Args:
         out: folder to write.
         model: keyword arguments of `LlamaConfig`.
+        other: weight of the loss outside answers.
 
     Returns:
-        Loss per token at the end of training, in nats.
+        The weighted loss per token at the end of training, in nats.
     """
     torch.manual_seed(seed)
     texts = text_corpus(seed)
@@ -86,11 +114,12 @@ def pretrain_llm(
         **model,
     )
     llm = LlamaForCausalLM(config)
+    answer_id = tokenizer.convert_tokens_to_ids(ANSWER)
     batches = packed_batches(texts, tokenizer, batch, length)
     loss = fit(
         llm,
         batches,
-        lambda ids: llm(input_ids=ids, labels=ids).loss,
+        lambda ids: answer_weighted_loss(llm, ids, answer_id, tokenizer.eos_token_id, other),
         steps=steps,
         lr=lr,
         weight_decay=0.05,

@@ -57,4 +57,4 @@ def default_encoders() -> dict[str, dict[str, Any]]:
 def _plain(encoders: Any) -> dict[str, dict[str, Any]]:
     if OmegaConf.is_config(encoders):
         encoders = OmegaConf.to_container(encoders, resolve=True)
-    return dict(encoders)
+    return {name: entry for name, entry in encoders.items() if entry is not None}

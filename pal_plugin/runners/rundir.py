@@ -70,7 +70,7 @@ def latest_run(recipe: str, output_dir: str | Path = "output") -> Path:
     have = f" Trained there: {', '.join(sorted(filter(None, others)))}." if others else ""
     raise ConfigError(
         f"no trained run of {recipe!r} under {root}{hint}.{have} Train one with: "
-        f"python train.py --cfg-path projects/pal/{recipe}.yaml"
+        f"python train.py --cfg-path {_run_file(recipe)}"
     )
 
 
@@ -95,6 +95,13 @@ def resolve_checkpoint(location: str, output_dir: str | Path) -> Path:
             "lal_stage1.yaml, then use latest:lal_stage1"
         )
     return path
+
+
+def _run_file(recipe: str) -> str:
+    """Where the recipe's run file is, as far as its name tells."""
+    folder, _, rest = recipe.partition("_")
+    inner = Path("projects/pal") / folder / f"{rest}.yaml"
+    return str(inner if inner.is_file() else Path("projects/pal") / f"{recipe}.yaml")
 
 
 def _recipe_of(config: Path) -> str | None:

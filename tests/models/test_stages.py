@@ -42,3 +42,20 @@ def test_unknown_values_are_errors(tiny_config):
         build_parts({**cfg, "connectors": {"speech": cfg["connectors"]["speech"]}})
     with pytest.raises(ValueError, match="each group needs one route"):
         build_parts({**cfg, "routing": {"general": {"integration": "lal"}}})
+    routed = {**cfg["routing"], "general": {"integration": "lal", "layers": [1, 99]}}
+    with pytest.raises(ValueError, match=r"names \[99\], but the LLM has the layers 0..2"):
+        build_parts({**cfg, "routing": routed})
+
+
+def test_null_takes_an_encoder_and_its_group_out(tiny_config):
+    cfg = tiny_config("lal")
+    parts = build_parts(
+        {
+            **cfg,
+            "encoders": {**cfg["encoders"], "whisper": None},
+            "connectors": {**cfg["connectors"], "speech": None},
+            "routing": {**cfg["routing"], "speech": None},
+        }
+    )
+    assert set(parts["encoders"]) == {"sslam", "clap"}
+    assert set(parts["connectors"]) == set(parts["routing"]) == {"general"}

@@ -1,7 +1,7 @@
 """Train every type with every seed, one after the other; start it again and it goes on.
 
     PAL_DATA=FOLDER python projects/pal/mini/run_all.py --types plits lal pal --seeds 0 1 2 \\
-        --options run.steps_per_epoch=1200
+        --options run.steps_per_epoch=300
 
 A finished run is the folder `<output>/mini_<type>-seed<n>` with a `finished.json`; it is skipped.
 The folder of a run that was interrupted is kept beside it as `...-interrupted-<k>`. A finished
