@@ -69,9 +69,12 @@ def scene_targets(scene: Scene, frames: int) -> Tensor:
 class _Scenes(Dataset):
     """Scene i -> features of one encoder set and frame targets, made in worker processes."""
 
-    def __init__(self, encoders: dict, clips: int, seed: int, frames: int) -> None:
+    def __init__(
+        self, encoders: dict, clips: int, seed: int, frames: int, speech_share: float
+    ) -> None:
         self.frontend = AudioFrontend(encoders)
         self.clips, self.seed, self.frames = clips, seed, frames
+        self.speech_share = speech_share
 
     def __len__(self) -> int:
         return self.clips
@@ -79,17 +82,25 @@ class _Scenes(Dataset):
     def __getitem__(self, index: int):
         torch.set_num_threads(1)
         rng = scene_rng("pretraining", self.seed, index)
-        scene = sample_scene(rng, LABELS[index % len(LABELS)])
+        speech = rng.random() < self.speech_share
+        scene = sample_scene(rng, "speech" if speech else LABELS[index % len(LABELS)])
         audio = self.frontend((render(scene), SAMPLE_RATE_HZ))
         features = {n: (a["features"].half(), a["frames"]) for n, a in audio.items()}
         return features, scene_targets(scene, self.frames).to(torch.uint8)
 
 
-def make_corpus(encoders: dict, clips: int, seed: int, window_s: float, workers: int = 2) -> dict:
+def make_corpus(
+    encoders: dict,
+    clips: int,
+    seed: int,
+    window_s: float,
+    workers: int = 2,
+    speech_share: float = 0.0,
+) -> dict:
     """All features in memory: `{name: [clips, ...]}`, `frames` likewise, and `targets`."""
     frames = round(window_s / FRAME_S)
     loader = DataLoader(
-        _Scenes(encoders, clips, seed, frames),
+        _Scenes(encoders, clips, seed, frames, speech_share),
         batch_size=64,
         num_workers=workers,
         collate_fn=lambda rows: rows,
@@ -235,6 +246,7 @@ def pretrain_encoders(
     batch: int = 24,
     lr: float = 1e-3,
     bf16: bool = False,
+    speech_share: float = 0.0,
     seed: int = 0,
     workers: int = 2,
 ) -> dict[str, dict[str, float]]:
@@ -244,6 +256,7 @@ def pretrain_encoders(
         out: folder to write.
         encoders: the `encoders` of a model configuration; their checkpoints are not read.
         steps: optimiser steps by encoder; encoders that are not named are left out.
+        speech_share: share of the scenes that are made speech, beyond speech's own twelfth.
 
     Returns:
         Held-out scores by encoder.
@@ -253,8 +266,9 @@ def pretrain_encoders(
     windows = {e["features"]["window_s"] for e in chosen.values()}
     if len(windows) != 1:
         raise ValueError(f"the encoders need one window_s, got {sorted(windows)}")
-    corpus = make_corpus(chosen, clips, seed, windows.pop(), workers)
-    held = make_corpus(chosen, held_out, seed + 1_000_000, FRAME_S * corpus["targets"].shape[1])
+    window_s = windows.pop()
+    corpus = make_corpus(chosen, clips, seed, window_s, workers, speech_share)
+    held = make_corpus(chosen, held_out, seed + 1_000_000, window_s, workers)
     out.mkdir(parents=True, exist_ok=True)
     results = {}
     for name, count in steps.items():

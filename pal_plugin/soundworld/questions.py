@@ -89,6 +89,7 @@ def _present(rng: Random, scene: Scene) -> list[dict]:
             (f"Is there {name}?", f"Do you hear {name}?", f"Can you hear {name}?")
         )
         out.append(_item("present", question, [answer]))
+    rng.shuffle(out)  # whoever asks only the first gets as many of either answer
     return out
 
 

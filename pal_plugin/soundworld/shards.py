@@ -28,7 +28,7 @@ from pal_plugin.soundworld.questions import items
 from pal_plugin.soundworld.render import render
 from pal_plugin.soundworld.seeds import SPLITS, split_scene
 
-VERSION = 3  # raise it when the same seed gives other clips or other questions than before
+VERSION = 4  # raise it when the same seed gives other clips or other questions than before
 SHARD_CLIPS = 100
 INDEX = "index.json"
 

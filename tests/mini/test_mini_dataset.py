@@ -169,7 +169,9 @@ def test_recipes_resolve(kind, monkeypatch, recipes, folder):
     monkeypatch.setenv("PAL_DATA", str(folder))
     config = Config(SimpleNamespace(cfg_path=recipes / f"{kind}.yaml", options=["run.seed=7"]))
     assert config.model_cfg.model_type == kind
-    assert config.model_cfg.stage.encoders == "full"
+    assert config.model_cfg.stage.encoders == "frozen"
+    for encoder in config.model_cfg.encoders.values():
+        assert encoder.checkpoint.startswith("output/mini_encoders/")
     dataset = config.datasets_cfg.pal_mini
     assert dataset.order_seed == 7
     assert dataset.audio_processor.train.encoders == config.model_cfg.encoders
