@@ -23,6 +23,7 @@ from tqdm import tqdm
 from pal_plugin.audio.frontend import AudioFrontend
 from pal_plugin.encoders import build_encoder
 from pal_plugin.encoders.base import AudioEncoder
+from pal_plugin.models.locations import resolve
 from pal_plugin.pretraining.loop import fit
 from pal_plugin.soundworld import LABELS, LEXICON, SAMPLE_RATE_HZ, Scene, render, sample_scene
 from pal_plugin.soundworld.seeds import scene_rng
@@ -176,7 +177,11 @@ def band_energies(mel: Tensor, cells: int, time_axis: int) -> Tensor:
 
 
 def tagging_loss(
-    tagger: Tagger, batch: dict, time_axis: int, rng: torch.Generator | None
+    tagger: Tagger,
+    batch: dict,
+    time_axis: int,
+    rng: torch.Generator | None,
+    word_weight: float = 0.0,
 ) -> Tensor:
     """The recipe's loss; `rng` turns on SpecAugment."""
     mel = batch["mel"].float()
@@ -193,7 +198,16 @@ def tagging_loss(
         binary[..., WORDS_END:].mean(-1),
     )
     per_cell = 2 * kinds + 3 * words + pitches + 0.2 * bands.mean(-1)
-    return (per_cell * mask).sum() / mask.sum()
+    loss = (per_cell * mask).sum() / mask.sum()
+    # Where a word is spoken, which one: the binary terms alone mostly learn that words are rare.
+    spoken = (targets[..., KINDS_END:WORDS_END].sum(-1) == 1) & mask
+    if word_weight and spoken.any():
+        which = nn.functional.cross_entropy(
+            outputs[..., KINDS_END:WORDS_END][spoken],
+            targets[..., KINDS_END:WORDS_END][spoken].argmax(-1),
+        )
+        loss = loss + word_weight * which
+    return loss
 
 
 @torch.no_grad()
@@ -247,6 +261,7 @@ def pretrain_encoders(
     lr: float = 1e-3,
     bf16: bool = False,
     speech_share: float = 0.0,
+    word_weight: float = 0.0,
     seed: int = 0,
     workers: int = 2,
 ) -> dict[str, dict[str, float]]:
@@ -254,9 +269,11 @@ def pretrain_encoders(
 
     Args:
         out: folder to write.
-        encoders: the `encoders` of a model configuration; their checkpoints are not read.
+        encoders: the `encoders` of a model configuration; a checkpoint is where training starts,
+            null is random weights.
         steps: optimiser steps by encoder; encoders that are not named are left out.
         speech_share: share of the scenes that are made speech, beyond speech's own twelfth.
+        word_weight: weight of an additional cross entropy over the words.
 
     Returns:
         Held-out scores by encoder.
@@ -272,13 +289,14 @@ def pretrain_encoders(
     out.mkdir(parents=True, exist_ok=True)
     results = {}
     for name, count in steps.items():
-        tagger = Tagger(build_encoder(**{**chosen[name], "checkpoint": None}))
+        start = chosen[name].get("checkpoint")
+        tagger = Tagger(build_encoder(**{**chosen[name], "checkpoint": start and resolve(start)}))
         time_axis = 2 if chosen[name]["type"] == "whisper" else 1
         rng = torch.Generator().manual_seed(seed)
         fit(
             tagger,
             batches(corpus, name, batch, rng),
-            lambda b, t=tagger, axis=time_axis, r=rng: tagging_loss(t, b, axis, r),
+            lambda b, t=tagger, axis=time_axis, r=rng: tagging_loss(t, b, axis, r, word_weight),
             steps=count,
             lr=lr,
             bf16=bf16,
