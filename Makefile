@@ -21,6 +21,7 @@ setup: $(STAMP)
 # uv lives inside the environment; --inexact lets it stay there.
 $(STAMP): setup.py pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip --upgrade
 	$(BIN)/python -m pip install --quiet "uv>=0.7"
 	$(BIN)/uv sync --inexact
 	touch $@

@@ -10,7 +10,6 @@ import argparse
 import importlib.util
 import json
 import logging
-import os
 import random
 import re
 import sys
@@ -22,7 +21,7 @@ import numpy as np
 import torch
 
 from pal_plugin.errors import ConfigError
-from pal_plugin.runtime import keep_freed_memory
+from pal_plugin.runtime import keep_freed_memory, usable_cores
 
 _TRAIN_HELP = """\
 examples:
@@ -86,7 +85,7 @@ def set_threads(threads: int | str | None, num_workers: int) -> None:
     if threads is None:
         return
     if threads == "auto":
-        threads = max(1, (os.cpu_count() or 1) - num_workers)
+        threads = max(1, usable_cores() - num_workers)
     if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
         raise ConfigError(f"run.torch_threads is {threads!r}; expected a number, auto or null")
     torch.set_num_threads(threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 
 # Numbers of glibc's malloc.h
@@ -27,3 +28,10 @@ def keep_freed_memory() -> bool:
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 * 2**20))
     done = [libc.mallopt(name, value) for name, value in settings]
     return all(done)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: fewer than the machine has in a container or under Slurm."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -48,7 +48,6 @@ class MixedClips(Dataset):
         whole = sum(weights[name] for name in datasets)
         self.datasets, self.seed = dict(datasets), seed
         self.shares = {name: max(1, round(total * weights[name] / whole)) for name in self.datasets}
-        self._order = lru_cache(maxsize=2 * len(self.datasets))(_shuffled)
 
     def __len__(self) -> int:
         return sum(self.shares.values())
@@ -58,7 +57,7 @@ class MixedClips(Dataset):
         name, place = self._find(place)
         dataset = self.datasets[name]
         own_pass, step = divmod(number * self.shares[name] + place, len(dataset))
-        clip = self._order(f"{self.seed}-{name}-{own_pass}", len(dataset))[step]
+        clip = _shuffled(f"{self.seed}-{name}-{own_pass}", len(dataset))[step]
         reseed = getattr(dataset.audio_processor, "reseed", None)
         if reseed is not None:
             reseed(f"{self.seed}-{name}-{own_pass}-{clip}")
@@ -130,6 +129,7 @@ class MiniBuilder(PalBuilder):
         return read_annotations(info["annotations"], info["audio"]["storage"], where=where)
 
 
+@lru_cache(maxsize=16)
 def _shuffled(key: str, size: int) -> list[int]:
     order = list(range(size))
     random.Random(key).shuffle(order)

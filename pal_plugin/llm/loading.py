@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
@@ -74,6 +73,8 @@ def add_lora(
     """Inject LoRA adapters in place. Raises ValueError for an unknown set of targets."""
     if targets not in LORA_TARGETS:
         raise ValueError(f"unknown LoRA targets {targets!r}; known: {', '.join(LORA_TARGETS)}")
+    from peft import LoraConfig, inject_adapter_in_model  # the core runs without it, but for LoRA
+
     config = LoraConfig(
         r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=LORA_TARGETS[targets]
     )

@@ -9,6 +9,7 @@ Shapes: C clips, R text rows (several rows may ask about one clip), n text token
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -81,8 +82,14 @@ class AudioLLM(nn.Module):
                 f"(array, rate) pairs); the sample has the keys {sorted(samples)}. To ask without "
                 "audio, mask it: samples['audio_mask'] = torch.zeros(rows, dtype=torch.bool)"
             )
-        if not isinstance(audio, dict):
-            audio = AudioFrontend.collate([self.frontend(clip) for clip in audio])
+        if isinstance(audio, str | Path):
+            raise ValueError(f"samples['audio'] is one path; write a list: [{str(audio)!r}]")
+        if isinstance(audio, dict):
+            if "windows" not in next(iter(audio.values())):  # one clip, straight from the processor
+                audio = AudioFrontend.collate([audio])
+        else:
+            clips = [clip if isinstance(clip, dict) else self.frontend(clip) for clip in audio]
+            audio = AudioFrontend.collate(clips)
         device = next(self.connectors.parameters()).device
         tokens = {}
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.stage.encoders == "full"):

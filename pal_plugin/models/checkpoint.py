@@ -1,7 +1,9 @@
 """Checkpoints: what was trained, as safetensors, with a small JSON that says what it is.
 
-Frozen weights are not in it; they come from where the configuration says. A checkpoint names the
-components it holds, and within these every key must match, so nothing is loaded in part.
+Weights that were never trained are not in it; they come from where the configuration says. What an
+earlier stage trained and this one only loaded goes along, so that the last file is enough. A
+checkpoint names the components it holds, and within these every key must match, so nothing is
+loaded in part; it also names its routing table, because types differ in nothing else.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import os
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -23,9 +26,21 @@ class CheckpointError(ValueError):
 
 
 def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters and buffers of every component that has a trainable parameter."""
+    """Parameters and buffers of every component that is trained or came from a checkpoint.
+
+    Empty if nothing is trained.
+    """
     trained = {component_of(n) for n, p in model.named_parameters() if p.requires_grad}
-    return {n: t for n, t in model.state_dict().items() if component_of(n) in trained}
+    if not trained:
+        return {}
+    kept = trained | getattr(model, "loaded_components", set())
+    return {n: t for n, t in model.state_dict().items() if component_of(n) in kept}
+
+
+def routing_of(model: nn.Module) -> str:
+    """The model's routing table as canonical JSON."""
+    table = {group: [r.integration, r.layers] for group, r in sorted(model.routing.items())}
+    return json.dumps(table)
 
 
 def save(model: nn.Module, path: str | Path, dtype: torch.dtype | None = None, /, **meta) -> Path:
@@ -44,12 +59,14 @@ def save(model: nn.Module, path: str | Path, dtype: torch.dtype | None = None, /
         raise CheckpointError("nothing is trainable in this stage, so there is nothing to save")
     components = sorted({component_of(n) for n in state})
     state = {
-        n: t.detach().to(dtype if dtype and t.is_floating_point() else t.dtype).cpu().contiguous()
+        # A copy each: tied weights share memory, which safetensors refuses.
+        n: t.detach().to("cpu", dtype if dtype and t.is_floating_point() else t.dtype, copy=True)
         for n, t in state.items()
     }
     facts = {"pal_plugin": __version__, "torch": torch.__version__, "components": components}
     temporary = path.with_suffix(".safetensors.tmp")
-    save_file(state, temporary, metadata={"components": json.dumps(components)})
+    metadata = {"components": json.dumps(components), "routing": routing_of(model)}
+    save_file({n: t.contiguous() for n, t in state.items()}, temporary, metadata=metadata)
     os.replace(temporary, path)
     temporary = path.with_suffix(".json.tmp")
     temporary.write_text(json.dumps({**facts, **meta}, indent=2) + "\n", "utf-8")
@@ -64,7 +81,8 @@ def load(model: nn.Module, path: str | Path) -> list[str]:
         The components that were loaded; all others are left as they were.
 
     Raises:
-        CheckpointError: no such file, or keys or shapes that do not match, each of them named.
+        CheckpointError: no such file, one that cannot be read, another routing table, or keys or
+            shapes that do not match, each of them named.
     """
     path = Path(path)
     if path.is_dir():
@@ -73,7 +91,17 @@ def load(model: nn.Module, path: str | Path) -> list[str]:
         raise CheckpointError(f"no checkpoint at {path}")
     if path.suffix != ".safetensors":
         raise CheckpointError(f"{path} is not a .safetensors file, the only format read here")
-    state = load_file(path)
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+        state = load_file(path)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} cannot be read (is it complete?): {error}") from error
+    if metadata.get("routing", routing_of(model)) != routing_of(model):
+        raise CheckpointError(
+            f"{path} was trained with the routing table {metadata['routing']}, the model has "
+            f"{routing_of(model)}; choose the same model.model_type (or model.routing)"
+        )
     components = {component_of(n) for n in state}
     own = model.state_dict()
     expected = {n for n in own if component_of(n) in components}
@@ -94,4 +122,10 @@ def load(model: nn.Module, path: str | Path) -> list[str]:
     with torch.no_grad():
         for name, tensor in state.items():
             own[name].copy_(tensor)
+        if "llm.lora" not in components:
+            # Adapters of another checkpoint must not stay active beside these weights.
+            for name in own:
+                if ".lora_B." in name:
+                    own[name].zero_()
+    model.loaded_components = getattr(model, "loaded_components", set()) | components
     return sorted(components)

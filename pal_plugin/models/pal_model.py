@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import ClassVar
@@ -44,8 +45,32 @@ class PALModel(AudioLLM, BaseModel):
             model.load_checkpoint(plain["checkpoint"])
         return model
 
+    @classmethod
+    def from_run(cls, path: str | Path) -> PALModel:
+        """The model of a training run, built as it was trained.
+
+        Args:
+            path: a run folder (its best checkpoint) or a `.safetensors` file with its JSON.
+
+        Raises:
+            CheckpointError: no checkpoint, or no JSON with the model's configuration beside it.
+        """
+        path = Path(path)
+        path = path / "checkpoint_best.safetensors" if path.is_dir() else path
+        facts = path.with_suffix(".json")
+        if not path.is_file() or not facts.is_file():
+            raise checkpoint.CheckpointError(f"expected {path} and {facts.name} beside it")
+        model = json.loads(facts.read_text("utf-8")).get("model")
+        if not model:
+            raise checkpoint.CheckpointError(f"{facts} does not hold a model's configuration")
+        return cls.from_config({**model, "checkpoint": str(path)})
+
     def load_checkpoint(self, url_or_filename: str) -> list[str]:
-        """Load what a run trained; names each key that does not fit. Returns the components."""
+        """Load what a run trained; names each key that does not fit. Returns the components.
+
+        Components that the file does not hold stay as they are, but for LoRA, which is reset:
+        adapters of other weights would change these. `from_run` builds the whole model of a run.
+        """
         path = resolve(url_or_filename)
         components = checkpoint.load(self, path)
         logging.info("loaded %s from %s", ", ".join(components), path)

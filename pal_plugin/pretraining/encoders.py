@@ -104,7 +104,7 @@ def make_corpus(
         _Scenes(encoders, clips, seed, frames, speech_share),
         batch_size=64,
         num_workers=workers,
-        collate_fn=lambda rows: rows,
+        collate_fn=list,
     )
     features: dict[str, list] = {n: [] for n in encoders}
     lengths: dict[str, list] = {n: [] for n in encoders}
@@ -303,10 +303,6 @@ def pretrain_encoders(
             label=f"encoder {name}",
         )
         results[name] = scores(tagger, held, name)
-        state = {
-            k: v.half() if v.is_floating_point() else v
-            for k, v in tagger.encoder.state_dict().items()
-        }
-        save_file({k: v.contiguous() for k, v in state.items()}, out / f"{name}.safetensors")
+        save_half(tagger.encoder, out / f"{name}.safetensors")
         print(f"{name}: " + ", ".join(f"{k} {v:.3f}" for k, v in results[name].items()))
     return results

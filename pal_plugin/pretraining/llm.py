@@ -8,6 +8,7 @@ the description said in words.
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +36,11 @@ def train_tokenizer(texts: Iterator[str], vocab_size: int) -> PreTrainedTokenize
     )
     bpe.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(
-        tokenizer_object=bpe, eos_token=END, pad_token=PAD, model_max_length=1024
+        tokenizer_object=bpe,
+        eos_token=END,
+        pad_token=PAD,
+        model_max_length=1024,
+        add_prefix_space=True,  # transformers 4 would turn it off when loading
     )
 
 
@@ -127,5 +132,9 @@ def pretrain_llm(
         label="pocket LLM",
     )
     tokenizer.save_pretrained(out)
+    # transformers 5 writes a class name that 4 does not know; both know this one.
+    card = out / "tokenizer_config.json"
+    facts = {**json.loads(card.read_text("utf-8")), "tokenizer_class": "PreTrainedTokenizerFast"}
+    card.write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
     llm.half().save_pretrained(out)
     return {"loss": loss}

@@ -18,7 +18,7 @@ from pal_plugin.audio.frontend import Features
 from pal_plugin.audio.io import load_audio
 from pal_plugin.errors import ConfigError
 from pal_plugin.merging import did_you_mean
-from pal_plugin.processors.audio import PalAudioProcessor, default_encoders
+from pal_plugin.processors.audio import PalAudioProcessor, _plain, default_encoders
 
 
 @registry.register_processor("pal_audio_augmented")
@@ -63,4 +63,6 @@ class AugmentedAudioProcessor(PalAudioProcessor):
             augment = Augment(**ranges)
         except (TypeError, ValueError) as error:
             raise ConfigError(str(error)) from error
-        return cls(plain.get("encoders") or default_encoders(), augment)
+        return cls(
+            _plain(plain["encoders"]) if plain.get("encoders") else default_encoders(), augment
+        )

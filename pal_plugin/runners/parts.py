@@ -25,8 +25,9 @@ class RunnerParts(RunnerBase):
     def __init__(self, cfg: Any, task: Any, model: Any, datasets: dict, job_id: str | None = None):
         self.splits = _by_split(datasets)
         self._train_batches: Iterator | None = None
+        self.config = cfg
+        self._require_splits()  # before a run folder is made
         super().__init__(cfg, task, model, datasets, job_id)
-        self._require_splits()
 
     # ---- where things are -------------------------------------------------------------------
 

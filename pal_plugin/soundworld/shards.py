@@ -23,6 +23,7 @@ from pathlib import Path
 import soundfile
 from tqdm import tqdm
 
+from pal_plugin.runtime import usable_cores
 from pal_plugin.soundworld.events import LABELS, SAMPLE_RATE_HZ
 from pal_plugin.soundworld.questions import items
 from pal_plugin.soundworld.render import render
@@ -174,7 +175,7 @@ def ensure_shards(
     if (folder / INDEX).exists() and all(path.exists() for path in paths):
         return paths
 
-    workers = min(workers or os.cpu_count() or 1, len(numbers))
+    workers = min(workers or usable_cores(), len(numbers))
     with tqdm(total=clips, desc=f"sound world: {split}", unit="clip", disable=not progress) as bar:
         if workers <= 1:
             for number in numbers:

@@ -149,6 +149,8 @@ def test_errors_say_what_came(tiny_model, two_clips):
         model.generate(two_clips, max_tokens=3)
     with pytest.raises(ValueError, match="no samples"):
         model.generate({**two_clips, "audio": [(torch.zeros(0).numpy(), 16_000)] * 2})
+    with pytest.raises(ValueError, match="is one path; write a list"):
+        model.generate({**two_clips, "audio": "clip.wav"})
     bad = torch.full((1000,), float("nan")).numpy()
     with pytest.raises(ValueError, match="finite"):
         model.generate({**two_clips, "audio": [(bad, 16_000)] * 2})

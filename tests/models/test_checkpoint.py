@@ -37,10 +37,47 @@ def test_stage_two_starts_from_stage_one(tiny_model, tmp_path):
     assert checkpoint.load(model, path) == ["connectors.general", "connectors.speech"]
 
 
+def test_frozen_components_of_an_earlier_stage_go_along(tiny_model, tmp_path):
+    first = checkpoint.save(tiny_model("lal"), tmp_path / "stage1")
+    model = tiny_model("lal", connectors="frozen", llm="lora")
+    checkpoint.load(model, first)
+    second = checkpoint.save(model, tmp_path / "stage2")
+    assert "connectors.general" in checkpoint.load(tiny_model("lal", llm="lora"), second)
+
+
+def test_adapters_of_other_weights_are_reset(tiny_model, two_clips, tmp_path):
+    plain = tiny_model("lal")
+    path = checkpoint.save(plain, tmp_path / "stage1")
+    model = tiny_model("lal", llm="lora")
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+    assert not torch.allclose(model(two_clips)["loss"], plain(two_clips)["loss"])
+    checkpoint.load(model, path)
+    assert torch.allclose(model(two_clips)["loss"], plain(two_clips)["loss"], rtol=1e-5)
+
+
+def test_another_type_is_refused(tiny_model, tmp_path):
+    path = checkpoint.save(tiny_model("plits"), tmp_path / "plits")
+    with pytest.raises(CheckpointError, match=r"routing table .*plits.*the model has .*lal"):
+        checkpoint.load(tiny_model("lal"), path)
+
+
+def test_a_fully_tuned_llm_with_tied_embeddings(tiny_config, tmp_path):
+    from pal_plugin.models.audio_llm import AudioLLM
+    from pal_plugin.models.build import build_parts
+
+    cfg = tiny_config("lal", llm="full")
+    cfg["llm"] = {"path": "pocket://llm"}
+    model = AudioLLM(**build_parts(cfg))
+    path = checkpoint.save(model, tmp_path / "full")
+    assert "llm" in checkpoint.load(AudioLLM(**build_parts(cfg)), path)
+
+
 def test_unfrozen_encoders_take_their_buffers_along(tiny_model, tmp_path):
     path = checkpoint.save(tiny_model("lal", encoders="full"), tmp_path / "all")
     assert any("running_mean" in name for name in load_file(path))
-    assert "encoders.clap" in checkpoint.load(tiny_model("plits"), path)
+    assert "encoders.clap" in checkpoint.load(tiny_model("lal"), path)
 
 
 def test_every_mismatch_is_named(tiny_model, tmp_path):
@@ -71,6 +108,10 @@ def test_files_that_are_not_checkpoints(tiny_model, tmp_path):
     model = tiny_model("lal")
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         checkpoint.load(model, tmp_path / "nothing.safetensors")
+    path = checkpoint.save(model, tmp_path / "cut")
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="is it complete"):
+        checkpoint.load(model, path)
     (tmp_path / "a.pth").write_bytes(b"x")
     with pytest.raises(CheckpointError, match="not a .safetensors file"):
         checkpoint.load(model, tmp_path / "a.pth")

@@ -62,9 +62,10 @@ def test_load_model_and_preprocess(tmp_path, scenes):
     (wave, rate), question, _ = scenes[1]
     path = tmp_path / "clip.wav"
     soundfile.write(path, wave, rate, subtype="FLOAT")
-    features = model.frontend.collate([audio_processors["eval"](str(path))])
+    features = audio_processors["eval"](str(path))
     prompt = text_processors["eval"](f"  {question} ")
-    heard = model.generate({"audio": features, "text_input": [prompt]})
+    heard = model.generate({"audio": [features], "text_input": [prompt]})
+    assert heard == model.generate({"audio": features, "text_input": [prompt]})
     assert heard == model.generate({"audio": [(wave, rate)], "text_input": [question]})
 
 

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -35,7 +36,9 @@ def export(kind: str) -> Path:
     facts = json.loads(best.with_suffix(".json").read_text("utf-8"))
     state = {k: v.to(torch.float16).contiguous() for k, v in load_file(best).items()}
     target = ROOT / "pal_plugin" / "pocket" / f"{kind}.safetensors"
-    save_file(state, target, metadata={"components": json.dumps(facts["components"])})
+    with safe_open(best, "pt") as file:
+        save_file(state, target, metadata=file.metadata())
+    target.chmod(0o644)
     kept = ("pal_plugin", "torch", "components", "recipe", "epoch", "step", "metrics", "seed")
     card = {key: facts[key] for key in kept}
     target.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", "utf-8")
