@@ -6,11 +6,18 @@ from typing import Any
 
 from pal_plugin.audio.frontend import AudioFrontend
 from pal_plugin.connectors import build_connector
-from pal_plugin.encoders import build_encoder
+from pal_plugin.encoders import build_encoder, reject_unknown
 from pal_plugin.integration import Route
 from pal_plugin.llm.loading import load_llm
 from pal_plugin.models.locations import resolve
 from pal_plugin.models.stages import Stage
+
+#: Sections of named entries: the keys that an entry must have, and those that it may have.
+ENTRIES = (
+    ("encoders", ("type",), ("checkpoint", "features", "model")),
+    ("connectors", ("type", "encoders"), ("args",)),
+    ("routing", ("integration",), ("layers",)),
+)
 
 
 def present(entries: dict[str, Any]) -> dict[str, Any]:
@@ -26,12 +33,19 @@ def build_parts(cfg: dict[str, Any]) -> dict[str, Any]:
             a group without a route, or a route to layers that the LLM does not have.
     """
     cfg = {**cfg, **{key: present(cfg[key]) for key in ("encoders", "connectors", "routing")}}
+    for section, required, optional in ENTRIES:
+        for name, entry in cfg[section].items():
+            where = f"model.{section}.{name}"
+            reject_unknown(entry, (*required, *optional), where)
+            missing = [key for key in required if key not in entry]
+            if missing:
+                raise ValueError(f"{where} needs {', '.join(missing)}; got {sorted(entry)}")
     encoders = {
         name: build_encoder(
             e["type"],
-            e["model"],
+            e.get("model"),
             e.get("checkpoint") and resolve(e["checkpoint"]),
-            e["features"],
+            e.get("features"),
         )
         for name, e in cfg["encoders"].items()
     }
@@ -63,7 +77,7 @@ def build_parts(cfg: dict[str, Any]) -> dict[str, Any]:
             {n: encoders[n].width for n in c["encoders"]},
             {n: encoders[n].grid for n in c["encoders"]},
             width,
-            c.get("args", {}),
+            c.get("args") or {},
         )
         for group, c in cfg["connectors"].items()
     }

@@ -23,7 +23,7 @@ def resolve(location: str | Path) -> str:
             known = ", ".join(sorted(p.name for p in POCKET.iterdir())) if POCKET.exists() else ""
             raise FileNotFoundError(
                 f"no pocket weights {location!r} in the package (there: {known or 'nothing'}); "
-                "projects/pal/pocket/README.md says how they are made"
+                "pal_plugin/pocket/README.md says how they are made"
             )
         return str(path)
     return location

@@ -38,6 +38,11 @@ def test_unknown_values_are_errors(tiny_config):
     with pytest.raises(ValueError, match="stage.llm is 'loar'; expected one of frozen, lora, full"):
         Stage(llm="loar")
     cfg = tiny_config("lal")
+    speech = {**cfg["connectors"]["speech"], "arg": {"pool": 4}}
+    with pytest.raises(ValueError, match="model.connectors.speech.*'arg'"):
+        build_parts({**cfg, "connectors": {**cfg["connectors"], "speech": speech}})
+    with pytest.raises(ValueError, match="model.routing.speech needs integration"):
+        build_parts({**cfg, "routing": {**cfg["routing"], "speech": {"layers": None}}})
     with pytest.raises(ValueError, match=r"each encoder belongs to a connector"):
         build_parts({**cfg, "connectors": {"speech": cfg["connectors"]["speech"]}})
     with pytest.raises(ValueError, match="each group needs one route"):
