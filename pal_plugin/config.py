@@ -43,6 +43,9 @@ class Config(LavisConfig):
         self.cfg_path = Path(args.cfg_path)
         file = _load_yaml(self.cfg_path)
         options = parse_options(getattr(args, "options", None))
+        for section in (*file.items(), *options.items()):
+            if section[1] is not None and not isinstance(section[1], dict):
+                raise ConfigError(f"{section[0]} is a section of keys, got {section[1]!r}")
         for section in (*file, *options):
             if section not in _SECTIONS:
                 where = "--options" if section in options else self.cfg_path.name
@@ -83,7 +86,7 @@ class Config(LavisConfig):
         run = _load_yaml(RUN_DEFAULTS)["run"]
         run = self._merge(run, file.get("run"), "run", self.cfg_path.name)
         run = self._merge(run, options.get("run"), "run", "--options")
-        run["name"] = run.get("name") or self.cfg_path.stem
+        run["name"] = str(run.get("name") or self.cfg_path.stem)
         for key, kind, known in (
             ("runner", "runner", registry.list_runners()),
             ("task", "task", registry.list_tasks()),
@@ -133,8 +136,8 @@ class Config(LavisConfig):
         sections = {}
         for name in dict.fromkeys([*from_file, *from_options]):
             given = {**(from_file.get(name) or {}), **(from_options.get(name) or {})}
-            if name in from_options and from_options[name] is None:
-                continue  # `datasets.NAME=null` leaves a dataset of the run file out
+            if {**from_file, **from_options}[name] is None:
+                continue  # `NAME: null` leaves a dataset out
             builder, kind = given.get("builder", name), given.get("type", "default")
             cls = registry.get_builder_class(builder)
             if cls is None:

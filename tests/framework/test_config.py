@@ -1,5 +1,6 @@
 """Config: order, strict keys, model types, interpolation, and all problems reported at once."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -156,3 +157,10 @@ def test_defaults_of_every_shipped_dataset_can_be_read_alone():
         settings = load_dataset_config(cls.default_config_path())
         assert settings.audio_processor.eval.name == "pal_audio"
         assert settings.audio_processor.eval.encoders is None
+
+
+@pytest.mark.parametrize("option", ["model=lal", "datasets=3", "run=fast"])
+def test_a_value_in_place_of_a_section_is_an_error(option):
+    recipe = Path(__file__).resolve().parents[2] / "projects" / "pal" / "lal_stage1.yaml"
+    with pytest.raises(ConfigError, match="is a section of keys"):
+        load_config(recipe, [option])
