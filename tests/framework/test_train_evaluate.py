@@ -108,7 +108,7 @@ def test_help_teaches_by_examples(capsys):
 def test_threads_are_left_alone_unless_asked(monkeypatch):
     asked = []
     monkeypatch.setattr(cli.torch, "set_num_threads", asked.append)
-    monkeypatch.setattr(cli.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(cli, "usable_cores", lambda: 8)
     cli.set_threads(None, 2)
     assert asked == []
     cli.set_threads("auto", 2)
