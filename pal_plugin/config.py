@@ -241,7 +241,8 @@ def _missing(path: str) -> str:
         return (
             "model.checkpoint: a trained model is needed. Give a run folder, a .safetensors file "
             "or latest:RECIPE; train one with: python train.py --cfg-path projects/pal/"
-            "lal_stage1.yaml, then model.checkpoint=latest:lal_stage1"
+            "lal_stage1.yaml, then model.checkpoint=latest:lal_stage1 (on real clips: projects/pal/"
+            "mini/lal.yaml, then latest:mini_lal)"
         )
     return f"{path}: must be given, for example --options {path}=VALUE"
 
