@@ -14,7 +14,6 @@ from pal_plugin.soundworld.events import (
     Sound,
     Speaker,
     Word,
-    frame_targets,
 )
 from pal_plugin.soundworld.questions import QUESTION_TYPES, items
 from pal_plugin.soundworld.render import render, render_stems
@@ -37,7 +36,6 @@ __all__ = [
     "captions",
     "describe",
     "ensure_shards",
-    "frame_targets",
     "items",
     "render",
     "render_stems",

@@ -68,7 +68,7 @@ def _picture(path: Path, waves: list, titles: list[str]) -> bool:
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes[len(waves) :]:
         axis.set_visible(False)
-    for axis, wave, title in zip(axes, waves, titles, strict=False):
+    for axis, wave, title in zip(axes[: len(waves)], waves, titles, strict=True):
         axis.specgram(wave + 1e-7, NFFT=512, noverlap=384, Fs=SAMPLE_RATE_HZ, vmin=-140, vmax=-40)
         axis.set_title(title, fontsize=8, wrap=True)
     figure.savefig(path, dpi=90)

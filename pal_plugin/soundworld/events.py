@@ -7,10 +7,7 @@ the RMS of a sound over its own duration, in dB relative to full scale.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 SAMPLE_RATE_HZ = 16_000
 
@@ -155,29 +152,3 @@ class Scene:
     layout: str
     noise_db: float
     seed: int
-
-
-def frame_targets(
-    events: Sequence[Event] | Sequence[Mapping], seconds: float, frame_s: float, n_frames: int
-) -> np.ndarray:
-    """Which kinds sound when: float32 [n_frames, len(LABELS)] of 0 and 1.
-
-    A frame [i * frame_s, (i + 1) * frame_s) is 1 where at least half of it (or half of the sound,
-    if that is shorter) is covered by a sound of the kind; frames after `seconds` are 0. `events`
-    are `Event`s or the dictionaries of a shard's JSON.
-    """
-    if frame_s <= 0 or n_frames <= 0:
-        raise ValueError(
-            f"frame_targets: frame_s and n_frames must be positive, got {frame_s} and {n_frames}"
-        )
-    out = np.zeros((n_frames, len(LABELS)), np.float32)
-    starts = np.arange(n_frames) * frame_s
-    ends = np.minimum(starts + frame_s, seconds)
-    for event in events:
-        record = event.as_dict() if isinstance(event, Event) else event
-        column = out[:, LABELS.index(record["kind"])]
-        for sound in record.get("sounds") or [record]:
-            onset_s, duration_s = sound["onset_s"], sound["duration_s"]
-            covered_s = np.minimum(ends, onset_s + duration_s) - np.maximum(starts, onset_s)
-            column[covered_s >= 0.5 * min(frame_s, duration_s) - 1e-9] = 1.0
-    return out

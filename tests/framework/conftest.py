@@ -116,6 +116,7 @@ class ToyListener(BaseModel):
         return path
 
     def load_checkpoint(self, path):
+        # The frozen weights are not in the file; exactly what may be absent is asserted.
         loaded = self.load_state_dict(load_file(path), strict=False)
         assert loaded.missing_keys == ["frozen"]
         assert not loaded.unexpected_keys

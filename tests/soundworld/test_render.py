@@ -1,6 +1,7 @@
 """What is written about a scene is true of its samples."""
 
 from functools import cache
+from itertools import pairwise
 from random import Random
 
 import numpy as np
@@ -9,7 +10,6 @@ import pytest
 from pal_plugin.soundworld import (
     LABELS,
     SAMPLE_RATE_HZ,
-    frame_targets,
     render,
     render_stems,
     sample_scene,
@@ -137,30 +137,7 @@ def test_repeats_can_be_counted_in_the_envelope(label):
         power = np.convolve(np.square(stem, dtype=float), np.ones(480) / 480, "same")
         peaks = [power[round(s.onset_s * 16000) : round(s.offset_s * 16000)] for s in event.sounds]
         assert min(p.max() for p in peaks) > 0.01 * power.max()
-        for a, b in zip(event.sounds, event.sounds[1:], strict=False):
+        for a, b in pairwise(event.sounds):
             gap = power[round(a.offset_s * 16000) : round(b.onset_s * 16000)]
             quieter = min(cut(power, a).max(), cut(power, b).max())
             assert gap.min() < 0.3 * quieter
-
-
-def test_frame_targets_mark_sounds_and_nothing_else():
-    scene = next(s for s in map(sample_scene, map(Random, range(99))) if len(s.events) == 3)
-    targets = frame_targets(scene.events, scene.seconds, 0.01, 500)
-    assert targets.shape == (500, len(LABELS))
-    assert targets.dtype == np.float32
-    kinds = {event.kind for event in scene.events}
-    assert {LABELS[i] for i in targets.any(0).nonzero()[0]} == kinds
-    for event in scene.events:
-        sounding_s = sum(sound.duration_s for sound in event.sounds)
-        marked_s = targets[:, LABELS.index(event.kind)].sum() * 0.01
-        assert marked_s == pytest.approx(sounding_s, abs=0.011 * event.count)
-    from_json = frame_targets([e.as_dict() for e in scene.events], scene.seconds, 0.01, 500)
-    assert np.array_equal(targets, from_json)
-
-
-def test_frame_targets_see_a_sound_shorter_than_a_frame():
-    event = {"kind": "drip", "onset_s": 0.95, "duration_s": 0.1}
-    targets = frame_targets([event], 2.0, 1.0, 4)
-    assert targets[:, LABELS.index("drip")].tolist() == [1, 1, 0, 0]
-    with pytest.raises(ValueError, match="positive"):
-        frame_targets([event], 2.0, 0.0, 4)

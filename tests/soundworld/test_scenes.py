@@ -1,6 +1,7 @@
 """What the sampler promises about every scene."""
 
 from collections import Counter
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -42,7 +43,7 @@ def test_composition_is_half_alone_half_mixed():
 def test_layouts_are_what_they_say():
     overlaps = 0
     for scene in SCENES:
-        pairs = list(zip(scene.events, scene.events[1:], strict=False))
+        pairs = list(pairwise(scene.events))
         assert all(a.onset_s <= b.onset_s for a, b in pairs)
         if scene.layout == "sequence":
             assert all(b.onset_s >= a.offset_s for a, b in pairs)
@@ -56,7 +57,7 @@ def test_repeats_are_separate_and_only_of_countable_kinds():
         for event in scene.events:
             counts[event.count] += 1
             assert event.count == 1 or event.kind in COUNTABLE
-            for a, b in zip(event.sounds, event.sounds[1:], strict=False):
+            for a, b in pairwise(event.sounds):
                 assert b.onset_s - a.offset_s >= 0.1
     assert set(counts) == {1, 2, 3, 4, 5}
 

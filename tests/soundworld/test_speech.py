@@ -1,5 +1,6 @@
 """Pseudo-speech: the words differ from each other more than the voices do."""
 
+from itertools import pairwise
 from random import Random
 
 import numpy as np
@@ -69,7 +70,7 @@ def test_word_timings_follow_each_other_within_the_event():
         assert event.words[0].onset_s == event.onset_s
         last = event.words[-1]
         assert last.onset_s + last.duration_s == pytest.approx(event.offset_s, abs=0.002)
-        for a, b in zip(event.words, event.words[1:], strict=False):
+        for a, b in pairwise(event.words):
             assert b.onset_s >= a.onset_s + a.duration_s + 0.05
     assert lengths == {1, 2, 3, 4}
 
