@@ -1,6 +1,7 @@
-"""What the paper is about: three ways for audio to enter an LLM."""
+"""What the paper is about: the ways for audio to enter an LLM."""
 
-from pal_plugin.integration.lal import AudioContext, attach, detach
+from pal_plugin.integration.context import AudioContext
+from pal_plugin.integration.lal import attach, detach
 from pal_plugin.integration.plits import prepend
 from pal_plugin.integration.routing import LLMInputs, Route, integrate
 

@@ -1,9 +1,9 @@
 """LAL: audio enters every decoder layer as attention keys and values, and nothing else.
 
-For layer l with input norm N, rotary embedding R and (where the family has them) key norms K_n
-(PAL paper, arXiv 2506.10423, section "LAL"):
+For layer l with input norm N, rotary embedding R and (where the family has them) query and key norms
+Q_n and K_n (PAL paper, arXiv 2506.10423, section "LAL"):
 
-    q_i = R(p_i) W_Q N(h_i)                            text rows only
+    q_i = R(p_i) Q_n(W_Q N(h_i))                       text rows only
     k_j = R(p_j) K_n(W_K N([H; h]_j)),  v_j = W_V N([H; h]_j)
     a_i = softmax_j(q_i . k_j / sqrt(d)) v_j           j over all valid audio and text j <= i
 
@@ -12,192 +12,147 @@ W_V (with their LoRA) project it, so there are no new weights inside the LLM.
 
 The one design choice: `attach` registers an attention function with transformers and the audio
 travels as a keyword argument through the model's own forward. The audio's K/V are computed inside
-the layer, when it runs: LoRA, gradient checkpointing and sharding then see an ordinary layer. Audio
-positions are -m..-1 and text starts at 0, which rotary embeddings make the same function as audio
-0..m-1 and text from m, and which leaves positions, caches and `generate` of the LLM untouched.
+the layer, when it runs: LoRA, gradient checkpointing and sharding then see an ordinary layer.
+`families.py` has what differs between LLMs, `backends.py` what differs between attention kernels.
 """
 
 from __future__ import annotations
 
 import functools
-import inspect
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from types import MethodType
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from pal_plugin.types import AudioTokens
+from pal_plugin.integration import families, generation
+from pal_plugin.integration.backends import BACKENDS, text_only
+from pal_plugin.integration.context import AudioContext
 
-#: Model types whose decoder layers are `input_layernorm -> self_attn(q_proj, k_proj, v_proj)`.
-FAMILIES = ("llama", "mistral", "qwen2")
-#: Attention implementations that LAL extends, and the names it registers for them.
-BACKENDS = {"eager": "pal_eager", "sdpa": "pal_sdpa"}
+__all__ = ["AudioContext", "attach", "audio_keys_values", "detach", "is_attached", "precompute"]
 
-
-@dataclass(frozen=True)
-class AudioContext:
-    """What a decoder layer may attend to besides the text.
-
-    Args:
-        features: `[B, m, D]` audio tokens in the width of the LLM.
-        mask: `[B, m]` bool, True where a token is valid. m may differ per sample through it.
-        layers: decoder layers that see the audio; None means all of them.
-        kv: K/V by layer, kept between decoding steps; None (training) computes them every time.
-    """
-
-    features: Tensor
-    mask: Tensor
-    layers: frozenset[int] | None = None
-    kv: dict[int, tuple[Tensor, Tensor]] | None = field(default=None, compare=False, repr=False)
-
-    def __post_init__(self) -> None:
-        AudioTokens(self.features, self.mask)  # one place checks shapes
-        if self.layers is not None:
-            object.__setattr__(self, "layers", frozenset(self.layers))
-
-    @classmethod
-    def from_tokens(cls, tokens: AudioTokens, layers: tuple[int, ...] | None = None):
-        return cls(tokens.features, tokens.mask, None if layers is None else frozenset(layers))
-
-    def remembering(self) -> AudioContext:
-        """A copy that keeps its K/V: for one `generate`, where the weights stand still."""
-        return AudioContext(self.features, self.mask, self.layers, kv={})
-
-    @property
-    def positions(self) -> Tensor:
-        """`[B, m]`, -count..-1 over the valid tokens of each sample."""
-        valid = self.mask.long()
-        return valid.cumsum(-1) - 1 - valid.sum(-1, keepdim=True)
+_STOCK_NAMES = {backend.name: stock for stock, backend in BACKENDS.items()}
 
 
-@dataclass(frozen=True)
-class _Site:
-    """What an attention module needs to project audio; not a Module, so no key changes."""
-
-    norm: nn.Module
-    rotary: nn.Module
-
-
-def attach(llm: nn.Module) -> nn.Module:
+def attach(llm: nn.Module, checkpoint_kv: bool = True) -> nn.Module:
     """Let `llm(..., audio=AudioContext)` and `llm.generate(..., audio=AudioContext)` hear.
 
     Works in place and returns `llm`. Without `audio` nothing changes: outputs are bit-identical and
     the state dict keeps its keys. Attaching twice is harmless; `detach` undoes it.
 
     Args:
-        llm: a causal LM of transformers, plain or with LoRA injected.
+        llm: a causal LM of transformers: plain, with LoRA injected, or in peft's wrapper.
+        checkpoint_kv: compute the audio's K/V again in the backward pass instead of keeping what
+            their projection needs. Costs few FLOPs (audio passes no FFN) and spares most of the
+            activation memory that audio takes.
 
     Raises:
         TypeError: the architecture or the attention implementation is not supported.
+        ValueError: reentrant gradient checkpointing is asked for later, which loses the audio.
     """
-    config = llm.config
-    if config._attn_implementation in BACKENDS.values():
+    model = _unwrapped(llm)
+    if is_attached(model):
+        for layer in model.get_decoder().layers:
+            layer.self_attn._lal_checkpoint = checkpoint_kv
         return llm
-    if config.model_type not in FAMILIES:
-        raise TypeError(
-            f"LAL knows the decoder layers of {', '.join(FAMILIES)}; got {config.model_type!r}. "
-            "It needs an input norm, k_proj and v_proj per layer and one rotary embedding."
-        )
-    if config._attn_implementation not in BACKENDS:
+    stock = model.config._attn_implementation
+    if stock not in BACKENDS:
         raise TypeError(
             f"LAL extends the attention implementations {', '.join(BACKENDS)}; the LLM uses "
-            f"{config._attn_implementation!r}. Load it with attn_implementation='sdpa'."
+            f"{stock!r}. Load it with attn_implementation='sdpa'."
         )
-    decoder = llm.get_decoder()
-    for layer in decoder.layers:
-        layer.self_attn._lal = _Site(layer.input_layernorm, decoder.rotary_emb)
-    config._attn_implementation = BACKENDS[config._attn_implementation]
-    llm._lal_hook = llm.register_forward_pre_hook(_count_valid_positions, with_kwargs=True)
-    prepare = _preparing_audio(type(llm).prepare_inputs_for_generation)
-    llm.prepare_inputs_for_generation = MethodType(prepare, llm)
-    llm.generate = MethodType(_generate, llm)
+    found = families.sites(model)
+    capped = getattr(model.config, "attn_logit_softcapping", None)
+    if capped and not BACKENDS[stock].softcap:
+        raise TypeError(
+            f"{model.config.model_type} caps its attention scores at {capped}, which {stock!r} "
+            "does not do; load it with attn_implementation='eager' or 'flex_attention'"
+        )
+    for attention, site in found:
+        attention._lal, attention._lal_checkpoint = site, checkpoint_kv
+    model.config._attn_implementation = BACKENDS[stock].name
+    decoder = model.get_decoder()
+    decoder._lal_hook = decoder.register_forward_pre_hook(_before_the_layers, with_kwargs=True)
+    model.gradient_checkpointing_enable = MethodType(_checkpoint_non_reentrant, model)
+    if any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
+        model.gradient_checkpointing_enable()
+    generation.accept(model, "audio")
     return llm
 
 
 def detach(llm: nn.Module) -> nn.Module:
     """Undo `attach`; harmless where nothing is attached."""
-    names = {ours: theirs for theirs, ours in BACKENDS.items()}
-    if llm.config._attn_implementation not in names:
+    model = _unwrapped(llm)
+    if not is_attached(model):
         return llm
-    llm.config._attn_implementation = names[llm.config._attn_implementation]
-    for layer in llm.get_decoder().layers:
-        del layer.self_attn._lal
-    llm._lal_hook.remove()
-    del llm._lal_hook, llm.__dict__["prepare_inputs_for_generation"], llm.__dict__["generate"]
+    model.config._attn_implementation = _STOCK_NAMES[model.config._attn_implementation]
+    decoder = model.get_decoder()
+    for layer in decoder.layers:
+        del layer.self_attn._lal, layer.self_attn._lal_checkpoint
+    decoder._lal_hook.remove()
+    del decoder._lal_hook, model.__dict__["gradient_checkpointing_enable"]
+    generation.refuse(model, "audio")
     return llm
+
+
+def is_attached(llm: nn.Module) -> bool:
+    """Whether `attach` was called."""
+    return _unwrapped(llm).config._attn_implementation in _STOCK_NAMES
 
 
 def audio_keys_values(attention: nn.Module, audio: AudioContext, like: Tensor):
     """K and V of the audio in one layer, `[B, key heads, m, head size]` each.
 
-    Modules are called, not their weights: LoRA and sharding live in the modules.
-    """
-    site: _Site = attention._lal
-    # Padded rows may hold anything, even NaN, which a masked softmax would still spread.
-    hidden = torch.where(audio.mask[..., None], audio.features, 0).to(like.dtype)
-    hidden = site.norm(hidden)
-    heads = (*hidden.shape[:-1], -1, attention.head_dim)
-    key = attention.k_proj(hidden).view(heads).transpose(1, 2)
-    value = attention.v_proj(hidden).view(heads).transpose(1, 2)
-    cos, sin = site.rotary(hidden, audio.positions)
-    key, _ = _modeling(attention).apply_rotary_pos_emb(key, key, cos, sin)
-    return key, value
-
-
-def _modeling(attention: nn.Module):
-    return sys.modules[type(attention).__module__]
-
-
-def _remembered_keys_values(attention: nn.Module, audio: AudioContext, query: Tensor):
-    """K/V for the rows of `query`: computed once per `generate`, expanded for beams."""
-    layer, rows = attention.layer_idx, query.shape[0]
-    pair = audio.kv.get(layer) if audio.kv is not None else None
-    if pair is None:
-        pair = audio_keys_values(attention, audio, query)
-        if pair[0].shape[0] != rows:
-            pair = tuple(_expand_rows(t, rows) for t in pair)
-        if audio.kv is not None:
-            audio.kv[layer] = pair
-    elif pair[0].shape[0] != rows:
-        pair = tuple(_expand_rows(t, rows) for t in pair)
-    return pair
-
-
-def _expand_rows(tensor: Tensor, rows: int) -> Tensor:
-    """Beams, return sequences and candidates repeat each sample in place."""
-    batch = tensor.shape[0]
-    if rows % batch:
-        raise ValueError(
-            f"the audio has {batch} samples and the text {rows} rows; expected the same number "
-            "or a multiple (beams, several return sequences)"
-        )
-    return tensor if rows == batch else tensor.repeat_interleave(rows // batch, dim=0)
-
-
-def _joint_mask(mask: Tensor | None, audio: Tensor, query: Tensor, keys: int) -> Tensor | None:
-    """`[B, 1, n, m + keys]`: audio wherever valid, text as the LLM has it.
-
     Args:
-        mask: the LLM's 4-D mask, bool (sdpa) or additive (eager); None means plain causal.
-        audio: `[B, m]` bool.
+        attention: an attention module of an attached LLM.
+        like: a tensor of the type that the layer computes in.
     """
-    n = query.shape[2]
-    if mask is None:
-        if n == 1 and bool(audio.all()):
-            return None
-        causal = torch.ones(n, keys, dtype=torch.bool, device=query.device).tril(keys - n)
-        mask = causal[None, None]
-    mask = mask[..., :keys]
-    seen = audio[:, None, None, :].expand(-1, mask.shape[1], n, -1)
-    if mask.dtype != torch.bool:
-        floor = torch.finfo(mask.dtype).min
-        seen = torch.zeros_like(seen, dtype=mask.dtype).masked_fill(~seen, floor)
-    return torch.cat([seen, mask.expand(audio.shape[0], -1, -1, -1)], dim=-1)
+    site: families.Site = attention._lal
+    features = audio.features.to(like.dtype)
+    table = None
+    if site.rotary is not None:
+        table = audio.once(
+            ("rotary", id(site.rotary), site.rotary_args, features.dtype),
+            lambda: families.rotary_table(site, features, audio.positions),
+        )
+
+    def keys_values(hidden: Tensor) -> tuple[Tensor, Tensor]:
+        key, value = families.project(attention, site, hidden)
+        return (key if table is None else families.rotate(site, key, table)), value
+
+    if attention._lal_checkpoint and torch.is_grad_enabled():
+        return checkpoint(keys_values, features, use_reentrant=False)
+    return keys_values(features)
+
+
+@torch.no_grad()
+def precompute(llm: nn.Module, audio: AudioContext) -> AudioContext:
+    """The same context with the K/V of all its layers, for any number of later calls.
+
+    They depend on the audio and the LLM's weights alone, not on any text (audio stands at -m..-1).
+    """
+    like = next(_unwrapped(llm).get_decoder().layers.parameters())
+    kv = {
+        index: audio_keys_values(layer.self_attn, audio, like)
+        for index, layer in enumerate(_unwrapped(llm).get_decoder().layers)
+        if audio.heard_by(index)
+    }
+    return AudioContext(audio.features, audio.mask, audio.layers, kv)
+
+
+def _unwrapped(llm: nn.Module) -> nn.Module:
+    """The model inside peft's wrapper."""
+    return llm.get_base_model() if hasattr(llm, "get_base_model") else llm
+
+
+def _remembered(attention: nn.Module, audio: AudioContext, like: Tensor) -> tuple[Tensor, Tensor]:
+    """K/V of one layer; computed once where the context keeps them (inference)."""
+    if audio.kv is None:
+        return audio_keys_values(attention, audio, like)
+    if attention.layer_idx not in audio.kv:
+        audio.kv[attention.layer_idx] = audio_keys_values(attention, audio, like)
+    return audio.kv[attention.layer_idx]
 
 
 def _attention(
@@ -210,28 +165,29 @@ def _attention(
     audio: AudioContext | None = None,
     **kwargs,
 ):
-    """transformers' attention interface, with audio rows in front of the keys and values."""
-    base: Callable = (
-        _modeling(module).eager_attention_forward
-        if backend == "eager"
-        else ALL_ATTENTION_FUNCTIONS[backend]
-    )
-    if audio is None or (audio.layers is not None and module.layer_idx not in audio.layers):
-        return base(module, query, key, value, attention_mask, **kwargs)
-    audio_key, audio_value = _remembered_keys_values(module, audio, query)
-    mask = _expand_rows(audio.mask, query.shape[0])
-    mask = _joint_mask(attention_mask, mask, query, key.shape[2])
-    key = torch.cat([audio_key.to(key.dtype), key], dim=2)
-    value = torch.cat([audio_value.to(value.dtype), value], dim=2)
-    if backend == "sdpa":
-        kwargs["is_causal"] = False  # the mask says it all, also when it is None
-    return base(module, query, key, value, mask, **kwargs)
+    """transformers' attention interface, with audio in front of the keys and values."""
+    if audio is None or not audio.heard_by(module.layer_idx):
+        return text_only(backend, module)(module, query, key, value, attention_mask, **kwargs)
+    audio_kv = _remembered(module, audio, value)
+    joint = BACKENDS[backend].joint
+    return joint(module, query, key, value, attention_mask, audio, audio_kv, **kwargs)
 
 
-def _count_valid_positions(llm: nn.Module, args: tuple, kwargs: dict):
-    """Positions of the text count its valid tokens, whichever side is padded."""
-    mask = kwargs.get("attention_mask")
-    if kwargs.get("audio") is None or kwargs.get("position_ids") is not None or mask is None:
+def _before_the_layers(decoder: nn.Module, args: tuple, kwargs: dict):
+    """Check the audio once, and let the text's positions count its valid tokens on either side."""
+    audio, mask = kwargs.get("audio"), kwargs.get("attention_mask")
+    if audio is None:
+        return None
+    generation.check_context(audio, "audio")
+    width, layers = decoder.config.hidden_size, len(decoder.layers)
+    if audio.features.shape[-1] != width:
+        raise ValueError(
+            f"the audio features are {audio.features.shape[-1]} wide, the LLM is {width}; "
+            "a connector maps the one to the other"
+        )
+    if audio.layers and not 0 <= min(audio.layers) <= max(audio.layers) < layers:
+        raise ValueError(f"audio.layers is {sorted(audio.layers)}; the LLM has 0..{layers - 1}")
+    if kwargs.get("position_ids") is not None or mask is None or mask.dim() != 2:
         return None
     text = kwargs.get("inputs_embeds")
     if text is None:
@@ -240,29 +196,15 @@ def _count_valid_positions(llm: nn.Module, args: tuple, kwargs: dict):
     return args, {**kwargs, "position_ids": positions[:, -text.shape[1] :]}
 
 
-def _preparing_audio(stock: Callable) -> Callable:
-    """`prepare_inputs_for_generation` with audio in its signature, which `generate` inspects: it
-    refuses keyword arguments, and `inputs_embeds`, that are not named there."""
-
-    @functools.wraps(stock)
-    def prepare(self, *args, audio: AudioContext | None = None, **kwargs):
-        inputs = stock(self, *args, **kwargs)
-        return inputs if audio is None else {**inputs, "audio": audio}
-
-    signature = inspect.signature(stock)
-    *named, variable = signature.parameters.values()
-    extra = inspect.Parameter("audio", inspect.Parameter.KEYWORD_ONLY, default=None)
-    prepare.__signature__ = signature.replace(parameters=[*named, extra, variable])
-    return prepare
+def _checkpoint_non_reentrant(self, gradient_checkpointing_kwargs: dict | None = None, **kwargs):
+    """Reentrant checkpointing passes no gradient to keyword arguments, where the audio is."""
+    settings = {"use_reentrant": False, **(gradient_checkpointing_kwargs or {})}
+    if settings["use_reentrant"]:
+        raise ValueError("LAL needs gradient checkpointing with use_reentrant=False")
+    return type(self).gradient_checkpointing_enable(self, settings, **kwargs)
 
 
-def _generate(self, *args, audio: AudioContext | None = None, **kwargs):
-    if audio is not None:
-        kwargs["audio"] = audio.remembering()
-    return type(self).generate(self, *args, **kwargs)
-
-
-for _backend, _name in BACKENDS.items():
-    AttentionInterface.register(_name, functools.partial(_attention, _backend))
+for _stock, _backend in BACKENDS.items():
+    AttentionInterface.register(_backend.name, functools.partial(_attention, _stock))
     # Without a mask function of the same name transformers would ignore padding.
-    AttentionMaskInterface.register(_name, AttentionMaskInterface()[_backend])
+    AttentionMaskInterface.register(_backend.name, AttentionMaskInterface()[_stock])

@@ -254,7 +254,7 @@ def test_a_deep_copy_is_independent():
 def test_errors_say_what_is_missing():
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    with pytest.raises(TypeError, match=r"llama, mistral, qwen2; got 'gpt2'"):
+    with pytest.raises(TypeError, match=r"olmo2; got 'gpt2'. It lacks"):
         attach(GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=8, n_head=2)))
     llm = attach(tiny())
     ids, _, audio = a_batch()

@@ -1,0 +1,280 @@
+"""Attention over audio and text for each of transformers' attention implementations.
+
+Each function takes what transformers gives an attention function, and the layer's audio keys and
+values on top; audio stands in front of the text and every text row sees all of it. Shapes: R text
+rows, B clips (R is a multiple of B), H query and Hk key heads, n queries, k text keys, m audio
+tokens, d head size; queries `[R, H, n, d]`, keys and values `[R, Hk, k, d]`, audio `[B, Hk, m, d]`;
+the result is `[R, n, H, d]` and the weights, or None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention.bias import causal_lower_right
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from pal_plugin.integration.context import AudioContext, repeat_rows, rows_per_clip
+
+#: Up to so many queries (one for plain decoding, a few for prompt lookup) and without gradients the
+#: scores are smaller than the keys and values, and are what is concatenated.
+FEW_QUERIES = 16
+
+
+def eager(module, query, key, value, mask, audio, audio_kv, **kwargs):
+    """Dense attention with weights; the only one that shows what was listened to."""
+    mask, key, value = _without_empty_slots(mask, query, key, value)
+    mask = _additive(mask, audio, query, key.shape[2])
+    key, value = _behind(audio_kv, key, value)
+    return module._lal.eager(module, query, key, value, mask, **kwargs)
+
+
+def sdpa(module, query, key, value, mask, audio, audio_kv, dropout=0.0, scaling=None, **kwargs):
+    """torch's fused attention.
+
+    Where nothing is padded and a GPU's flash kernel can be used no mask is made. Elsewhere one
+    additive mask serves all layers, and grouped queries are folded into the query length, which
+    spares the copies of K and V that transformers makes for each group.
+    """
+    mask, key, value = _without_empty_slots(mask, query, key, value)
+    if not torch.is_grad_enabled() and query.shape[2] <= FEW_QUERIES:
+        return _few_queries(query, key, value, mask, audio, audio_kv, scaling), None
+    k = key.shape[2]
+    key, value = _behind(audio_kv, key, value)
+    n, groups = query.shape[2], query.shape[1] // key.shape[1]
+    if mask is None and not audio.padded and _flash_kernel(query, key, value):
+        bias = causal_lower_right(n, key.shape[2])
+        out = nn.functional.scaled_dot_product_attention(
+            query, key, value, bias, dropout, scale=scaling, enable_gqa=groups > 1
+        )
+    else:
+        folded = audio.once(
+            ("sdpa", id(mask), n, k, groups, query.dtype),
+            lambda: _additive(mask, audio, query, k).repeat(1, 1, groups, 1),
+            owner=mask,
+        )
+        out = nn.functional.scaled_dot_product_attention(
+            _fold(query, groups), key, value, folded, dropout, scale=scaling
+        )
+        out = out.view(query.shape)
+    return out.transpose(1, 2).contiguous(), None
+
+
+def flash(module, query, key, value, mask, audio, audio_kv, **kwargs):
+    """FlashAttention-2 through transformers' unpadding; its causal mask is aligned to the end.
+
+    Args:
+        mask: `[R, k]`, or None where no text is padded.
+    """
+    window = kwargs.get("sliding_window")
+    length = audio_kv[0].shape[2] + key.shape[2]
+    if window is not None and window < length:
+        raise ValueError(
+            f"a sliding window of {window} would hide audio from FlashAttention, which counts keys "
+            f"and not text ({length} keys here); load the LLM with attn_implementation='sdpa'"
+        )
+    kwargs["sliding_window"] = None
+    rows = query.shape[0]
+    if mask is not None or audio.padded:
+        if mask is None:
+            mask = audio.mask.new_ones(rows, key.shape[2])
+        mask = torch.cat([repeat_rows(audio.mask, rows).to(mask.dtype), mask], dim=-1)
+    key, value = _behind(audio_kv, key, value)
+    return flash_base(module, query, key, value, mask, **kwargs)
+
+
+def flash_base(
+    module,
+    query,
+    key,
+    value,
+    mask,
+    dropout=0.0,
+    scaling=None,
+    sliding_window=None,
+    softcap=None,
+    **_,
+):
+    """What transformers' `flash_attention_forward` does, which looks the kernel up by our name."""
+    from transformers.modeling_flash_attention_utils import _flash_attention_forward
+
+    out = _flash_attention_forward(
+        query.transpose(1, 2),
+        key.transpose(1, 2),
+        value.transpose(1, 2),
+        mask,
+        query_length=query.shape[2],
+        is_causal=True,
+        dropout=dropout,
+        softmax_scale=scaling,
+        sliding_window=sliding_window,
+        softcap=softcap,
+        target_dtype=_half_type(query, module),
+        attn_implementation="flash_attention_2",
+    )
+    return out, None
+
+
+def flex(module, query, key, value, mask, audio, audio_kv, **kwargs):
+    """torch's flex attention; the text's block mask is moved behind the audio, once a pass."""
+    m, k, rows = audio_kv[0].shape[2], key.shape[2], query.shape[0]
+    key, value = _behind(audio_kv, key, value)
+    joint = audio.once(
+        ("flex", id(mask), query.shape[2], k),
+        lambda: _block_mask(mask, audio, rows, query.shape[2], m, k, query.device),
+        owner=mask,
+    )
+    return ALL_ATTENTION_FUNCTIONS["flex_attention"](module, query, key, value, joint, **kwargs)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One of transformers' attention implementations and its extension.
+
+    Args:
+        name: what LAL registers; without the word "flash", from which transformers draws conclusions.
+        joint: attention over audio and text.
+        softcap: whether it applies Gemma 2's soft-capping of scores.
+    """
+
+    name: str
+    joint: Callable
+    softcap: bool = True
+
+
+BACKENDS = {
+    "eager": Backend("pal_eager", eager),
+    "sdpa": Backend("pal_sdpa", sdpa, softcap=False),
+    "flash_attention_2": Backend("pal_fa2", flash),
+    "flex_attention": Backend("pal_flex", flex),
+}
+
+
+def text_only(backend: str, module: nn.Module) -> Callable:
+    """transformers' own function, for a layer that hears nothing."""
+    if backend == "eager":
+        return module._lal.eager
+    return flash_base if backend == "flash_attention_2" else ALL_ATTENTION_FUNCTIONS[backend]
+
+
+def _behind(audio_kv: tuple[Tensor, Tensor], key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Text keys and values behind those of the audio, `[R, Hk, m + k, d]`."""
+    rows = key.shape[0]
+    joined = [
+        torch.cat([repeat_rows(heard, rows).to(read.dtype), read], dim=2)
+        for heard, read in zip(audio_kv, (key, value), strict=True)
+    ]
+    return joined[0], joined[1]
+
+
+def _without_empty_slots(mask: Tensor | None, query: Tensor, key: Tensor, value: Tensor):
+    """No mask, several queries and more keys: a static cache at prefill, whose rest is empty."""
+    n = query.shape[2]
+    if mask is None and 1 < n < key.shape[2]:
+        return None, key[:, :, :n], value[:, :, :n]
+    return mask if mask is None else mask[..., : key.shape[2]], key, value
+
+
+def _additive(mask: Tensor | None, audio: AudioContext, query: Tensor, k: int) -> Tensor:
+    """`[R or 1, 1, n, m + k]` in the type of the query: 0 where seen, else its smallest number.
+
+    Smallest and not -inf, so that a row that sees nothing (padding) is no NaN.
+
+    Args:
+        mask: the LLM's 4-D mask, bool (sdpa) or additive (eager); None means plain causal.
+    """
+    rows, _, n, _ = query.shape
+    floor = torch.finfo(query.dtype).min
+    if mask is None:
+        mask = torch.ones(n, k, dtype=torch.bool, device=query.device).tril(k - n)[None, None]
+    if mask.dtype == torch.bool:
+        mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, floor)
+    if audio.padded:
+        heard = repeat_rows(audio.mask, rows)[:, None, None]
+        heard = torch.zeros_like(heard, dtype=query.dtype).masked_fill(~heard, floor)
+        mask = mask.expand(rows, -1, -1, -1)
+    else:
+        heard = query.new_zeros(mask.shape[0], 1, 1, audio.mask.shape[1])
+    return torch.cat([heard.expand(-1, -1, n, -1), mask], dim=-1)
+
+
+def _fold(query: Tensor, groups: int) -> Tensor:
+    """`[R, Hk * groups, n, d]` -> `[R, Hk, groups * n, d]`: queries of one key head in a row."""
+    return query.unflatten(1, (-1, groups)).flatten(2, 3)
+
+
+def _few_queries(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    audio: AudioContext,
+    audio_kv: tuple[Tensor, Tensor],
+    scaling: float | None,
+) -> Tensor:
+    """Attention of a decoding step without a copy of K and V: scores are joined instead.
+
+    Rows that ask about the same clip are folded into its query length, so that its K and V stand
+    in memory once, whatever the number of questions or beams.
+    """
+    rows, _, n, size = query.shape
+    heads, groups = key.shape[1], query.shape[1] // key.shape[1]
+    audio_key, audio_value = (t.to(query.dtype) for t in audio_kv)
+    clips, m = len(audio_key), audio_key.shape[2]
+    shared = rows_per_clip(clips, rows)
+    query = _fold(query, groups) * (size**-0.5 if scaling is None else scaling)
+
+    def by_clip(x: Tensor) -> Tensor:  # [R, Hk, g n, .] -> [B, Hk, shared g n, .]
+        return x.unflatten(0, (clips, shared)).transpose(1, 2).flatten(2, 3)
+
+    def by_row(x: Tensor) -> Tensor:
+        return x.unflatten(2, (shared, groups * n)).transpose(1, 2).flatten(0, 1)
+
+    scores = torch.cat(
+        [by_row(by_clip(query) @ audio_key.transpose(2, 3)), query @ key.transpose(2, 3)], dim=-1
+    )
+    if mask is not None or audio.padded:
+        joint = audio.once(
+            ("few", id(mask), n, key.shape[2], rows, query.dtype),
+            lambda: _additive(mask, audio, query[:, :, :n], key.shape[2]).repeat(1, 1, groups, 1),
+            owner=mask,
+        )
+        scores = scores + joint
+    elif n > 1:
+        scores = scores + _additive(None, audio, query[:, :, :n], key.shape[2]).repeat(
+            1, 1, groups, 1
+        )
+    weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
+    out = by_row(by_clip(weights[..., :m]) @ audio_value) + weights[..., m:] @ value
+    return out.view(rows, heads * groups, n, size).transpose(1, 2).contiguous()
+
+
+def _flash_kernel(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    """Whether torch's flash kernel takes these: on a GPU, in half precision, all of one type."""
+    kinds = {query.dtype, key.dtype, value.dtype}
+    return query.is_cuda and len(kinds) == 1 and kinds <= {torch.float16, torch.bfloat16}
+
+
+def _half_type(query: Tensor, module: nn.Module) -> torch.dtype | None:
+    """FlashAttention takes half precision only; what float32 queries (by peft, autocast) become."""
+    if query.dtype != torch.float32:
+        return None
+    if torch.is_autocast_enabled(query.device.type):
+        return torch.get_autocast_dtype(query.device.type)
+    return next(m for m in module.modules() if isinstance(m, nn.Linear)).weight.dtype
+
+
+def _block_mask(mask, audio: AudioContext, rows: int, n: int, m: int, k: int, device):
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    heard = repeat_rows(audio.mask, rows)
+
+    def joint(b, h, q, kv):
+        at = (kv - m).clamp(min=0)
+        text = mask.mask_mod(b, h, q, at) if mask is not None else at <= q + (k - n)
+        return torch.where(kv < m, heard[b, kv.clamp(max=m - 1)], text)
+
+    return create_block_mask(joint, rows, None, n, m + k, device=device)

@@ -1,0 +1,126 @@
+"""`AudioContext`: what the layers of an LLM may attend to besides the text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pal_plugin.types import AudioTokens
+
+#: Kinds of masks and rotary tables that one forward pass needs at most, with room to spare.
+_ONCE_LIMIT = 8
+
+
+@dataclass(frozen=True)
+class AudioContext:
+    """Audio as the LLM's layers see it; it travels through the model as a keyword argument.
+
+    Make it outside of a compiled region: whether anything is padded is read from the mask once,
+    here, so that no layer has to ask again.
+
+    Args:
+        features: `[B, m, D]` audio tokens in the width of the LLM. Padded rows may hold anything,
+            even NaN, which a masked softmax would still spread: they are zeroed here.
+        mask: `[B, m]` bool, True where a token is valid. m may differ per sample through it.
+        layers: decoder layers that see the audio; None means all of them.
+        kv: K/V by layer, kept between calls; None (training) computes them every time.
+
+    B may also divide the number of text rows, which then ask about one clip each in turn: row i
+    hears clip `i // (rows / B)` (beams, several return sequences, several questions about a clip).
+    """
+
+    features: Tensor
+    mask: Tensor
+    layers: frozenset[int] | None = None
+    kv: dict[int, tuple[Tensor, Tensor]] | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        AudioTokens(self.features, self.mask)  # one place checks shapes
+        if self.layers is not None:
+            object.__setattr__(self, "layers", frozenset(self.layers))
+        padded = self.mask.device.type != "meta" and not bool(self.mask.all())
+        if padded:
+            clean = torch.where(self.mask[..., None], self.features, 0)
+            object.__setattr__(self, "features", clean)
+        object.__setattr__(self, "padded", padded)
+        object.__setattr__(self, "_once", {})
+
+    @classmethod
+    def from_tokens(
+        cls,
+        tokens: AudioTokens,
+        layers: Iterable[int] | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> AudioContext:
+        """From a connector's tokens, in the LLM's type so that no layer has to cast."""
+        features = tokens.features if dtype is None else tokens.features.to(dtype)
+        return cls(features, tokens.mask, None if layers is None else frozenset(layers))
+
+    def __len__(self) -> int:
+        return self.mask.shape[0]
+
+    @property
+    def positions(self) -> Tensor:
+        """`[B or 1, m]`, -count..-1 over the valid tokens of each sample.
+
+        Rotary embeddings make this the same function as audio 0..m-1 and text from m on, and it
+        leaves the audio independent of the text and the text's positions untouched.
+        """
+        if not self.padded:
+            return torch.arange(-self.mask.shape[1], 0, device=self.mask.device)[None]
+        valid = self.mask.long()
+        return valid.cumsum(-1) - 1 - valid.sum(-1, keepdim=True)
+
+    def heard_by(self, layer: int) -> bool:
+        """Whether a layer sees the audio."""
+        return self.layers is None or layer in self.layers
+
+    def remembering(self) -> AudioContext:
+        """A copy that keeps its K/V: for one `generate`, where the weights stand still."""
+        return self if self.kv is not None else replace(self, kv={})
+
+    def select(self, index: Tensor) -> AudioContext:
+        """Clips `index` (Long `[R]`), K/V included."""
+        kv = self.kv
+        if kv is not None:
+            kv = {layer: (k[index], v[index]) for layer, (k, v) in kv.items()}
+        return AudioContext(self.features[index], self.mask[index], self.layers, kv)
+
+    def once(self, key: Hashable, make: Callable[[], Any], owner: object = None) -> Any:
+        """What `make` returns, made once for all layers; `owner` is what it was made from.
+
+        Only for what carries no gradient (masks, rotary tables). A compiler finds the repetition
+        by itself and would stumble over the bookkeeping.
+        """
+        if torch.compiler.is_compiling():
+            return make()
+        held = self._once.get(key)
+        if held is None or held[0] is not owner:
+            if len(self._once) >= _ONCE_LIMIT:  # decoding has other masks at every step
+                self._once.clear()
+            held = self._once[key] = (owner, make())  # holding the owner keeps its id its own
+        return held[1]
+
+
+def rows_per_clip(clips: int, rows: int) -> int:
+    """How many text rows ask about each clip.
+
+    Raises:
+        ValueError: the rows cannot be shared out evenly.
+    """
+    if rows % clips:
+        raise ValueError(
+            f"the audio has {clips} samples and the text {rows} rows; expected the same number "
+            "or a multiple (beams, several return sequences, several questions about a clip)"
+        )
+    return rows // clips
+
+
+def repeat_rows(tensor: Tensor, rows: int) -> Tensor:
+    """`[B, ...]` -> `[rows, ...]`, each sample repeated in place."""
+    times = rows_per_clip(tensor.shape[0], rows)
+    return tensor if times == 1 else tensor.repeat_interleave(times, dim=0)

@@ -1,0 +1,200 @@
+"""What the decoder layers of each LLM family do to make keys and values, in one table.
+
+LAL needs of a layer what stands before its keys and values: the input norm, the projections, the key
+norm and the rotary embedding. A new family is one entry here, and one in the test that compares it
+with the equations (`tests/integration/families.py`).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Family:
+    """How keys and values come about in the layers of one `config.model_type`.
+
+    Args:
+        norm: name of the layer's norm in front of the attention; None where there is none.
+        key_norm: None, "head" (over each head) or "width" (over all of them, before the split).
+        fused: queries, keys and values are one projection, `qkv_proj`.
+    """
+
+    norm: str | None = "input_layernorm"
+    key_norm: str | None = None
+    fused: bool = False
+
+
+FAMILIES = {
+    "llama": Family(),
+    "mistral": Family(),
+    "qwen2": Family(),
+    "qwen3": Family(key_norm="head"),
+    "phi3": Family(fused=True),
+    "gemma2": Family(),
+    "gemma3_text": Family(key_norm="head"),
+    "smollm3": Family(),
+    "olmo2": Family(norm=None, key_norm="width"),
+}
+
+#: Rotary embeddings whose frequencies depend on the length of the sequence, which with audio
+#: beside the text is no longer what the embedding sees.
+LENGTH_DEPENDENT_ROTARY = ("dynamic", "longrope")
+
+
+@dataclass(frozen=True)
+class Site:
+    """What one attention module needs to project audio; not a Module, so no key changes.
+
+    `rotary` takes `(hidden, positions, *rotary_args)`; None for a layer without rotary embedding.
+    """
+
+    family: Family
+    norm: nn.Module | None
+    rotary: nn.Module | None
+    rotary_args: tuple
+    rotate: Callable
+    eager: Callable
+
+
+def sites(llm: nn.Module) -> list[tuple[nn.Module, Site]]:
+    """Every attention module of a causal LM with its site, in the order of the layers.
+
+    Raises:
+        TypeError: the architecture, or its rotary embedding, is not supported; says what is missing.
+    """
+    family = FAMILIES.get(llm.config.model_type)
+    if family is None:
+        raise TypeError(
+            f"LAL knows the decoder layers of {', '.join(FAMILIES)}; got "
+            f"{llm.config.model_type!r}. {_what_is_missing(llm)}"
+        )
+    kinds = _rotary_kinds(llm.config) & set(LENGTH_DEPENDENT_ROTARY)
+    if kinds:
+        raise TypeError(
+            f"the rotary embedding is {', '.join(sorted(kinds))!r}: its frequencies change with the "
+            "length of the text, and LAL's audio positions were not tested with it. Load the LLM "
+            "with another rope type (config.rope_scaling or config.rope_parameters)"
+        )
+    decoder = llm.get_decoder()
+    return [
+        (layer.self_attn, _site(family, decoder, layer, index))
+        for index, layer in enumerate(decoder.layers)
+    ]
+
+
+def _site(family: Family, decoder: nn.Module, layer: nn.Module, index: int) -> Site:
+    attention = layer.self_attn
+    code = sys.modules[type(attention).__module__]
+    rotary, arguments = decoder.rotary_emb, ()
+    if decoder.config.model_type == "gemma3_text":  # two wavelengths, by the kind of layer
+        if hasattr(decoder, "rotary_emb_local"):  # transformers 4: one module for each
+            rotary = decoder.rotary_emb_local if attention.is_sliding else rotary
+        else:
+            arguments = (decoder.config.layer_types[index],)
+    if not getattr(attention, "use_rope", True):  # SmolLM3 has layers without
+        rotary = None
+    norm = getattr(layer, family.norm) if family.norm else None
+    eager = code.eager_attention_forward
+    return Site(family, norm, rotary, arguments, code.apply_rotary_pos_emb, eager)
+
+
+def project(attention: nn.Module, site: Site, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys, before the rotary embedding, and values of one layer.
+
+    Modules are called, not their weights: LoRA and sharding live in the modules.
+
+    Args:
+        hidden: `[B, m, D]`.
+
+    Returns:
+        Both `[B, key heads, m, head size]`.
+    """
+    if site.norm is not None:
+        hidden = site.norm(hidden)
+    if site.family.fused:
+        key, value = _fused(attention, hidden)
+    else:
+        key, value = attention.k_proj(hidden), attention.v_proj(hidden)
+    if site.family.key_norm == "width":
+        key = attention.k_norm(key)
+    heads = (*hidden.shape[:-1], -1, attention.head_dim)
+    key, value = key.view(heads), value.view(heads)
+    if site.family.key_norm == "head":
+        key = attention.k_norm(key)
+    return key.transpose(1, 2), value.transpose(1, 2)
+
+
+def _fused(attention: nn.Module, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values of a `qkv_proj`; a plain Linear is spared the queries, which audio lacks."""
+    width = attention.num_key_value_heads * attention.head_dim
+    linear = attention.qkv_proj
+    if type(linear) is nn.Linear:
+        bias = None if linear.bias is None else linear.bias[-2 * width :]
+        both = nn.functional.linear(hidden, linear.weight[-2 * width :], bias)
+    else:
+        both = linear(hidden)[..., -2 * width :]
+    return both[..., :width], both[..., width:]
+
+
+def rotary_table(site: Site, like: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """cos and sin at `positions` `[B or 1, m]`, in the type of `like`."""
+    with torch.no_grad():
+        return site.rotary(like, positions, *site.rotary_args)
+
+
+def rotate(site: Site, key: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
+    """The rotary embedding of keys `[B, key heads, m, head size]`."""
+    no_queries = key[:, :0]  # the models' function turns queries and keys in one call
+    return site.rotate(no_queries, key, *table)[1]
+
+
+def embedding_scale(llm: nn.Module) -> float:
+    """What the decoder multiplies `inputs_embeds` with before the first layer.
+
+    1, but for Gemma 2 on transformers 4, whose decoder scales whatever it is given; later the
+    embedding does. Audio that is prepended must be divided by it (PLITS), to enter as it is.
+    """
+    scales = llm.config.model_type == "gemma2"
+    own = type(llm.get_input_embeddings()) is nn.Embedding
+    return llm.config.hidden_size**0.5 if scales and own else 1.0
+
+
+def _rotary_kinds(config) -> set[str]:
+    """Names of the rotary embeddings in a config, of transformers 4 (`rope_scaling`) or 5."""
+    found = set()
+    for section in (getattr(config, n, None) for n in ("rope_scaling", "rope_parameters")):
+        if not isinstance(section, dict):
+            continue
+        for entry in (section, *section.values()):  # Gemma 3: one entry per kind of layer
+            if isinstance(entry, dict):
+                found.add(entry.get("rope_type", entry.get("type", "default")))
+    return found
+
+
+def _what_is_missing(llm: nn.Module) -> str:
+    """For an unknown architecture: which of the parts that LAL needs it does not have."""
+    try:
+        decoder = llm.get_decoder()
+    except (AttributeError, NotImplementedError):
+        decoder = llm
+    layers = getattr(decoder, "layers", None)
+    attention = getattr(layers[0], "self_attn", None) if layers else None
+    code = sys.modules[type(attention).__module__] if attention is not None else None
+    needs = {
+        "`layers` in the decoder": layers,
+        "`rotary_emb` in the decoder": getattr(decoder, "rotary_emb", None),
+        "`self_attn` in each layer": attention,
+        "`k_proj` and `v_proj` in the attention": getattr(attention, "k_proj", None),
+        "`apply_rotary_pos_emb` in its file": getattr(code, "apply_rotary_pos_emb", None),
+        "`eager_attention_forward` in its file": getattr(code, "eager_attention_forward", None),
+    }
+    missing = [name for name, found in needs.items() if found is None]
+    if missing:
+        return f"It lacks {'; '.join(missing)}."
+    return "It has the parts that LAL needs: add an entry to FAMILIES and test it."
