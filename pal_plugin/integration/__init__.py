@@ -3,6 +3,16 @@
 from pal_plugin.integration.context import AudioContext
 from pal_plugin.integration.lal import attach, detach
 from pal_plugin.integration.plits import prepend
-from pal_plugin.integration.routing import LLMInputs, Route, integrate
+from pal_plugin.integration.routing import LLMInputs, Route, RoutedAudio, integrate, route
 
-__all__ = ["AudioContext", "LLMInputs", "Route", "attach", "detach", "integrate", "prepend"]
+__all__ = [
+    "AudioContext",
+    "LLMInputs",
+    "Route",
+    "RoutedAudio",
+    "attach",
+    "detach",
+    "integrate",
+    "prepend",
+    "route",
+]

@@ -135,7 +135,7 @@ class Backend:
     """One of transformers' attention implementations and its extension.
 
     Args:
-        name: what LAL registers; without the word "flash", from which transformers draws conclusions.
+        name: what LAL registers; without the word "flash", on which transformers acts.
         joint: attention over audio and text.
         softcap: whether it applies Gemma 2's soft-capping of scores.
     """

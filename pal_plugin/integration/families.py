@@ -1,8 +1,8 @@
 """What the decoder layers of each LLM family do to make keys and values, in one table.
 
-LAL needs of a layer what stands before its keys and values: the input norm, the projections, the key
-norm and the rotary embedding. A new family is one entry here, and one in the test that compares it
-with the equations (`tests/integration/families.py`).
+LAL needs of a layer what stands before its keys and values: the input norm, the projections, the
+key norm and the rotary embedding. A new family is one entry here, and one in the test that compares
+it with the equations (`tests/integration/families.py`).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def sites(llm: nn.Module) -> list[tuple[nn.Module, Site]]:
     """Every attention module of a causal LM with its site, in the order of the layers.
 
     Raises:
-        TypeError: the architecture, or its rotary embedding, is not supported; says what is missing.
+        TypeError: the architecture, or its rotary embedding, is not supported; says what it lacks.
     """
     family = FAMILIES.get(llm.config.model_type)
     if family is None:
@@ -77,8 +77,8 @@ def sites(llm: nn.Module) -> list[tuple[nn.Module, Site]]:
     kinds = _rotary_kinds(llm.config) & set(LENGTH_DEPENDENT_ROTARY)
     if kinds:
         raise TypeError(
-            f"the rotary embedding is {', '.join(sorted(kinds))!r}: its frequencies change with the "
-            "length of the text, and LAL's audio positions were not tested with it. Load the LLM "
+            f"the rotary embedding is {', '.join(sorted(kinds))!r}: its frequencies change with "
+            "the length of the text, and LAL's audio positions were not tested with it. Load the LLM "
             "with another rope type (config.rope_scaling or config.rope_parameters)"
         )
     decoder = llm.get_decoder()

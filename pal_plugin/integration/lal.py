@@ -1,7 +1,7 @@
 """LAL: audio enters every decoder layer as attention keys and values, and nothing else.
 
-For layer l with input norm N, rotary embedding R and (where the family has them) query and key norms
-Q_n and K_n (PAL paper, arXiv 2506.10423, section "LAL"):
+For layer l with input norm N, rotary embedding R and (where the family has them) query and key
+norms Q_n and K_n (PAL paper, arXiv 2506.10423, section "LAL"):
 
     q_i = R(p_i) Q_n(W_Q N(h_i))                       text rows only
     k_j = R(p_j) K_n(W_K N([H; h]_j)),  v_j = W_V N([H; h]_j)

@@ -12,13 +12,16 @@ from torch import Tensor
 from pal_plugin.types import AudioTokens
 
 
-def prepend(tokens: AudioTokens, embeds: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def prepend(
+    tokens: AudioTokens, embeds: Tensor, mask: Tensor, embedding_scale: float = 1.0
+) -> tuple[Tensor, Tensor]:
     """Put audio in front of the text.
 
     Args:
         tokens: audio, features `[B, m, D]`.
         embeds: text embeddings `[B, n, D]`.
         mask: `[B, n]`, 1 or True where a text token is valid.
+        embedding_scale: what the LLM multiplies its inputs with; the audio is divided by it.
 
     Returns:
         Embeddings `[B, m + n, D]` and a mask `[B, m + n]` of the text mask's dtype.
@@ -32,5 +35,5 @@ def prepend(tokens: AudioTokens, embeds: Tensor, mask: Tensor) -> tuple[Tensor, 
             f"audio {tuple(audio.shape)} and text {tuple(embeds.shape)} must agree in batch and "
             "width; is the connector's output as wide as the LLM?"
         )
-    audio = torch.where(tokens.mask[..., None], audio, 0).to(embeds.dtype)
+    audio = torch.where(tokens.mask[..., None], audio, 0).to(embeds.dtype) / embedding_scale
     return torch.cat([audio, embeds], 1), torch.cat([tokens.mask.to(mask.dtype), mask], 1)

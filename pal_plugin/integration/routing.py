@@ -1,21 +1,22 @@
 """PAL: a routing table decides, per token group, how audio enters the LLM.
 
-`{group: Route("plits" | "lal", layers)}` is the whole difference between the baseline, LAL and the
-hybrid (PAL paper, section "PAL"): all groups by PLITS, all by LAL, or speech by one and general
-audio by the other. Nothing here knows what an encoder is called.
+`{group: Route("plits" | "lal" | "flamingo", layers)}` is the whole difference between the baseline,
+LAL and the hybrid (PAL paper, section "PAL"): all groups by PLITS, all by LAL, or speech by one and
+general audio by the other. Nothing here knows what an encoder is called.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from pal_plugin.integration.lal import AudioContext
+from pal_plugin.integration.context import AudioContext, rows_per_clip
 from pal_plugin.integration.plits import prepend
 from pal_plugin.types import AudioTokens
 
-INTEGRATIONS = ("plits", "lal")
+INTEGRATIONS = ("plits", "lal", "flamingo")
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,9 @@ class Route:
     """How one token group enters the LLM.
 
     Args:
-        integration: "plits" or "lal".
-        layers: decoder layers that see the group, for LAL; None means all.
+        integration: "plits", "lal" or "flamingo".
+        layers: decoder layers that see the group. LAL: None means all; Flamingo: where a block of
+            cross attention stands, None means every fourth layer; PLITS has no choice.
     """
 
     integration: str
@@ -36,60 +38,136 @@ class Route:
                 f"unknown integration {self.integration!r}; known: {', '.join(INTEGRATIONS)}"
             )
         if self.layers is not None:
-            if self.integration != "lal":
-                raise ValueError(f"layers are chosen for 'lal' only, not {self.integration!r}")
+            if self.integration == "plits":
+                raise ValueError("layers are chosen for 'lal' and 'flamingo', not for 'plits'")
             object.__setattr__(self, "layers", tuple(sorted(int(i) for i in self.layers)))
 
 
 @dataclass(frozen=True)
 class LLMInputs:
-    """What the decoder is called with; `embeds` is `[B, prefix + n, D]` for n text tokens."""
+    """What the decoder is called with.
+
+    Args:
+        embeds: `[R, prefix + n, D]` for n text tokens.
+        mask: `[R, prefix + n]`.
+        audio: what LAL hears.
+        prefix: audio tokens in front of the text (PLITS).
+        cross_audio: what cross attention hears (Flamingo).
+    """
 
     embeds: Tensor
     mask: Tensor
     audio: AudioContext | None
     prefix: int
+    cross_audio: AudioContext | None = None
 
     @property
     def positions(self) -> Tensor:
-        """`[B, prefix + n]`, counting valid tokens."""
+        """`[R, prefix + n]`, counting valid tokens."""
         return (self.mask.long().cumsum(-1) - 1).clamp(min=0)
 
+    @property
+    def heard(self) -> dict[str, AudioContext]:
+        """Keyword arguments for the decoder or `generate`; only what there is."""
+        both = {"audio": self.audio, "cross_audio": self.cross_audio}
+        return {name: context for name, context in both.items() if context is not None}
 
-def integrate(
-    groups: dict[str, AudioTokens], routing: dict[str, Route], embeds: Tensor, mask: Tensor
-) -> LLMInputs:
-    """Route each group of audio tokens into the LLM's inputs.
+
+@dataclass(frozen=True)
+class RoutedAudio:
+    """Audio after routing and before any text: what a clip is to the LLM.
+
+    Args:
+        prefix: tokens to prepend (PLITS).
+        audio: what LAL hears.
+        cross_audio: what cross attention hears.
+    """
+
+    prefix: AudioTokens | None = None
+    audio: AudioContext | None = None
+    cross_audio: AudioContext | None = None
+
+    def __len__(self) -> int:
+        return next(len(part) for part in self.parts if part is not None)
+
+    @property
+    def parts(self) -> tuple:
+        return self.prefix, self.audio, self.cross_audio
+
+    def select(self, index: Tensor) -> RoutedAudio:
+        """Clips `index` (Long `[R]`)."""
+        return RoutedAudio(*(part if part is None else part.select(index) for part in self.parts))
+
+    def with_text(self, embeds: Tensor, mask: Tensor, embedding_scale: float = 1.0) -> LLMInputs:
+        """Put a text beside or behind the audio.
+
+        Args:
+            embeds: text embeddings `[R, n, D]`; R is a multiple of the clips, B (several questions
+                about each, in the order of the clips).
+            mask: `[R, n]` text mask.
+            embedding_scale: what the LLM multiplies its inputs with (`families.embedding_scale`).
+        """
+        prefix, tokens = 0, self.prefix
+        if tokens is not None:
+            prefix = tokens.features.shape[1]
+            times = rows_per_clip(len(tokens), len(embeds))
+            if times > 1:
+                rows = torch.arange(len(tokens), device=tokens.mask.device)
+                tokens = tokens.select(rows.repeat_interleave(times))
+            embeds, mask = prepend(tokens, embeds, mask, embedding_scale)
+        return LLMInputs(embeds, mask, self.audio, prefix, self.cross_audio)
+
+
+def route(
+    groups: dict[str, AudioTokens], routing: dict[str, Route], dtype: torch.dtype | None = None
+) -> RoutedAudio:
+    """Apply the routing table.
 
     Args:
         groups: audio tokens by group, all with B rows and the width of the LLM.
         routing: one route per group.
-        embeds: text embeddings `[B, n, D]`.
-        mask: `[B, n]` text mask.
+        dtype: the LLM's type.
 
     Raises:
-        ValueError: a group without a route, or LAL groups with different sets of layers.
+        ValueError: a group without a route, or groups with different sets of layers.
     """
     if groups.keys() - routing.keys():
         raise ValueError(
             f"no route for the groups {sorted(groups.keys() - routing.keys())}; "
             f"the routing table has {sorted(routing)}"
         )
-    by_plits = [t for g, t in groups.items() if routing[g].integration == "plits"]
-    by_lal = [g for g in groups if routing[g].integration == "lal"]
-    prefix = 0
-    if by_plits:
-        tokens = AudioTokens.concat(by_plits)
-        prefix = tokens.features.shape[1]
-        embeds, mask = prepend(tokens, embeds, mask)
-    audio = None
-    if by_lal:
-        layers = {routing[g].layers for g in by_lal}
-        if len(layers) > 1:
-            raise ValueError(
-                f"groups {by_lal} go by LAL to different layers {sorted(map(str, layers))}; "
-                "give them the same set"
-            )
-        tokens = AudioTokens.concat([groups[g] for g in by_lal])
-        audio = AudioContext.from_tokens(tokens, layers.pop())
-    return LLMInputs(embeds, mask, audio, prefix)
+
+    def joined(integration: str) -> AudioTokens | None:
+        chosen = [t for g, t in groups.items() if routing[g].integration == integration]
+        return AudioTokens.concat(chosen) if chosen else None
+
+    def context(integration: str) -> AudioContext | None:
+        tokens = joined(integration)
+        if tokens is None:
+            return None
+        layers = layers_of({g: routing[g] for g in groups}, integration)
+        return AudioContext.from_tokens(tokens, layers, dtype)
+
+    return RoutedAudio(joined("plits"), context("lal"), context("flamingo"))
+
+
+def layers_of(routing: dict[str, Route], integration: str) -> tuple[int, ...] | None:
+    """The layers that all groups of an integration share; None means its default.
+
+    Raises:
+        ValueError: they differ.
+    """
+    routes = {g: r.layers for g, r in routing.items() if r.integration == integration}
+    if len(set(routes.values())) > 1:
+        raise ValueError(
+            f"groups {sorted(routes)} go by {integration} to different layers "
+            f"{sorted(map(str, routes.values()))}; give them the same set"
+        )
+    return next(iter(routes.values()), None)
+
+
+def integrate(
+    groups: dict[str, AudioTokens], routing: dict[str, Route], embeds: Tensor, mask: Tensor
+) -> LLMInputs:
+    """`route`, then `RoutedAudio.with_text`: audio tokens and a text become the LLM's inputs."""
+    return route(groups, routing, embeds.dtype).with_text(embeds, mask)

@@ -1,28 +1,37 @@
 """The audio-LLM: encoders, a connector per group, a routing table and an LLM.
 
-PLITS, LAL and PAL are not three classes but three routing tables of this one. It knows nothing of
-LAVIS; `pal_model.py` registers it there.
+PLITS, LAL, PAL and Flamingo are not four classes but four routing tables of this one. It knows
+nothing of LAVIS; `pal_model.py` registers it there.
 
 Shapes: C clips, R text rows (several rows may ask about one clip), n text tokens, D LLM width.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from pal_plugin.audio.frontend import AudioFrontend
-from pal_plugin.integration import LLMInputs, Route, attach, integrate
+from pal_plugin.integration import LLMInputs, Route, RoutedAudio, attach, flamingo, route
+from pal_plugin.integration.audio_kv import STORES, AudioKV
+from pal_plugin.integration.families import embedding_scale
+from pal_plugin.integration.lal import precompute
+from pal_plugin.integration.routing import layers_of
 from pal_plugin.llm.loading import TextFormat
 from pal_plugin.models.stages import Stage
 from pal_plugin.models.windows import merge_windows
 from pal_plugin.types import AudioTokens
 
 EncodedAudio = dict[str, AudioTokens]
+
+#: What an LLM's keys and values are made with, by the names of its modules.
+_MAKES_KV = ("layernorm", "k_proj", "v_proj", "qkv_proj", "k_norm")
 
 
 class AudioLLM(nn.Module):
@@ -55,8 +64,11 @@ class AudioLLM(nn.Module):
         self.connectors = nn.ModuleDict(connectors)
         self.llm = attach(llm)
         self.groups, self.routing, self.text, self.frontend = groups, routing, text, frontend
+        self.cross_attention = nn.ModuleDict()
+        if any(r.integration == "flamingo" for r in routing.values()):
+            self.cross_attention = flamingo.attach(llm, layers_of(routing, "flamingo"))
         self.stage = stage or Stage()
-        self.stage.apply(self.encoders, self.connectors, self.llm)
+        self.stage.apply(self.encoders, self.connectors, self.llm, self.cross_attention)
 
     def train(self, mode: bool = True):
         """Frozen encoders stay in eval mode: no dropout, no moving batch statistics."""
@@ -111,23 +123,59 @@ class AudioLLM(nn.Module):
         """Audio tokens for each text row, with the rows of `audio_mask` masked out."""
         encoded = samples.get("audio_tokens") or self.encode_audio(samples)
         clips = len(next(iter(encoded.values())))
-        index = samples.get("clip_index")
-        if index is None and clips != rows:
-            raise ValueError(
-                f"{clips} clips and {rows} questions; expected one question per clip, or "
-                "samples['clip_index'] to say which clip each question is about"
-            )
+        index = _which_clip(samples, clips, rows)
         heard = samples.get("audio_mask")
+        if heard is not None and index is None and clips != rows:  # rows of a clip now differ
+            index = torch.arange(clips).repeat_interleave(rows // clips)
         result = {}
         for group, tokens in encoded.items():
             if index is not None:
-                tokens = tokens.select(torch.as_tensor(index, device=tokens.mask.device))
+                tokens = tokens.select(index.to(tokens.mask.device))
             if heard is not None:
                 heard = torch.as_tensor(heard, dtype=torch.bool, device=tokens.mask.device)
                 mask = tokens.mask & heard[:, None]
                 tokens = AudioTokens(tokens.features, mask, tokens.grid)
             result[group] = tokens
         return result
+
+    def encode(self, audio: Any, store: str = "kv") -> AudioKV:
+        """Hear clips once, for any number of questions: `model.ask(model.encode(clip), ...)`.
+
+        Args:
+            audio: one clip or a list of them, as in `ask`, or what the audio processor makes.
+            store: "kv" (fast) or "features" (small); `integration/audio_kv.py` has the arithmetic.
+
+        Raises:
+            ValueError: an unknown store, or audio that cannot be used.
+        """
+        if store not in STORES:
+            raise ValueError(f"unknown store {store!r}; known: {', '.join(STORES)}")
+        clips = audio if isinstance(audio, list | dict) else [audio]
+        with torch.no_grad():
+            encoded = self.encode_audio({"audio": clips})
+            routed = route(encoded, self.routing, self.llm.dtype)
+            if store == "kv":
+                routed = RoutedAudio(
+                    routed.prefix,
+                    routed.audio and precompute(self.llm, routed.audio),
+                    routed.cross_audio
+                    and flamingo.precompute(self.cross_attention, routed.cross_audio),
+                )
+        return AudioKV(routed, self.fingerprint())
+
+    def load_audio(self, path: str | Path) -> AudioKV:
+        """What `AudioKV.save` wrote, if this model's weights made it. Raises ValueError if not."""
+        return AudioKV.load(path, self.fingerprint(), str(self.device))
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the routing table and of all weights that an `AudioKV` depends on."""
+        digest = hashlib.sha256(repr(sorted(self.routing.items())).encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            if name.startswith("llm.") and not any(part in name for part in _MAKES_KV):
+                continue
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
 
     # Text
 
@@ -145,7 +193,15 @@ class AudioLLM(nn.Module):
 
     def _inputs(self, samples: dict, ids: Tensor, mask: Tensor) -> LLMInputs:
         embeds = self.llm.get_input_embeddings()(ids)
-        return integrate(self._audio_rows(samples, len(ids)), self.routing, embeds, mask)
+        audio = samples.get("audio")
+        if isinstance(audio, AudioKV):
+            if samples.get("audio_mask") is not None:
+                raise ValueError("audio_mask needs the audio itself, not an AudioKV")
+            index = _which_clip(samples, len(audio), len(ids))
+            routed = audio.routed if index is None else audio.select(index.to(ids.device)).routed
+        else:
+            routed = route(self._audio_rows(samples, len(ids)), self.routing, embeds.dtype)
+        return routed.with_text(embeds, mask, embedding_scale(self.llm))
 
     def _texts(self, samples: dict, key: str) -> list[str]:
         texts = samples.get(key)
@@ -187,7 +243,7 @@ class AudioLLM(nn.Module):
             attention_mask=inputs.mask,
             position_ids=inputs.positions,
             use_cache=False,
-            audio=inputs.audio,
+            **inputs.heard,
         ).last_hidden_state[:, inputs.prefix :]
         predicts = is_answer[:, 1:]
         logits = self.llm.get_output_embeddings()(hidden[:, :-1][predicts])
@@ -199,31 +255,37 @@ class AudioLLM(nn.Module):
     # Inference
 
     @torch.no_grad()
-    def generate(self, samples: dict, max_new_tokens: int = 48, **generation) -> list[str]:
+    def generate(
+        self, samples: dict, max_new_tokens: int = 48, audio: AudioKV | None = None, **generation
+    ) -> list[str]:
         """Answers to `samples["text_input"]`, one string per row.
 
         Args:
             samples: as in `forward`, without `text_output`.
+            audio: clips that were heard before (`encode`), in place of `samples["audio"]`.
             max_new_tokens: length limit of an answer.
             generation: what transformers' `generate` takes (`num_beams`, `do_sample`, ...).
 
         Raises:
             ValueError: an argument that `generate` does not know.
         """
+        samples = samples if audio is None else {**samples, "audio": audio}
         prompts = [self.text.prompt_ids(q) for q in self._texts(samples, "text_input")]
         inputs = self._inputs(samples, *self._pad(prompts, "left"))
         generation = {"do_sample": False, "pad_token_id": self.text.pad_id, **generation}
         ids = self.llm.generate(
             inputs_embeds=inputs.embeds,
             attention_mask=inputs.mask,
-            audio=inputs.audio,
             max_new_tokens=max_new_tokens,
+            **inputs.heard,
             **generation,
         )
         return [self.text.decode(row) for row in ids]
 
     @torch.no_grad()
-    def predict_class(self, samples: dict, candidates: Sequence[str]) -> dict:
+    def predict_class(
+        self, samples: dict, candidates: Sequence[str], audio: AudioKV | None = None
+    ) -> dict:
         """Rank candidate answers by their likelihood per token, given clip and question.
 
         Clip and question are read once; each candidate then costs its own tokens only.
@@ -238,14 +300,14 @@ class AudioLLM(nn.Module):
         prompts = [self.text.prompt_ids(q) for q in self._texts(samples, "text_input")]
         rows, many = len(prompts), len(candidates)
         inputs = self._inputs(samples, *self._pad(prompts, "left"))
-        audio = inputs.audio and inputs.audio.remembering()
+        heard = {name: context.remembering() for name, context in inputs.heard.items()}
         decoder, head = self.llm.get_decoder(), self.llm.get_output_embeddings()
         read = decoder(
             inputs_embeds=inputs.embeds,
             attention_mask=inputs.mask,
             position_ids=inputs.positions,
             use_cache=True,
-            audio=audio,
+            **heard,
         )
         ids, valid = self._pad([self.text.answer_ids(c) for c in candidates], "right")
         cache = read.past_key_values
@@ -261,7 +323,7 @@ class AudioLLM(nn.Module):
             position_ids=(inputs.positions[:, -1:] + 1 + step).repeat_interleave(many, 0),
             past_key_values=cache,
             use_cache=True,
-            audio=audio,
+            **heard,
         ).last_hidden_state.unflatten(0, (rows, many))
         first = read.last_hidden_state[:, None, -1:].expand(-1, many, -1, -1)
         logits = head(
@@ -279,6 +341,33 @@ class AudioLLM(nn.Module):
         """One clip, one question: `model.ask("dog.wav", "What do you hear?")`.
 
         Args:
-            audio: a path or an `(array, rate in Hz)` pair; any rate, mono or stereo.
+            audio: a path, an `(array, rate in Hz)` pair (any rate, mono or stereo), or what
+                `encode` made of one clip.
         """
-        return self.generate({"audio": [audio], "text_input": [question]}, **generation)[0]
+        clip = audio if isinstance(audio, AudioKV) else [audio]
+        return self.generate({"audio": clip, "text_input": [question]}, **generation)[0]
+
+
+def _which_clip(samples: dict, clips: int, rows: int) -> Tensor | None:
+    """The clip of each text row, Long `[R]`; None where it goes without saying.
+
+    That is one row per clip, one clip for all rows, or as many rows for each clip in turn: then
+    nothing is copied per row.
+
+    Raises:
+        ValueError: neither that nor `samples["clip_index"]`.
+    """
+    index = samples.get("clip_index")
+    if index is None:
+        if clips in (rows, 1):
+            return None
+        raise ValueError(
+            f"{clips} clips and {rows} questions; expected one question per clip, or "
+            "samples['clip_index'] to say which clip each question is about"
+        )
+    index = torch.as_tensor(index, dtype=torch.long, device="cpu")
+    if rows % clips == 0:
+        in_turn = torch.arange(clips).repeat_interleave(rows // clips)
+        if torch.equal(index, in_turn):
+            return None
+    return index

@@ -46,12 +46,23 @@ class Stage:
             if value not in known:
                 raise ValueError(f"stage.{part} is {value!r}; expected one of {', '.join(known)}")
 
-    def apply(self, encoders: nn.Module, connectors: nn.Module, llm: nn.Module) -> None:
-        """Add LoRA where asked and set `requires_grad` everywhere."""
+    def apply(
+        self,
+        encoders: nn.Module,
+        connectors: nn.Module,
+        llm: nn.Module,
+        cross_attention: nn.Module | None = None,
+    ) -> None:
+        """Add LoRA where asked and set `requires_grad` everywhere.
+
+        Cross attention (Flamingo) is new like the connectors, and is trained where they are.
+        """
         if self.llm == "lora":
             add_lora(llm, self.lora_targets, self.lora_rank, self.lora_alpha)
         encoders.requires_grad_(self.encoders == "full")
         connectors.requires_grad_(self.connectors == "full")
+        if cross_attention is not None:
+            cross_attention.requires_grad_(self.connectors == "full")
         for name, parameter in llm.named_parameters():
             parameter.requires_grad_(self.llm == "full" or "lora_" in name)
 

@@ -50,9 +50,9 @@ def test_pal_routes_each_group():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="unknown integration 'late'; known: plits, lal"):
+    with pytest.raises(ValueError, match="unknown integration 'late'; known: plits, lal, flamingo"):
         Route("late")
-    with pytest.raises(ValueError, match="layers are chosen for 'lal' only"):
+    with pytest.raises(ValueError, match="layers are chosen for 'lal' and 'flamingo'"):
         Route("plits", (1,))
     with pytest.raises(ValueError, match=r"no route for the groups \['b'\]"):
         integrate({"b": group(1, 1)}, {"a": Route("lal")}, TEXT, MASK)

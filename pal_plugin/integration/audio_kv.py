@@ -1,0 +1,117 @@
+"""One clip, many questions: what a clip is to the LLM, computed once and independent of any text.
+
+What is kept, for m tokens of a clip in b bytes per number:
+
+    "features"   H alone: m D b. Each call projects it again: 2 m P_kv L multiply-adds.
+    "kv"         also the keys and values of all L layers that hear it: 2 m L Hk d b more.
+
+Llama-3.2-1B (D = 2048, L = 16, Hk d = 512), m = 576 in bfloat16: 2.3 MB and 18.9 MB more.
+
+Only LAL's part (and that of cross attention) has this form. PLITS's prefix could be cached too, as
+any prompt's: it stays different in that all FFNs and the attention among the audio are paid for to
+make it, and that it depends on whatever stands before it. Here a PLITS group is kept as its tokens,
+which enter the LLM again with every call.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pal_plugin.integration.context import AudioContext
+from pal_plugin.integration.routing import RoutedAudio
+from pal_plugin.types import AudioTokens
+
+STORES = ("features", "kv")
+
+
+@dataclass(frozen=True)
+class AudioKV:
+    """Audio that was heard once; stands wherever a model takes audio.
+
+    Args:
+        routed: what the clips are to the LLM.
+        weights: hash of the weights that made it.
+    """
+
+    routed: RoutedAudio
+    weights: str
+
+    def __len__(self) -> int:
+        """Clips."""
+        return len(self.routed)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes, in bytes."""
+        return sum(t.nbytes for t in self._tensors().values())
+
+    def select(self, index: Tensor) -> AudioKV:
+        """Clips `index` (Long `[R]`)."""
+        return replace(self, routed=self.routed.select(index))
+
+    def save(self, path: str | Path) -> Path:
+        """Write `<path>.safetensors`."""
+        path = Path(path).with_suffix(".safetensors")
+        contexts = {"audio": self.routed.audio, "cross_audio": self.routed.cross_audio}
+        layers = {n: c.layers and sorted(c.layers) for n, c in contexts.items() if c is not None}
+        facts = {"weights": self.weights, "layers": json.dumps(layers)}
+        save_file({n: t.contiguous() for n, t in self._tensors().items()}, path, metadata=facts)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path, weights: str, device: str = "cpu") -> AudioKV:
+        """Read what `save` wrote.
+
+        Args:
+            weights: hash of the model's weights (`AudioLLM.load_audio` gives it).
+
+        Raises:
+            ValueError: other weights made it, or the file is no AudioKV.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                facts = file.metadata() or {}
+            tensors = load_file(path, device=str(device))
+        except SafetensorError as error:
+            raise ValueError(f"{path} cannot be read (is it complete?): {error}") from error
+        if not {"weights", "layers"} <= facts.keys():
+            raise ValueError(f"{path} was not written by AudioKV.save")
+        if facts["weights"] != weights:
+            raise ValueError(
+                f"{path} was made by other weights ({facts['weights'][:12]}, the model has "
+                f"{weights[:12]}): encode the audio again, or load the model that made it"
+            )
+        parts: dict[str, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition(".")
+            parts.setdefault(part, {})[rest] = tensor
+        contexts = {
+            name: _context(parts[name], chosen)
+            for name, chosen in json.loads(facts["layers"]).items()
+        }
+        prefix = parts.get("prefix")
+        tokens = AudioTokens(prefix["features"], prefix["mask"]) if prefix else None
+        return cls(RoutedAudio(tokens, **contexts), weights)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        found = {}
+        for part, value in zip(("prefix", "audio", "cross_audio"), self.routed.parts, strict=True):
+            if value is None:
+                continue
+            found |= {f"{part}.features": value.features, f"{part}.mask": value.mask}
+            for layer, (key, val) in (getattr(value, "kv", None) or {}).items():
+                found |= {f"{part}.{layer}.key": key, f"{part}.{layer}.value": val}
+        return found
+
+
+def _context(tensors: dict[str, Tensor], layers: list[int] | None) -> AudioContext:
+    kept = sorted(int(n.removesuffix(".key")) for n in tensors if n.endswith(".key"))
+    kv = {i: (tensors[f"{i}.key"], tensors[f"{i}.value"]) for i in kept} or None
+    chosen = None if layers is None else frozenset(layers)
+    return AudioContext(tensors["features"], tensors["mask"], chosen, kv)

@@ -1,0 +1,174 @@
+"""Gated cross attention in the manner of Flamingo: new layers in front of some decoder layers.
+
+A block in front of layer l, with the audio H of `cross_audio` (Flamingo, arXiv 2204.14198, section
+2.2 and figure 4):
+
+    h <- h + tanh(alpha) CrossAttention(N(h), H)
+    h <- h + tanh(beta)  FFN(N'(h))
+
+alpha and beta start at 0, so a fresh block changes nothing. Unlike LAL, the blocks have weights of
+their own and pass the text through attention and FFN once more; unlike PLITS, audio itself passes
+no FFN. It stands here for comparison, under the same interface as LAL: `attach`, a keyword argument
+to `llm(...)` and `llm.generate(...)`, `detach`. The blocks stay outside of the LLM's state dict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from pal_plugin.integration import generation
+from pal_plugin.integration.context import AudioContext, rows_per_clip
+
+
+class GatedCrossAttention(nn.Module):
+    """One block.
+
+    Args:
+        width: D, of text and audio alike.
+        heads: attention heads; they divide `width`.
+        ffn: width of the FFN as a multiple of D.
+        layer: index of the decoder layer it stands in front of.
+    """
+
+    def __init__(self, width: int, heads: int, ffn: int = 4, layer: int = 0) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"{heads} heads do not divide a width of {width}")
+        self.heads, self.layer = heads, layer
+        self.norm, self.norm_audio = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.q_proj = nn.Linear(width, width, bias=False)
+        self.k_proj = nn.Linear(width, width, bias=False)
+        self.v_proj = nn.Linear(width, width, bias=False)
+        self.o_proj = nn.Linear(width, width, bias=False)
+        self.ffn = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, ffn * width, bias=False),
+            nn.GELU(),
+            nn.Linear(ffn * width, width, bias=False),
+        )
+        self.gate_attention = nn.Parameter(torch.zeros(1))
+        self.gate_ffn = nn.Parameter(torch.zeros(1))
+
+    def keys_values(self, audio: AudioContext) -> tuple[Tensor, Tensor]:
+        """`[B, heads, m, head size]` each; kept where the context keeps them (inference)."""
+        if audio.kv is not None and self.layer in audio.kv:
+            return audio.kv[self.layer]
+        heard = self.norm_audio(audio.features.to(self.norm_audio.weight.dtype))
+        key, value = (
+            proj(heard).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for proj in (self.k_proj, self.v_proj)
+        )
+        if audio.kv is not None:
+            audio.kv[self.layer] = (key, value)
+        return key, value
+
+    def forward(self, hidden: Tensor, audio: AudioContext) -> Tensor:
+        """Text `[R, n, D]` in, the same shape out; R is a multiple of the context's B clips."""
+        text = hidden.to(self.norm.weight.dtype)
+        text = text + self.gate_attention.tanh() * self._attend(self.norm(text), audio)
+        return (text + self.gate_ffn.tanh() * self.ffn(text)).to(hidden.dtype)
+
+    def _attend(self, text: Tensor, audio: AudioContext) -> Tensor:
+        rows, n, _ = text.shape
+        shared = rows_per_clip(len(audio), rows)
+        # Rows about one clip stand in its query length: no text row sees another one here.
+        query = self.q_proj(text.reshape(len(audio), shared * n, -1))
+        query = query.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        key, value = self.keys_values(audio)
+        mask = audio.mask[:, None, None] if audio.padded else None
+        out = nn.functional.scaled_dot_product_attention(query, key, value, mask)
+        out = self.o_proj(out.transpose(1, 2).flatten(2))
+        if audio.padded:  # a clip without any audio adds nothing, and no NaN
+            out = torch.where(audio.mask.any(-1)[:, None, None], out, 0)
+        return out.reshape(rows, n, -1)
+
+
+def attach(
+    llm: nn.Module,
+    layers: Iterable[int] | None = None,
+    every: int = 4,
+    heads: int | None = None,
+    ffn: int = 4,
+) -> nn.ModuleDict:
+    """Put blocks in front of decoder layers; `llm(..., cross_audio=AudioContext)` then hears.
+
+    Args:
+        llm: a causal LM of transformers whose decoder has `layers`.
+        layers: where; None means every `every`-th layer, the last of each group.
+        heads: attention heads of a block; None means those of the LLM.
+        ffn: width of a block's FFN as a multiple of the LLM's width.
+
+    Returns:
+        The blocks by layer index, in the type and on the device of the LLM. They are the caller's
+        to keep, train and save: the LLM's state dict does not change.
+
+    Raises:
+        ValueError: blocks are attached already, or a layer that the LLM does not have.
+    """
+    decoder = llm.get_decoder()
+    if hasattr(decoder, "_flamingo_hooks"):
+        raise ValueError("cross attention is attached already; detach it first")
+    count = len(decoder.layers)
+    chosen = sorted(layers) if layers is not None else list(range(every - 1, count, every))
+    if not chosen or not 0 <= chosen[0] <= chosen[-1] < count:
+        raise ValueError(f"cross attention in front of {chosen}; the LLM has layers 0..{count - 1}")
+    width = decoder.config.hidden_size
+    weight = llm.get_input_embeddings().weight
+    heads = heads or decoder.config.num_attention_heads
+    blocks = nn.ModuleDict(
+        {
+            str(index): GatedCrossAttention(width, heads, ffn, index).to(
+                weight.device, weight.dtype
+            )
+            for index in chosen
+        }
+    )
+    decoder._flamingo_hooks = [
+        layer.register_forward_pre_hook(_hook(blocks, str(index)), with_kwargs=True)
+        for index, layer in enumerate(decoder.layers)
+    ]
+    generation.accept(llm, "cross_audio")
+    return blocks
+
+
+def detach(llm: nn.Module) -> nn.Module:
+    """Undo `attach`; harmless where nothing is attached."""
+    decoder = llm.get_decoder()
+    if hasattr(decoder, "_flamingo_hooks"):
+        for hook in decoder._flamingo_hooks:
+            hook.remove()
+        del decoder._flamingo_hooks
+        generation.refuse(llm, "cross_audio")
+    return llm
+
+
+@torch.no_grad()
+def precompute(blocks: nn.ModuleDict, audio: AudioContext) -> AudioContext:
+    """The same context with the K/V of all blocks, for any number of later calls."""
+    kept = AudioContext(audio.features, audio.mask, audio.layers, kv={})
+    for block in blocks.values():
+        block.keys_values(kept)
+    return kept
+
+
+class _hook:
+    """Run a layer's block, if it has one, before the layer; the layer never sees the audio.
+
+    A class and no closure, so that a deep copy of the LLM can be made.
+    """
+
+    def __init__(self, blocks: nn.ModuleDict, index: str) -> None:
+        self.blocks, self.index = blocks, index
+
+    def __call__(self, _layer: nn.Module, args: tuple, kwargs: dict):
+        if kwargs.get("cross_audio") is None:
+            return None
+        kwargs = dict(kwargs)
+        audio = kwargs.pop("cross_audio")
+        generation.check_context(audio, "cross_audio")
+        if self.index in self.blocks:
+            args = (self.blocks[self.index](args[0], audio), *args[1:])
+        return args, kwargs
