@@ -40,7 +40,12 @@ ENCODERS = {
         },
     },
 }
-ROUTES = {"lal": ("lal", "lal"), "plits": ("plits", "plits"), "pal": ("lal", "plits")}
+ROUTES = {
+    "lal": ("lal", "lal"),
+    "plits": ("plits", "plits"),
+    "pal": ("lal", "plits"),
+    "flamingo": ("flamingo", "flamingo"),
+}
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +93,10 @@ def tiny_config(tiny_llm):
                 },
                 "speech": {"type": "mlp", "encoders": ["whisper"], "args": {"pool": 8}},
             },
-            "routing": {"general": {"integration": general}, "speech": {"integration": speech}},
+            "routing": {
+                group: {"integration": name, **({"layers": [1]} if name == "flamingo" else {})}
+                for group, name in (("general", general), ("speech", speech))
+            },
             "llm": {"path": tiny_llm},
             "stage": stage,
         }
@@ -104,7 +112,11 @@ def tiny_model(tiny_config):
 
     def make(model_type: str, **stage):
         torch.manual_seed(0)
-        return AudioLLM(**build_parts(tiny_config(model_type, **stage))).eval()
+        model = AudioLLM(**build_parts(tiny_config(model_type, **stage))).eval()
+        for block in model.cross_attention.values():  # fresh gates let nothing through
+            torch.nn.init.constant_(block.gate_attention, 0.7)
+            torch.nn.init.constant_(block.gate_ffn, 0.3)
+        return model
 
     return make
 

@@ -59,7 +59,7 @@ def sdpa(module, query, key, value, mask, audio, audio_kv, dropout=0.0, scaling=
         out = nn.functional.scaled_dot_product_attention(
             _fold(query, groups), key, value, folded, dropout, scale=scaling
         )
-        out = out.view(query.shape)
+        out = out.reshape(query.shape)
     return out.transpose(1, 2).contiguous(), None
 
 
@@ -249,7 +249,7 @@ def _few_queries(
         )
     weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
     out = by_row(by_clip(weights[..., :m]) @ audio_value) + weights[..., m:] @ value
-    return out.view(rows, heads * groups, n, size).transpose(1, 2).contiguous()
+    return out.reshape(rows, heads * groups, n, size).transpose(1, 2).contiguous()
 
 
 def _flash_kernel(query: Tensor, key: Tensor, value: Tensor) -> bool:

@@ -78,8 +78,8 @@ def sites(llm: nn.Module) -> list[tuple[nn.Module, Site]]:
     if kinds:
         raise TypeError(
             f"the rotary embedding is {', '.join(sorted(kinds))!r}: its frequencies change with "
-            "the length of the text, and LAL's audio positions were not tested with it. Load the LLM "
-            "with another rope type (config.rope_scaling or config.rope_parameters)"
+            "the length of the text, and LAL's audio positions were not tested with it. Load the "
+            "LLM with another rope type (config.rope_scaling or config.rope_parameters)"
         )
     decoder = llm.get_decoder()
     return [

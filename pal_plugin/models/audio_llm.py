@@ -23,7 +23,10 @@ from pal_plugin.integration.audio_kv import STORES, AudioKV
 from pal_plugin.integration.families import embedding_scale
 from pal_plugin.integration.lal import precompute
 from pal_plugin.integration.routing import layers_of
+from pal_plugin.llm.head import logits_of
+from pal_plugin.llm.label_tree import read_prompt
 from pal_plugin.llm.loading import TextFormat
+from pal_plugin.llm.ranking import log_probabilities
 from pal_plugin.models.stages import Stage
 from pal_plugin.models.windows import merge_windows
 from pal_plugin.types import AudioTokens
@@ -246,8 +249,8 @@ class AudioLLM(nn.Module):
             **inputs.heard,
         ).last_hidden_state[:, inputs.prefix :]
         predicts = is_answer[:, 1:]
-        logits = self.llm.get_output_embeddings()(hidden[:, :-1][predicts])
-        losses = nn.functional.cross_entropy(logits.float(), ids[:, 1:][predicts], reduction="none")
+        logits = logits_of(self.llm, hidden[:, :-1][predicts])
+        losses = nn.functional.cross_entropy(logits, ids[:, 1:][predicts], reduction="none")
         row = predicts.nonzero()[:, 0]
         per_row = losses.new_zeros(len(ids)).index_add(0, row, losses) / predicts.sum(1)
         return {"loss": losses.mean(), "per_row_loss": per_row.detach()}
@@ -288,7 +291,13 @@ class AudioLLM(nn.Module):
     ) -> dict:
         """Rank candidate answers by their likelihood per token, given clip and question.
 
-        Clip and question are read once; each candidate then costs its own tokens only.
+        Clip and question are read once, and what several candidates begin with is too; each then
+        costs the rest of its tokens.
+
+        Args:
+            samples: as in `forward`, without `text_output`.
+            candidates: the possible answers.
+            audio: clips that were heard before (`encode`), in place of `samples["audio"]`.
 
         Returns:
             `predictions` (list of R strings) and `scores` `[R, len(candidates)]`, mean log
@@ -297,40 +306,14 @@ class AudioLLM(nn.Module):
         candidates = list(candidates)
         if not candidates:
             raise ValueError("predict_class needs at least one candidate")
+        samples = samples if audio is None else {**samples, "audio": audio}
         prompts = [self.text.prompt_ids(q) for q in self._texts(samples, "text_input")]
-        rows, many = len(prompts), len(candidates)
         inputs = self._inputs(samples, *self._pad(prompts, "left"))
         heard = {name: context.remembering() for name, context in inputs.heard.items()}
-        decoder, head = self.llm.get_decoder(), self.llm.get_output_embeddings()
-        read = decoder(
-            inputs_embeds=inputs.embeds,
-            attention_mask=inputs.mask,
-            position_ids=inputs.positions,
-            use_cache=True,
-            **heard,
-        )
-        ids, valid = self._pad([self.text.answer_ids(c) for c in candidates], "right")
-        cache = read.past_key_values
-        cache.batch_repeat_interleave(many)
-        # The last token of a candidate predicts nothing, so it is not read.
-        step = torch.arange(ids.shape[1] - 1, device=ids.device)
-        mask = torch.cat(
-            [inputs.mask.repeat_interleave(many, 0), valid[:, :-1].repeat(rows, 1)], dim=1
-        )
-        said = decoder(
-            input_ids=ids[:, :-1].repeat(rows, 1),
-            attention_mask=mask,
-            position_ids=(inputs.positions[:, -1:] + 1 + step).repeat_interleave(many, 0),
-            past_key_values=cache,
-            use_cache=True,
-            **heard,
-        ).last_hidden_state.unflatten(0, (rows, many))
-        first = read.last_hidden_state[:, None, -1:].expand(-1, many, -1, -1)
-        logits = head(
-            torch.cat([first, said], dim=2)
-        ).float()  # [R, candidates, length, vocabulary]
-        logp = logits.log_softmax(-1).gather(-1, ids.expand(rows, -1, -1)[..., None])[..., 0]
-        scores = (logp * valid).sum(-1) / valid.sum(-1)
+        prompt = read_prompt(self.llm, inputs.embeds, inputs.mask, inputs.positions, **heard)
+        answers = [self.text.answer_ids(c) for c in candidates]
+        sums, counts = log_probabilities(self.llm, prompt, answers, **heard)
+        scores = sums / counts
         return {"predictions": [candidates[i] for i in scores.argmax(1).tolist()], "scores": scores}
 
     def predict_answers(self, samples: dict, **generation) -> list[str]:

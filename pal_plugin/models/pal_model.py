@@ -1,4 +1,4 @@
-"""The model as LAVIS knows it: arch `pal`, types `lal`, `plits` and `pal`."""
+"""The model as LAVIS knows it: arch `pal`, types `lal`, `plits`, `pal` and `flamingo`."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ KEYS = {"arch", "model_type", "encoders", "connectors", "routing", "llm", "stage
 
 @registry.register_model("pal")
 class PALModel(AudioLLM, BaseModel):
-    """`load_model("pal", "lal" | "plits" | "pal")`."""
+    """`load_model("pal", "lal" | "plits" | "pal" | "flamingo")`."""
 
     PRETRAINED_MODEL_CONFIG_DICT: ClassVar = {
-        name: str(CONFIGS / f"pal_{name}.yaml") for name in ("lal", "plits", "pal")
+        name: str(CONFIGS / f"pal_{name}.yaml") for name in ("lal", "plits", "pal", "flamingo")
     }
 
     @classmethod

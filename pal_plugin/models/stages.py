@@ -71,6 +71,8 @@ def component_of(name: str) -> str:
     """The component that a parameter belongs to: `encoders.sslam`, `llm`, `llm.lora`, ..."""
     if name.startswith("llm."):
         return "llm.lora" if ".lora_" in name else "llm"
+    if name.startswith("cross_attention."):
+        return "cross_attention"
     return ".".join(name.split(".")[:2])
 
 

@@ -16,7 +16,7 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.mark.parametrize("kind", ["lal", "plits", "pal"])
+@pytest.mark.parametrize("kind", ["lal", "plits", "pal", "flamingo"])
 def test_three_stages_follow_each_other(kind, cache, tmp_path):
     data = "datasets.pal_soundworld.build_info"
     options = [
@@ -32,6 +32,7 @@ def test_three_stages_follow_each_other(kind, cache, tmp_path):
         run = latest_run(f"{kind}_stage{stage}", tmp_path)
         facts = json.loads((run / "checkpoint_best.json").read_text())
         trained = {"connectors.general", "connectors.speech"} | components[stage]
+        trained |= {"cross_attention"} if kind == "flamingo" else set()
         assert set(facts["components"]) == trained
         metrics = json.loads((run / "metrics.json").read_text())
         figures = metrics["val"]["classification"]
@@ -39,8 +40,10 @@ def test_three_stages_follow_each_other(kind, cache, tmp_path):
         assert figures["chance"] == pytest.approx(1 / 12)
         assert ("test" in metrics) == (stage == 3)
         routing = facts["model"]["routing"]
-        assert routing["general"]["integration"] == ("plits" if kind == "plits" else "lal")
-        assert routing["speech"]["integration"] == ("lal" if kind == "lal" else "plits")
+        hybrid = {"general": "lal", "speech": "plits"}
+        for group in ("general", "speech"):
+            expected = hybrid[group] if kind == "pal" else kind
+            assert routing[group]["integration"] == expected
 
     argv = ["--cfg-path", str(recipe), "--options", *options, "run.name=again"]
     assert evaluate([*argv, f"model.checkpoint={run}"]) == 0

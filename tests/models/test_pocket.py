@@ -53,7 +53,7 @@ def test_it_answers_in_words(model, scenes):
 
 
 def test_the_zoo_lists_it():
-    assert dict(model_zoo)["pal"] == TYPES
+    assert dict(model_zoo)["pal"] == [*TYPES, "flamingo"]
     assert "pal" in str(model_zoo)
 
 
@@ -75,7 +75,7 @@ def test_the_configurations_differ_in_routing_only():
     from pal_plugin.models.pal_model import PALModel
 
     paths = PALModel.PRETRAINED_MODEL_CONFIG_DICT
-    assert list(paths) == TYPES
+    assert list(paths) == [*TYPES, "flamingo"]
     bare = []
     for path in paths.values():
         config = OmegaConf.to_container(OmegaConf.load(path))

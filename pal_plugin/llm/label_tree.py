@@ -1,0 +1,254 @@
+"""Likelihood ranking of hundreds of candidate answers: a prefix tree over their tokens.
+
+The prompt is read once into a KV cache. The tokens of all candidates then go through the decoder
+together, prefixes that several share only once: a mask lets each token see the prompt and the
+tokens in front of it in its own candidates, and nothing else. No row is repeated per candidate.
+
+Shapes: R prompts of P columns, C candidates of at most L tokens, M nodes in the tree, n nodes read
+at a time, D LLM width.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from pal_plugin.llm.head import logits_of
+
+#: Model types for which transformers' source (4.57 and 5.24) was checked: a 4-D mask is used as it
+#: is, and nothing but Gemma's cap stands behind the head.
+FAMILIES = (
+    *("llama", "mistral", "qwen2", "qwen3", "phi3"),
+    *("gemma2", "gemma3_text", "smollm3", "olmo2"),
+)
+#: Attention implementations by the dense mask they take.
+BOOLEAN, ADDITIVE = ("sdpa", "pal_sdpa"), ("eager", "pal_eager")
+#: Rows of logits, each as wide as the vocabulary, that exist at a time.
+HEAD_ROWS = 256
+
+
+@dataclass(frozen=True, eq=False)
+class LabelTree:
+    """Candidates as a prefix tree; nodes stand depth-first, each in front of its subtree.
+
+    Args:
+        tokens: `[M]` token id of each node.
+        parent: `[M]` the node in front; -1 stands for the prompt.
+        depth: `[M]` tokens between the prompt and the node.
+        end: `[M]` first node behind the node's subtree.
+        paths: `[C, L]` nodes of each candidate, padded with -1.
+    """
+
+    tokens: Tensor
+    parent: Tensor
+    depth: Tensor
+    end: Tensor
+    paths: Tensor
+
+    @classmethod
+    def build(cls, candidates: Sequence[Sequence[int]]) -> LabelTree:
+        """The tree of candidates given as token ids, with their end mark where it counts.
+
+        Duplicates share their nodes, and a candidate may be the beginning of another one.
+
+        Raises:
+            ValueError: there are no candidates, or one of them has no tokens.
+        """
+        sequences = [tuple(candidate) for candidate in candidates]
+        if not sequences:
+            raise ValueError("expected at least one candidate")
+        if () in sequences:
+            raise ValueError(f"candidate {sequences.index(())} has no tokens")
+        tokens, parent, depth, paths = [], [], [], {}
+        path: list[int] = []
+        before: tuple[int, ...] = ()
+        # In sorted order a sequence shares most with its neighbour, and nodes come depth-first.
+        for sequence in sorted(set(sequences)):
+            pairs = enumerate(zip(before, sequence, strict=False))
+            path = path[: next((i for i, (a, b) in pairs if a != b), len(before))]
+            for token in sequence[len(path) :]:
+                tokens.append(token)
+                parent.append(path[-1] if path else -1)
+                depth.append(len(path))
+                path.append(len(tokens) - 1)
+            paths[sequence], before = path, sequence
+        end = [node + 1 for node in range(len(tokens))]
+        for node in reversed(range(len(tokens))):
+            if parent[node] >= 0:
+                end[parent[node]] = max(end[parent[node]], end[node])
+        rows = [torch.tensor(paths[sequence]) for sequence in sequences]
+        padded = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
+        return cls(*map(torch.tensor, (tokens, parent, depth, end)), padded)
+
+    def to(self, device: torch.device) -> LabelTree:
+        """A copy on another device."""
+        return LabelTree(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+    @property
+    def counts(self) -> Tensor:
+        """`[C]` tokens of each candidate."""
+        return (self.paths >= 0).sum(1)
+
+    @property
+    def read(self) -> Tensor:
+        """Nodes that something follows, in order; the decoder has to read no others."""
+        return self.parent[self.parent >= 0].unique()
+
+    def ancestors(self, nodes: Tensor) -> Tensor:
+        """`[n, n]` bool: whether node i of `nodes` (Long `[n]`) is node j or stands below it."""
+        return (nodes <= nodes[:, None]) & (nodes[:, None] < self.end[nodes])
+
+    def chunks(self, size: int) -> Iterator[Tensor]:
+        """`read` in runs of `size` nodes, behind those from earlier runs that they hang from.
+
+        These are the ancestors of a run's first node: as nodes stand depth-first, the ancestors of
+        the others are among them or in the run.
+        """
+        read = self.read
+        for start in range(0, len(read), size):
+            run = read[start : start + size]
+            above = (read < run[0]) & (run[0] < self.end[read])
+            yield torch.cat([read[above], run])
+
+
+@dataclass(frozen=True, eq=False)
+class ReadPrompt:
+    """What is left of prompts that were read.
+
+    Args:
+        cache: keys and values of R rows and P columns.
+        hidden: `[R, 1, D]` the decoder's output at the last column, from which an answer starts.
+        mask: `[R, P]`, nonzero where a column is valid; the last column always is.
+        position: `[R]` position of the first token of an answer.
+    """
+
+    cache: DynamicCache
+    hidden: Tensor
+    mask: Tensor
+    position: Tensor
+
+
+def cache_keyword(decoder: nn.Module) -> str:
+    """What `decoder` calls its cache: `past_key_values`; `cache` since transformers 5.24, which
+    warns of the old name."""
+    known = inspect.signature(decoder.forward).parameters
+    return "cache" if "cache" in known else "past_key_values"
+
+
+def read_prompt(
+    llm: nn.Module, embeds: Tensor, mask: Tensor, positions: Tensor, **kwargs
+) -> ReadPrompt:
+    """Read left-padded prompts once.
+
+    Args:
+        embeds: `[R, P, D]`.
+        mask, positions: `[R, P]`.
+        kwargs: handed to the decoder as they are (`audio=...`).
+    """
+    decoder = llm.get_decoder()
+    cache = DynamicCache(config=decoder.config)
+    kwargs[cache_keyword(decoder)] = cache
+    hidden = decoder(
+        inputs_embeds=embeds, attention_mask=mask, position_ids=positions, use_cache=True, **kwargs
+    ).last_hidden_state[:, -1:]
+    return ReadPrompt(cache, hidden, mask, positions[:, -1] + 1)
+
+
+def supports_tree(llm: nn.Module) -> bool:
+    """Whether `score` is exact for this LLM: a known family, and attention with a dense mask."""
+    dense = llm.config._attn_implementation in BOOLEAN + ADDITIVE
+    return dense and llm.config.model_type in FAMILIES
+
+
+@torch.no_grad()
+def score(
+    llm: nn.Module, prompt: ReadPrompt, tree: LabelTree, *, max_nodes: int = 1024, **kwargs
+) -> tuple[Tensor, Tensor]:
+    """Log probability of every candidate after every prompt.
+
+    Args:
+        prompt: what `read_prompt` returned; it stays as it is and may be used again.
+        max_nodes: a tree with more nodes to read is read in several runs against the same prompt,
+            each with the few nodes repeated that it hangs from.
+        kwargs: handed to the decoder as they are; the same as for `read_prompt`.
+
+    Returns:
+        Sums over the tokens, float32 `[R, C]`, and the number of tokens `[C]`.
+
+    Raises:
+        TypeError: see `supports_tree`.
+    """
+    if not supports_tree(llm):
+        raise TypeError(
+            f"the prefix tree knows the model types {', '.join(FAMILIES)} with the attention "
+            f"implementations {', '.join(BOOLEAN + ADDITIVE)}; got {llm.config.model_type!r} "
+            f"with {llm.config._attn_implementation!r}"
+        )
+    decoder, rows = llm.get_decoder(), len(prompt.mask)
+    tree = tree.to(prompt.hidden.device)
+    # One column more than there are nodes: it stays 0, and the padding of the paths points to it.
+    logp = prompt.hidden.new_zeros(rows, len(tree.tokens) + 1, dtype=torch.float)
+    _predict(llm, prompt.hidden, torch.full_like(tree.end[:1], -1), tree, logp)
+    for nodes in tree.chunks(max_nodes):
+        kwargs[cache_keyword(decoder)] = fork(prompt.cache)
+        hidden = decoder(
+            input_ids=tree.tokens[nodes].expand(rows, -1),
+            attention_mask=_masks(llm, prompt, tree, nodes),
+            position_ids=prompt.position[:, None] + tree.depth[nodes],
+            use_cache=True,
+            **kwargs,
+        ).last_hidden_state
+        _predict(llm, hidden, nodes, tree, logp)
+    return logp[:, tree.paths].sum(-1), tree.counts
+
+
+def _predict(llm: nn.Module, hidden: Tensor, nodes: Tensor, tree: LabelTree, logp: Tensor) -> None:
+    """Write the log probabilities of the children of `nodes` (`[n]`), whose output is `hidden`
+    `[R, n, D]`, into `logp` `[R, M + 1]`."""
+    step = max(1, HEAD_ROWS // len(hidden))
+    for states, parents in zip(hidden.split(step, dim=1), nodes.split(step), strict=True):
+        logits = logits_of(llm, states)
+        at, child = (tree.parent == parents[:, None]).nonzero(as_tuple=True)
+        logp[:, child] = logits[:, at, tree.tokens[child]] - logits.logsumexp(-1)[:, at]
+
+
+def fork(cache: DynamicCache) -> DynamicCache:
+    """A cache that grows on its own and shares what it holds so far.
+
+    Growing rebinds the tensors of a layer, so the prompt's stay as they are. `crop` would not do:
+    its argument changed its meaning, and a layer that is beyond its window cannot be cropped.
+    """
+    fork = copy.copy(cache)
+    fork.layers = [copy.copy(layer) for layer in cache.layers]
+    return fork
+
+
+def _masks(
+    llm: nn.Module, prompt: ReadPrompt, tree: LabelTree, nodes: Tensor
+) -> Tensor | dict[str, Tensor]:
+    """What each node sees, `[R, 1, n, P + n]`; by kind of layer where a model has two kinds.
+
+    A layer with a sliding window of w sees the w nearest columns, and its cache holds no others. A
+    node's column is the one it would have if its candidate stood alone behind the prompt.
+    """
+    rows, columns = prompt.mask.shape
+    seen = prompt.mask.bool()[:, None, None].expand(-1, -1, len(nodes), -1)
+    full = torch.cat([seen, tree.ancestors(nodes).expand(rows, 1, -1, -1)], dim=-1)
+    layers = {layer.is_sliding: layer for layer in prompt.cache.layers}
+    masks = {"full_attention": full} if False in layers else {}
+    if True in layers:
+        own = columns + tree.depth[nodes]
+        key = torch.cat([torch.arange(columns, device=own.device), own])
+        near = own[:, None] - key < layers[True].sliding_window
+        masks["sliding_attention"] = (full & near)[..., columns - layers[True].keys.shape[-2] :]
+    if llm.config._attn_implementation in ADDITIVE:
+        zero = prompt.hidden.new_zeros(())
+        floor = torch.finfo(zero.dtype).min
+        masks = {kind: torch.where(mask, zero, floor) for kind, mask in masks.items()}
+    return masks if len(masks) == 2 else next(iter(masks.values()))

@@ -1,0 +1,116 @@
+"""One clip, many questions: equal results with and without reuse, saved and loaded."""
+
+import pytest
+import torch
+
+from pal_plugin.integration.audio_kv import AudioKV
+
+TYPES = ["lal", "plits", "pal", "flamingo"]
+QUESTIONS = ["What do you hear?", "Is there a bell?", "How many sounds are there, do you think?"]
+CANDIDATES = ["bell", "noise burst", "no, there is rain", "no"]
+
+
+@pytest.mark.parametrize("store", ["kv", "features"])
+@pytest.mark.parametrize("model_type", TYPES)
+def test_reuse_gives_the_same_answers(tiny_model, two_clips, model_type, store):
+    model = tiny_model(model_type)
+    clip = two_clips["audio"][1]
+    kv = model.encode(clip, store)
+    fresh = [model.ask(clip, q, max_new_tokens=6) for q in QUESTIONS]
+    assert [model.ask(kv, q, max_new_tokens=6) for q in QUESTIONS] == fresh
+    together = {"text_input": QUESTIONS}
+    assert model.generate(together, max_new_tokens=6, audio=kv) == fresh
+    assert model.generate({"audio": [clip], **together}, max_new_tokens=6) == fresh
+    expected = torch.cat(
+        [
+            model.predict_class({"audio": [clip], "text_input": [q]}, CANDIDATES)["scores"]
+            for q in QUESTIONS
+        ]
+    )
+    scores = model.predict_class(together, CANDIDATES, audio=kv)["scores"]
+    assert torch.allclose(scores, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_a_batch_of_clips(tiny_model, two_clips, model_type):
+    model = tiny_model(model_type)
+    kv = model.encode(two_clips["audio"])
+    assert len(kv) == 2
+    samples = {"text_input": [QUESTIONS[0]] * 4, "clip_index": [0, 0, 1, 1]}
+    fresh = model.generate({**samples, "audio": two_clips["audio"]}, max_new_tokens=6)
+    assert model.generate(samples, max_new_tokens=6, audio=kv) == fresh
+    mixed = {"text_input": [QUESTIONS[0]] * 3, "clip_index": [1, 0, 1]}
+    fresh = model.generate({**mixed, "audio": two_clips["audio"]}, max_new_tokens=6)
+    assert model.generate(mixed, max_new_tokens=6, audio=kv) == fresh
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+@pytest.mark.parametrize("store", ["kv", "features"])
+def test_saved_and_loaded(tiny_model, two_clips, tmp_path, model_type, store):
+    model = tiny_model(model_type)
+    kv = model.encode(two_clips["audio"], store)
+    path = kv.save(tmp_path / "clips")
+    again = model.load_audio(path)
+    assert again.nbytes == kv.nbytes
+    samples = {"text_input": QUESTIONS[:2]}
+    expected = model.predict_class(samples, CANDIDATES, audio=kv)["scores"]
+    assert torch.equal(model.predict_class(samples, CANDIDATES, audio=again)["scores"], expected)
+
+    connector = next(model.connectors.parameters())
+    torch.nn.init.normal_(connector.data)
+    with pytest.raises(ValueError, match="made by other weights"):
+        model.load_audio(path)
+
+
+def test_the_hash_covers_what_makes_keys_and_values_only(tiny_model):
+    model = tiny_model("lal")
+    before = model.fingerprint()
+    torch.nn.init.normal_(model.llm.model.layers[0].mlp.up_proj.weight)
+    torch.nn.init.normal_(model.llm.model.layers[0].self_attn.q_proj.weight)
+    assert model.fingerprint() == before
+    torch.nn.init.normal_(model.llm.model.layers[0].self_attn.v_proj.weight)
+    assert model.fingerprint() != before
+
+
+def test_what_is_stored_is_what_the_docstring_says(tiny_model, two_clips):
+    model = tiny_model("lal")
+    small, fast = (model.encode(two_clips["audio"], s) for s in ("features", "kv"))
+    clips, m, width = small.routed.audio.features.shape
+    config = model.llm.config
+    masks = clips * m
+    assert small.nbytes == clips * m * width * 4 + masks
+    kv = 2 * m * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 4
+    assert fast.nbytes == small.nbytes + clips * kv
+
+
+def test_keys_and_values_are_computed_once(tiny_model, two_clips):
+    model = tiny_model("lal")
+    kv = model.encode(two_clips["audio"][0])
+    lengths = []
+    hook = model.llm.model.layers[0].self_attn.k_proj.register_forward_hook(
+        lambda _module, args, _out: lengths.append(args[0].shape[1])
+    )
+    model.generate({"text_input": QUESTIONS}, max_new_tokens=4, audio=kv)
+    hook.remove()
+    audio_tokens = kv.routed.audio.mask.shape[1]
+    assert audio_tokens not in lengths
+    assert lengths[1:] == [1] * (len(lengths) - 1)
+
+
+def test_errors(tiny_model, two_clips, tmp_path):
+    from safetensors.torch import save_file
+
+    model = tiny_model("lal")
+    with pytest.raises(ValueError, match="unknown store 'all'; known: features, kv"):
+        model.encode(two_clips["audio"], "all")
+    kv = model.encode(two_clips["audio"])
+    with pytest.raises(ValueError, match="2 clips and 3 questions"):
+        model.generate({"text_input": QUESTIONS}, audio=kv)
+    with pytest.raises(ValueError, match="not an AudioKV"):
+        model.generate({"text_input": QUESTIONS[:2], "audio_mask": [True, False]}, audio=kv)
+    save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match=r"not written by AudioKV\.save"):
+        model.load_audio(tmp_path / "x.safetensors")
+    (tmp_path / "y.safetensors").write_bytes(b"\0" * 20)
+    with pytest.raises(ValueError, match="cannot be read"):
+        AudioKV.load(tmp_path / "y.safetensors", kv.weights)
