@@ -63,27 +63,39 @@ def sdpa(module, query, key, value, mask, audio, audio_kv, dropout=0.0, scaling=
     return out.transpose(1, 2).contiguous(), None
 
 
-def flash(module, query, key, value, mask, audio, audio_kv, **kwargs):
+def flash(
+    module,
+    query,
+    key,
+    value,
+    mask,
+    audio,
+    audio_kv,
+    dropout=0.0,
+    scaling=None,
+    sliding_window=None,
+    softcap=None,
+    **_,
+):
     """FlashAttention-2 through transformers' unpadding; its causal mask is aligned to the end.
 
     Args:
         mask: `[R, k]`, or None where no text is padded.
     """
-    window = kwargs.get("sliding_window")
     length = audio_kv[0].shape[2] + key.shape[2]
-    if window is not None and window < length:
+    if sliding_window is not None and sliding_window < length:
         raise ValueError(
-            f"a sliding window of {window} would hide audio from FlashAttention, which counts keys "
-            f"and not text ({length} keys here); load the LLM with attn_implementation='sdpa'"
+            f"a sliding window of {sliding_window} would hide audio from FlashAttention, which "
+            f"counts keys and not text ({length} keys here); load the LLM with "
+            "attn_implementation='sdpa'"
         )
-    kwargs["sliding_window"] = None
     rows = query.shape[0]
     if mask is not None or audio.padded:
         if mask is None:
             mask = audio.mask.new_ones(rows, key.shape[2])
         mask = torch.cat([repeat_rows(audio.mask, rows).to(mask.dtype), mask], dim=-1)
     key, value = _behind(audio_kv, key, value)
-    return flash_base(module, query, key, value, mask, **kwargs)
+    return flash_base(module, query, key, value, mask, dropout, scaling, None, softcap)
 
 
 def flash_base(
@@ -96,11 +108,12 @@ def flash_base(
     scaling=None,
     sliding_window=None,
     softcap=None,
-    **_,
+    **kwargs,
 ):
     """What transformers' `flash_attention_forward` does, which looks the kernel up by our name."""
     from transformers.modeling_flash_attention_utils import _flash_attention_forward
 
+    kwargs.pop("is_causal", None)
     out = _flash_attention_forward(
         query.transpose(1, 2),
         key.transpose(1, 2),
@@ -114,6 +127,7 @@ def flash_base(
         softcap=softcap,
         target_dtype=_half_type(query, module),
         attn_implementation="flash_attention_2",
+        **kwargs,
     )
     return out, None
 

@@ -110,13 +110,11 @@ def project(attention: nn.Module, site: Site, hidden: Tensor) -> tuple[Tensor, T
     Modules are called, not their weights: LoRA and sharding live in the modules.
 
     Args:
-        hidden: `[B, m, D]`.
+        hidden: `[B, m, D]`, behind the layer's norm.
 
     Returns:
         Both `[B, key heads, m, head size]`.
     """
-    if site.norm is not None:
-        hidden = site.norm(hidden)
     if site.family.fused:
         key, value = _fused(attention, hidden)
     else:
@@ -128,6 +126,13 @@ def project(attention: nn.Module, site: Site, hidden: Tensor) -> tuple[Tensor, T
     if site.family.key_norm == "head":
         key = attention.k_norm(key)
     return key.transpose(1, 2), value.transpose(1, 2)
+
+
+def projections(attention: nn.Module, site: Site) -> list[nn.Module]:
+    """The modules that `project` gives its input to."""
+    if site.family.fused:
+        return [attention.qkv_proj]
+    return [attention.k_proj, attention.v_proj]
 
 
 def _fused(attention: nn.Module, hidden: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,12 +23,12 @@ from types import MethodType
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from pal_plugin.integration import families, generation
 from pal_plugin.integration.backends import BACKENDS, text_only
 from pal_plugin.integration.context import AudioContext
+from pal_plugin.integration.recompute import normed_then_projected
 
 __all__ = ["AudioContext", "attach", "audio_keys_values", "detach", "is_attached", "precompute"]
 
@@ -43,9 +43,9 @@ def attach(llm: nn.Module, checkpoint_kv: bool = True) -> nn.Module:
 
     Args:
         llm: a causal LM of transformers: plain, with LoRA injected, or in peft's wrapper.
-        checkpoint_kv: compute the audio's K/V again in the backward pass instead of keeping what
-            their projection needs. Costs few FLOPs (audio passes no FFN) and spares most of the
-            activation memory that audio takes.
+        checkpoint_kv: compute the input of the audio's projections, N(H), again in the backward
+            pass instead of keeping it in every layer: no product is repeated, and most of the
+            activation memory that audio takes is spared.
 
     Raises:
         TypeError: the architecture or the attention implementation is not supported.
@@ -117,13 +117,15 @@ def audio_keys_values(attention: nn.Module, audio: AudioContext, like: Tensor):
             lambda: families.rotary_table(site, features, audio.positions),
         )
 
-    def keys_values(hidden: Tensor) -> tuple[Tensor, Tensor]:
-        key, value = families.project(attention, site, hidden)
-        return (key if table is None else families.rotate(site, key, table)), value
-
-    if attention._lal_checkpoint and torch.is_grad_enabled():
-        return checkpoint(keys_values, features, use_reentrant=False)
-    return keys_values(features)
+    project = functools.partial(families.project, attention, site)
+    if site.norm is None:
+        key, value = project(features)
+    elif _recomputes(attention):
+        layers = families.projections(attention, site)
+        key, value = normed_then_projected(site.norm, project, layers, features)
+    else:
+        key, value = project(site.norm(features))
+    return (key if table is None else families.rotate(site, key, table)), value
 
 
 @torch.no_grad()
@@ -139,6 +141,12 @@ def precompute(llm: nn.Module, audio: AudioContext) -> AudioContext:
         if audio.heard_by(index)
     }
     return AudioContext(audio.features, audio.mask, audio.layers, kv)
+
+
+def _recomputes(attention: nn.Module) -> bool:
+    """A compiler decides by itself what it recomputes."""
+    on = attention._lal_checkpoint and torch.is_grad_enabled()
+    return on and not torch.compiler.is_compiling()
 
 
 def _unwrapped(llm: nn.Module) -> nn.Module:
