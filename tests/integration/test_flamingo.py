@@ -129,7 +129,7 @@ def test_gradient_checkpointing_keeps_the_gradient():
         gradients.append(blocks["1"].k_proj.weight.grad)
         torch.manual_seed(0)
     assert gradients[0].abs().max() > 0
-    assert torch.allclose(gradients[0], gradients[1], rtol=1e-4)
+    assert (gradients[0] - gradients[1]).abs().max() <= 1e-5 * gradients[0].abs().max()
 
 
 def test_several_rows_share_a_clip():
