@@ -14,14 +14,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from pal_plugin.llm import prompts
 
-#: Linear layers by what a stage trains; names shared by Llama, Mistral and Qwen2.
-LORA_TARGETS = {
-    "attention": ["q_proj", "k_proj", "v_proj", "o_proj"],
-    "attention_ffn": [
-        *("q_proj", "k_proj", "v_proj", "o_proj"),
-        *("gate_proj", "up_proj", "down_proj"),
-    ],
-}
+_ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj"]
+_FFN = ["gate_proj", "up_proj", "down_proj", "gate_up_proj"]
+#: Linear layers by what a stage trains. peft takes those of the names that the LLM has; `qkv_proj`
+#: and `gate_up_proj` are Phi-3's, the others are shared by all families that LAL knows.
+LORA_TARGETS = {"attention": _ATTENTION, "attention_ffn": [*_ATTENTION, *_FFN]}
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ def load_llm(
     Args:
         path: what `from_pretrained` takes.
         dtype: "float32", "bfloat16" or "float16".
-        attn_implementation: "sdpa" or "eager".
+        attn_implementation: "sdpa", "eager", "flash_attention_2" or "flex_attention".
     """
     llm = AutoModelForCausalLM.from_pretrained(
         path, dtype=getattr(torch, dtype), attn_implementation=attn_implementation
