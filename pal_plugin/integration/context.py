@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -47,6 +48,7 @@ class AudioContext:
             clean = torch.where(self.mask[..., None], self.features, 0)
             object.__setattr__(self, "features", clean)
         object.__setattr__(self, "padded", padded)
+        object.__setattr__(self, "normed", None)
         object.__setattr__(self, "_once", {})
 
     @classmethod
@@ -82,6 +84,12 @@ class AudioContext:
     def remembering(self) -> AudioContext:
         """A copy that keeps its K/V: for one `generate`, where the weights stand still."""
         return self if self.kv is not None else replace(self, kv={})
+
+    def with_normed(self, normed: Tensor) -> AudioContext:
+        """A copy for one forward pass that carries what the norms of all layers share."""
+        copied = copy.copy(self)
+        object.__setattr__(copied, "normed", normed)
+        return copied
 
     def select(self, index: Tensor) -> AudioContext:
         """Clips `index` (Long `[R]`), K/V included."""

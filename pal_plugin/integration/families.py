@@ -23,11 +23,13 @@ class Family:
         norm: name of the layer's norm in front of the attention; None where there is none.
         key_norm: None, "head" (over each head) or "width" (over all of them, before the split).
         fused: queries, keys and values are one projection, `qkv_proj`.
+        gain_from_one: the norm multiplies by 1 + weight, in float32 (Gemma), not by weight.
     """
 
     norm: str | None = "input_layernorm"
     key_norm: str | None = None
     fused: bool = False
+    gain_from_one: bool = False
 
 
 FAMILIES = {
@@ -36,8 +38,8 @@ FAMILIES = {
     "qwen2": Family(),
     "qwen3": Family(key_norm="head"),
     "phi3": Family(fused=True),
-    "gemma2": Family(),
-    "gemma3_text": Family(key_norm="head"),
+    "gemma2": Family(gain_from_one=True),
+    "gemma3_text": Family(gain_from_one=True, key_norm="head"),
     "smollm3": Family(),
     "olmo2": Family(norm=None, key_norm="width"),
 }
@@ -52,6 +54,7 @@ class Site:
     """What one attention module needs to project audio; not a Module, so no key changes.
 
     `rotary` takes `(hidden, positions, *rotary_args)`; None for a layer without rotary embedding.
+    `shared_norm`: all layers normalise alike and differ in their gains only.
     """
 
     family: Family
@@ -60,6 +63,7 @@ class Site:
     rotary_args: tuple
     rotate: Callable
     eager: Callable
+    shared_norm: bool
 
 
 def sites(llm: nn.Module) -> list[tuple[nn.Module, Site]]:
@@ -82,13 +86,16 @@ def sites(llm: nn.Module) -> list[tuple[nn.Module, Site]]:
             "LLM with another rope type (config.rope_scaling or config.rope_parameters)"
         )
     decoder = llm.get_decoder()
+    norms = [getattr(layer, family.norm) for layer in decoder.layers] if family.norm else []
+    shared = bool(norms) and all(_is_rms_norm(norm) for norm in norms)
+    shared = shared and len({(type(norm), _epsilon(norm)) for norm in norms}) == 1
     return [
-        (layer.self_attn, _site(family, decoder, layer, index))
+        (layer.self_attn, _site(family, decoder, layer, index, shared))
         for index, layer in enumerate(decoder.layers)
     ]
 
 
-def _site(family: Family, decoder: nn.Module, layer: nn.Module, index: int) -> Site:
+def _site(family: Family, decoder: nn.Module, layer: nn.Module, index: int, shared: bool) -> Site:
     attention = layer.self_attn
     code = sys.modules[type(attention).__module__]
     rotary, arguments = decoder.rotary_emb, ()
@@ -101,7 +108,34 @@ def _site(family: Family, decoder: nn.Module, layer: nn.Module, index: int) -> S
         rotary = None
     norm = getattr(layer, family.norm) if family.norm else None
     eager = code.eager_attention_forward
-    return Site(family, norm, rotary, arguments, code.apply_rotary_pos_emb, eager)
+    return Site(family, norm, rotary, arguments, code.apply_rotary_pos_emb, eager, shared)
+
+
+def _is_rms_norm(norm: nn.Module) -> bool:
+    """One of transformers' own, and not what peft or a user put in its place."""
+    ours = type(norm).__module__.startswith("transformers.models.")
+    return ours and type(norm).__name__.endswith("RMSNorm") and _epsilon(norm) is not None
+
+
+def _epsilon(norm: nn.Module) -> float | None:
+    return getattr(norm, "variance_epsilon", getattr(norm, "eps", None))
+
+
+def normalise(site: Site, hidden: Tensor) -> Tensor:
+    """What the norms of all layers have in common: H over its root mean square, `[B, m, D]`.
+
+    In the type in which the layers' gains are applied (`scale`).
+    """
+    full = hidden.float()
+    full = full * torch.rsqrt(full.square().mean(-1, keepdim=True) + _epsilon(site.norm))
+    return full if site.family.gain_from_one else full.to(hidden.dtype)
+
+
+def scale(site: Site, normed: Tensor, kind: torch.dtype) -> Tensor:
+    """A layer's own part of its norm: its gain, in type `kind`."""
+    if site.family.gain_from_one:
+        return (normed * (1.0 + site.norm.weight.float())).to(kind)
+    return (site.norm.weight * normed).to(kind)
 
 
 def project(attention: nn.Module, site: Site, hidden: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,12 +23,13 @@ from types import MethodType
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from pal_plugin.integration import families, generation
 from pal_plugin.integration.backends import BACKENDS, text_only
 from pal_plugin.integration.context import AudioContext
-from pal_plugin.integration.recompute import normed_then_projected
+from pal_plugin.integration.recompute import computes_in, keeping_no_input, saves_its_input
 
 __all__ = ["AudioContext", "attach", "audio_keys_values", "detach", "is_attached", "precompute"]
 
@@ -43,9 +44,9 @@ def attach(llm: nn.Module, checkpoint_kv: bool = True) -> nn.Module:
 
     Args:
         llm: a causal LM of transformers: plain, with LoRA injected, or in peft's wrapper.
-        checkpoint_kv: compute the input of the audio's projections, N(H), again in the backward
-            pass instead of keeping it in every layer: no product is repeated, and most of the
-            activation memory that audio takes is spared.
+        checkpoint_kv: make the input of the audio's projections, N(H), again in the backward pass
+            instead of keeping it in every layer (`recompute.py`): most of the activation memory
+            that audio takes is spared, for one element-wise product.
 
     Raises:
         TypeError: the architecture or the attention implementation is not supported.
@@ -117,15 +118,29 @@ def audio_keys_values(attention: nn.Module, audio: AudioContext, like: Tensor):
             lambda: families.rotary_table(site, features, audio.positions),
         )
 
-    project = functools.partial(families.project, attention, site)
-    if site.norm is None:
-        key, value = project(features)
-    elif _recomputes(attention):
-        layers = families.projections(attention, site)
-        key, value = normed_then_projected(site.norm, project, layers, features)
-    else:
-        key, value = project(site.norm(features))
+    key, value = _projected(attention, site, audio, features)
     return (key if table is None else families.rotate(site, key, table)), value
+
+
+def _projected(attention: nn.Module, site: families.Site, audio: AudioContext, features: Tensor):
+    """Keys, before the rotary embedding, and values."""
+    project = functools.partial(families.project, attention, site)
+    recomputes = attention._lal_checkpoint and torch.is_grad_enabled()
+    if torch.compiler.is_compiling():  # which decides by itself what it recomputes
+        recomputes = False
+    if site.norm is None:
+        return project(features)
+    if not site.shared_norm:
+        if recomputes:
+            return checkpoint(lambda h: project(site.norm(h)), features, use_reentrant=False)
+        return project(site.norm(features))
+    normed = audio.normed if audio.normed is not None else families.normalise(site, features)
+    make = functools.partial(families.scale, site, normed, computes_in(features))
+    if not recomputes:
+        return project(make())
+    if all(saves_its_input(module) for module in families.projections(attention, site)):
+        return keeping_no_input(make, project)
+    return checkpoint(lambda: project(make()), use_reentrant=False)
 
 
 @torch.no_grad()
@@ -134,19 +149,15 @@ def precompute(llm: nn.Module, audio: AudioContext) -> AudioContext:
 
     They depend on the audio and the LLM's weights alone, not on any text (audio stands at -m..-1).
     """
-    like = next(_unwrapped(llm).get_decoder().layers.parameters())
+    decoder = _unwrapped(llm).get_decoder()
+    like = decoder.get_input_embeddings().weight
+    normed = _normed_once(decoder, audio)
     kv = {
-        index: audio_keys_values(layer.self_attn, audio, like)
-        for index, layer in enumerate(_unwrapped(llm).get_decoder().layers)
+        index: audio_keys_values(layer.self_attn, normed, like)
+        for index, layer in enumerate(decoder.layers)
         if audio.heard_by(index)
     }
     return AudioContext(audio.features, audio.mask, audio.layers, kv)
-
-
-def _recomputes(attention: nn.Module) -> bool:
-    """A compiler decides by itself what it recomputes."""
-    on = attention._lal_checkpoint and torch.is_grad_enabled()
-    return on and not torch.compiler.is_compiling()
 
 
 def _unwrapped(llm: nn.Module) -> nn.Module:
@@ -195,13 +206,24 @@ def _before_the_layers(decoder: nn.Module, args: tuple, kwargs: dict):
         )
     if audio.layers and not 0 <= min(audio.layers) <= max(audio.layers) < layers:
         raise ValueError(f"audio.layers is {sorted(audio.layers)}; the LLM has 0..{layers - 1}")
-    if kwargs.get("position_ids") is not None or mask is None or mask.dim() != 2:
-        return None
-    text = kwargs.get("inputs_embeds")
-    if text is None:
-        text = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
-    positions = (mask.long().cumsum(-1) - 1).clamp(min=0)
-    return args, {**kwargs, "position_ids": positions[:, -text.shape[1] :]}
+    kwargs = {**kwargs, "audio": _normed_once(decoder, audio)}
+    if kwargs.get("position_ids") is None and mask is not None and mask.dim() == 2:
+        text = kwargs.get("inputs_embeds")
+        if text is None:
+            text = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
+        positions = (mask.long().cumsum(-1) - 1).clamp(min=0)
+        kwargs["position_ids"] = positions[:, -text.shape[1] :]
+    return args, kwargs
+
+
+def _normed_once(decoder: nn.Module, audio: AudioContext) -> AudioContext:
+    """The context with what the norms of all layers share, made outside of any layer: there a
+    checkpoint would make it again. Not needed where K/V are remembered already."""
+    first = decoder.layers[0].self_attn._lal
+    if not first.shared_norm or audio.kv:
+        return audio
+    kind = decoder.get_input_embeddings().weight.dtype
+    return audio.with_normed(families.normalise(first, audio.features.to(kind)))
 
 
 def _checkpoint_non_reentrant(self, gradient_checkpointing_kwargs: dict | None = None, **kwargs):

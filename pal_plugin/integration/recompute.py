@@ -1,9 +1,9 @@
 """Keys and values of the audio without keeping N(H) of every layer for the backward pass.
 
-H is the same at all layers and stands in memory anyway; N_l(H), the input of the projections, is as
-large and differs from layer to layer. What pays is to keep H alone and to take the norm again when
-a projection's gradient asks for its input: a few element-wise passes, and no product is done twice
-(checkpointing all of it repeats the projections, a quarter of what LAL costs beyond the text).
+The norms of all layers divide H by the same root mean square and differ in their gains only, so the
+quotient is made once. What each layer projects is that times its gain: one product per number, made
+again when a projection's gradient asks for its input, where keeping it would take as much memory in
+every layer as H itself. No matrix product is repeated, as checkpointing all of it would.
 """
 
 from __future__ import annotations
@@ -12,36 +12,23 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 
-def normed_then_projected(
-    norm: Callable[[Tensor], Tensor],
-    project: Callable[[Tensor], tuple[Tensor, Tensor]],
-    projections: list[nn.Module],
-    hidden: Tensor,
+def keeping_no_input(
+    make_input: Callable[[], Tensor], project: Callable[[Tensor], tuple[Tensor, Tensor]]
 ) -> tuple[Tensor, Tensor]:
-    """`project(norm(hidden))`, keeping `hidden` for the backward pass in place of `norm(hidden)`.
+    """`project(make_input())`; for the backward pass its input is made again and not kept.
 
     Args:
-        norm: a function of its input alone.
-        projections: the modules that `project` calls with the normed input.
-        hidden: `[B, m, D]`.
+        make_input: cheap, and the same every time.
+        project: saves its input for the backward pass, not a copy of it (`saves_its_input`).
     """
-    if not all(_keeps_its_input_only(module) for module in projections):
-        return checkpoint(lambda h: project(norm(h)), hidden, use_reentrant=False)
-    kind = _computes_in(hidden)
-
-    def cast(h: Tensor) -> Tensor:
-        # Autocast would make another copy, one that is not recognised below.
-        return norm(h).to(kind)
-
-    normed = checkpoint(cast, hidden, use_reentrant=False)
-    again = _Again(cast, hidden)
-    place, size = normed.data_ptr(), normed.numel()
+    made = make_input()
+    again = _Again(make_input)
+    place, size = made.untyped_storage()._cdata, made.numel()
 
     def pack(tensor: Tensor):
-        if tensor.data_ptr() != place or tensor.numel() != size:
+        if tensor.untyped_storage()._cdata != place or tensor.numel() != size:
             return tensor
         again.uses += 1
         return tensor.shape
@@ -50,32 +37,35 @@ def normed_then_projected(
         return again().view(kept) if isinstance(kept, torch.Size) else kept
 
     with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
-        return project(normed)
+        return project(made)
 
 
 class _Again:
-    """`function(hidden)`, computed at the first use and given up at the last."""
+    """What `function` makes: made at the first use and given up at the last."""
 
-    def __init__(self, function: Callable[[Tensor], Tensor], hidden: Tensor) -> None:
-        self.function, self.hidden = function, hidden
+    def __init__(self, function: Callable[[], Tensor]) -> None:
+        self.function = function
         self.uses, self.left, self.value = 0, 0, None
 
     @torch.no_grad()
     def __call__(self) -> Tensor:
         if self.value is None:
-            self.value, self.left = self.function(self.hidden), self.uses
+            self.value, self.left = self.function(), self.uses
         value, self.left = self.value, self.left - 1
         if self.left <= 0:
             self.value = None
         return value
 
 
-def _computes_in(hidden: Tensor) -> torch.dtype:
-    kind = hidden.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+def computes_in(tensor: Tensor) -> torch.dtype:
+    """The type of matrix products of `tensor`. Autocast would make another copy of an input, one
+    that is not recognised as what can be made again."""
+    kind = tensor.device.type
+    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if on else tensor.dtype
 
 
-def _keeps_its_input_only(module: nn.Module) -> bool:
+def saves_its_input(module: nn.Module) -> bool:
     """Whether a projection saves its input as it is, and nothing else as large as it.
 
     LoRA's dropout saves a copy, and adapters of another type than the weights one that is cast.
