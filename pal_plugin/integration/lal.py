@@ -107,7 +107,7 @@ def audio_keys_values(attention: nn.Module, audio: AudioContext, like: Tensor):
 
     Args:
         attention: an attention module of an attached LLM.
-        like: a tensor of the type that the layer computes in.
+        like: a tensor of the type of the LLM's hidden states (under autocast not that of products).
     """
     site: families.Site = attention._lal
     features = audio.features.to(like.dtype)
@@ -117,7 +117,6 @@ def audio_keys_values(attention: nn.Module, audio: AudioContext, like: Tensor):
             ("rotary", id(site.rotary), site.rotary_args, features.dtype),
             lambda: families.rotary_table(site, features, audio.positions),
         )
-
     key, value = _projected(attention, site, audio, features)
     return (key if table is None else families.rotate(site, key, table)), value
 
@@ -187,7 +186,7 @@ def _attention(
     """transformers' attention interface, with audio in front of the keys and values."""
     if audio is None or not audio.heard_by(module.layer_idx):
         return text_only(backend, module)(module, query, key, value, attention_mask, **kwargs)
-    audio_kv = _remembered(module, audio, value)
+    audio_kv = _remembered(module, audio, query)
     joint = BACKENDS[backend].joint
     return joint(module, query, key, value, attention_mask, audio, audio_kv, **kwargs)
 
