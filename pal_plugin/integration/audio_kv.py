@@ -2,10 +2,10 @@
 
 What is kept, for m tokens of a clip in b bytes per number:
 
-    "features"   H alone: m D b. Each call projects it again: 2 m P_kv L multiply-adds.
+    "features"   H alone: m D b. Each call projects it again: 4 m D Hk d L FLOPs.
     "kv"         also the keys and values of all L layers that hear it: 2 m L Hk d b more.
 
-Llama-3.2-1B (D = 2048, L = 16, Hk d = 512), m = 576 in bfloat16: 2.3 MB and 18.9 MB more.
+Llama-3.2-1B (D = 2048, L = 16, Hk d = 512), m = 576 in bfloat16: 2.4 MB and 18.9 MB more.
 
 Only LAL's part (and that of cross attention) has this form. PLITS's prefix could be cached too, as
 any prompt's: it stays different in that all FFNs and the attention among the audio are paid for to
@@ -57,7 +57,9 @@ class AudioKV:
 
     def save(self, path: str | Path) -> Path:
         """Write `<path>.safetensors`."""
-        path = Path(path).with_suffix(".safetensors")
+        path = Path(path)
+        if path.suffix != ".safetensors":  # "clip_0.25" has a dot of its own
+            path = path.with_name(f"{path.name}.safetensors")
         contexts = {"audio": self.routed.audio, "cross_audio": self.routed.cross_audio}
         layers = {n: c.layers and sorted(c.layers) for n, c in contexts.items() if c is not None}
         facts = {"weights": self.weights, "layers": json.dumps(layers)}

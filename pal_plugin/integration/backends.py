@@ -52,7 +52,7 @@ def sdpa(module, query, key, value, mask, audio, audio_kv, dropout=0.0, scaling=
         )
     else:
         folded = audio.once(
-            ("sdpa", id(mask), n, k, groups, query.dtype),
+            ("sdpa", n, k, groups, query.dtype, len(query)),
             lambda: _additive(mask, audio, query, k).repeat(1, 1, groups, 1),
             owner=mask,
         )
@@ -137,7 +137,7 @@ def flex(module, query, key, value, mask, audio, audio_kv, **kwargs):
     m, k, rows = audio_kv[0].shape[2], key.shape[2], query.shape[0]
     key, value = _behind(audio_kv, key, value)
     joint = audio.once(
-        ("flex", id(mask), query.shape[2], k),
+        ("flex", query.shape[2], k, rows),
         lambda: _block_mask(mask, audio, rows, query.shape[2], m, k, query.device),
         owner=mask,
     )
@@ -252,7 +252,7 @@ def _few_queries(
     )
     if mask is not None or audio.padded:
         joint = audio.once(
-            ("few", id(mask), n, key.shape[2], rows, query.dtype),
+            ("few", n, key.shape[2], rows, query.dtype),
             lambda: _additive(mask, audio, query[:, :, :n], key.shape[2]).repeat(1, 1, groups, 1),
             owner=mask,
         )

@@ -12,9 +12,6 @@ from torch import Tensor
 
 from pal_plugin.types import AudioTokens
 
-#: Kinds of masks and rotary tables that one forward pass needs at most, with room to spare.
-_ONCE_LIMIT = 8
-
 
 @dataclass(frozen=True)
 class AudioContext:
@@ -43,6 +40,8 @@ class AudioContext:
         AudioTokens(self.features, self.mask)  # one place checks shapes
         if self.layers is not None:
             object.__setattr__(self, "layers", frozenset(self.layers))
+            if not self.layers:
+                raise ValueError("AudioContext.layers is empty, so nothing would hear; None = all")
         padded = self.mask.device.type != "meta" and not bool(self.mask.all())
         if padded:
             clean = torch.where(self.mask[..., None], self.features, 0)
@@ -85,10 +84,11 @@ class AudioContext:
         """A copy that keeps its K/V: for one `generate`, where the weights stand still."""
         return self if self.kv is not None else replace(self, kv={})
 
-    def with_normed(self, normed: Tensor) -> AudioContext:
-        """A copy for one forward pass that carries what the norms of all layers share."""
+    def with_normed(self, normed: Tensor | None) -> AudioContext:
+        """A copy for one forward pass, with what the norms of all layers share, if they do."""
         copied = copy.copy(self)
         object.__setattr__(copied, "normed", normed)
+        object.__setattr__(copied, "_once", {})  # masks of one pass serve no other
         return copied
 
     def select(self, index: Tensor) -> AudioContext:
@@ -106,10 +106,9 @@ class AudioContext:
         """
         if torch.compiler.is_compiling():
             return make()
+        key = (key, id(owner))
         held = self._once.get(key)
-        if held is None or held[0] is not owner:
-            if len(self._once) >= _ONCE_LIMIT:  # decoding has other masks at every step
-                self._once.clear()
+        if held is None:
             held = self._once[key] = (owner, make())  # holding the owner keeps its id its own
         return held[1]
 

@@ -54,16 +54,19 @@ class Site:
     """What one attention module needs to project audio; not a Module, so no key changes.
 
     `rotary` takes `(hidden, positions, *rotary_args)`; None for a layer without rotary embedding.
-    `shared_norm`: all layers normalise alike and differ in their gains only.
     """
 
     family: Family
-    norm: nn.Module | None
+    layer: nn.Module
     rotary: nn.Module | None
     rotary_args: tuple
     rotate: Callable
     eager: Callable
-    shared_norm: bool
+
+    @property
+    def norm(self) -> nn.Module | None:
+        """Looked up at each call: peft may put another module in its place."""
+        return getattr(self.layer, self.family.norm) if self.family.norm else None
 
 
 def sites(llm: nn.Module) -> list[tuple[nn.Module, Site]]:
@@ -86,16 +89,13 @@ def sites(llm: nn.Module) -> list[tuple[nn.Module, Site]]:
             "LLM with another rope type (config.rope_scaling or config.rope_parameters)"
         )
     decoder = llm.get_decoder()
-    norms = [getattr(layer, family.norm) for layer in decoder.layers] if family.norm else []
-    shared = bool(norms) and all(_is_rms_norm(norm) for norm in norms)
-    shared = shared and len({(type(norm), _epsilon(norm)) for norm in norms}) == 1
     return [
-        (layer.self_attn, _site(family, decoder, layer, index, shared))
+        (layer.self_attn, _site(family, decoder, layer, index))
         for index, layer in enumerate(decoder.layers)
     ]
 
 
-def _site(family: Family, decoder: nn.Module, layer: nn.Module, index: int, shared: bool) -> Site:
+def _site(family: Family, decoder: nn.Module, layer: nn.Module, index: int) -> Site:
     attention = layer.self_attn
     code = sys.modules[type(attention).__module__]
     rotary, arguments = decoder.rotary_emb, ()
@@ -106,9 +106,15 @@ def _site(family: Family, decoder: nn.Module, layer: nn.Module, index: int, shar
             arguments = (decoder.config.layer_types[index],)
     if not getattr(attention, "use_rope", True):  # SmolLM3 has layers without
         rotary = None
-    norm = getattr(layer, family.norm) if family.norm else None
     eager = code.eager_attention_forward
-    return Site(family, norm, rotary, arguments, code.apply_rotary_pos_emb, eager, shared)
+    return Site(family, layer, rotary, arguments, code.apply_rotary_pos_emb, eager)
+
+
+def norms_are_shared(decoder: nn.Module) -> bool:
+    """Whether the norms of all layers normalise alike and differ in their gains only."""
+    norms = [layer.self_attn._lal.norm for layer in decoder.layers]
+    kinds = {(type(norm), _epsilon(norm)) for norm in norms}
+    return len(kinds) == 1 and _is_rms_norm(norms[0])
 
 
 def _is_rms_norm(norm: nn.Module) -> bool:
@@ -155,8 +161,8 @@ def project(attention: nn.Module, site: Site, hidden: Tensor) -> tuple[Tensor, T
         key, value = attention.k_proj(hidden), attention.v_proj(hidden)
     if site.family.key_norm == "width":
         key = attention.k_norm(key)
-    heads = (*hidden.shape[:-1], -1, attention.head_dim)
-    key, value = key.view(heads), value.view(heads)
+    heads = (key.shape[-1] // attention.head_dim, attention.head_dim)
+    key, value = key.unflatten(-1, heads), value.unflatten(-1, heads)
     if site.family.key_norm == "head":
         key = attention.k_norm(key)
     return key.transpose(1, 2), value.transpose(1, 2)
@@ -200,8 +206,10 @@ def embedding_scale(llm: nn.Module) -> float:
     embedding does. Audio that is prepended must be divided by it (PLITS), to enter as it is.
     """
     scales = llm.config.model_type == "gemma2"
-    own = type(llm.get_input_embeddings()) is nn.Embedding
-    return llm.config.hidden_size**0.5 if scales and own else 1.0
+    embedding = llm.get_input_embeddings()
+    embedding = getattr(embedding, "base_layer", embedding)  # inside of a LoRA layer
+    own = hasattr(embedding, "embed_scale")
+    return llm.config.hidden_size**0.5 if scales and not own else 1.0
 
 
 def _rotary_kinds(config) -> set[str]:

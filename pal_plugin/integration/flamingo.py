@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from pal_plugin.integration import generation
 from pal_plugin.integration.context import AudioContext, rows_per_clip
+from pal_plugin.integration.generation import unwrapped
 
 
 class GatedCrossAttention(nn.Module):
@@ -108,6 +109,7 @@ def attach(
     Raises:
         ValueError: blocks are attached already, or a layer that the LLM does not have.
     """
+    llm = unwrapped(llm)
     decoder = llm.get_decoder()
     if hasattr(decoder, "_flamingo_hooks"):
         raise ValueError("cross attention is attached already; detach it first")
@@ -136,12 +138,13 @@ def attach(
 
 def detach(llm: nn.Module) -> nn.Module:
     """Undo `attach`; harmless where nothing is attached."""
-    decoder = llm.get_decoder()
+    model = unwrapped(llm)
+    decoder = model.get_decoder()
     if hasattr(decoder, "_flamingo_hooks"):
         for hook in decoder._flamingo_hooks:
             hook.remove()
         del decoder._flamingo_hooks
-        generation.refuse(llm, "cross_audio")
+        generation.refuse(model, "cross_audio")
     return llm
 
 
@@ -163,12 +166,14 @@ class _hook:
     def __init__(self, blocks: nn.ModuleDict, index: str) -> None:
         self.blocks, self.index = blocks, index
 
-    def __call__(self, _layer: nn.Module, args: tuple, kwargs: dict):
+    def __call__(self, layer: nn.Module, args: tuple, kwargs: dict):
+        if kwargs.get("audio") is not None and not hasattr(layer.self_attn, "_lal"):
+            raise ValueError("audio= is heard by LAL only; see pal_plugin.integration.attach")
         if kwargs.get("cross_audio") is None:
             return None
         kwargs = dict(kwargs)
         audio = kwargs.pop("cross_audio")
         generation.check_context(audio, "cross_audio")
-        if self.index in self.blocks:
+        if self.index in self.blocks and audio.heard_by(int(self.index)):
             args = (self.blocks[self.index](args[0], audio), *args[1:])
         return args, kwargs

@@ -15,9 +15,14 @@ from pal_plugin.integration.context import AudioContext
 KEYWORDS = ("audio", "cross_audio")
 
 
+def unwrapped(llm: nn.Module) -> nn.Module:
+    """The model inside peft's wrapper."""
+    return llm.get_base_model() if hasattr(llm, "get_base_model") else llm
+
+
 def accept(llm: nn.Module, keyword: str) -> None:
     """Let `llm.generate(..., <keyword>=AudioContext)` through to the model's forward."""
-    if not hasattr(llm, "_audio_keywords"):
+    if "_audio_keywords" not in llm.__dict__:
         llm._audio_keywords = set()
         prepare = _preparing_audio(type(llm).prepare_inputs_for_generation)
         llm.prepare_inputs_for_generation = MethodType(prepare, llm)

@@ -18,6 +18,7 @@ the layer, when it runs: LoRA, gradient checkpointing and sharding then see an o
 
 from __future__ import annotations
 
+import copy
 import functools
 from types import MethodType
 
@@ -29,6 +30,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from pal_plugin.integration import families, generation
 from pal_plugin.integration.backends import BACKENDS, text_only
 from pal_plugin.integration.context import AudioContext
+from pal_plugin.integration.generation import unwrapped
 from pal_plugin.integration.recompute import computes_in, keeping_no_input, saves_its_input
 
 __all__ = ["AudioContext", "attach", "audio_keys_values", "detach", "is_attached", "precompute"]
@@ -50,14 +52,18 @@ def attach(llm: nn.Module, checkpoint_kv: bool = True) -> nn.Module:
 
     Raises:
         TypeError: the architecture or the attention implementation is not supported.
-        ValueError: reentrant gradient checkpointing is asked for later, which loses the audio.
+
+    Reentrant gradient checkpointing loses the audio: asking for it afterwards is a ValueError.
     """
-    model = _unwrapped(llm)
+    model = unwrapped(llm)
     if is_attached(model):
         for layer in model.get_decoder().layers:
             layer.self_attn._lal_checkpoint = checkpoint_kv
         return llm
-    stock = model.config._attn_implementation
+    if not hasattr(type(model), "prepare_inputs_for_generation"):
+        raise TypeError(f"expected a causal LM of transformers, got {type(model).__name__}")
+    name = model.config._attn_implementation
+    stock = _STOCK_NAMES.get(name, name)  # a config may come from an attached model
     if stock not in BACKENDS:
         raise TypeError(
             f"LAL extends the attention implementations {', '.join(BACKENDS)}; the LLM uses "
@@ -72,8 +78,9 @@ def attach(llm: nn.Module, checkpoint_kv: bool = True) -> nn.Module:
         )
     for attention, site in found:
         attention._lal, attention._lal_checkpoint = site, checkpoint_kv
-    model.config._attn_implementation = BACKENDS[stock].name
+    _own_config(model)._attn_implementation = BACKENDS[stock].name
     decoder = model.get_decoder()
+    decoder._lal_stock = stock
     decoder._lal_hook = decoder.register_forward_pre_hook(_before_the_layers, with_kwargs=True)
     model.gradient_checkpointing_enable = MethodType(_checkpoint_non_reentrant, model)
     if any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
@@ -84,22 +91,31 @@ def attach(llm: nn.Module, checkpoint_kv: bool = True) -> nn.Module:
 
 def detach(llm: nn.Module) -> nn.Module:
     """Undo `attach`; harmless where nothing is attached."""
-    model = _unwrapped(llm)
+    model = unwrapped(llm)
     if not is_attached(model):
         return llm
-    model.config._attn_implementation = _STOCK_NAMES[model.config._attn_implementation]
     decoder = model.get_decoder()
+    model.config._attn_implementation = decoder._lal_stock
     for layer in decoder.layers:
         del layer.self_attn._lal, layer.self_attn._lal_checkpoint
     decoder._lal_hook.remove()
-    del decoder._lal_hook, model.__dict__["gradient_checkpointing_enable"]
+    del decoder._lal_hook, decoder._lal_stock, model.__dict__["gradient_checkpointing_enable"]
     generation.refuse(model, "audio")
     return llm
 
 
 def is_attached(llm: nn.Module) -> bool:
     """Whether `attach` was called."""
-    return _unwrapped(llm).config._attn_implementation in _STOCK_NAMES
+    return hasattr(unwrapped(llm).get_decoder(), "_lal_hook")
+
+
+def _own_config(model: nn.Module):
+    """A copy of the config for this model: transformers lets several models share one."""
+    shared, own = model.config, copy.copy(model.config)
+    for module in model.modules():
+        if getattr(module, "config", None) is shared:
+            module.config = own
+    return own
 
 
 def audio_keys_values(attention: nn.Module, audio: AudioContext, like: Tensor):
@@ -114,8 +130,9 @@ def audio_keys_values(attention: nn.Module, audio: AudioContext, like: Tensor):
     table = None
     if site.rotary is not None:
         table = audio.once(
-            ("rotary", id(site.rotary), site.rotary_args, features.dtype),
+            ("rotary", site.rotary_args, features.dtype),
             lambda: families.rotary_table(site, features, audio.positions),
+            owner=site.rotary,
         )
     key, value = _projected(attention, site, audio, features)
     return (key if table is None else families.rotate(site, key, table)), value
@@ -129,12 +146,11 @@ def _projected(attention: nn.Module, site: families.Site, audio: AudioContext, f
         recomputes = False
     if site.norm is None:
         return project(features)
-    if not site.shared_norm:
+    if audio.normed is None:
         if recomputes:
             return checkpoint(lambda h: project(site.norm(h)), features, use_reentrant=False)
         return project(site.norm(features))
-    normed = audio.normed if audio.normed is not None else families.normalise(site, features)
-    make = functools.partial(families.scale, site, normed, computes_in(features))
+    make = functools.partial(families.scale, site, audio.normed, computes_in(features))
     if not recomputes:
         return project(make())
     if all(saves_its_input(module) for module in families.projections(attention, site)):
@@ -148,7 +164,7 @@ def precompute(llm: nn.Module, audio: AudioContext) -> AudioContext:
 
     They depend on the audio and the LLM's weights alone, not on any text (audio stands at -m..-1).
     """
-    decoder = _unwrapped(llm).get_decoder()
+    decoder = unwrapped(llm).get_decoder()
     like = decoder.get_input_embeddings().weight
     normed = _normed_once(decoder, audio)
     kv = {
@@ -157,11 +173,6 @@ def precompute(llm: nn.Module, audio: AudioContext) -> AudioContext:
         if audio.heard_by(index)
     }
     return AudioContext(audio.features, audio.mask, audio.layers, kv)
-
-
-def _unwrapped(llm: nn.Module) -> nn.Module:
-    """The model inside peft's wrapper."""
-    return llm.get_base_model() if hasattr(llm, "get_base_model") else llm
 
 
 def _remembered(attention: nn.Module, audio: AudioContext, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -194,9 +205,18 @@ def _attention(
 def _before_the_layers(decoder: nn.Module, args: tuple, kwargs: dict):
     """Check the audio once, and let the text's positions count its valid tokens on either side."""
     audio, mask = kwargs.get("audio"), kwargs.get("attention_mask")
+    if kwargs.get("cross_audio") is not None and not hasattr(decoder, "_flamingo_hooks"):
+        raise ValueError("cross_audio= is heard by cross attention only; see flamingo.attach")
     if audio is None:
         return None
     generation.check_context(audio, "audio")
+    if decoder.config._attn_implementation not in _STOCK_NAMES:
+        raise ValueError(
+            f"the attention implementation was set to {decoder.config._attn_implementation!r} "
+            "after attach, so no layer would hear: detach, set it, attach again"
+        )
+    if audio.kv and decoder.training and torch.is_grad_enabled():
+        raise ValueError("remembered keys and values carry no gradient; train on the audio itself")
     width, layers = decoder.config.hidden_size, len(decoder.layers)
     if audio.features.shape[-1] != width:
         raise ValueError(
@@ -218,11 +238,10 @@ def _before_the_layers(decoder: nn.Module, args: tuple, kwargs: dict):
 def _normed_once(decoder: nn.Module, audio: AudioContext) -> AudioContext:
     """The context with what the norms of all layers share, made outside of any layer: there a
     checkpoint would make it again. Not needed where K/V are remembered already."""
-    first = decoder.layers[0].self_attn._lal
-    if not first.shared_norm or audio.kv:
-        return audio
-    kind = decoder.get_input_embeddings().weight.dtype
-    return audio.with_normed(families.normalise(first, audio.features.to(kind)))
+    if audio.kv or not families.norms_are_shared(decoder):
+        return audio.with_normed(None)
+    features = audio.features.to(decoder.get_input_embeddings().weight.dtype)
+    return audio.with_normed(families.normalise(decoder.layers[0].self_attn._lal, features))
 
 
 def _checkpoint_non_reentrant(self, gradient_checkpointing_kwargs: dict | None = None, **kwargs):

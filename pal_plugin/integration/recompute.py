@@ -61,7 +61,7 @@ def computes_in(tensor: Tensor) -> torch.dtype:
     """The type of matrix products of `tensor`. Autocast would make another copy of an input, one
     that is not recognised as what can be made again."""
     kind = tensor.device.type
-    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    on = kind != "meta" and torch.is_autocast_enabled(kind)  # which raises for meta tensors
     return torch.get_autocast_dtype(kind) if on else tensor.dtype
 
 

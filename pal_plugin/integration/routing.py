@@ -41,6 +41,8 @@ class Route:
             if self.integration == "plits":
                 raise ValueError("layers are chosen for 'lal' and 'flamingo', not for 'plits'")
             object.__setattr__(self, "layers", tuple(sorted(int(i) for i in self.layers)))
+            if not self.layers:
+                raise ValueError("a route to no layers would not be heard; layers: null means all")
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,11 @@ def layers_of(routing: dict[str, Route], integration: str) -> tuple[int, ...] | 
 
 
 def integrate(
-    groups: dict[str, AudioTokens], routing: dict[str, Route], embeds: Tensor, mask: Tensor
+    groups: dict[str, AudioTokens],
+    routing: dict[str, Route],
+    embeds: Tensor,
+    mask: Tensor,
+    embedding_scale: float = 1.0,
 ) -> LLMInputs:
     """`route`, then `RoutedAudio.with_text`: audio tokens and a text become the LLM's inputs."""
-    return route(groups, routing, embeds.dtype).with_text(embeds, mask)
+    return route(groups, routing, embeds.dtype).with_text(embeds, mask, embedding_scale)

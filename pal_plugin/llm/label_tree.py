@@ -157,6 +157,11 @@ def read_prompt(
     hidden = decoder(
         inputs_embeds=embeds, attention_mask=mask, position_ids=positions, use_cache=True, **kwargs
     ).last_hidden_state[:, -1:]
+    if cache.get_seq_length() != embeds.shape[1]:  # transformers 4 drops the cache without a word
+        raise RuntimeError(
+            f"of {embeds.shape[1]} columns {cache.get_seq_length()} were cached: call llm.eval(); "
+            "gradient checkpointing in training keeps no cache"
+        )
     return ReadPrompt(cache, hidden, mask, positions[:, -1] + 1)
 
 

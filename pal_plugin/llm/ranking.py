@@ -22,6 +22,9 @@ from pal_plugin.llm.label_tree import (
     supports_tree,
 )
 
+#: Candidates in one padded batch: each has the prompt's cache and its own logits.
+_ROWS = 32
+
 
 def log_probabilities(
     llm: nn.Module,
@@ -40,7 +43,11 @@ def log_probabilities(
     """
     if tree and supports_tree(llm):
         return score(llm, prompt, LabelTree.build(candidates), **kwargs)
-    return _padded(llm, prompt, candidates, **kwargs)
+    parts = [
+        _padded(llm, prompt, candidates[start : start + _ROWS], **kwargs)
+        for start in range(0, len(candidates), _ROWS)
+    ]
+    return torch.cat([sums for sums, _ in parts], 1), torch.cat([counts for _, counts in parts])
 
 
 def _padded(llm: nn.Module, prompt: ReadPrompt, candidates: Sequence[Sequence[int]], **kwargs):

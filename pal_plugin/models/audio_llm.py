@@ -70,6 +70,7 @@ class AudioLLM(nn.Module):
         self.cross_attention = nn.ModuleDict()
         if any(r.integration == "flamingo" for r in routing.values()):
             self.cross_attention = flamingo.attach(llm, layers_of(routing, "flamingo"))
+        self._fingerprint: tuple | None = None
         self.stage = stage or Stage()
         self.stage.apply(self.encoders, self.connectors, self.llm, self.cross_attention)
 
@@ -128,6 +129,8 @@ class AudioLLM(nn.Module):
         clips = len(next(iter(encoded.values())))
         index = _which_clip(samples, clips, rows)
         heard = samples.get("audio_mask")
+        if heard is not None and len(heard) != rows:
+            raise ValueError(f"audio_mask has {len(heard)} entries for {rows} questions")
         if heard is not None and index is None and clips != rows:  # rows of a clip now differ
             index = torch.arange(clips).repeat_interleave(rows // clips)
         result = {}
@@ -171,14 +174,49 @@ class AudioLLM(nn.Module):
         return AudioKV.load(path, self.fingerprint(), str(self.device))
 
     def fingerprint(self) -> str:
-        """SHA-256 of the routing table and of all weights that an `AudioKV` depends on."""
-        digest = hashlib.sha256(repr(sorted(self.routing.items())).encode())
-        for name, tensor in sorted(self.state_dict().items()):
-            if name.startswith("llm.") and not any(part in name for part in _MAKES_KV):
-                continue
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-        return digest.hexdigest()
+        """SHA-256 of all weights and settings that an `AudioKV` depends on.
+
+        Computed anew when a tensor was changed; changes through `.data` go unnoticed by torch, and
+        here.
+        """
+        tensors = {
+            name: tensor
+            for name, tensor in sorted(self.state_dict(keep_vars=True).items())
+            if not name.startswith("llm.") or any(part in name for part in _MAKES_KV)
+        }
+        settings = repr(self._settings())
+        stamp = (settings, tuple((id(t), t._version) for t in tensors.values()))
+        if self._fingerprint is None or self._fingerprint[0] != stamp:
+            digest = hashlib.sha256(settings.encode())
+            for name, tensor in tensors.items():
+                digest.update(name.encode())
+                flat = tensor.detach().cpu().contiguous().view(-1)
+                digest.update(flat.view(torch.uint8).numpy())
+            self._fingerprint = (stamp, digest.hexdigest())
+        return self._fingerprint[1]
+
+    def _settings(self) -> list:
+        """What besides weights makes audio what it is to the LLM."""
+        config = self.llm.config.to_dict()
+        plain = int | float | str | bool | tuple
+        return [
+            sorted(self.routing.items()),
+            sorted(self.groups.items()),
+            [
+                (k, config[k])
+                for k in sorted(config)
+                if k.startswith(("rope", "rms_norm", "no_rope"))
+            ],
+            [
+                (name, sorted((k, v) for k, v in vars(f).items() if isinstance(v, plain)))
+                for name, f in sorted(self.frontend.features.items())
+            ],
+            [
+                (name, sorted(module.scaling.items()), module.disable_adapters)
+                for name, module in self.llm.named_modules()
+                if isinstance(getattr(module, "scaling", None), dict)
+            ],
+        ]
 
     # Text
 
@@ -200,6 +238,11 @@ class AudioLLM(nn.Module):
         if isinstance(audio, AudioKV):
             if samples.get("audio_mask") is not None:
                 raise ValueError("audio_mask needs the audio itself, not an AudioKV")
+            if audio.weights != self.fingerprint():
+                raise ValueError(
+                    "this AudioKV was made by another model or before the weights were changed: "
+                    "encode the audio again"
+                )
             index = _which_clip(samples, len(audio), len(ids))
             routed = audio.routed if index is None else audio.select(index.to(ids.device)).routed
         else:
@@ -229,6 +272,8 @@ class AudioLLM(nn.Module):
             the mean over each answer. Question and audio positions carry no loss, and no logits are
             computed for them.
         """
+        if isinstance(samples.get("audio"), AudioKV):
+            raise ValueError("an AudioKV carries no gradient: train on the audio itself")
         questions = self._texts(samples, "text_input")
         answers = self._texts(samples, "text_output")
         if len(questions) != len(answers):
@@ -349,6 +394,11 @@ def _which_clip(samples: dict, clips: int, rows: int) -> Tensor | None:
             "samples['clip_index'] to say which clip each question is about"
         )
     index = torch.as_tensor(index, dtype=torch.long, device="cpu")
+    if index.shape != (rows,) or bool(((index < 0) | (index >= clips)).any()):
+        raise ValueError(
+            f"clip_index is {index.tolist()}; expected {rows} numbers in 0..{clips - 1}, one for "
+            "each question"
+        )
     if rows % clips == 0:
         in_turn = torch.arange(clips).repeat_interleave(rows // clips)
         if torch.equal(index, in_turn):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from pal_plugin.integration import AudioContext, attach, flamingo
+from pal_plugin.integration import AudioContext, attach, detach, flamingo
 
 WIDTH = 32
 
@@ -168,3 +168,20 @@ def test_errors():
     ids, audio = a_batch()
     with pytest.raises(ValueError, match="nothing that hears it is attached"):
         llm.generate(input_ids=ids, audio=audio, max_new_tokens=1)
+    with pytest.raises(ValueError, match="audio= is heard by LAL only"):
+        llm(input_ids=ids, audio=audio)
+    with pytest.raises(ValueError, match="cross_audio= is heard by cross attention only"):
+        attach(tiny())(input_ids=ids, cross_audio=audio)
+
+
+def test_peft_wraps_it():
+    from peft import LoraConfig, get_peft_model
+
+    ids, audio = a_batch()
+    wrapped = get_peft_model(tiny(), LoraConfig(r=2, target_modules=["q_proj"]))
+    opened(attach(wrapped), every=2)
+    options = {"max_new_tokens": 3, "do_sample": False, "pad_token_id": 0}
+    heard = wrapped.generate(input_ids=ids, cross_audio=audio, **options)
+    assert heard.shape == (3, 10)
+    flamingo.detach(detach(wrapped))
+    assert "generate" not in wrapped.get_base_model().__dict__

@@ -56,10 +56,11 @@ def test_saved_and_loaded(tiny_model, two_clips, tmp_path, model_type, store):
     expected = model.predict_class(samples, CANDIDATES, audio=kv)["scores"]
     assert torch.equal(model.predict_class(samples, CANDIDATES, audio=again)["scores"], expected)
 
-    connector = next(model.connectors.parameters())
-    torch.nn.init.normal_(connector.data)
+    torch.nn.init.normal_(next(model.connectors.parameters()))
     with pytest.raises(ValueError, match="made by other weights"):
         model.load_audio(path)
+    with pytest.raises(ValueError, match="before the weights were changed"):
+        model.generate(samples, audio=kv)
 
 
 def test_the_hash_covers_what_makes_keys_and_values_only(tiny_model):
@@ -97,6 +98,12 @@ def test_keys_and_values_are_computed_once(tiny_model, two_clips):
     assert lengths[1:] == [1] * (len(lengths) - 1)
 
 
+def test_names_with_dots_stay_apart(tiny_model, two_clips, tmp_path):
+    kv = tiny_model("lal").encode(two_clips["audio"], "features")
+    paths = {kv.save(tmp_path / name).name for name in ("clip_0.25", "clip_0.5", "a.safetensors")}
+    assert paths == {"clip_0.25.safetensors", "clip_0.5.safetensors", "a.safetensors"}
+
+
 def test_errors(tiny_model, two_clips, tmp_path):
     from safetensors.torch import save_file
 
@@ -104,6 +111,10 @@ def test_errors(tiny_model, two_clips, tmp_path):
     with pytest.raises(ValueError, match="unknown store 'all'; known: features, kv"):
         model.encode(two_clips["audio"], "all")
     kv = model.encode(two_clips["audio"])
+    with pytest.raises(ValueError, match="carries no gradient"):
+        model({**two_clips, "audio": kv})
+    with pytest.raises(ValueError, match=r"expected 4 numbers in 0\.\.1"):
+        model.generate({"text_input": QUESTIONS + QUESTIONS[:1], "clip_index": [1, 0]}, audio=kv)
     with pytest.raises(ValueError, match="2 clips and 3 questions"):
         model.generate({"text_input": QUESTIONS}, audio=kv)
     with pytest.raises(ValueError, match="not an AudioKV"):

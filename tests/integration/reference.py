@@ -1,0 +1,123 @@
+"""LAL from the equations (docstring of `pal_plugin.integration.lal`), slow and differentiable.
+
+Nothing of transformers' attention is used, and no masks or caches: one sample without padding, one
+query after the other. Linear layers, norms and FFNs are called as modules, so that LoRA counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+from torch import Tensor, nn
+
+GEMMA = ("gemma2", "gemma3_text")
+
+
+def lal_logits(
+    llm: nn.Module, ids: Tensor, audio: Tensor, layers: Collection[int] | None = None
+) -> Tensor:
+    """Logits `[n, V]` of a text `ids` (Long `[n]`) that hears `audio` `[m, D]`.
+
+    Args:
+        llm: a causal LM of one of the nine families, plain or in peft's wrapper.
+        layers: those that hear; None means all.
+    """
+    if hasattr(llm, "get_base_model"):
+        llm = llm.get_base_model()
+    config, decoder = llm.config, llm.model
+    family = config.model_type
+    h = nn.functional.embedding(ids, decoder.embed_tokens.weight)
+    if family in GEMMA:
+        h = h * config.hidden_size**0.5
+    for index, layer in enumerate(decoder.layers):
+        heard = audio if layers is None or index in layers else audio[:0]
+        a = _attention(config, decoder, index, heard, h)
+        if family in GEMMA:
+            h = h + layer.post_attention_layernorm(a)
+            ffn = layer.mlp(layer.pre_feedforward_layernorm(h))
+            h = h + layer.post_feedforward_layernorm(ffn)
+        elif family == "olmo2":
+            h = h + layer.post_attention_layernorm(a)
+            h = h + layer.post_feedforward_layernorm(layer.mlp(h))
+        else:
+            h = h + a
+            h = h + layer.mlp(layer.post_attention_layernorm(h))
+    return _softcapped(
+        llm.lm_head(decoder.norm(h)), getattr(config, "final_logit_softcapping", None)
+    )
+
+
+def _attention(config, decoder: nn.Module, index: int, audio: Tensor, h: Tensor) -> Tensor:
+    """W_O a, before any norm that follows: `[n, D]`."""
+    layer = decoder.layers[index]
+    attention, family = layer.self_attn, config.model_type
+    n, m = len(h), len(audio)
+    heads, key_heads = config.num_attention_heads, config.num_key_value_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+
+    both = torch.cat([audio, h])
+    if family != "olmo2":
+        both = layer.input_layernorm(both)
+    text = both[m:]
+    if family == "phi3":
+        q = attention.qkv_proj(text)[:, : heads * size]
+        k, v = attention.qkv_proj(both)[:, heads * size :].chunk(2, dim=-1)
+    else:
+        q, k, v = attention.q_proj(text), attention.k_proj(both), attention.v_proj(both)
+    if family == "olmo2":
+        q, k = attention.q_norm(q), attention.k_norm(k)
+    q = q.reshape(n, heads, size)
+    k, v = k.reshape(m + n, key_heads, size), v.reshape(m + n, key_heads, size)
+    if family in ("qwen3", "gemma3_text"):
+        q, k = attention.q_norm(q), attention.k_norm(k)
+    if family != "smollm3" or config.no_rope_layers[index]:
+        q = _rotate(q, torch.arange(m, m + n), *_rotary(config, decoder, index))
+        k = _rotate(k, torch.arange(m + n), *_rotary(config, decoder, index))
+    k, v = (x.repeat_interleave(heads // key_heads, dim=1) for x in (k, v))
+
+    scale = (config.query_pre_attn_scalar if family in GEMMA else size) ** -0.5
+    softcap = config.attn_logit_softcapping if family == "gemma2" else None
+    window = _window(config, index) or n
+    rows = []
+    for i in range(n):
+        first = max(0, i - window + 1)
+        seen = [*range(m), *range(m + first, m + i + 1)]  # audio never leaves the window
+        scores = _softcapped(torch.einsum("hd,jhd->hj", q[i], k[seen]) * scale, softcap)
+        rows.append(torch.einsum("hj,jhd->hd", scores.softmax(-1), v[seen]).flatten())
+    return attention.o_proj(torch.stack(rows))
+
+
+def _window(config, index: int) -> int | None:
+    """How many text tokens, itself included, a token sees in this layer; None means all."""
+    if config.model_type in ("mistral", "phi3"):
+        return config.sliding_window
+    kinds = getattr(config, "layer_types", None)
+    sliding = kinds is not None and kinds[index] == "sliding_attention"
+    return config.sliding_window if sliding else None
+
+
+def _rotary(config, decoder: nn.Module, index: int) -> tuple[Tensor, float]:
+    """Frequencies `[rotated / 2]` and the factor of cos and sin (yarn)."""
+    rotary = decoder.rotary_emb
+    if config.model_type == "gemma3_text":  # one base for the windows, one for the full layers
+        kind = config.layer_types[index]
+        if hasattr(rotary, f"{kind}_inv_freq"):
+            scaling = getattr(rotary, f"{kind}_attention_scaling")
+            return getattr(rotary, f"{kind}_inv_freq"), scaling
+        if kind == "sliding_attention":  # transformers 4
+            rotary = decoder.rotary_emb_local
+    return rotary.inv_freq, rotary.attention_scaling
+
+
+def _rotate(x: Tensor, positions: Tensor, frequencies: Tensor, scaling: float) -> Tensor:
+    """`[rows, heads, size]`; dimensions behind the rotated ones pass (Phi-3)."""
+    angles = positions[:, None] * frequencies
+    cos, sin = (scaling * f(angles)[:, None] for f in (torch.cos, torch.sin))
+    half = len(frequencies)
+    a, b, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
+    return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], dim=-1)
+
+
+def _softcapped(x: Tensor, cap: float | None) -> Tensor:
+    return x if cap is None else cap * torch.tanh(x / cap)
