@@ -238,6 +238,8 @@ def _before_the_layers(decoder: nn.Module, args: tuple, kwargs: dict):
 def _normed_once(decoder: nn.Module, audio: AudioContext) -> AudioContext:
     """The context with what the norms of all layers share, made outside of any layer: there a
     checkpoint would make it again. Not needed where K/V are remembered already."""
+    if torch.compiler.is_compiling():  # which finds and fuses the repetition by itself
+        return audio
     if audio.kv or not families.norms_are_shared(decoder):
         return audio.with_normed(None)
     features = audio.features.to(decoder.get_input_embeddings().weight.dtype)
