@@ -282,13 +282,16 @@ def _half_type(query: Tensor, module: nn.Module) -> torch.dtype | None:
 
 
 def _block_mask(mask, audio: AudioContext, rows: int, n: int, m: int, k: int, device):
-    from torch.nn.attention.flex_attention import create_block_mask
+    """The joint block mask, looked up in a dense one of `[R, n, m + k]` bools for all layers: torch
+    2.11 does not compile the arithmetic of a shifted mask on a CPU."""
+    from torch.nn.attention.flex_attention import create_block_mask, create_mask
 
-    heard = repeat_rows(audio.mask, rows)
-
-    def joint(b, h, q, kv):
-        at = (kv - m).clamp(min=0)
-        text = mask.mask_mod(b, h, q, at) if mask is not None else at <= q + (k - n)
-        return torch.where(kv < m, heard[b, kv.clamp(max=m - 1)], text)
-
-    return create_block_mask(joint, rows, None, n, m + k, device=device)
+    if mask is None:
+        text = torch.ones(n, k, dtype=torch.bool, device=device).tril(k - n).expand(rows, n, k)
+    else:
+        text = create_mask(mask.mask_mod, rows, None, n, k, device=device)[:, 0]
+    heard = repeat_rows(audio.mask, rows)[:, None].expand(-1, n, -1)
+    seen = torch.cat([heard, text], dim=-1)
+    return create_block_mask(
+        lambda b, h, q, kv: seen[b, q, kv], rows, None, n, m + k, device=device
+    )
