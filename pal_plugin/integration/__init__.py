@@ -3,7 +3,7 @@
 from pal_plugin.integration.context import AudioContext
 from pal_plugin.integration.lal import attach, detach
 from pal_plugin.integration.plits import prepend
-from pal_plugin.integration.routing import LLMInputs, Route, RoutedAudio, integrate, route
+from pal_plugin.integration.routing import LLMInputs, Route, RoutedAudio, route
 
 __all__ = [
     "AudioContext",
@@ -12,7 +12,6 @@ __all__ = [
     "RoutedAudio",
     "attach",
     "detach",
-    "integrate",
     "prepend",
     "route",
 ]

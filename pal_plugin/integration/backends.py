@@ -27,7 +27,7 @@ FEW_QUERIES = 16
 def eager(module, query, key, value, mask, audio, audio_kv, **kwargs):
     """Dense attention with weights; the only one that shows what was listened to."""
     mask, key, value = _without_empty_slots(mask, query, key, value)
-    mask = _additive(mask, audio, query, key.shape[2])
+    mask = _joint_mask(mask, audio, query, key.shape[2])
     key, value = _behind(audio_kv, key, value)
     return module._lal.eager(module, query, key, value, mask, **kwargs)
 
@@ -40,7 +40,7 @@ def sdpa(module, query, key, value, mask, audio, audio_kv, dropout=0.0, scaling=
     spares the copies of K and V that transformers makes for each group.
     """
     mask, key, value = _without_empty_slots(mask, query, key, value)
-    if not torch.is_grad_enabled() and query.shape[2] <= FEW_QUERIES:
+    if query.shape[2] <= FEW_QUERIES and dropout == 0 and not torch.is_grad_enabled():
         return _few_queries(query, key, value, mask, audio, audio_kv, scaling), None
     k = key.shape[2]
     key, value = _behind(audio_kv, key, value)
@@ -51,13 +51,10 @@ def sdpa(module, query, key, value, mask, audio, audio_kv, dropout=0.0, scaling=
             query, key, value, bias, dropout, scale=scaling, enable_gqa=groups > 1
         )
     else:
-        folded = audio.once(
-            ("sdpa", n, k, groups, query.dtype, len(query)),
-            lambda: _additive(mask, audio, query, k).repeat(1, 1, groups, 1),
-            owner=mask,
-        )
+        folded = _fold(query, groups)
+        mask = _joint_mask(mask, audio, query, k, groups)
         out = nn.functional.scaled_dot_product_attention(
-            _fold(query, groups), key, value, folded, dropout, scale=scaling
+            folded, key, value, mask, dropout, scale=scaling
         )
         out = out.reshape(query.shape)
     return out.transpose(1, 2).contiguous(), None
@@ -189,17 +186,30 @@ def _without_empty_slots(mask: Tensor | None, query: Tensor, key: Tensor, value:
     n = query.shape[2]
     if mask is None and 1 < n < key.shape[2]:
         return None, key[:, :, :n], value[:, :, :n]
-    return mask if mask is None else mask[..., : key.shape[2]], key, value
+    if mask is not None and mask.shape[-1] > key.shape[2]:
+        mask = mask[..., : key.shape[2]]
+    return mask, key, value
 
 
-def _additive(mask: Tensor | None, audio: AudioContext, query: Tensor, k: int) -> Tensor:
-    """`[R or 1, 1, n, m + k]` in the type of the query: 0 where seen, else its smallest number.
-
-    Smallest and not -inf, so that a row that sees nothing (padding) is no NaN.
+def _joint_mask(
+    mask: Tensor | None, audio: AudioContext, query: Tensor, k: int, groups: int = 1
+) -> Tensor:
+    """`[R or 1, 1, groups * n, m + k]` in the type of the query: 0 where seen, else its smallest
+    number. Made once for all layers, and repeated for queries that are folded (`_fold`).
 
     Args:
         mask: the LLM's 4-D mask, bool (sdpa) or additive (eager); None means plain causal.
+        query: `[R, H, n, d]`, before it is folded.
     """
+    key = ("mask", len(query), query.shape[2], k, groups, query.dtype)
+    return audio.once(
+        key, lambda: _additive(mask, audio, query, k).repeat(1, 1, groups, 1), owner=mask
+    )
+
+
+def _additive(mask: Tensor | None, audio: AudioContext, query: Tensor, k: int) -> Tensor:
+    """`_joint_mask` for one group. Smallest number and not -inf, so that a row that sees nothing
+    (padding) is no NaN."""
     rows, _, n, _ = query.shape
     floor = torch.finfo(query.dtype).min
     if mask is None:
@@ -239,7 +249,7 @@ def _few_queries(
     audio_key, audio_value = (t.to(query.dtype) for t in audio_kv)
     clips, m = len(audio_key), audio_key.shape[2]
     shared = rows_per_clip(clips, rows)
-    query = _fold(query, groups) * (size**-0.5 if scaling is None else scaling)
+    folded = _fold(query, groups) * (size**-0.5 if scaling is None else scaling)
 
     def by_clip(x: Tensor) -> Tensor:  # [R, Hk, g n, .] -> [B, Hk, shared g n, .]
         return x.unflatten(0, (clips, shared)).transpose(1, 2).flatten(2, 3)
@@ -248,19 +258,10 @@ def _few_queries(
         return x.unflatten(2, (shared, groups * n)).transpose(1, 2).flatten(0, 1)
 
     scores = torch.cat(
-        [by_row(by_clip(query) @ audio_key.transpose(2, 3)), query @ key.transpose(2, 3)], dim=-1
+        [by_row(by_clip(folded) @ audio_key.transpose(2, 3)), folded @ key.transpose(2, 3)], dim=-1
     )
-    if mask is not None or audio.padded:
-        joint = audio.once(
-            ("few", n, key.shape[2], rows, query.dtype),
-            lambda: _additive(mask, audio, query[:, :, :n], key.shape[2]).repeat(1, 1, groups, 1),
-            owner=mask,
-        )
-        scores = scores + joint
-    elif n > 1:
-        scores = scores + _additive(None, audio, query[:, :, :n], key.shape[2]).repeat(
-            1, 1, groups, 1
-        )
+    if mask is not None or audio.padded or n > 1:
+        scores = scores + _joint_mask(mask, audio, query, key.shape[2], groups)
     weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
     out = by_row(by_clip(weights[..., :m]) @ audio_value) + weights[..., m:] @ value
     return out.reshape(rows, heads * groups, n, size).transpose(1, 2).contiguous()

@@ -173,7 +173,7 @@ class _hook:
             return None
         kwargs = dict(kwargs)
         audio = kwargs.pop("cross_audio")
-        generation.check_context(audio, "cross_audio")
+        generation.check_context(audio, "cross_audio", args[0].shape[-1])
         if self.index in self.blocks and audio.heard_by(int(self.index)):
             args = (self.blocks[self.index](args[0], audio), *args[1:])
         return args, kwargs

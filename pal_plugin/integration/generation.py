@@ -61,15 +61,20 @@ def _generate(self, *args, **kwargs):
             continue
         if keyword not in self._audio_keywords:
             raise ValueError(f"generate got {keyword}=, but nothing that hears it is attached")
-        check_context(audio, keyword)
+        check_context(audio, keyword, self.get_decoder().config.hidden_size)
         kwargs[keyword] = audio.remembering()
     return type(self).generate(self, *args, **kwargs)
 
 
-def check_context(audio: object, keyword: str) -> None:
-    """Raises TypeError for anything but an AudioContext."""
+def check_context(audio: object, keyword: str, width: int) -> None:
+    """Raises TypeError for anything but an AudioContext, ValueError for one of another width."""
     if not isinstance(audio, AudioContext):
         raise TypeError(
             f"expected {keyword}=AudioContext(features [B, m, D], mask [B, m]), got "
             f"{type(audio).__name__}; AudioContext.from_tokens takes AudioTokens"
+        )
+    if audio.features.shape[-1] != width:
+        raise ValueError(
+            f"the audio features are {audio.features.shape[-1]} wide, the LLM is {width}; "
+            "a connector maps the one to the other"
         )

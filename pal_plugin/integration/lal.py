@@ -168,7 +168,7 @@ def precompute(llm: nn.Module, audio: AudioContext) -> AudioContext:
     like = decoder.get_input_embeddings().weight
     normed = _normed_once(decoder, audio)
     kv = {
-        index: audio_keys_values(layer.self_attn, normed, like)
+        index: _in_rows(audio_keys_values(layer.self_attn, normed, like))
         for index, layer in enumerate(decoder.layers)
         if audio.heard_by(index)
     }
@@ -180,8 +180,14 @@ def _remembered(attention: nn.Module, audio: AudioContext, like: Tensor) -> tupl
     if audio.kv is None:
         return audio_keys_values(attention, audio, like)
     if attention.layer_idx not in audio.kv:
-        audio.kv[attention.layer_idx] = audio_keys_values(attention, audio, like)
+        audio.kv[attention.layer_idx] = _in_rows(audio_keys_values(attention, audio, like))
     return audio.kv[attention.layer_idx]
+
+
+def _in_rows(audio_kv: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Heads as they lie in memory once for all: each decoding step would copy transposed ones."""
+    key, value = audio_kv
+    return key.contiguous(), value.contiguous()
 
 
 def _attention(
@@ -209,7 +215,7 @@ def _before_the_layers(decoder: nn.Module, args: tuple, kwargs: dict):
         raise ValueError("cross_audio= is heard by cross attention only; see flamingo.attach")
     if audio is None:
         return None
-    generation.check_context(audio, "audio")
+    generation.check_context(audio, "audio", decoder.config.hidden_size)
     if decoder.config._attn_implementation not in _STOCK_NAMES:
         raise ValueError(
             f"the attention implementation was set to {decoder.config._attn_implementation!r} "
@@ -217,12 +223,7 @@ def _before_the_layers(decoder: nn.Module, args: tuple, kwargs: dict):
         )
     if audio.kv and decoder.training and torch.is_grad_enabled():
         raise ValueError("remembered keys and values carry no gradient; train on the audio itself")
-    width, layers = decoder.config.hidden_size, len(decoder.layers)
-    if audio.features.shape[-1] != width:
-        raise ValueError(
-            f"the audio features are {audio.features.shape[-1]} wide, the LLM is {width}; "
-            "a connector maps the one to the other"
-        )
+    layers = len(decoder.layers)
     if audio.layers and not 0 <= min(audio.layers) <= max(audio.layers) < layers:
         raise ValueError(f"audio.layers is {sorted(audio.layers)}; the LLM has 0..{layers - 1}")
     kwargs = {**kwargs, "audio": _normed_once(decoder, audio)}

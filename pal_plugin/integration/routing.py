@@ -166,14 +166,3 @@ def layers_of(routing: dict[str, Route], integration: str) -> tuple[int, ...] | 
             f"{sorted(map(str, routes.values()))}; give them the same set"
         )
     return next(iter(routes.values()), None)
-
-
-def integrate(
-    groups: dict[str, AudioTokens],
-    routing: dict[str, Route],
-    embeds: Tensor,
-    mask: Tensor,
-    embedding_scale: float = 1.0,
-) -> LLMInputs:
-    """`route`, then `RoutedAudio.with_text`: audio tokens and a text become the LLM's inputs."""
-    return route(groups, routing, embeds.dtype).with_text(embeds, mask, embedding_scale)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
+from transformers import AttentionMaskInterface, DynamicCache
 
 from pal_plugin.llm.head import logits_of
 
@@ -27,8 +27,6 @@ FAMILIES = (
     *("llama", "mistral", "qwen2", "qwen3", "phi3"),
     *("gemma2", "gemma3_text", "smollm3", "olmo2"),
 )
-#: Attention implementations by the dense mask they take.
-BOOLEAN, ADDITIVE = ("sdpa", "pal_sdpa"), ("eager", "pal_eager")
 #: Rows of logits, each as wide as the vocabulary, that exist at a time.
 HEAD_ROWS = 256
 
@@ -70,6 +68,7 @@ class LabelTree:
         before: tuple[int, ...] = ()
         # In sorted order a sequence shares most with its neighbour, and nodes come depth-first.
         for sequence in sorted(set(sequences)):
+            # The beginning of the shorter one decides: a neighbour may just be longer.
             pairs = enumerate(zip(before, sequence, strict=False))
             path = path[: next((i for i, (a, b) in pairs if a != b), len(before))]
             for token in sequence[len(path) :]:
@@ -167,8 +166,17 @@ def read_prompt(
 
 def supports_tree(llm: nn.Module) -> bool:
     """Whether `score` is exact for this LLM: a known family, and attention with a dense mask."""
-    dense = llm.config._attn_implementation in BOOLEAN + ADDITIVE
-    return dense and llm.config.model_type in FAMILIES
+    return _dense_mask(llm) is not None and llm.config.model_type in FAMILIES
+
+
+def _dense_mask(llm: nn.Module) -> str | None:
+    """ "sdpa" (bool) or "eager" (additive): whose dense mask the attention takes, if one of them.
+
+    By the mask function that is registered for it, as an extension has a name of its own.
+    """
+    known = AttentionMaskInterface()
+    made_by = known.get(llm.config._attn_implementation)
+    return next((name for name in ("sdpa", "eager") if made_by is known[name]), None)
 
 
 @torch.no_grad()
@@ -192,7 +200,7 @@ def score(
     if not supports_tree(llm):
         raise TypeError(
             f"the prefix tree knows the model types {', '.join(FAMILIES)} with the attention "
-            f"implementations {', '.join(BOOLEAN + ADDITIVE)}; got {llm.config.model_type!r} "
+            f"implementations sdpa and eager; got {llm.config.model_type!r} "
             f"with {llm.config._attn_implementation!r}"
         )
     decoder, rows = llm.get_decoder(), len(prompt.mask)
@@ -252,7 +260,7 @@ def _masks(
         key = torch.cat([torch.arange(columns, device=own.device), own])
         near = own[:, None] - key < layers[True].sliding_window
         masks["sliding_attention"] = (full & near)[..., columns - layers[True].keys.shape[-2] :]
-    if llm.config._attn_implementation in ADDITIVE:
+    if _dense_mask(llm) == "eager":
         zero = prompt.hidden.new_zeros(())
         floor = torch.finfo(zero.dtype).min
         masks = {kind: torch.where(mask, zero, floor) for kind, mask in masks.items()}

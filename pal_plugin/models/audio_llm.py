@@ -8,7 +8,6 @@ Shapes: C clips, R text rows (several rows may ask about one clip), n text token
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,14 +26,12 @@ from pal_plugin.llm.head import logits_of
 from pal_plugin.llm.label_tree import read_prompt
 from pal_plugin.llm.loading import TextFormat
 from pal_plugin.llm.ranking import log_probabilities
+from pal_plugin.models.fingerprint import Fingerprint
 from pal_plugin.models.stages import Stage
 from pal_plugin.models.windows import merge_windows
 from pal_plugin.types import AudioTokens
 
 EncodedAudio = dict[str, AudioTokens]
-
-#: What an LLM's keys and values are made with, by the names of its modules.
-_MAKES_KV = ("layernorm", "k_proj", "v_proj", "qkv_proj", "k_norm")
 
 
 class AudioLLM(nn.Module):
@@ -70,7 +67,7 @@ class AudioLLM(nn.Module):
         self.cross_attention = nn.ModuleDict()
         if any(r.integration == "flamingo" for r in routing.values()):
             self.cross_attention = flamingo.attach(llm, layers_of(routing, "flamingo"))
-        self._fingerprint: tuple | None = None
+        self._fingerprint = Fingerprint()
         self.stage = stage or Stage()
         self.stage.apply(self.encoders, self.connectors, self.llm, self.cross_attention)
 
@@ -174,49 +171,8 @@ class AudioLLM(nn.Module):
         return AudioKV.load(path, self.fingerprint(), str(self.device))
 
     def fingerprint(self) -> str:
-        """SHA-256 of all weights and settings that an `AudioKV` depends on.
-
-        Computed anew when a tensor was changed; changes through `.data` go unnoticed by torch, and
-        here.
-        """
-        tensors = {
-            name: tensor
-            for name, tensor in sorted(self.state_dict(keep_vars=True).items())
-            if not name.startswith("llm.") or any(part in name for part in _MAKES_KV)
-        }
-        settings = repr(self._settings())
-        stamp = (settings, tuple((id(t), t._version) for t in tensors.values()))
-        if self._fingerprint is None or self._fingerprint[0] != stamp:
-            digest = hashlib.sha256(settings.encode())
-            for name, tensor in tensors.items():
-                digest.update(name.encode())
-                flat = tensor.detach().cpu().contiguous().view(-1)
-                digest.update(flat.view(torch.uint8).numpy())
-            self._fingerprint = (stamp, digest.hexdigest())
-        return self._fingerprint[1]
-
-    def _settings(self) -> list:
-        """What besides weights makes audio what it is to the LLM."""
-        config = self.llm.config.to_dict()
-        plain = int | float | str | bool | tuple
-        return [
-            sorted(self.routing.items()),
-            sorted(self.groups.items()),
-            [
-                (k, config[k])
-                for k in sorted(config)
-                if k.startswith(("rope", "rms_norm", "no_rope"))
-            ],
-            [
-                (name, sorted((k, v) for k, v in vars(f).items() if isinstance(v, plain)))
-                for name, f in sorted(self.frontend.features.items())
-            ],
-            [
-                (name, sorted(module.scaling.items()), module.disable_adapters)
-                for name, module in self.llm.named_modules()
-                if isinstance(getattr(module, "scaling", None), dict)
-            ],
-        ]
+        """SHA-256 of all weights and settings that an `AudioKV` depends on."""
+        return self._fingerprint.of(self)
 
     # Text
 

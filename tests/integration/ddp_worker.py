@@ -64,6 +64,7 @@ def run(rank: int, families: list[str], folder: str) -> None:
             gradients = trained(family, way, batch_of(rank))
             if rank == 0:
                 torch.save(gradients, Path(folder) / f"{family} {way}.pt")
+    distributed.barrier()  # gloo aborts where one process still speaks to another that has left
     distributed.destroy_process_group()
 
 

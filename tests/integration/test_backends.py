@@ -6,33 +6,12 @@ its two kernels, below transformers' own unpadding, which is what LAL has to get
 
 import pytest
 import torch
+from families import WIDTH, build
 from torch import nn
-from transformers import (
-    LlamaConfig,
-    LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-    modeling_flash_attention_utils,
-)
+from transformers import modeling_flash_attention_utils
 
+from benchmarks.counting import SavedBytes
 from pal_plugin.integration import AudioContext, attach, backends
-
-WIDTH = 32
-
-
-def tiny(config_class=LlamaConfig, model_class=LlamaForCausalLM, **kwargs):
-    torch.manual_seed(0)
-    config = config_class(
-        vocab_size=50,
-        hidden_size=WIDTH,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        initializer_range=0.2,
-        **kwargs,
-    )
-    return model_class(config).eval()
 
 
 def a_batch(side="none"):
@@ -115,8 +94,8 @@ def close(a, b, tolerance=1e-5):
 def test_flash_equals_eager(flash_stand_ins, side):
     ids, mask, audio = a_batch(side)
     valid = mask.bool()
-    eager = attach(tiny(attn_implementation="eager"))
-    flash = with_flash(tiny())
+    eager = attach(build("llama", "eager"))
+    flash = with_flash(build("llama", "sdpa"))
     for heard in ({"audio": audio}, {}):
         got = flash(input_ids=ids, attention_mask=mask, **heard).logits
         expected = eager(input_ids=ids, attention_mask=mask, **heard).logits
@@ -129,11 +108,11 @@ def test_flash_equals_eager(flash_stand_ins, side):
 
 def test_flash_refuses_a_window_that_would_hide_audio(flash_stand_ins):
     ids, mask, audio = a_batch()
-    narrow = with_flash(tiny(MistralConfig, MistralForCausalLM, sliding_window=8))
+    narrow = with_flash(build("mistral", "sdpa", sliding_window=8))
     with pytest.raises(ValueError, match="sliding window of 8 would hide audio"):
         narrow(input_ids=ids, attention_mask=mask, audio=audio)
-    wide = with_flash(tiny(MistralConfig, MistralForCausalLM, sliding_window=64))
-    eager = attach(tiny(MistralConfig, MistralForCausalLM, attn_implementation="eager"))
+    wide = with_flash(build("mistral", "sdpa", sliding_window=64))
+    eager = attach(build("mistral", "eager", sliding_window=64))
     got = wide(input_ids=ids, attention_mask=mask, audio=audio).logits
     close(got, eager(input_ids=ids, attention_mask=mask, audio=audio).logits)
 
@@ -143,8 +122,8 @@ def test_flash_refuses_a_window_that_would_hide_audio(flash_stand_ins):
 def test_flex_equals_eager(side):
     ids, mask, audio = a_batch(side)
     valid = mask.bool()
-    eager = attach(tiny(attn_implementation="eager"))
-    flex = attach(tiny(attn_implementation="flex_attention"))
+    eager = attach(build("llama", "eager"))
+    flex = attach(build("llama", "flex_attention"))
     with torch.no_grad():  # it has no backward on the CPU
         for heard in ({"audio": audio}, {}):
             got = flex(input_ids=ids, attention_mask=mask, **heard).logits
@@ -155,7 +134,7 @@ def test_flex_equals_eager(side):
 def test_the_bias_for_gpus_equals_the_mask(monkeypatch):
     """On the CPU torch makes a mask of the bias, so the figures can be compared here."""
     ids, mask, audio = a_batch()
-    llm = attach(tiny())
+    llm = attach(build("llama", "sdpa"))
     expected = llm(input_ids=ids, attention_mask=mask, audio=audio).logits
     masks = []
     monkeypatch.setattr(backends, "_flash_kernel", lambda *_: True)
@@ -167,7 +146,7 @@ def test_the_bias_for_gpus_equals_the_mask(monkeypatch):
 @pytest.mark.parametrize("side", ["none", "left"])
 def test_decoding_copies_no_keys_or_values(monkeypatch, side):
     ids, mask, audio = a_batch(side)
-    llm = attach(tiny())
+    llm = attach(build("llama", "sdpa"))
     options = {"max_new_tokens": 5, "do_sample": False, "pad_token_id": 0, "num_beams": 2}
     prompt = {"input_ids": ids, "attention_mask": mask, "audio": audio, **options}
     few = llm.generate(**prompt)
@@ -183,7 +162,7 @@ def test_decoding_copies_no_keys_or_values(monkeypatch, side):
 
 
 def test_few_queries_stand_in_for_many_rows_about_one_clip():
-    llm = attach(tiny())
+    llm = attach(build("llama", "sdpa"))
     ids, _, audio = a_batch()
     one = AudioContext(audio.features[:1], audio.mask[:1])
     many = AudioContext(audio.features[:1].repeat(4, 1, 1), audio.mask[:1].repeat(4, 1))
@@ -194,42 +173,43 @@ def test_few_queries_stand_in_for_many_rows_about_one_clip():
     close(shared, llm(input_ids=rows, audio=many).logits)  # with gradients: concatenated
 
 
-def saved_bytes(function, parameters):
-    """What autograd keeps for the backward pass, each storage once, without the parameters."""
-    own = {p.untyped_storage().data_ptr() for p in parameters}
-    kept = {}
+def test_attention_dropout_is_applied_without_gradients_too():
+    llm = attach(build("llama", "sdpa", attention_dropout=0.5)).train()
+    ids, _, audio = a_batch()
+    with torch.no_grad():
+        first, second = (llm(input_ids=ids, audio=audio).logits for _ in range(2))
+    assert not torch.allclose(first, second)
 
-    def pack(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = (storage.nbytes(), tensor)
-        return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        function()
-    return sum(size for size, _ in kept.values())
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("backend", ["eager", "sdpa"])
+def test_one_mask_serves_all_layers(monkeypatch, backend, grad):
+    llm = attach(build("llama", backend))
+    ids, mask, audio = a_batch("left")
+    made, additive = [], backends._additive
+    monkeypatch.setattr(backends, "_additive", lambda *a: made.append(a) or additive(*a))
+    with torch.set_grad_enabled(grad):
+        llm(input_ids=ids, attention_mask=mask, audio=audio)
+    assert len(made) == 1
+
+
+def saved_bytes(llm, **inputs):
+    saved = SavedBytes(llm.parameters())
+    with saved.hooks():
+        llm(**inputs).logits.sum()
+    return saved.total
 
 
 def test_the_audio_is_kept_once_and_not_per_layer():
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=50,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=6,
-        num_attention_heads=4,
-        num_key_value_heads=1,
-    )
-    llm = LlamaForCausalLM(config).train()
+    llm = build("llama", "sdpa", hidden_size=64, num_hidden_layers=6, num_key_value_heads=1).train()
     ids = torch.randint(0, 50, (1, 8))
     features = torch.randn(1, 200, 64, requires_grad=True)
     audio = AudioContext(features, torch.ones(1, 200, dtype=torch.bool))
     taken = {}
     for recomputed in (True, False):
         attach(llm, checkpoint_kv=recomputed)
-        run = lambda: llm(input_ids=ids, audio=audio).logits.sum()  # noqa: E731
-        taken[recomputed] = saved_bytes(run, llm.parameters())
-    taken["text"] = saved_bytes(lambda: llm(input_ids=ids).logits.sum(), llm.parameters())
+        taken[recomputed] = saved_bytes(llm, input_ids=ids, audio=audio)
+    taken["text"] = saved_bytes(llm, input_ids=ids)
     hidden, keys = features.nbytes, 208 * 16 * 4
     # H and its quotient once; by layer keys and values and what attention keeps of its queries
     assert taken[True] - taken["text"] < 2 * hidden + 6 * 3 * keys
@@ -242,7 +222,7 @@ def test_recomputed_norms_change_no_gradient(autocast, dropout):
     from peft import LoraConfig, inject_adapter_in_model
 
     torch.manual_seed(0)
-    llm = attach(tiny()).train()
+    llm = attach(build("llama", "sdpa")).train()
     for layer in llm.model.layers:
         nn.init.normal_(layer.input_layernorm.weight, 1.0, 0.3)
     config = LoraConfig(r=2, target_modules=["k_proj"], lora_dropout=dropout)

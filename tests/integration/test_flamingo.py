@@ -4,29 +4,18 @@ import copy
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from families import WIDTH, build
 
 from pal_plugin.integration import AudioContext, attach, detach, flamingo
 
-WIDTH = 32
-
 
 def tiny():
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=50,
-        hidden_size=WIDTH,
-        intermediate_size=48,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        initializer_range=0.2,
-    )
-    return LlamaForCausalLM(config).eval()
+    return build("llama", "sdpa", num_hidden_layers=4)
 
 
 def opened(llm, **kwargs):
-    """Blocks whose gates let something through."""
+    """Blocks whose gates let something through, the same ones every time."""
+    torch.manual_seed(0)
     blocks = flamingo.attach(llm, **kwargs)
     for block in blocks.values():
         torch.nn.init.constant_(block.gate_attention, 0.8)
@@ -124,10 +113,8 @@ def test_gradient_checkpointing_keeps_the_gradient():
         blocks = opened(llm, every=2)
         if checkpointing:
             llm.gradient_checkpointing_enable()
-        torch.manual_seed(0)
         llm(input_ids=ids, cross_audio=audio).logits.sum().backward()
         gradients.append(blocks["1"].k_proj.weight.grad)
-        torch.manual_seed(0)
     assert gradients[0].abs().max() > 0
     assert (gradients[0] - gradients[1]).abs().max() <= 1e-5 * gradients[0].abs().max()
 
@@ -166,6 +153,8 @@ def test_errors():
     with pytest.raises(TypeError, match=r"cross_audio=AudioContext.* got Tensor"):
         llm(input_ids=torch.ones(1, 2, dtype=torch.long), cross_audio=torch.zeros(1, 2, WIDTH))
     ids, audio = a_batch()
+    with pytest.raises(ValueError, match="31 wide, the LLM is 32"):
+        llm(input_ids=ids, cross_audio=AudioContext(torch.zeros(3, 6, 31), audio.mask))
     with pytest.raises(ValueError, match="nothing that hears it is attached"):
         llm.generate(input_ids=ids, audio=audio, max_new_tokens=1)
     with pytest.raises(ValueError, match="audio= is heard by LAL only"):

@@ -1,4 +1,4 @@
-"""What LAL does alike for all families; `test_families.py` has what depends on them."""
+"""What LAL does alike for all families; those that use `checks.py` have what depends on them."""
 
 import copy
 
@@ -89,6 +89,8 @@ def test_errors_say_what_is_missing():
         attach(GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=8, n_head=2)))
     llm = attach(tiny())
     ids, _, audio = a_batch()
+    with pytest.raises(ValueError, match="31 wide, the LLM is 32"):
+        llm(input_ids=ids, audio=AudioContext(audio.features[..., :31], audio.mask))
     with pytest.raises(ValueError, match="2 samples and the text 3 rows"):
         llm(input_ids=ids[:1].expand(3, -1), audio=audio)
     with pytest.raises(ValueError, match="mask must be bool"):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pal_plugin.integration import Route, integrate
+from pal_plugin.integration import LLMInputs, Route, route
 from pal_plugin.types import AudioTokens
 
 
@@ -18,10 +18,14 @@ TEXT = torch.zeros(2, 5, 4)
 MASK = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]])
 
 
+def integrated(groups, table, text=TEXT) -> LLMInputs:
+    return route(groups, table, text.dtype).with_text(text, MASK)
+
+
 def test_plits_is_in_front_of_the_text_and_positions_count_valid_tokens():
     groups = {"a": group(3, 1, valid=2), "b": group(2, 2)}
     table = {"a": Route("plits"), "b": Route("plits")}
-    inputs = integrate(groups, table, TEXT, MASK)
+    inputs = integrated(groups, table)
     assert inputs.prefix == 5
     assert inputs.audio is None
     assert inputs.embeds[0, :, 0].tolist() == [1, 1, 1, 2, 2, 0, 0, 0, 0, 0]
@@ -32,7 +36,7 @@ def test_plits_is_in_front_of_the_text_and_positions_count_valid_tokens():
 
 def test_lal_leaves_the_text_alone():
     groups = {"a": group(3, 1), "b": group(2, 2)}
-    inputs = integrate(groups, {"a": Route("lal", (2, 1)), "b": Route("lal", (1, 2))}, TEXT, MASK)
+    inputs = integrated(groups, {"a": Route("lal", (2, 1)), "b": Route("lal", (1, 2))})
     assert inputs.prefix == 0
     assert inputs.embeds is TEXT
     assert inputs.audio.features.shape == (2, 5, 4)
@@ -43,7 +47,7 @@ def test_lal_leaves_the_text_alone():
 def test_pal_routes_each_group():
     groups = {"general": group(3, 1), "speech": group(2, 2)}
     table = {"general": Route("lal"), "speech": Route("plits")}
-    inputs = integrate(groups, table, TEXT, MASK)
+    inputs = integrated(groups, table)
     assert inputs.prefix == 2
     assert inputs.audio.features.shape == (2, 3, 4)
     assert (inputs.audio.features == 1).all()
@@ -55,9 +59,9 @@ def test_errors():
     with pytest.raises(ValueError, match="layers are chosen for 'lal' and 'flamingo'"):
         Route("plits", (1,))
     with pytest.raises(ValueError, match=r"no route for the groups \['b'\]"):
-        integrate({"b": group(1, 1)}, {"a": Route("lal")}, TEXT, MASK)
+        route({"b": group(1, 1)}, {"a": Route("lal")})
     table = {"a": Route("lal", (0,)), "b": Route("lal")}
     with pytest.raises(ValueError, match="give them the same set"):
-        integrate({"a": group(1, 1), "b": group(1, 1)}, table, TEXT, MASK)
+        route({"a": group(1, 1), "b": group(1, 1)}, table)
     with pytest.raises(ValueError, match="as wide as the LLM"):
-        integrate({"a": group(1, 1)}, {"a": Route("plits")}, torch.zeros(2, 5, 6), MASK)
+        integrated({"a": group(1, 1)}, {"a": Route("plits")}, torch.zeros(2, 5, 6))

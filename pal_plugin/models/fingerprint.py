@@ -1,0 +1,70 @@
+"""What an `AudioKV` depends on, in one hash: another model's keys and values must not be used."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from pal_plugin.models.audio_llm import AudioLLM
+
+#: What an LLM's keys and values are made with, by the names of its modules.
+_MAKES_KV = ("layernorm", "k_proj", "v_proj", "qkv_proj", "k_norm")
+_ROTARY_AND_NORMS = ("rope", "rms_norm", "no_rope")
+
+
+class Fingerprint:
+    """SHA-256 of the weights and settings that make audio what it is to the LLM.
+
+    Computed anew when a tensor was changed; changes through `.data` go unnoticed by torch, and
+    here.
+    """
+
+    def __init__(self) -> None:
+        self._stamp: tuple | None = None
+        self._digest = ""
+
+    def of(self, model: AudioLLM) -> str:
+        """The hash of `model`, as 64 hexadecimal digits."""
+        tensors = {
+            name: tensor
+            for name, tensor in sorted(model.state_dict(keep_vars=True).items())
+            if not name.startswith("llm.") or any(part in name for part in _MAKES_KV)
+        }
+        settings = repr(_settings(model))
+        stamp = (settings, tuple((id(t), t._version) for t in tensors.values()))
+        if self._stamp != stamp:
+            self._stamp, self._digest = stamp, _digest(settings, tensors)
+        return self._digest
+
+
+def _digest(settings: str, tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(settings.encode())
+    for name, tensor in tensors.items():
+        digest.update(name.encode())
+        flat = tensor.detach().cpu().contiguous().view(-1)
+        digest.update(flat.view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _settings(model: AudioLLM) -> list:
+    """What besides weights counts: routing, rotary embedding, front end, scale of LoRA."""
+    config = model.llm.config.to_dict()
+    plain = int | float | str | bool | tuple
+    return [
+        sorted(model.routing.items()),
+        sorted(model.groups.items()),
+        [(key, config[key]) for key in sorted(config) if key.startswith(_ROTARY_AND_NORMS)],
+        [
+            (name, sorted((k, v) for k, v in vars(f).items() if isinstance(v, plain)))
+            for name, f in sorted(model.frontend.features.items())
+        ],
+        [
+            (name, sorted(module.scaling.items()), module.disable_adapters)
+            for name, module in model.llm.named_modules()
+            if isinstance(getattr(module, "scaling", None), dict)
+        ],
+    ]
