@@ -20,6 +20,7 @@ CORE = [
     "torchaudio>=2.6,<2.12",
     "transformers>=4.57,<6",
     "tokenizers>=0.22",
+    "huggingface-hub>=0.34",
     "safetensors>=0.5",
     "peft>=0.18",
     "timm>=1.0.20",
@@ -61,6 +62,7 @@ setup(
     install_requires=CORE + IMPORTED_BY_LAVIS,
     extras_require={
         "test": ["pytest>=8", "ruff>=0.12,<1", "scikit-learn>=1.4", "matplotlib>=3.8"],
+        "m4a": ["av>=14"],  # M4A, AAC and other formats of ffmpeg
         "eval": ["scikit-learn>=1.4"],
         "demo": ["matplotlib>=3.8"],
     },

@@ -6,10 +6,7 @@ import argparse
 import dataclasses
 import datetime
 import difflib
-import importlib.metadata
 import os
-import platform
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -20,8 +17,7 @@ if __name__ == "__main__":  # not on import: a test's process may need LAVIS lat
 import torch
 from tqdm import tqdm
 
-import pal_plugin
-from benchmarks import plots, profiling, report, timing
+from benchmarks import plots, profiling, report, setting, timing
 from benchmarks.counting import Count, count_prefill, count_step, count_token
 from benchmarks.shapes import DTYPES, SHAPES, Shape
 from benchmarks.variants import (
@@ -35,7 +31,7 @@ from benchmarks.variants import (
     build_variants,
     speech_tokens,
 )
-from pal_plugin.runtime import keep_freed_memory, usable_cores
+from pal_plugin.runtime import keep_freed_memory
 
 _EPILOG = """\
 examples:
@@ -114,15 +110,15 @@ def _measure(args: argparse.Namespace, name: str, argv: list[str]) -> list[Path]
         "schema": report.SCHEMA,
         "date": now.isoformat(timespec="minutes"),
         "command": shlex.join(["python", "-m", "benchmarks.efficiency", *argv]),
-        "device": _device(args.device),
-        "versions": _versions(),
+        "device": setting.device(args.device),
+        "versions": setting.versions(),
         "shape": {"name": name, **dataclasses.asdict(shape)},
         "settings": _settings(args, shape),
         "conventions": list(_CONVENTIONS),
         "rows": rows,
     }
     print(report.markdown(document))
-    device, date = _slug(document["device"]["name"]), f"{now:%Y-%m-%d-%H%M}"
+    device, date = setting.slug(document["device"]["name"]), f"{now:%Y-%m-%d-%H%M}"
     stem = args.out / f"efficiency_{name}_{device}_{date}"
     return report.write(document, stem) + plots.draw(document, stem)
 
@@ -187,12 +183,12 @@ def _profile(args: argparse.Namespace, name: str) -> Path:
     llm = build_llm(shape, args.device, _dtype(args, True), tuning)
     rows = _rows(args, shape, "train")
     table = profiling.top_operations(args.profile, llm, shape, rows, args.n, m)
-    device = _device(args.device)["name"]
+    device = setting.device(args.device)["name"]
     title = f"{name}, {LABELS[args.profile]}, {tuning}, batch {rows}, n = {args.n}, m = {m}"
     text = f"{title}, {device}\n{table}\n"
     print(text)
     args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / f"profile_{name}_{args.profile}_{tuning}_m{m}_{_slug(device)}.txt"
+    path = args.out / f"profile_{name}_{args.profile}_{tuning}_m{m}_{setting.slug(device)}.txt"
     path.write_text(text, "utf-8")
     return path
 
@@ -223,25 +219,6 @@ def _bar(total: int, text: str, args: argparse.Namespace) -> tqdm:
     return tqdm(total=total, desc=text, unit="run", disable=args.quiet, leave=False, smoothing=0.1)
 
 
-def _device(kind: str) -> dict:
-    if kind == "cuda":
-        properties = torch.cuda.get_device_properties(0)
-        name, facts = properties.name, {"memory_bytes": properties.total_memory}
-    elif kind == "cpu":
-        name, facts = "cpu", {"processor": platform.processor() or platform.machine()}
-        facts |= {"cores": usable_cores(), "threads": torch.get_num_threads()}
-    else:
-        name, facts = "meta", {}
-    return {"type": kind, "name": name, **facts}
-
-
-def _versions() -> dict[str, str]:
-    packages = {p: importlib.metadata.version(p) for p in ("torch", "transformers", "peft")}
-    cuda = {"cuda": torch.version.cuda} if torch.cuda.is_available() else {}
-    own = {"pal_plugin": pal_plugin.__version__, "python": platform.python_version()}
-    return own | packages | cuda
-
-
 def _settings(args: argparse.Namespace, shape: Shape) -> dict:
     return {
         "m": args.m,
@@ -255,10 +232,6 @@ def _settings(args: argparse.Namespace, shape: Shape) -> dict:
         "new_tokens": args.new_tokens,
         "seed": args.seed,
     }
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
 
 
 def _complete(args: argparse.Namespace) -> None:
@@ -287,19 +260,6 @@ def _known_shape(name: str) -> str:
     return name
 
 
-def _at_least(least: int):
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"expected a number from {least} on, got {text!r}")
-        return value
-
-    return parse
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.efficiency",
@@ -312,11 +272,11 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--m",
         nargs="+",
-        type=_at_least(4),
+        type=setting.at_least(4),
         default=[64, 256, 576, 1024, 2048],
         help="audio tokens (default: 64 256 576 1024 2048)",
     )
-    add("--n", type=_at_least(2), default=128, help="text tokens (default: 128)")
+    add("--n", type=setting.at_least(2), default=128, help="text tokens (default: 128)")
     add("--measure", nargs="+", choices=["train", "inference"], default=["train", "inference"])
     add("--tuning", nargs="+", choices=TUNINGS, default=list(TUNINGS), help="what is trained")
     add(
@@ -327,12 +287,23 @@ def _parser() -> argparse.ArgumentParser:
         help="text-only and plits are always there: the others are compared with them",
     )
     add("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    add("--batch", type=_at_least(1), help="rows of a training step (default: by shape, 8 or 2)")
     add(
-        "--inference-batch", type=_at_least(1), help="rows of a prompt (default: by shape, 12 or 2)"
+        "--batch",
+        type=setting.at_least(1),
+        help="rows of a training step (default: by shape, 8 or 2)",
     )
-    add("--new-tokens", type=_at_least(1), default=32, help="decoded for the rate (default: 32)")
-    add("--repeats", type=_at_least(1), default=10, help="rounds (default: 10)")
+    add(
+        "--inference-batch",
+        type=setting.at_least(1),
+        help="rows of a prompt (default: by shape, 12 or 2)",
+    )
+    add(
+        "--new-tokens",
+        type=setting.at_least(1),
+        default=32,
+        help="decoded for the rate (default: 32)",
+    )
+    add("--repeats", type=setting.at_least(1), default=10, help="rounds (default: 10)")
     add("--flops-only", action="store_true", help="count FLOPs and saved bytes, time nothing")
     add(
         "--profile",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.counting import Count
@@ -47,7 +48,7 @@ def cell_rows(
         found = measured.get(name, Measured(status="counted"))
         own = seconds(name)
         ceiling = counts[BASELINE].flops / count.flops
-        faster = _ratio(seconds(BASELINE), own)
+        faster = ratio(seconds(BASELINE), own)
         row = {
             **cell,
             "variant": name,
@@ -55,7 +56,7 @@ def cell_rows(
             "flops": count.flops,
             "flops_over_text": count.flops / counts[FLOOR].flops,
             "flop_ceiling_over_plits": ceiling,
-            "time_over_text": _ratio(own, seconds(FLOOR)),
+            "time_over_text": ratio(own, seconds(FLOOR)),
             "speed_over_plits": faster,
             "share_of_ceiling": faster and faster["median"] / ceiling,
             "saved_bytes": count.saved_bytes,
@@ -68,18 +69,18 @@ def cell_rows(
             "gpu_peak_bytes": found.peak_bytes,
         }
         if absolute:
-            row["seconds"] = _spread(own)
+            row["seconds"] = spread(own)
             row["per_second"] = cell["batch"] / row["seconds"]["median"] if own else None
         rows.append(row)
     return rows
 
 
-def write(document: dict, stem: Path) -> list[Path]:
-    """Write `<stem>.json` and `<stem>.md`."""
+def write(document: dict, stem: Path, text: str | None = None) -> list[Path]:
+    """Write `<stem>.json` and `<stem>.md`, which is `text`, or else `markdown(document)`."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     paths = [stem.with_name(stem.name + end) for end in (".json", ".md")]
     paths[0].write_text(json.dumps(document, indent=1) + "\n", "utf-8")
-    paths[1].write_text(markdown(document), "utf-8")
+    paths[1].write_text(text or markdown(document), "utf-8")
     return paths
 
 
@@ -103,15 +104,14 @@ def markdown(document: dict) -> str:
 
 
 def _table(rows: list[dict]) -> str:
-    """Columns that no row has a figure for are left out."""
     columns = {
         "m": lambda r: str(r["m"]),
         "variant": lambda r: LABELS[r["variant"]],
         "GFLOP": lambda r: _four_digits(r["flops"] / 1e9),
         "FLOPs / text": lambda r: f"{r['flops_over_text']:.2f}",
-        "time / text": lambda r: _with_spread(r["time_over_text"]) or _why_not(r),
+        "time / text": lambda r: with_spread(r["time_over_text"]) or _why_not(r),
         "PLITS's FLOPs / own (ceiling)": lambda r: f"{r['flop_ceiling_over_plits']:.2f}",
-        "times as fast as PLITS": lambda r: _with_spread(r["speed_over_plits"]),
+        "times as fast as PLITS": lambda r: with_spread(r["speed_over_plits"]),
         "of ceiling": lambda r: _format(r["share_of_ceiling"], "{:.0%}"),
         "saved MiB": lambda r: _format(r["saved_bytes"], "{:,.1f}", _MIB),
         "saved / text": lambda r: _format(r["saved_over_text"], "{:.2f}"),
@@ -120,9 +120,14 @@ def _table(rows: list[dict]) -> str:
         "held / PLITS": lambda r: _format(r["held_over_plits"], "{:.2f}"),
         "GPU held MiB": lambda r: _format(r["gpu_held_bytes"], "{:,.0f}", _MIB),
         "GPU peak MiB": lambda r: _format(r["gpu_peak_bytes"], "{:,.0f}", _MIB),
-        "ms": lambda r: _with_spread(r.get("seconds"), 1e3),
+        "ms": lambda r: with_spread(r.get("seconds"), 1e3),
         "per second": lambda r: _format(r.get("per_second"), "{:,.1f}"),
     }
+    return table(columns, rows)
+
+
+def table(columns: dict[str, Callable[[dict], str]], rows: list[dict]) -> str:
+    """Markdown. Columns that no row has a figure for are left out; the first two hold words."""
     cells = {name: [tell(row) for row in rows] for name, tell in columns.items()}
     cells = {name: column for name, column in cells.items() if any(column)}
     lines = [list(cells), ["---", "---", *["---:"] * (len(cells) - 2)]]
@@ -130,14 +135,14 @@ def _table(rows: list[dict]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _ratio(above: list[float], below: list[float]) -> dict[str, float] | None:
+def ratio(above: list[float], below: list[float]) -> dict[str, float] | None:
     """Spread of the ratios, each made within a round."""
     if not above or not below:
         return None
-    return _spread([a / b for a, b in zip(above, below, strict=True)])
+    return spread([a / b for a, b in zip(above, below, strict=True)])
 
 
-def _spread(values: list[float]) -> dict[str, float] | None:
+def spread(values: list[float]) -> dict[str, float] | None:
     """Median and quartiles; None of nothing."""
     if not values:
         return None
@@ -155,10 +160,11 @@ def _format(value: float | None, form: str, unit: float = 1) -> str:
     return "" if value is None else form.format(value / unit)
 
 
-def _with_spread(spread: dict[str, float] | None, factor: float = 1) -> str:
-    if spread is None:
+def with_spread(of: dict[str, float] | None, factor: float = 1) -> str:
+    """Median (quartiles), three digits; nothing of None."""
+    if of is None:
         return ""
-    q1, median, q3 = (f"{factor * spread[k]:.3g}" for k in ("q1", "median", "q3"))
+    q1, median, q3 = (f"{factor * of[k]:.3g}" for k in ("q1", "median", "q3"))
     return f"{median} ({q1}-{q3})"
 
 

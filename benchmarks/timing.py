@@ -69,11 +69,11 @@ def time_training(
 
     found = {}
     for name, variant in variants.items():
-        found[name] = _warm_up(lambda v=variant, **kw: step(v, **kw), weight.device)
+        found[name] = warm_up(lambda v=variant, **kw: step(v, **kw), weight.device)
         tick(name)
 
     def seconds(name: str) -> dict[str, float]:
-        return {"train": _seconds(lambda: step(variants[name]), weight.device)}
+        return {"train": run_seconds(lambda: step(variants[name]), weight.device)}
 
     in_turns(found, seconds, repeats, tick)
     return found
@@ -96,15 +96,15 @@ def time_inference(
     batch = Batch.random(shape, rows, n, m, weight)
     found = {}
     for name, variant in variants.items():
-        found[name] = _warm_up(
+        found[name] = warm_up(
             lambda v=variant, **_: v.generate(batch, 1 + new_tokens), weight.device
         )
         tick(name)
 
     def seconds(name: str) -> dict[str, float]:
         variant = variants[name]
-        first = _seconds(lambda: variant.generate(batch, 1), weight.device)
-        all_of_them = _seconds(lambda: variant.generate(batch, 1 + new_tokens), weight.device)
+        first = run_seconds(lambda: variant.generate(batch, 1), weight.device)
+        all_of_them = run_seconds(lambda: variant.generate(batch, 1 + new_tokens), weight.device)
         return {"prefill": first, "decode": (all_of_them - first) / new_tokens}
 
     in_turns(found, seconds, repeats, tick)
@@ -139,7 +139,7 @@ def in_turns(
             tick(name)
 
 
-def _warm_up(step: Callable[..., object], device: torch.device) -> Measured:
+def warm_up(step: Callable[..., object], device: torch.device) -> Measured:
     """Two steps; on a GPU the memory of the second is measured.
 
     Args:
@@ -167,7 +167,8 @@ def _warm_up(step: Callable[..., object], device: torch.device) -> Measured:
     return measured
 
 
-def _seconds(run: Callable[[], object], device: torch.device) -> float:
+def run_seconds(run: Callable[[], object], device: torch.device) -> float:
+    """How long one call takes, with all that it starts on a GPU."""
     _wait(device)
     start = time.perf_counter()
     run()

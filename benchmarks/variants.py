@@ -23,7 +23,7 @@ from transformers import (
 from benchmarks.shapes import Shape
 from pal_plugin.integration import AudioContext, attach, flamingo
 from pal_plugin.integration.routing import LLMInputs, RoutedAudio
-from pal_plugin.llm.loading import add_lora
+from pal_plugin.llm.lora import add_lora
 from pal_plugin.types import AudioTokens
 
 #: Name on the command line -> what tables and plots call it.

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pal_plugin.audio.background import Backgrounds, add_at_snr
 from pal_plugin.audio.frontend import Features
 from pal_plugin.audio.io import resample
 
@@ -38,6 +39,11 @@ class Augment:
         tilt_db_per_octave: range of a spectral tilt around 1 kHz: other microphones and distances.
         noise_snr_db: range of the ratio of clip to added noise (white to pink).
         noise_probability: share of the clips that get noise.
+        mix: other recordings that are mixed in: a folder of audio files, or a list of them.
+        mix_snr_db: range of the ratio of clip to recording.
+        mix_probability: share of the clips that get one.
+        mix_loop: repeat a recording that is shorter than the clip; otherwise it sounds once, at a
+            random time.
         time_masks: bands of frames per window and encoder that are set to the window's mean.
         time_mask_share: largest width of one, as a share of the window's valid frames.
         mel_masks: as `time_masks`, of mel channels (SpecAugment, arXiv 1904.08779).
@@ -45,6 +51,7 @@ class Augment:
 
     Raises:
         ValueError: a range that is not (low, high), or a number outside its meaning.
+        ConfigError: `mix` names no audio; later, a recording that cannot be decoded.
     """
 
     crop_s: float | None = None
@@ -55,19 +62,24 @@ class Augment:
     tilt_db_per_octave: Range | None = None
     noise_snr_db: Range | None = None
     noise_probability: float = 0.5
+    mix: str | tuple[str, ...] | None = None
+    mix_snr_db: Range = (10.0, 20.0)
+    mix_probability: float = 0.5
+    mix_loop: bool = True
     time_masks: int = 0
     time_mask_share: float = 0.1
     mel_masks: int = 0
     mel_mask_share: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("gain_db", "speed", "tilt_db_per_octave", "noise_snr_db"):
+        for name in ("gain_db", "speed", "tilt_db_per_octave", "noise_snr_db", "mix_snr_db"):
             value = getattr(self, name)
             if value is not None and (len(value) != 2 or value[0] > value[1]):
                 raise ValueError(f"augment.{name} must be [low, high] or null, got {value!r}")
         if self.speed is not None and not 0.5 <= self.speed[0] <= self.speed[1] <= 2.0:
             raise ValueError(f"augment.speed must lie within 0.5..2, got {self.speed!r}")
-        for name in ("crop_probability", "noise_probability", "time_mask_share", "mel_mask_share"):
+        shares = ("crop_probability", "noise_probability", "mix_probability")
+        for name in (*shares, "time_mask_share", "mel_mask_share"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"augment.{name} must be 0..1, got {getattr(self, name)!r}")
         for name in ("shift_s", "time_masks", "mel_masks"):
@@ -77,11 +89,15 @@ class Augment:
             raise ValueError(f"augment.crop_s must be positive or null, got {self.crop_s!r}")
         if self.shift_s and self.crop_s is None:
             raise ValueError("augment.shift_s needs augment.crop_s, the length it must not exceed")
+        if self.mix_snr_db is None:
+            raise ValueError("augment.mix_snr_db must be [low, high]; augment.mix=null is off")
+        backgrounds = None if self.mix is None else Backgrounds(self.mix, self.mix_loop)
+        object.__setattr__(self, "_backgrounds", backgrounds)  # frozen, and no setting
 
     def waveform(self, waveform: Tensor, sample_rate_hz: int, rng: random.Random) -> Tensor:
         """Change a clip `[S]`; the result has its own length, at least one sample.
 
-        Order: speed, crop, tilt, gain, noise, shift. The input is not written to.
+        Order: speed, crop, tilt, gain, mix, noise, shift. The input is not written to.
         """
         waveform = self._speed(waveform, rng)
         waveform = self._crop(waveform, sample_rate_hz, rng)
@@ -89,6 +105,7 @@ class Augment:
             waveform = tilt(waveform, sample_rate_hz, rng.uniform(*self.tilt_db_per_octave))
         if self.gain_db is not None:
             waveform = waveform * 10 ** (rng.uniform(*self.gain_db) / 20)
+        waveform = self._mix(waveform, sample_rate_hz, rng)
         waveform = self._noise(waveform, rng)
         return self._shift(waveform, sample_rate_hz, rng)
 
@@ -120,6 +137,13 @@ class Augment:
             return waveform
         start = rng.randint(0, spare)
         return waveform[start : start + length]
+
+    def _mix(self, waveform: Tensor, sample_rate_hz: int, rng: random.Random) -> Tensor:
+        if self._backgrounds is None or rng.random() >= self.mix_probability:
+            return waveform
+        snr_db = rng.uniform(*self.mix_snr_db)
+        other = self._backgrounds.excerpt(waveform.numel(), sample_rate_hz, rng)
+        return add_at_snr(waveform, other, snr_db)
 
     def _noise(self, waveform: Tensor, rng: random.Random) -> Tensor:
         if self.noise_snr_db is None or rng.random() >= self.noise_probability:

@@ -6,13 +6,15 @@ rate share the resampled waveform.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pal_plugin.audio.io import load_audio, resample
-from pal_plugin.encoders import build_features, reject_unknown
+from pal_plugin.encoders import AudioFeatures, build_features, reject_unknown
+from pal_plugin.encoders.features import report_cut
 
 Features = dict[str, dict[str, Tensor]]
 
@@ -51,22 +53,35 @@ class AudioFrontend:
 
         Returns:
             `{name: {"features": [W, ...], "frames": Long[W]}}`, W windows that hold all of the
-            clip but a rest below `MIN_TAIL_S` (W may differ between encoders whose windows differ
-            in length).
+            clip (up to `max_s` of the features, which is logged where it cuts) but a rest below
+            `MIN_TAIL_S`. W may differ between encoders whose windows differ.
 
         Raises:
             AudioError: the clip cannot be used.
         """
         waveform, rate_hz = load_audio(source)
+        self._report_cuts(source, len(waveform), rate_hz)
         resampled: dict[tuple[int, int], Tensor] = {}
         result = {}
         for name, features in self.features.items():
-            length = _without_tail(len(waveform), rate_hz * features.window_s, rate_hz)
+            length = _without_tail(
+                features.heard_samples(len(waveform), rate_hz), rate_hz, features
+            )
             key = (length, features.sample_rate_hz)
             if key not in resampled:
                 resampled[key] = resample(waveform[:length], rate_hz, features.sample_rate_hz)
             result[name] = features(resampled[key])
         return result
+
+    def _report_cuts(self, source: Any, samples: int, rate_hz: int) -> None:
+        """One warning for each limit that is exceeded."""
+        cut: dict[float, list[str]] = {}
+        for name, features in self.features.items():
+            if features.heard_samples(samples, rate_hz) < samples:
+                cut.setdefault(features.max_s, []).append(name)
+        clip = str(source) if isinstance(source, str | Path) else "a clip"
+        for max_s, names in cut.items():
+            report_cut(clip, samples / rate_hz, max_s, names)
 
     @staticmethod
     def collate(clips: list[Features]) -> Features:
@@ -97,7 +112,11 @@ class AudioFrontend:
         }
 
 
-def _without_tail(samples: int, window_samples: float, rate_hz: int) -> int:
+def _without_tail(samples: int, rate_hz: int, features: AudioFeatures) -> int:
     """Samples to keep: all, or whole windows where hardly anything follows them."""
-    full, rest = divmod(samples, window_samples)
-    return int(full * window_samples) if full and rest < MIN_TAIL_S * rate_hz else samples
+    overlap = features.overlap_s * rate_hz
+    shift = features.window_s * rate_hz - overlap
+    full, rest = divmod(samples - overlap, shift)
+    if full < 1 or rest >= MIN_TAIL_S * rate_hz:
+        return samples
+    return int(full * shift + overlap + 1e-6)

@@ -20,6 +20,12 @@ import torch
 import torchaudio
 from torch import Tensor
 
+from pal_plugin.audio import ffmpeg, mp3, whole
+
+#: Containers in which a missing end is recognised; libsndfile knows more.
+_READ = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "FLAC", "OGG", "MP3")
+_UNKNOWN_FORMAT = 1  # libsndfile's SF_ERR_UNRECOGNISED_FORMAT
+_LONGEST = 2**62  # libsndfile gives 2**63 - 1 frames where a FLAC stream does not say
 # Kernel elements of torchaudio's resampler (reduced rates' product): 2**25 float32 are 128 MiB.
 # Rates without a large common divisor (11111 -> 16000 Hz) would need gigabytes.
 _MAX_KERNEL = 2**25
@@ -30,7 +36,11 @@ class AudioError(ValueError):
 
 
 def load_audio(source: Any) -> tuple[Tensor, int]:
-    """Read one clip and mix it down to mono.
+    """Read one clip and mix it down to mono, the mean of its channels.
+
+    WAV, FLAC, OGG, Opus, MP3, AIFF, AU, CAF and SPHERE are read by libsndfile at any rate and with
+    any number of channels; M4A, AAC and others where PyAV is installed (`ffmpeg`). A missing end is
+    recognised wherever it begins, but in MP3 without an index and in bare AAC only within a frame.
 
     Args:
         source: a path, the bytes of a file, an open binary file, or `(array, sample_rate_hz)`
@@ -106,50 +116,58 @@ def _from_file(source: Any) -> tuple[np.ndarray, int, str]:
         )
     if not data:
         raise AudioError(f"{name} is empty (0 bytes)")
+    return *_decode(data, name), name
+
+
+def _decode(data: bytes, name: str) -> tuple[np.ndarray, int]:
+    """`(samples [S, channels] float32, rate)` of a whole file."""
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as sound:
-            announced, rate_hz = sound.frames, sound.samplerate
-            samples = sound.read(dtype="float32", always_2d=True)
-    except soundfile.SoundFileError as error:
+            container, subtype = sound.format, sound.subtype
+    except soundfile.LibsndfileError as error:
+        if error.code != _UNKNOWN_FORMAT:
+            raise _undecodable(name, error) from error
+        try:
+            return ffmpeg.decode(data)
+        except ffmpeg.FfmpegError as reason:
+            raise _undecodable(name, reason) from reason
+    if container not in _READ:
         raise AudioError(
-            f"cannot decode {name}: {error}. WAV, FLAC, OGG, Opus and MP3 are read; "
-            "convert other formats first"
-        ) from error
-    if len(samples) < announced or _is_cut_off(data):
+            f"cannot decode {name}: in {container} a missing end is not recognised; convert it to "
+            "WAV or FLAC"
+        )
+    data, cut_off = mp3.prepare(data) if container == "MP3" else (data, whole.is_cut_off(data))
+    try:
+        links = whole.ogg_links(data) if container == "OGG" else [data]
+        parts = [_read(link) for link in links]
+    except (soundfile.SoundFileError, AudioError) as error:
+        raise _undecodable(name, error) from error
+    samples, announced, rate_hz = parts[0]
+    if len(parts) > 1:
+        if any(part.shape[1] != samples.shape[1] or hz != rate_hz for part, _, hz in parts):
+            raise AudioError(f"{name} changes its rate or channels on the way; split the file")
+        samples = np.concatenate([part for part, _, _ in parts])
+        announced = sum(frames for _, frames, _ in parts)
+    # The length of a layer I or II file is libsndfile's guess.
+    known = container != "MP3" or subtype == "MPEG_LAYER_III"
+    if cut_off or (known and len(samples) < announced):
         raise AudioError(
             f"{name} is cut off: {len(samples) / rate_hz:.2f} s decode, but its header or last "
             "page announces more. Fetch the file again, or re-encode it to keep what is left"
         )
-    return samples, rate_hz, name
+    return samples, rate_hz
 
 
-def _is_cut_off(data: bytes) -> bool:
-    """True where the container itself says that bytes are missing at the end.
+def _read(data: bytes) -> tuple[np.ndarray, int, int]:
+    """`(samples [S, channels] float32, frames announced, rate)`."""
+    with soundfile.SoundFile(io.BytesIO(data)) as sound:
+        if sound.frames > _LONGEST:
+            raise AudioError("its header does not say how long it is; write it to a file again")
+        return sound.read(dtype="float32", always_2d=True), sound.frames, sound.samplerate
 
-    Known here: WAV, AIFF, AU and OGG, which libsndfile reads short without an error. It raises
-    for FLAC itself, and announces the full length of an MP3 with a Xing header.
-    """
-    if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
-        at = 12
-        while at + 8 <= len(data):
-            kind, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
-            if kind == b"data":
-                # 0 and the top of the range: a stream whose writer could not know its length.
-                return 0 < size < 0x7FFFF000 and at + 8 + size > len(data)
-            at += 8 + size + size % 2
-    elif data[:4] == b"FORM":
-        return 8 + int.from_bytes(data[4:8], "big") > len(data)
-    elif data[:4] == b".snd":
-        start, size = int.from_bytes(data[4:8], "big"), int.from_bytes(data[8:12], "big")
-        return size != 0xFFFFFFFF and start + size > len(data)
-    elif data[:4] == b"OggS":
-        page = data.rfind(b"OggS")
-        if page + 27 > len(data):
-            return True
-        end_of_stream = data[page + 5] & 4
-        segments = data[page + 27 : page + 27 + data[page + 26]]
-        return not end_of_stream or page + 27 + data[page + 26] + sum(segments) > len(data)
-    return False
+
+def _undecodable(name: str, reason: Exception) -> AudioError:
+    return AudioError(f"cannot decode {name}: {getattr(reason, 'error_string', reason)}")
 
 
 @lru_cache(maxsize=16)

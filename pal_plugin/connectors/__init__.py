@@ -11,8 +11,9 @@ from torch import nn
 
 from pal_plugin.connectors.lfst import LFST
 from pal_plugin.connectors.mlp import MLP
+from pal_plugin.connectors.qformer import QFormer
 
-CONNECTORS: dict[str, type[nn.Module]] = {"lfst": LFST, "mlp": MLP}
+CONNECTORS: dict[str, type[nn.Module]] = {"lfst": LFST, "mlp": MLP, "qformer": QFormer}
 
 
 def build_connector(type: str, widths: dict, grids: dict, out_width: int, args: dict) -> nn.Module:
@@ -25,4 +26,4 @@ def build_connector(type: str, widths: dict, grids: dict, out_width: int, args: 
         raise ValueError(f"connector {type!r}: {error}") from error
 
 
-__all__ = ["CONNECTORS", "LFST", "MLP", "build_connector"]
+__all__ = ["CONNECTORS", "LFST", "MLP", "QFormer", "build_connector"]

@@ -5,15 +5,17 @@ with the *local* features of each grid encoder; a newline token closes each time
 arXiv 2506.10423, section "LFST"; the aggregator follows Cambrian-1, arXiv 2406.16860). The output
 length depends on the grid and not on the number of encoders.
 
-The design choice: keys and values are projected on each encoder's own grid, once per cell, and
-only then arranged into windows, so a cell that many queries see is projected once. The B x cells
-tiny attentions are one batched product, not a loop.
+The design choice: nothing is computed or kept twice. Keys and values are projected on each
+encoder's own grid, and a cell that many queries see is paired with them by broadcasting instead of
+being copied; what is the same for all cells (the context, the first layer's query) is projected
+once per clip. The B x cells tiny attentions are batched elementwise products, not a loop.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pal_plugin.types import AudioTokens
 
@@ -21,7 +23,12 @@ Grid = tuple[int, int]
 
 
 class _Window:
-    """Which cells of an encoder's grid `[t, f]` a query cell of `[T, F]` looks at."""
+    """Which cells of an encoder's grid `[t, f]` a query cell of `[T, F]` looks at.
+
+    On each axis a tile is one query cell with `size` cells, or one cell with `repeat` query cells.
+    Queries and cells are both viewed as `[B, tiles, repeat, size, tiles, repeat, size, ...]`, with
+    1 where the other one repeats, so that products pair them up by broadcasting.
+    """
 
     def __init__(self, name: str, cells: Grid, query: Grid) -> None:
         for have, want in zip(cells, query, strict=True):
@@ -30,18 +37,45 @@ class _Window:
                     f"encoder {name!r} has the grid {cells}, the query grid is {query}: on each "
                     "axis one must divide the other"
                 )
-        self.query = query
+        self.tiles = tuple(min(have, want) for have, want in zip(cells, query, strict=True))
         self.size = tuple(max(1, have // want) for have, want in zip(cells, query, strict=True))
         self.repeat = tuple(max(1, want // have) for have, want in zip(cells, query, strict=True))
 
-    def gather(self, cells: Tensor) -> Tensor:
-        """`[B, t, f, ...]` -> `[B, T * F, window cells, ...]`."""
-        for axis, times in zip((1, 2), self.repeat, strict=True):
-            if times > 1:
-                cells = cells.repeat_interleave(times, dim=axis)
-        (rows, columns), (wt, wf) = self.query, self.size
-        cells = cells.unflatten(2, (columns, wf)).unflatten(1, (rows, wt))
-        return cells.transpose(2, 3).flatten(3, 4).flatten(1, 2)  # [B, T, wt, F, wf] -> windows
+    def of_queries(self, query: Tensor) -> Tensor:
+        """`[B, T * F, ...]` -> the view above; `[B, 1, ...]` is the same query everywhere."""
+        if query.shape[1] == 1:
+            return query[:, None, None, None, None, None]
+        (tt, tf), (rt, rf) = self.tiles, self.repeat
+        return query.unflatten(1, (tt, rt, 1, tf, rf, 1))
+
+    def of_cells(self, cells: Tensor) -> Tensor:
+        """`[B, t, f, ...]` -> the view above."""
+        (tt, tf), (wt, wf) = self.tiles, self.size
+        return cells.unflatten(2, (tf, 1, wf)).unflatten(1, (tt, 1, wt))
+
+    def of_window(self, places: Tensor) -> Tensor:
+        """One value per place inside the window, `[wt, wf, ...]` -> the view above."""
+        return places[None, None, None, :, None, None]
+
+    def by_query(self, pairs: Tensor) -> Tensor:
+        """Pairs in the view above -> `[B, T * F, window cells, ...]`."""
+        (tt, tf), (rt, rf), (wt, wf) = self.tiles, self.repeat, self.size
+        pairs = pairs.expand(-1, tt, rt, wt, tf, rf, wf, *pairs.shape[7:])
+        return pairs.movedim(3, 5).flatten(5, 6).flatten(1, 4)
+
+    def by_pair(self, windows: Tensor) -> Tensor:
+        """The reverse of `by_query`."""
+        (tt, tf), (rt, rf) = self.tiles, self.repeat
+        return windows.unflatten(2, self.size).unflatten(1, (tt, rt, tf, rf)).movedim(5, 3)
+
+    def sum(self, pairs: Tensor) -> Tensor:
+        """Pairs with one key or value each, summed over the window -> `[B, T * F, ...]`.
+
+        One axis at a time: both at once, or one of size 1, is ten times as slow on a CPU.
+        """
+        for axis, size in ((6, self.size[1]), (3, self.size[0])):
+            pairs = pairs.sum(axis) if size > 1 else pairs.squeeze(axis)
+        return pairs.flatten(1, 4)
 
 
 class _Layer(nn.Module):
@@ -73,25 +107,36 @@ class _Layer(nn.Module):
     def forward(
         self, query: Tensor, context: Tensor, cells: dict[str, Tensor], seen: Tensor
     ) -> Tensor:
-        """query `[B, Q, D]`, context `[B, D]`, cells `{name: [B, t, f, D]}`, seen `[B, Q, K]`."""
-        context = self.proj_context(context)[:, None].expand_as(query)
-        mixed = self.proj_in(torch.cat([query, context], dim=-1))
-        q = self.to_query(self.norm_query(mixed)).unflatten(-1, (self.heads, -1))
-        keys, values = [], []
-        for name, window in self.windows.items():
-            kv = cells[name]
-            if name in self.position:
-                tiles = kv.shape[1] // window.size[0], kv.shape[2] // window.size[1]
-                kv = kv + self.position[name].repeat(*tiles, 1)
-            kv = self.norm_kv[name](kv)
-            keys.append(window.gather(self.to_key[name](kv)))
-            values.append(window.gather(self.to_value[name](kv)))
-        k = torch.cat(keys, dim=2).unflatten(-1, (self.heads, -1))  # [B, Q, K, H, d]
-        v = torch.cat(values, dim=2).unflatten(-1, (self.heads, -1))
-        scores = torch.einsum("bqhd,bqkhd->bqhk", q, k) * q.shape[-1] ** -0.5
-        scores = scores.masked_fill(~seen[:, :, None], float("-inf"))
-        attended = torch.einsum("bqhk,bqkhd->bqhd", scores.softmax(-1), v).flatten(2)
+        """query `[B, Q or 1, D]`, context `[B, 1, D]`, cells `{name: [B, t, f, D]}`, seen
+        `[B, Q, K]` -> `[B, Q, D]`."""
+        # proj_in([query; context]); the context is the same for all cells, so it is projected once.
+        # Split by rows of the transpose: the gradients of the halves are then joined without the
+        # slow copy of a transposed one.
+        of_query, of_context = self.proj_in.weight.t().split(query.shape[-1])
+        mixed = F.linear(query, of_query.t()) + F.linear(self.proj_context(context), of_context.t())
+        attended = self._attend(self.to_query(self.norm_query(mixed)), cells, seen)
         return query + self.mlp(self.norm_mlp(mixed + self.to_out(attended)))
+
+    def _attend(self, query: Tensor, cells: dict[str, Tensor], seen: Tensor) -> Tensor:
+        """Products are elementwise: a head sees few keys, and no key is copied per query."""
+        query = query.unflatten(-1, (self.heads, -1))
+        scores, values = [], {}
+        for name, window in self.windows.items():
+            kv = window.of_cells(cells[name])
+            if name in self.position:
+                kv = kv + window.of_window(self.position[name])
+            kv = self.norm_kv[name](kv)
+            key = self.to_key[name](kv).unflatten(-1, (self.heads, -1))
+            values[name] = self.to_value[name](kv).unflatten(-1, (self.heads, -1))
+            scores.append(window.by_query((window.of_queries(query) * key).sum(-1)))
+        joint = torch.cat(scores, dim=2) * query.shape[-1] ** -0.5  # [B, Q, K, H]
+        weights = joint.masked_fill(~seen[..., None], float("-inf")).softmax(2)
+        of_encoder = weights.split([part.shape[2] for part in scores], dim=2)
+        heard = [
+            window.sum(window.by_pair(part)[..., None] * values[name])
+            for (name, window), part in zip(self.windows.items(), of_encoder, strict=True)
+        ]
+        return sum(heard[1:], heard[0]).flatten(2)
 
 
 class LFST(nn.Module):
@@ -107,7 +152,8 @@ class LFST(nn.Module):
         layers: number of updates.
 
     Raises:
-        ValueError: an encoder without a grid, or grids that do not divide each other.
+        ValueError: an encoder without a grid, grids that do not divide each other, or a width
+            that the heads do not divide.
     """
 
     def __init__(
@@ -125,8 +171,10 @@ class LFST(nn.Module):
         if gridless:
             raise ValueError(
                 f"lfst fuses time-frequency grids, but {gridless} give plain sequences; "
-                "use the mlp connector for them"
+                "use the mlp or qformer connector for them"
             )
+        if width % heads:
+            raise ValueError(f"lfst: heads must divide the width, got width {width}, heads {heads}")
         self.grid = (int(grid[0]), int(grid[1]))
         self.windows = {name: _Window(name, grids[name], self.grid) for name in widths}
         self.project = nn.ModuleDict(
@@ -154,7 +202,7 @@ class LFST(nn.Module):
             audio = tokens[name]
             features = torch.where(audio.mask[..., None], audio.features, 0)
             cells[name] = self.project[name](features).unflatten(1, audio.grid)
-            valid.append(window.gather(audio.mask.unflatten(1, audio.grid)))
+            valid.append(window.by_query(window.of_cells(audio.mask.unflatten(1, audio.grid))))
         seen = torch.cat(valid, dim=-1)  # [B, Q, K]
         mask = seen.any(-1)
         # Cells after the clip's end attend somewhere (they are masked later), or softmax gives NaN.
@@ -162,9 +210,11 @@ class LFST(nn.Module):
 
         first = next(iter(self.windows))
         weight = tokens[first].mask[..., None].to(cells[first].dtype)
-        context = (cells[first].flatten(1, 2) * weight).sum(1) / weight.sum(1).clamp(min=1)
+        context = (cells[first].flatten(1, 2) * weight).sum(1, keepdim=True)
+        context = context / weight.sum(1, keepdim=True).clamp(min=1)
 
-        query = self.query.expand(mask.shape[0], mask.shape[1], -1)
+        # The same vector in all cells: the first layer computes with one per clip.
+        query = self.query.expand(len(mask), 1, -1)
         for layer in self.layers:
             query = layer(query, context, cells, seen)
         rows = self.head(query).unflatten(1, self.grid)

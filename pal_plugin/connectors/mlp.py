@@ -1,4 +1,8 @@
-"""MLP connector: every token (or every pooled run of tokens) is projected on its own."""
+"""MLP connector: every token (or every pooled run of tokens) is projected on its own.
+
+Pooling by "concat" keeps all that a run holds and lets the first layer weigh it; by "mean" it costs
+no width, as in Qwen2-Audio (arXiv 2407.10759), which averages pairs before the final LayerNorm.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,23 @@ from torch import Tensor, nn
 
 from pal_plugin.types import AudioTokens
 
+POOLINGS = ("concat", "mean")
+
 
 class MLP(nn.Module):
-    """Linear-GELU-Linear per token, after joining `pool` neighbouring tokens by concatenation.
+    """Linear-GELU-Linear per token, after joining `pool` neighbouring tokens.
 
     Args:
         widths: `{encoder: width}` of the one encoder it reads.
         grids: `{encoder: grid}`; not used, part of the connectors' common constructor.
         out_width: width of the LLM.
         hidden: width of the hidden layer; None means `out_width`.
-        pool: tokens joined into one. A joined token is valid if its first member is, so that the
-            last partial run of a clip is kept; its missing members are zero.
+        pool: tokens joined into one. The last run of a clip is kept, however short.
+        pooling: "concat": each token is normalised, then the run is joined channel by channel, with
+            zeros for missing members. "mean": the run's valid tokens are averaged, then normalised.
+
+    Raises:
+        ValueError: several encoders, a `pool` below 1, or an unknown `pooling`.
     """
 
     def __init__(
@@ -27,31 +37,45 @@ class MLP(nn.Module):
         out_width: int,
         hidden: int | None = None,
         pool: int = 1,
+        pooling: str = "concat",
     ) -> None:
         super().__init__()
         if len(widths) != 1:
             raise ValueError(f"the mlp connector reads one encoder, got {sorted(widths)}")
-        self.pool = pool
+        if pool < 1:
+            raise ValueError(f"mlp: expected pool >= 1, got {pool}")
+        if pooling not in POOLINGS:
+            raise ValueError(f"mlp: unknown pooling {pooling!r}; known: {', '.join(POOLINGS)}")
+        self.pool, self.pooling = pool, pooling
+        (width,) = widths.values()
         hidden = hidden or out_width
-        self.norm = nn.LayerNorm(next(iter(widths.values())))
-        self.fc1 = nn.Linear(next(iter(widths.values())) * pool, hidden)
+        self.norm = nn.LayerNorm(width)
+        self.fc1 = nn.Linear(width * pool if pooling == "concat" else width, hidden)
         self.fc2 = nn.Linear(hidden, out_width)
 
     def forward(self, tokens: dict[str, AudioTokens]) -> AudioTokens:
-        """`{encoder: [W, N, D]}` -> `[W, ceil(N / pool), out_width]`."""
+        """`{encoder: [W, N, D]}` -> `[W, ceil(N / pool), out_width]`.
+
+        A joined token is valid if any of its members is.
+        """
         (audio,) = tokens.values()
-        mask = _pad_to_multiple(audio.mask, self.pool)
-        features = self.norm(torch.where(audio.mask[..., None], audio.features, 0))
-        features = torch.where(audio.mask[..., None], features, 0)
-        features = _pad_to_multiple(features, self.pool)
-        features = features.unflatten(1, (-1, self.pool)).flatten(2)
-        hidden = nn.functional.gelu(self.fc1(features))
-        return AudioTokens(self.fc2(hidden), mask.unflatten(1, (-1, self.pool))[..., 0])
+        features = torch.where(audio.mask[..., None], audio.features, 0)
+        mask = _runs(audio.mask, self.pool)
+        if self.pooling == "concat":
+            # A missing member is zero after the norm too, whatever the norm's bias.
+            normed = torch.where(audio.mask[..., None], self.norm(features), 0)
+            joined = _runs(normed, self.pool).flatten(2)
+        else:
+            members = mask.sum(-1, keepdim=True).clamp(min=1).to(features.dtype)
+            joined = self.norm(_runs(features, self.pool).sum(2) / members)
+        hidden = nn.functional.gelu(self.fc1(joined))
+        return AudioTokens(self.fc2(hidden), mask.any(-1))
 
 
-def _pad_to_multiple(tensor: Tensor, multiple: int) -> Tensor:
-    """Zeros (False) after the last token, along dimension 1."""
-    missing = -tensor.shape[1] % multiple
-    if not missing:
-        return tensor
-    return torch.cat([tensor, tensor.new_zeros(len(tensor), missing, *tensor.shape[2:])], dim=1)
+def _runs(tensor: Tensor, length: int) -> Tensor:
+    """`[W, N, ...]` -> `[W, ceil(N / length), length, ...]`, with zeros (False) after the last."""
+    missing = -tensor.shape[1] % length
+    if missing:
+        rest = tensor.new_zeros(len(tensor), missing, *tensor.shape[2:])
+        tensor = torch.cat([tensor, rest], dim=1)
+    return tensor.unflatten(1, (-1, length))

@@ -8,14 +8,21 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pal_plugin.encoders.ast import AST
 from pal_plugin.encoders.base import AudioEncoder, AudioFeatures
 from pal_plugin.encoders.clap import CLAP
 from pal_plugin.encoders.sslam import SSLAM
 from pal_plugin.encoders.whisper import Whisper
 
-ENCODERS: dict[str, type[AudioEncoder]] = {"sslam": SSLAM, "clap": CLAP, "whisper": Whisper}
+ENCODERS: dict[str, type[AudioEncoder]] = {
+    "ast": AST,
+    "clap": CLAP,
+    "sslam": SSLAM,
+    "whisper": Whisper,
+}
 
 __all__ = [
+    "AST",
     "CLAP",
     "ENCODERS",
     "SSLAM",
@@ -62,19 +69,29 @@ def build_encoder(
     Args:
         type: a key of ENCODERS.
         model: arguments of the encoder's class.
-        checkpoint: a file or folder that `from_checkpoint` of the class reads.
+        checkpoint: a file, a folder or an id of the Hugging Face hub, as `from_checkpoint` of the
+            class reads it.
         features: arguments of the encoder's features; their `window_s` is the encoder's too
             where `model` does not give one.
 
     Raises:
-        ValueError: unknown type or argument, or a checkpoint that does not fit.
+        ValueError: unknown type or argument, a checkpoint that does not fit, or features with
+            another number of mels than the encoder reads.
+        HubError: the files of a hub id could not be had.
     """
     cls = _encoder_class(type)
     model = dict(model or {})
     if features and "window_s" in features:
         model.setdefault("window_s", features["window_s"])
     reject_unknown(model, _arguments(cls), f"model settings of encoder {type!r}")
-    return cls.from_checkpoint(checkpoint, **model) if checkpoint else cls(**model)
+    encoder = cls.from_checkpoint(checkpoint, **model) if checkpoint else cls(**model)
+    made = getattr(build_features(type, features), "n_mels", None)
+    if encoder.n_mels is not None and made is not None and encoder.n_mels != made:
+        raise ValueError(
+            f"encoder {type!r} reads {encoder.n_mels} mels, its features make {made}; "
+            f"set features: {{n_mels: {encoder.n_mels}}}"
+        )
+    return encoder
 
 
 def build_features(type: str, features: dict[str, Any] | None = None) -> AudioFeatures:

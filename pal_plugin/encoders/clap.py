@@ -7,32 +7,43 @@ clip as "longer", so its features are not deterministic.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 from transformers import ClapAudioConfig, ClapAudioModel, PretrainedConfig
 
-from pal_plugin.audio.mel import slaney_filters, windowed_power_mel
-from pal_plugin.encoders.base import AudioEncoder, AudioFeatures, load_weights, read_weights
+from pal_plugin.audio.mel import hann, slaney_filters, windowed_power_mel
+from pal_plugin.encoders.base import AudioEncoder, AudioFeatures
+from pal_plugin.hub import fetch
 from pal_plugin.types import AudioTokens
+from pal_plugin.weights import load_weights, read_weights
 
+#: Least mel power.
+FLOOR = 1e-10
 CONFIG_NAMES = tuple(
     sorted(set(ClapAudioConfig().to_dict()) - set(PretrainedConfig().to_dict()) - {"model_type"})
+)
+_NO_FUSION = (
+    "fused CLAP, whose features are random: it hears a random clip as longer; "
+    "use an unfused one, such as laion/clap-htsat-unfused"
 )
 
 
 class CLAPFeatures(AudioFeatures):
-    """Log-mel in dB, equal to `ClapFeatureExtractor` (unfused, `padding="pad"`), in float32.
+    """Log-mel in dB, equal to `ClapFeatureExtractor` (unfused, `padding="pad"`).
 
-    Each window is one clip to the reference: filled up with zeros, centred frames. Float32 is
-    within 0.1 dB of the NumPy extractor's float64 in bins far below the frame's peak, and
-    much closer elsewhere.
+    Each window is one clip to the reference: filled up with zeros, centred frames. The Fourier
+    transform is in float64 in the fast mode too: in float32 its rounding alone, 160 dB below a
+    frame's peak, would be up to 0.6 dB in cells that are nearly as low (a loud sweep has some).
 
     Args:
         window_s: seconds per window.
         n_fft: length of the Fourier transform in samples.
         hop_length: samples between frames.
         n_mels: mel bins between `low_hz` and `high_hz` (slaney scale and norm).
+        windowing: `overlap_s`, `max_s`, `precision` of AudioFeatures.
     """
 
     def __init__(
@@ -44,19 +55,31 @@ class CLAPFeatures(AudioFeatures):
         low_hz: float = 50.0,
         high_hz: float = 14000.0,
         sample_rate_hz: int = 48000,
+        **windowing,
     ) -> None:
-        super().__init__(sample_rate_hz, window_s)
-        self.n_fft, self.hop_length = n_fft, hop_length
-        self.filters = slaney_filters(n_fft, n_mels, sample_rate_hz, low_hz, high_hz)
+        super().__init__(sample_rate_hz, window_s, **windowing)
+        self.n_fft, self.hop_length, self.n_mels = n_fft, hop_length, n_mels
+        self.low_hz, self.high_hz = low_hz, high_hz
 
-    def extract(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
-        """`[S]` -> (`[W, 1, T, n_mels]`, frames Long `[W]`), T = 1 + window samples // hop."""
-        power = windowed_power_mel(
-            waveform, self.window_samples, self.n_fft, self.hop_length, self.filters
+    def extract(self, clips: list[Tensor]) -> tuple[Tensor, list[int]]:
+        """Clips -> (`[sum W, 1, T, n_mels]`, valid frames), T = 1 + window samples // hop."""
+        windows, device = self.cut(clips), clips[0].device
+        filters = slaney_filters(
+            self.n_fft,
+            self.n_mels,
+            self.sample_rate_hz,
+            self.low_hz,
+            self.high_hz,
+            self.dtype,
+            device,
         )
-        mel_db = 10.0 * power.clamp(min=1e-10).log10()
-        frames = self.frames_per_window(waveform.numel(), self.hop_length)
-        return mel_db.transpose(1, 2)[:, None].contiguous(), frames
+        window = hann(self.n_fft, True, torch.float64, device)
+        powers = windowed_power_mel(windows, self.window_samples, self.hop_length, window, filters)
+        length = 1 + self.window_samples // self.hop_length
+        mel_db = powers[0].new_full((len(windows), 1, length, self.n_mels), 10 * math.log10(FLOOR))
+        for row, power in zip(mel_db, powers, strict=True):
+            row[0, : len(power)] = power.clamp_(min=FLOOR).log10_().mul_(10.0)
+        return mel_db, [-(-len(samples) // self.hop_length) for samples in windows]
 
 
 class CLAP(AudioEncoder):
@@ -78,11 +101,12 @@ class CLAP(AudioEncoder):
     def __init__(self, window_s: float = 10.0, **config) -> None:
         super().__init__()
         if config.get("enable_fusion"):
-            raise ValueError("fused CLAP is not supported (random features); use an unfused one")
+            raise ValueError(_NO_FUSION)
         config = ClapAudioConfig(**config)
         # The tower's real width; transformers scales the random weights by this field.
         self.width = config.patch_embeds_hidden_size * 2 ** (len(config.depths) - 1)
         config.hidden_size = self.width
+        self.n_mels = config.num_mel_bins
         self.window_s = window_s
         self.grid = grid_of(config)
         self.max_frames = config.spec_size * (config.spec_size // config.num_mel_bins)
@@ -119,16 +143,23 @@ class CLAP(AudioEncoder):
     def from_checkpoint(cls, path: str | Path, **model) -> CLAP:
         """Read a file of the given size, or a `save_pretrained` folder, whose `config.json` gives
         the size (arguments in `model` win). Keys as in ClapAudioModel or ClapModel, whose text
-        half is dropped.
+        half is dropped. `path` may be an id of the Hugging Face hub.
 
         Raises:
-            ValueError: names every key that is missing, unexpected or of another shape.
+            ValueError: a fused checkpoint, or names every key that is missing, unexpected or of
+                another shape.
+            HubError: the id's files could not be had.
         """
+        given, path = path, fetch(path)
         if Path(path).is_dir():
             stored = ClapAudioConfig.from_pretrained(path).to_dict()
             model = {**{k: stored[k] for k in CONFIG_NAMES if k in stored}, **model}
+        if model.get("enable_fusion"):
+            raise ValueError(f"{given} is a {_NO_FUSION}")
         weights = {}
         for key, value in read_weights(path).items():
+            if ".fusion_model." in key or ".mel_conv2d." in key:
+                raise ValueError(f"{given} is a {_NO_FUSION} (it has {key})")
             if key.startswith("audio_encoder."):
                 key = f"audio_model.{key}"
             if not key.startswith(("text_", "audio_projection.", "logit_scale_")):

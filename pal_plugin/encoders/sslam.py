@@ -15,14 +15,15 @@ from timm.layers import PatchEmbed, trunc_normal_
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn.functional import pad
-from torchaudio.compliance import kaldi
 
-from pal_plugin.encoders.base import AudioEncoder, AudioFeatures, load_weights, read_weights
+from pal_plugin.audio.kaldi import HOP_SAMPLES, RATE_HZ, windowed_filter_bank
+from pal_plugin.encoders.base import AudioEncoder, AudioFeatures
+from pal_plugin.hub import fetch
 from pal_plugin.types import AudioTokens
+from pal_plugin.weights import load_weights, read_weights
 
 PATCH = 16
 MEL_BINS = 128
-FRAME_SAMPLES, HOP_SAMPLES = 400, 160
 MEAN, STD = -4.268, 4.569
 
 
@@ -36,44 +37,33 @@ class SSLAMFeatures(AudioFeatures):
     """Kaldi filter bank at 16 kHz, normalised as the reference does.
 
     The clip's mean is subtracted and its filter bank computed once, then cut into windows of
-    `100 * window_s` frames, each zero-padded to `padded_frames(window_s)` and then normalised
-    `(x + 4.268) / (2 * 4.569)`: padding is +0.4671, as in the reference. Kaldi makes a frame only
-    where its 25 ms fit, so a clip of exactly one window has two frames less than the window. A
-    last window shorter than 25 ms (a clip of 0.02 s, for one) is filled up with zeros to one
-    frame.
+    `100 * window_s` frames, which overlap by `100 * overlap_s`. Each is zero-padded to
+    `padded_frames(window_s)` and then normalised `(x + 4.268) / (2 * 4.569)`: padding is +0.4671,
+    as in the reference. Kaldi makes a frame only where its 25 ms fit, so a clip of exactly one
+    window has two frames less than the window. A last window shorter than 25 ms (a clip of 0.02 s,
+    for one) is filled up with zeros to one frame.
 
     Args:
         window_s: seconds per window, a multiple of 0.01.
+        windowing: `overlap_s` (a multiple of 0.01), `max_s`, `precision` of AudioFeatures.
     """
 
-    def __init__(self, window_s: float = 10.24) -> None:
-        super().__init__(sample_rate_hz=16000, window_s=window_s)
-        if self.window_samples % HOP_SAMPLES:
-            raise ValueError(f"SSLAM needs window_s as a multiple of 0.01 s, got {window_s}")
-        self.window_frames = self.window_samples // HOP_SAMPLES
+    step_samples = HOP_SAMPLES
 
-    def extract(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
-        """`[S]` -> (`[W, 1, T, 128]`, frames Long `[W]`)."""
-        windows = -(-waveform.numel() // self.window_samples)
-        waveform = waveform - waveform.mean()
-        needed = (windows - 1) * self.window_samples + FRAME_SAMPLES
-        waveform = pad(waveform, (0, max(0, needed - waveform.numel())))
-        mel = kaldi.fbank(
-            waveform[None],
-            htk_compat=True,
-            sample_frequency=self.sample_rate_hz,
-            use_energy=False,
-            window_type="hanning",
-            num_mel_bins=MEL_BINS,
-            dither=0.0,
-            frame_shift=10,
+    def __init__(self, window_s: float = 10.24, **windowing) -> None:
+        super().__init__(RATE_HZ, window_s, **windowing)
+
+    def extract(self, clips: list[Tensor]) -> tuple[Tensor, list[int]]:
+        """Clips -> (`[sum W, 1, T, 128]`, valid frames)."""
+        mel, frames = windowed_filter_bank(
+            [clip - clip.mean() for clip in clips],
+            [len(self.window_lengths(len(clip))) for clip in clips],
+            self.shift_samples // HOP_SAMPLES,
+            self.window_samples // HOP_SAMPLES,
+            MEL_BINS,
         )
-        frames = torch.full((windows,), self.window_frames)
-        frames[-1] = len(mel) - (windows - 1) * self.window_frames
-        mel = pad(mel, (0, 0, 0, windows * self.window_frames - len(mel)))
-        mel = mel.view(windows, 1, self.window_frames, MEL_BINS)
-        mel = pad(mel, (0, 0, 0, padded_frames(self.window_s) - self.window_frames))
-        return (mel - MEAN) / (2 * STD), frames
+        missing = padded_frames(self.window_s) - mel.shape[1]
+        return (pad(mel, (0, 0, 0, missing))[:, None] - MEAN) / (2 * STD), frames
 
 
 def sincos_table(width: int, time_cells: int, freq_cells: int) -> Tensor:
@@ -157,6 +147,11 @@ class SSLAM(AudioEncoder):
         self.apply(_init)
         trunc_normal_(self.cls_token, std=0.02)
 
+    @property
+    def span_s(self) -> float:
+        """The rows of a window that is filled up to `padded_frames` cover more than it lasts."""
+        return padded_frames(self.window_s) / 100
+
     def forward(self, features: Tensor, frames: Tensor | None = None) -> AudioTokens:
         """`[W, 1, T, 128]`, T a multiple of 16 -> AudioTokens `[W, T/16 * 8, D]`, grid (T/16, 8).
 
@@ -187,11 +182,19 @@ class SSLAM(AudioEncoder):
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, **model) -> SSLAM:
-        """Read a timm-style, fairseq or Hugging Face checkpoint of the given size.
+        """Read a timm-style, fairseq or Hugging Face checkpoint of the given size, pretrained or
+        fine-tuned; EAT's checkpoints are of the same architecture and layouts.
+
+        Args:
+            path: a file, a folder with `model.safetensors`, or an id of the Hugging Face hub.
+            model: arguments of the class; without them the base model. The length of the position
+                table is the checkpoint's.
 
         Raises:
             ValueError: names every key that is missing, unexpected or of another shape.
+            HubError: the id's files could not be had.
         """
+        path = fetch(path)
         weights = to_timm_layout(read_weights(path))
         positions = weights.pop("pos_embed", None)
         encoder = cls(**model)
@@ -231,7 +234,7 @@ _NOT_ENCODER = ("modality_encoders.IMAGE.decoder.", "_ema", "fc_norm.", "head.")
 def to_timm_layout(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rename the three public layouts to timm's keys; what is no part of the encoder is dropped,
     every other key is kept so that loading can report it."""
-    hugging_face = any(key.startswith("model.local_encoder.") for key in weights)
+    hugging_face = any(k.removeprefix("model.").startswith("local_encoder.") for k in weights)
     renames = _HUGGING_FACE if hugging_face else _FAIRSEQ
     result = {}
     for full_key, value in weights.items():

@@ -6,6 +6,7 @@ outputs after the clip's end are masked instead of computed differently.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -13,11 +14,15 @@ from torch import Tensor
 from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from pal_plugin.audio.mel import slaney_filters, windowed_power_mel
-from pal_plugin.encoders.base import AudioEncoder, AudioFeatures, load_weights, read_weights
+from pal_plugin.audio.mel import hann, slaney_filters, windowed_power_mel
+from pal_plugin.encoders.base import AudioEncoder, AudioFeatures
+from pal_plugin.hub import fetch
 from pal_plugin.types import AudioTokens
+from pal_plugin.weights import load_weights, read_weights
 
 N_FFT, HOP_SAMPLES = 400, 160
+#: Least mel power.
+FLOOR = 1e-10
 POSITIONS_PER_S = 50
 
 
@@ -30,18 +35,29 @@ class WhisperFeatures(AudioFeatures):
     Args:
         window_s: seconds per window.
         n_mels: 80, or 128 for large-v3.
+        windowing: `overlap_s`, `max_s`, `precision` of AudioFeatures.
     """
 
-    def __init__(self, window_s: float = 30.0, n_mels: int = 80) -> None:
-        super().__init__(sample_rate_hz=16000, window_s=window_s)
-        self.filters = slaney_filters(N_FFT, n_mels, self.sample_rate_hz, 0.0, 8000.0)
+    def __init__(self, window_s: float = 30.0, n_mels: int = 80, **windowing) -> None:
+        super().__init__(sample_rate_hz=16000, window_s=window_s, **windowing)
+        self.n_mels = n_mels
 
-    def extract(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
-        """`[S]` -> (`[W, n_mels, T]`, frames Long `[W]`), T = 100 * window_s."""
-        power = windowed_power_mel(waveform, self.window_samples, N_FFT, HOP_SAMPLES, self.filters)
-        mel = power[..., :-1].clamp(min=1e-10).log10()
-        mel = torch.maximum(mel, mel.amax(dim=(1, 2), keepdim=True) - 8.0)
-        return (mel + 4.0) / 4.0, self.frames_per_window(waveform.numel(), HOP_SAMPLES)
+    def extract(self, clips: list[Tensor]) -> tuple[Tensor, list[int]]:
+        """Clips -> (`[sum W, n_mels, T]`, valid frames), T = 100 * window_s."""
+        windows, device = self.cut(clips), clips[0].device
+        filters = slaney_filters(
+            N_FFT, self.n_mels, self.sample_rate_hz, 0.0, 8000.0, self.dtype, device
+        )
+        window = hann(N_FFT, True, self.dtype, device)
+        powers = windowed_power_mel(windows, self.window_samples, HOP_SAMPLES, window, filters)
+        length = self.window_samples // HOP_SAMPLES
+        log_mel = powers[0].new_empty(len(windows), self.n_mels, length)
+        for row, power in zip(log_mel, powers, strict=True):
+            mel = power[:length].clamp_(min=FLOOR).log10_()
+            least = (mel.amax() - 8.0).clamp_(min=math.log10(FLOOR))
+            row[:, : len(mel)] = torch.maximum(mel, least).add_(4.0).div_(4.0).T
+            row[:, len(mel) :] = (least + 4.0) / 4.0
+        return log_mel, [-(-len(samples) // HOP_SAMPLES) for samples in windows]
 
 
 class Whisper(AudioEncoder):
@@ -84,7 +100,7 @@ class Whisper(AudioEncoder):
                 f"max_source_positions {max_source_positions} are {self.window_s} s, but window_s "
                 f"is {window_s}; give one of them, or {round(window_s * POSITIONS_PER_S)} positions"
             )
-        self.width = d_model
+        self.width, self.n_mels = d_model, num_mel_bins
         self.grid = None
         self.encoder = WhisperEncoder(
             WhisperConfig(
@@ -122,11 +138,14 @@ class Whisper(AudioEncoder):
     def from_checkpoint(cls, path: str | Path, **model) -> Whisper:
         """Read a file of the given size, or a `save_pretrained` folder, whose `config.json` gives
         the size (arguments in `model` win). Keys as in WhisperEncoder, WhisperModel or
-        WhisperForConditionalGeneration, whose decoder is dropped.
+        WhisperForConditionalGeneration, whose decoder is dropped. `path` may be an id of the
+        Hugging Face hub.
 
         Raises:
             ValueError: names every key that is missing, unexpected or of another shape.
+            HubError: the id's files could not be had.
         """
+        path = fetch(path)
         if Path(path).is_dir():
             stored = WhisperConfig.from_pretrained(path)
             names = ("d_model", "encoder_layers", "encoder_attention_heads", "encoder_ffn_dim")

@@ -1,78 +1,108 @@
-"""Load a causal LM and its tokenizer from transformers, and put LoRA into it.
+"""Load a causal LM and its tokenizer: a folder, or a repository of the hub.
 
-The LLM stays the class that transformers gives: LoRA is injected into its modules rather than
-wrapped around it, so that `attach`, `generate` and the checkpoints see one and the same object.
+The LLM stays the class that transformers gives, so that `attach`, `generate`, LoRA (`lora.py`) and
+the checkpoints see one and the same object.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import importlib.util
+from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from pal_plugin.llm import prompts
+from pal_plugin.hub import SAFETENSORS, TORCH_FILES, snapshot
+from pal_plugin.llm.prompts import CHAT, TextFormat
 
-_ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj"]
-_FFN = ["gate_proj", "up_proj", "down_proj", "gate_up_proj"]
-#: Linear layers by what a stage trains. peft takes those of the names that the LLM has; `qkv_proj`
-#: and `gate_up_proj` are Phi-3's, the others are shared by all families that LAL knows.
-LORA_TARGETS = {"attention": _ATTENTION, "attention_ffn": [*_ATTENTION, *_FFN]}
-
-
-@dataclass(frozen=True)
-class TextFormat:
-    """A tokenizer together with the chat format."""
-
-    tokenizer: PreTrainedTokenizerBase
-
-    def prompt_ids(self, question: str) -> list[int]:
-        """Token ids of the prompt, with the tokenizer's own BOS where it has one."""
-        return self.tokenizer(prompts.prompt(question))["input_ids"]
-
-    def answer_ids(self, answer: str) -> list[int]:
-        """Token ids of the answer and the end mark."""
-        ids = self.tokenizer(answer.strip(), add_special_tokens=False)["input_ids"]
-        return [*ids, self.tokenizer.eos_token_id]
-
-    def decode(self, ids) -> str:
-        """Text of generated ids, without special tokens."""
-        return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
-
-    @property
-    def pad_id(self) -> int:
-        return self.tokenizer.pad_token_id
+DTYPES = ("float32", "bfloat16", "float16")
+QUANTIZED = ("4bit", "8bit")
+_TOKENIZER = ["*.json", "*.jinja", "*.model", "*.txt"]
 
 
 def load_llm(
-    path: str, dtype: str = "float32", attn_implementation: str = "sdpa"
+    path: str | Path,
+    dtype: str = "float32",
+    attn_implementation: str = "sdpa",
+    prompt: str = CHAT,
+    system: str | None = None,
+    quantize: str | None = None,
+    tokenizer: str | Path | None = None,
 ) -> tuple[nn.Module, TextFormat]:
-    """Load weights and tokenizer from a folder or a hub name.
+    """Load weights and tokenizer.
 
     Args:
-        path: what `from_pretrained` takes.
-        dtype: "float32", "bfloat16" or "float16".
+        path: a folder that `save_pretrained` wrote, or `owner/name` of the hub.
+        dtype: "float32", "bfloat16" or "float16"; of what is not quantized.
         attn_implementation: "sdpa", "eager", "flash_attention_2" or "flex_attention".
+        prompt, system: see `TextFormat`.
+        quantize: None, "4bit" (NF4) or "8bit": the LLM's linear layers, by bitsandbytes.
+        tokenizer: folder of another tokenizer than the one beside the weights.
+
+    Raises:
+        HubError: the files cannot be had; says how to get them.
+        ValueError: an unknown value, a folder without model or tokenizer, or a tokenizer with more
+            tokens than the LLM.
+        ImportError: `quantize` without bitsandbytes.
     """
+    if dtype not in DTYPES:
+        raise ValueError(f"llm.dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
+    folder = _files(str(path))
     llm = AutoModelForCausalLM.from_pretrained(
-        path, dtype=getattr(torch, dtype), attn_implementation=attn_implementation
+        folder,
+        dtype=getattr(torch, dtype),
+        attn_implementation=attn_implementation,
+        quantization_config=_quantization(quantize, dtype),
+        local_files_only=True,
     )
-    tokenizer = AutoTokenizer.from_pretrained(path)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return llm, TextFormat(tokenizer)
+    text = TextFormat(_tokenizer(Path(tokenizer or folder)), prompt, system)
+    tokens, rows = len(text.tokenizer), llm.get_input_embeddings().num_embeddings
+    if tokens > rows:
+        raise ValueError(
+            f"the tokenizer has {tokens} tokens and the LLM embeds {rows}: they do not belong "
+            "together"
+        )
+    return llm, text
 
 
-def add_lora(
-    llm: nn.Module, targets: str = "attention", rank: int = 8, alpha: int = 16, dropout: float = 0.0
-) -> nn.Module:
-    """Inject LoRA adapters in place. Raises ValueError for an unknown set of targets."""
-    if targets not in LORA_TARGETS:
-        raise ValueError(f"unknown LoRA targets {targets!r}; known: {', '.join(LORA_TARGETS)}")
-    from peft import LoraConfig, inject_adapter_in_model  # the core runs without it, but for LoRA
+def _files(path: str) -> Path:
+    folder = snapshot(path, _TOKENIZER + SAFETENSORS)
+    if not Path(path).expanduser().exists() and not any(folder.glob("*.safetensors")):
+        folder = snapshot(path, _TOKENIZER + TORCH_FILES)
+    if not (folder / "config.json").is_file():
+        raise ValueError(
+            f"{folder} holds no config.json; expected the folder of a causal LM, as "
+            "save_pretrained writes it or `hf download owner/name --local-dir DIR` fetches it"
+        )
+    return folder
 
-    config = LoraConfig(
-        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=LORA_TARGETS[targets]
+
+def _tokenizer(folder: Path):
+    # Asked first: versions of transformers fail in different ways, or make up an empty one.
+    if not any(path for kind in ("tokenizer*", "vocab*") for path in folder.glob(kind)):
+        raise ValueError(
+            f"no tokenizer in {folder}; expected tokenizer.json and tokenizer_config.json beside "
+            "the weights, or llm.tokenizer: the folder that holds them"
+        )
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def _quantization(quantize: str | None, dtype: str) -> BitsAndBytesConfig | None:
+    if quantize is None:
+        return None
+    if quantize not in QUANTIZED:
+        raise ValueError(f"llm.quantize is {quantize!r}; expected null, {' or '.join(QUANTIZED)}")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ImportError(
+            f"llm.quantize: {quantize} needs bitsandbytes, which is not installed: "
+            "pip install bitsandbytes, or set llm.quantize: null"
+        )
+    if quantize == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, dtype),
     )
-    return inject_adapter_in_model(config, llm)

@@ -1,22 +1,116 @@
-"""The chat format: one place that turns a question into a prompt and an answer into a target.
+"""The one place that turns a question into a prompt and an answer into a target.
 
-Audio is not marked by a placeholder: PLITS puts it in front of the whole text, LAL beside it.
+The LLM's own chat template decides by default; LLMs without one, or with weights that were tuned on
+another form, take a plain form by name. Audio is not marked by a placeholder: PLITS puts it in
+front of the whole prompt, LAL beside it.
 """
 
 from __future__ import annotations
 
-QUESTION = "<|user|>"
-ANSWER = "<|assistant|>"
-END = "<|end|>"
-PAD = "<|pad|>"
-SPECIAL_TOKENS = [PAD, END, QUESTION, ANSWER]
+from dataclasses import dataclass, field
+
+from transformers import PreTrainedTokenizerBase
+
+CHAT = "chat"
+#: Plain forms by name. `ltu`: what LTU and GAMA were instruction-tuned with (the short Alpaca form,
+#: `alpaca_short.json` in LTU's repository).
+PLAIN = {"ltu": "### Instruction:\n{question}\n\n### Response:\n"}
+#: For chat templates that would write today's date into every prompt (Llama 3.2): always the same.
+_DATE = "26 Jul 2024"
 
 
-def prompt(question: str) -> str:
-    """What the model reads before it answers."""
-    return f"{QUESTION}{question.strip()}{ANSWER}"
+@dataclass(frozen=True)
+class TextFormat:
+    """A tokenizer together with the form of a prompt.
 
+    Args:
+        tokenizer: of the LLM.
+        prompt: "chat" (the tokenizer's chat template), a name in `PLAIN`, or a form of your own: a
+            text with `{question}` in it.
+        system: system message of the chat template; None leaves it to the template.
 
-def target(answer: str) -> str:
-    """What the model is trained to write after `prompt`."""
-    return f"{answer.strip()}{END}"
+    Raises:
+        ValueError: the tokenizer has no chat template or no end mark, or an unknown form.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    prompt: str = CHAT
+    system: str | None = None
+    end_id: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.prompt == CHAT:
+            if not self.tokenizer.chat_template:
+                raise ValueError(
+                    "the tokenizer has no chat template (a base LLM?); choose a plain form, "
+                    f"llm.prompt: one of {', '.join(PLAIN)} or a text with {{question}} in it"
+                )
+        elif "{question}" not in self._plain:
+            raise ValueError(
+                f"llm.prompt is {self.prompt!r}; expected {CHAT!r}, one of {', '.join(PLAIN)}, or "
+                "a text with {question} in it"
+            )
+        elif self.system is not None:
+            raise ValueError(f"llm.system needs llm.prompt: {CHAT}; write it into the plain form")
+        object.__setattr__(self, "end_id", self._end_id())
+
+    @property
+    def _plain(self) -> str:
+        return PLAIN.get(self.prompt, self.prompt)
+
+    def prompt_ids(self, question: str) -> list[int]:
+        """Token ids of the prompt, with the beginning mark where template or tokenizer set one."""
+        if self.prompt == CHAT:
+            # The template has written its special tokens as text.
+            return self._ids(self._chat(question.strip()))
+        # Not str.format: forms and questions may hold braces.
+        text = self._plain.replace("{question}", question.strip())
+        return self.tokenizer(text)["input_ids"]
+
+    def answer_ids(self, answer: str) -> list[int]:
+        """Token ids of the answer and the end mark."""
+        return [*self._ids(answer.strip()), self.end_id]
+
+    def decode(self, ids) -> str:
+        """Text of generated ids, without special tokens."""
+        return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+
+    @property
+    def pad_id(self) -> int:
+        pad = self.tokenizer.pad_token_id
+        return self.end_id if pad is None else pad
+
+    @property
+    def end_ids(self) -> list[int]:
+        """What ends a generated answer: the end of a turn, and that of a text."""
+        return sorted({self.end_id, self.tokenizer.eos_token_id} - {None})
+
+    def _ids(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def _chat(self, question: str, answer: str | None = None) -> str:
+        messages = [{"role": "user", "content": question}]
+        if self.system is not None:
+            messages.insert(0, {"role": "system", "content": self.system})
+        if answer is not None:
+            messages.append({"role": "assistant", "content": answer})
+        return self.tokenizer.apply_chat_template(
+            messages,
+            tokenize=False,
+            add_generation_prompt=answer is None,
+            date_string=_DATE,
+            enable_thinking=False,  # known to Qwen3 and SmolLM3, ignored by the others
+        )
+
+    def _end_id(self) -> int:
+        """The special token that the template sets behind an answer, which need not be the
+        tokenizer's end of text (Gemma ends a turn otherwise)."""
+        if self.prompt == CHAT:
+            behind = self._chat("question", "answer").rpartition("answer")[2]
+            special = self.tokenizer.added_tokens_decoder
+            for token in self._ids(behind):
+                if token in special and special[token].special:
+                    return token
+        if self.tokenizer.eos_token_id is None:
+            raise ValueError("the tokenizer has no eos_token, so no answer would ever end")
+        return self.tokenizer.eos_token_id

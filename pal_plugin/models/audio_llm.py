@@ -8,13 +8,14 @@ Shapes: C clips, R text rows (several rows may ask about one clip), n text token
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from pal_plugin.audio.frontend import AudioFrontend
 from pal_plugin.integration import LLMInputs, Route, RoutedAudio, attach, flamingo, route
@@ -24,11 +25,16 @@ from pal_plugin.integration.lal import precompute
 from pal_plugin.integration.routing import layers_of
 from pal_plugin.llm.head import logits_of
 from pal_plugin.llm.label_tree import read_prompt
-from pal_plugin.llm.loading import TextFormat
+from pal_plugin.llm.lora import merge_lora
+from pal_plugin.llm.prompts import TextFormat
 from pal_plugin.llm.ranking import log_probabilities
+from pal_plugin.models import checkpoint, pretrained
+from pal_plugin.models.batching import pad_ids, which_clip
+from pal_plugin.models.build import build_parts
 from pal_plugin.models.fingerprint import Fingerprint
+from pal_plugin.models.locations import resolve
 from pal_plugin.models.stages import Stage
-from pal_plugin.models.windows import merge_windows
+from pal_plugin.models.windows import check_groups, merge_windows, overlap_of
 from pal_plugin.types import AudioTokens
 
 EncodedAudio = dict[str, AudioTokens]
@@ -60,6 +66,7 @@ class AudioLLM(nn.Module):
         stage: Stage | None = None,
     ) -> None:
         super().__init__()
+        check_groups(groups, frontend.features)
         self.encoders = nn.ModuleDict(encoders)
         self.connectors = nn.ModuleDict(connectors)
         self.llm = attach(llm)
@@ -68,14 +75,62 @@ class AudioLLM(nn.Module):
         if any(r.integration == "flamingo" for r in routing.values()):
             self.cross_attention = flamingo.attach(llm, layers_of(routing, "flamingo"))
         self._fingerprint = Fingerprint()
+        self.config: dict | None = None
         self.stage = stage or Stage()
         self.stage.apply(self.encoders, self.connectors, self.llm, self.cross_attention)
 
+    # Whole models
+
+    @classmethod
+    def from_config(cls, cfg: dict) -> AudioLLM:
+        """Build from a plain `model:` section (see `build_parts`), then load its `checkpoint`."""
+        model = cls(**build_parts(cfg))
+        model.config = cfg
+        if cfg.get("checkpoint"):
+            model.load_checkpoint(cfg["checkpoint"])
+        return model
+
+    def load_checkpoint(self, url_or_filename: str) -> list[str]:
+        """Load what a run trained; names each key that does not fit. Returns the components.
+
+        Components that the file does not hold stay as they are, but for LoRA, which is reset:
+        adapters of other weights would change these. `PALModel.from_run` builds the whole model of
+        a run.
+        """
+        path = resolve(url_or_filename)
+        components = checkpoint.load(self, path)
+        logging.info("loaded %s from %s", ", ".join(components), path)
+        return components
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, **overrides) -> AudioLLM:
+        """What `save_pretrained` wrote; arguments as of `pretrained.load_pretrained`."""
+        return pretrained.load_pretrained(cls, source, **overrides)
+
+    def save_pretrained(self, folder: str | Path, **kwargs) -> Path:
+        """One folder for all that was trained; arguments as of `pretrained.save_pretrained`."""
+        return pretrained.save_pretrained(self, folder, **kwargs)
+
+    def merge_lora(self) -> AudioLLM:
+        """Add the adapters to the LLM's weights, in place: the same answers, a plain LLM inside.
+
+        `save_pretrained` then writes the whole LLM, as transformers does.
+        """
+        merge_lora(self.llm)
+        self.stage = replace(self.stage, llm="frozen")
+        if self.config is not None:
+            self.config = {**self.config, "stage": {**self.config["stage"], "llm": "frozen"}}
+        loaded = getattr(self, "loaded_components", set())
+        self.loaded_components = (loaded | {"llm"}) - {"llm.lora"}
+        return self
+
     def train(self, mode: bool = True):
-        """Frozen encoders stay in eval mode: no dropout, no moving batch statistics."""
+        """What is frozen stays in eval mode: no dropout, no moving batch statistics."""
         super().train(mode)
         if self.stage.encoders == "frozen":
             self.encoders.eval()
+        if self.stage.connectors == "frozen":
+            self.connectors.eval()
         return self
 
     # Audio
@@ -116,15 +171,25 @@ class AudioLLM(nn.Module):
             names = self.groups[group]
             windows = audio[names[0]]["windows"]
             if any(not torch.equal(audio[n]["windows"], windows) for n in names):
-                raise ValueError(f"the encoders {names} of one group need the same window_s")
-            encoded[group] = merge_windows(connector({n: tokens[n] for n in names}), windows)
+                raise ValueError(
+                    f"the encoders {names} of one group need the same windows, got "
+                    f"{ {n: audio[n]['windows'].tolist() for n in names} } per clip"
+                )
+            overlap = overlap_of(
+                connector,
+                [self.encoders[n] for n in names],
+                [self.frontend.features[n] for n in names],
+                tokens[names[0]],
+            )
+            made = connector({n: tokens[n] for n in names})
+            encoded[group] = merge_windows(made, windows, overlap)
         return encoded
 
     def _audio_rows(self, samples: dict, rows: int) -> EncodedAudio:
         """Audio tokens for each text row, with the rows of `audio_mask` masked out."""
         encoded = samples.get("audio_tokens") or self.encode_audio(samples)
         clips = len(next(iter(encoded.values())))
-        index = _which_clip(samples, clips, rows)
+        index = which_clip(samples, clips, rows)
         heard = samples.get("audio_mask")
         if heard is not None and len(heard) != rows:
             raise ValueError(f"audio_mask has {len(heard)} entries for {rows} questions")
@@ -180,14 +245,6 @@ class AudioLLM(nn.Module):
     def device(self) -> torch.device:
         return self.llm.get_input_embeddings().weight.device
 
-    def _pad(self, rows: list[list[int]], side: str) -> tuple[Tensor, Tensor]:
-        """Ids `[R, n]` and mask `[R, n]`."""
-        ids = [torch.tensor(row) for row in rows]
-        kwargs = {"batch_first": True, "padding_side": side}
-        padded = pad_sequence(ids, padding_value=self.text.pad_id, **kwargs)
-        mask = pad_sequence([torch.ones_like(row) for row in ids], padding_value=0, **kwargs)
-        return padded.to(self.device), mask.to(self.device)
-
     def _inputs(self, samples: dict, ids: Tensor, mask: Tensor) -> LLMInputs:
         embeds = self.llm.get_input_embeddings()(ids)
         audio = samples.get("audio")
@@ -199,7 +256,7 @@ class AudioLLM(nn.Module):
                     "this AudioKV was made by another model or before the weights were changed: "
                     "encode the audio again"
                 )
-            index = _which_clip(samples, len(audio), len(ids))
+            index = which_clip(samples, len(audio), len(ids))
             routed = audio.routed if index is None else audio.select(index.to(ids.device)).routed
         else:
             routed = route(self._audio_rows(samples, len(ids)), self.routing, embeds.dtype)
@@ -236,7 +293,8 @@ class AudioLLM(nn.Module):
             raise ValueError(f"{len(questions)} questions and {len(answers)} answers")
         prompts = [self.text.prompt_ids(q) for q in questions]
         targets = [self.text.answer_ids(a) for a in answers]
-        ids, mask = self._pad([p + t for p, t in zip(prompts, targets, strict=True)], "right")
+        rows = [p + t for p, t in zip(prompts, targets, strict=True)]
+        ids, mask = pad_ids(rows, "right", self.text.pad_id, self.device)
         column = torch.arange(ids.shape[1], device=ids.device)
         start = torch.tensor([len(p) for p in prompts], device=ids.device)
         is_answer = (column >= start[:, None]) & mask.bool()
@@ -275,8 +333,13 @@ class AudioLLM(nn.Module):
         """
         samples = samples if audio is None else {**samples, "audio": audio}
         prompts = [self.text.prompt_ids(q) for q in self._texts(samples, "text_input")]
-        inputs = self._inputs(samples, *self._pad(prompts, "left"))
-        generation = {"do_sample": False, "pad_token_id": self.text.pad_id, **generation}
+        inputs = self._inputs(samples, *pad_ids(prompts, "left", self.text.pad_id, self.device))
+        generation = {
+            "do_sample": False,
+            "pad_token_id": self.text.pad_id,
+            "eos_token_id": self.text.end_ids,
+            **generation,
+        }
         ids = self.llm.generate(
             inputs_embeds=inputs.embeds,
             attention_mask=inputs.mask,
@@ -309,7 +372,7 @@ class AudioLLM(nn.Module):
             raise ValueError("predict_class needs at least one candidate")
         samples = samples if audio is None else {**samples, "audio": audio}
         prompts = [self.text.prompt_ids(q) for q in self._texts(samples, "text_input")]
-        inputs = self._inputs(samples, *self._pad(prompts, "left"))
+        inputs = self._inputs(samples, *pad_ids(prompts, "left", self.text.pad_id, self.device))
         heard = {name: context.remembering() for name, context in inputs.heard.items()}
         prompt = read_prompt(self.llm, inputs.embeds, inputs.mask, inputs.positions, **heard)
         answers = [self.text.answer_ids(c) for c in candidates]
@@ -330,33 +393,3 @@ class AudioLLM(nn.Module):
         """
         clip = audio if isinstance(audio, AudioKV) else [audio]
         return self.generate({"audio": clip, "text_input": [question]}, **generation)[0]
-
-
-def _which_clip(samples: dict, clips: int, rows: int) -> Tensor | None:
-    """The clip of each text row, Long `[R]`; None where it goes without saying.
-
-    That is one row per clip, one clip for all rows, or as many rows for each clip in turn: then
-    nothing is copied per row.
-
-    Raises:
-        ValueError: neither that nor `samples["clip_index"]`.
-    """
-    index = samples.get("clip_index")
-    if index is None:
-        if clips in (rows, 1):
-            return None
-        raise ValueError(
-            f"{clips} clips and {rows} questions; expected one question per clip, or "
-            "samples['clip_index'] to say which clip each question is about"
-        )
-    index = torch.as_tensor(index, dtype=torch.long, device="cpu")
-    if index.shape != (rows,) or bool(((index < 0) | (index >= clips)).any()):
-        raise ValueError(
-            f"clip_index is {index.tolist()}; expected {rows} numbers in 0..{clips - 1}, one for "
-            "each question"
-        )
-    if rows % clips == 0:
-        in_turn = torch.arange(clips).repeat_interleave(rows // clips)
-        if torch.equal(index, in_turn):
-            return None
-    return index

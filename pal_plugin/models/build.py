@@ -12,6 +12,8 @@ from pal_plugin.llm.loading import load_llm
 from pal_plugin.models.locations import resolve
 from pal_plugin.models.stages import Stage
 
+#: Keys of a `model:` section.
+KEYS = ("arch", "model_type", "encoders", "connectors", "routing", "llm", "stage", "checkpoint")
 #: Sections of named entries: the keys that an entry must have, and those that it may have.
 ENTRIES = (
     ("encoders", ("type",), ("checkpoint", "features", "model")),
@@ -29,9 +31,16 @@ def build_parts(cfg: dict[str, Any]) -> dict[str, Any]:
     """Keyword arguments of `AudioLLM` from a plain `model:` section.
 
     Raises:
-        ValueError: a connector that names an unknown encoder, an encoder that no connector reads,
-            a group without a route, or a route to layers that the LLM does not have.
+        ValueError: an unknown key, a connector that names an unknown encoder, an encoder that no
+            connector reads, a group without a route, or a route to layers that the LLM does not
+            have.
     """
+    reject_unknown(cfg, KEYS, "model")
+    if cfg["llm"].get("quantize") and cfg["stage"].get("llm") == "full":
+        raise ValueError(
+            "a quantized LLM cannot be trained in full; choose stage.llm lora or frozen, or "
+            "llm.quantize: null"
+        )
     cfg = {**cfg, **{key: present(cfg[key]) for key in ("encoders", "connectors", "routing")}}
     for section, required, optional in ENTRIES:
         for name, entry in cfg[section].items():

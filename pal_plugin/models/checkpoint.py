@@ -25,16 +25,10 @@ class CheckpointError(ValueError):
     """A checkpoint that is not there, not readable, or not for this model."""
 
 
-def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters and buffers of every component that is trained or came from a checkpoint.
-
-    Empty if nothing is trained.
-    """
+def trained_components(model: nn.Module) -> set[str]:
+    """Components that are trained or came from a checkpoint; empty if nothing is trained."""
     trained = {component_of(n) for n, p in model.named_parameters() if p.requires_grad}
-    if not trained:
-        return {}
-    kept = trained | getattr(model, "loaded_components", set())
-    return {n: t for n, t in model.state_dict().items() if component_of(n) in kept}
+    return trained | getattr(model, "loaded_components", set()) if trained else set()
 
 
 def routing_of(model: nn.Module) -> str:
@@ -53,25 +47,33 @@ def save(model: nn.Module, path: str | Path, dtype: torch.dtype | None = None, /
         meta: JSON-able facts (recipe, epoch, metrics, the model's configuration).
     """
     path = Path(path).with_suffix(".safetensors")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    state = trained_state(model)
-    if not state:
+    components = trained_components(model)
+    if not components:
         raise CheckpointError("nothing is trainable in this stage, so there is nothing to save")
-    components = sorted({component_of(n) for n in state})
-    state = {
-        # A copy each: tied weights share memory, which safetensors refuses.
-        n: t.detach().to("cpu", dtype if dtype and t.is_floating_point() else t.dtype, copy=True)
-        for n, t in state.items()
-    }
-    facts = {"pal_plugin": __version__, "torch": torch.__version__, "components": components}
-    temporary = path.with_suffix(".safetensors.tmp")
-    metadata = {"components": json.dumps(components), "routing": routing_of(model)}
-    save_file({n: t.contiguous() for n, t in state.items()}, temporary, metadata=metadata)
-    os.replace(temporary, path)
+    write(model, path, components, dtype)
+    facts = {"pal_plugin": __version__, "torch": torch.__version__}
+    facts["components"] = sorted(components)
     temporary = path.with_suffix(".json.tmp")
     temporary.write_text(json.dumps({**facts, **meta}, indent=2) + "\n", "utf-8")
     os.replace(temporary, path.with_suffix(".json"))
     return path
+
+
+def write(
+    model: nn.Module, path: Path, components: set[str], dtype: torch.dtype | None = None
+) -> None:
+    """Write parameters and buffers of `components` as safetensors; the file is whole or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {
+        # A copy each: tied weights share memory, which safetensors refuses.
+        n: t.detach().to("cpu", dtype if dtype and t.is_floating_point() else t.dtype, copy=True)
+        for n, t in model.state_dict().items()
+        if component_of(n) in components
+    }
+    metadata = {"components": json.dumps(sorted(components)), "routing": routing_of(model)}
+    temporary = path.with_suffix(".safetensors.tmp")
+    save_file({n: t.contiguous() for n, t in state.items()}, temporary, metadata=metadata)
+    os.replace(temporary, path)
 
 
 def load(model: nn.Module, path: str | Path) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,13 +13,9 @@ from omegaconf import OmegaConf
 
 from pal_plugin.models import checkpoint
 from pal_plugin.models.audio_llm import AudioLLM
-from pal_plugin.models.build import build_parts
-from pal_plugin.models.locations import resolve
 from pal_plugin.models.stages import parameter_table
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "models"
-#: Keys of a `model:` section that are read; anything else is an error.
-KEYS = {"arch", "model_type", "encoders", "connectors", "routing", "llm", "stage", "checkpoint"}
 
 
 @registry.register_model("pal")
@@ -34,16 +29,18 @@ class PALModel(AudioLLM, BaseModel):
     @classmethod
     def from_config(cls, cfg) -> PALModel:
         """Build from a `model:` section (OmegaConf or dict), then load `checkpoint` if named."""
-        plain = OmegaConf.to_container(OmegaConf.create(cfg), resolve=True)
-        if plain.keys() - KEYS:
-            raise ValueError(
-                f"unknown keys in model: {sorted(plain.keys() - KEYS)}; known: {sorted(KEYS)}"
-            )
-        model = cls(**build_parts(plain))
-        model.config = plain
-        if plain.get("checkpoint"):
-            model.load_checkpoint(plain["checkpoint"])
-        return model
+        return super().from_config(OmegaConf.to_container(OmegaConf.create(cfg), resolve=True))
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | Path | None = None, *, model_type: str | None = None, **overrides
+    ) -> PALModel:
+        """A type of LAVIS's zoo (`model_type`, or its name), or a folder of `save_pretrained`."""
+        if model_type is None and source in cls.PRETRAINED_MODEL_CONFIG_DICT:
+            model_type = str(source)
+        if model_type is not None:
+            return super(AudioLLM, cls).from_pretrained(model_type)
+        return super().from_pretrained(source, **overrides)
 
     @classmethod
     def from_run(cls, path: str | Path) -> PALModel:
@@ -64,17 +61,6 @@ class PALModel(AudioLLM, BaseModel):
         if not model:
             raise checkpoint.CheckpointError(f"{facts} does not hold a model's configuration")
         return cls.from_config({**model, "checkpoint": str(path)})
-
-    def load_checkpoint(self, url_or_filename: str) -> list[str]:
-        """Load what a run trained; names each key that does not fit. Returns the components.
-
-        Components that the file does not hold stay as they are, but for LoRA, which is reset:
-        adapters of other weights would change these. `from_run` builds the whole model of a run.
-        """
-        path = resolve(url_or_filename)
-        components = checkpoint.load(self, path)
-        logging.info("loaded %s from %s", ", ".join(components), path)
-        return components
 
     def save_checkpoint(self, path: str | Path, dtype: torch.dtype | None = None, **meta) -> Path:
         """Write what this stage trains, with the model's configuration beside it."""

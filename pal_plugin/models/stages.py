@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from pal_plugin.llm.loading import LORA_TARGETS, add_lora
+from pal_plugin.llm.lora import LORA_TARGETS, add_lora
 
 PARTS = ("frozen", "full")
 LLM_MODES = ("frozen", "lora", "full")

@@ -1,32 +1,148 @@
-"""Long clips: the windows that an encoder saw one by one become one sequence per clip again."""
+"""Long clips: the windows that an encoder saw one by one become one sequence per clip again.
+
+Design choice: where windows overlap, each of two neighbours gives up the half of the overlap that
+lies at its own border. So every token that stays was heard with at least half the overlap around
+it, none is there twice, and none is missing.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from pal_plugin.encoders.base import AudioEncoder, AudioFeatures
 from pal_plugin.types import AudioTokens
 
 
-def merge_windows(tokens: AudioTokens, windows: Tensor) -> AudioTokens:
+def check_groups(groups: Mapping[str, list[str]], features: Mapping[str, AudioFeatures]) -> None:
+    """Encoders that one connector reads must be cut at the same times. Raises ValueError."""
+    for group, names in groups.items():
+        for key in ("window_s", "overlap_s", "max_s"):
+            values = {name: getattr(features[name], key) for name in names}
+            if len(set(values.values())) > 1:
+                raise ValueError(
+                    f"the encoders of one group need the same {key}; in {group!r} they have "
+                    f"{values}: set it in model.encoders.NAME.features"
+                )
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How far the windows of a group overlap, in the time of its first encoder.
+
+    Args:
+        features: front ends of the group's encoders, which agree in window and overlap.
+        span_s: seconds that the encoder's time rows cover, see `AudioEncoder.span_s`.
+        rows: the encoder's time rows per window; tokens where it has no grid.
+    """
+
+    features: tuple[AudioFeatures, ...]
+    span_s: float
+    rows: int
+
+    def of(self, tokens: AudioTokens) -> tuple[int, int]:
+        """(time rows of a connector's output, how many of them neighbours share).
+
+        Raises:
+            ValueError: rows that are no whole multiple or part of the encoder's, or an overlap that
+                is not a whole and even number of rows; the message names overlaps that fit.
+        """
+        count = tokens.features.shape[1]
+        rows = tokens.grid[0] if tokens.grid else count
+        if not tokens.grid and count % self.rows == 0:
+            rows = self.rows  # several tokens for each time row, such as those of a pooled grid
+        if max(rows, self.rows) % min(rows, self.rows):
+            raise ValueError(
+                f"a connector makes {rows} tokens in time of the {self.rows} of its encoder; with "
+                "overlap_s one must divide the other, or an output's time is not known (change its "
+                "pooling or grid, or set overlap_s: 0)"
+            )
+        first = self.features[0]
+        shift = (first.window_s - first.overlap_s) * rows / self.span_s
+        shared = rows - round(shift)
+        if abs(shift - round(shift)) > 1e-6 * rows or shared < 0 or shared % 2:
+            raise ValueError(
+                f"overlap_s {first.overlap_s} is not a whole and even number of the connector's "
+                f"{rows} time rows per window of {first.window_s} s; {self._fitting(rows)}"
+            )
+        return rows, shared
+
+    def _fitting(self, rows: int, most: int = 6) -> str:
+        window_s = self.features[0].window_s
+        found = (window_s - (rows - shared) * self.span_s / rows for shared in range(0, rows, 2))
+        fitting = [f"{s:.6g}" for s in found if s > 1e-6 and all(f.fits(s) for f in self.features)]
+        if not fitting:
+            return "none but 0 fits"
+        return f"these fit: {', '.join(fitting[:most])}" + ", ..." * (len(fitting) > most)
+
+
+def overlap_of(
+    connector: nn.Module,
+    encoders: list[AudioEncoder],
+    features: list[AudioFeatures],
+    tokens: AudioTokens,
+) -> Overlap | None:
+    """What `merge_windows` needs for one group; None where nothing is to be dropped.
+
+    Args:
+        connector: one with `in_time_order = False` (its tokens belong to a window as a whole, such
+            as those of queries) keeps all tokens of all windows.
+        encoders, features: of the group, in the connector's order.
+        tokens: what the first encoder made.
+    """
+    if not features[0].overlap_s or not getattr(connector, "in_time_order", True):
+        return None
+    rows = tokens.grid[0] if tokens.grid else tokens.features.shape[1]
+    return Overlap(tuple(features), encoders[0].span_s, rows)
+
+
+def merge_windows(
+    tokens: AudioTokens, windows: Tensor, overlap: Overlap | None = None
+) -> AudioTokens:
     """Join the windows of each clip in time order.
 
     Args:
         tokens: `[W, N, D]`, the windows of all clips one after the other.
         windows: Long `[C]`, windows per clip; they sum to W.
+        overlap: how far they overlap; None: not at all, or not in any order of time.
 
     Returns:
-        `[C, max(windows) * N, D]`; tokens of windows that a clip does not have are masked.
+        `[C, max(windows) * N, D]`, less what is dropped; tokens of windows that a clip does not
+        have are masked.
+
+    Raises:
+        ValueError: counts that do not add up, or an overlap that does not fit the tokens.
     """
     counts = windows.tolist()
     if sum(counts) != len(tokens):
         raise ValueError(f"clips have {counts} windows, but there are {len(tokens)} rows of tokens")
+    rows, shared = (1, 0) if overlap is None else overlap.of(tokens)
     if max(counts) == 1:
         return tokens
-    features = pad_sequence(
-        [part.flatten(0, 1) for part in tokens.features.split(counts)], batch_first=True
-    )
-    mask = pad_sequence([part.flatten() for part in tokens.mask.split(counts)], batch_first=True)
-    grid = tokens.grid and (tokens.grid[0] * max(counts), tokens.grid[1])
+    features = tokens.features.split(counts)
+    mask = tokens.mask.split(counts)
+    if shared:
+        features = [_without_shared(part, rows, shared) for part in features]
+        mask = [_without_shared(part, rows, shared) for part in mask]
+    else:
+        features = [part.flatten(0, 1) for part in features]
+        mask = [part.flatten() for part in mask]
+    features = pad_sequence(features, batch_first=True)
+    mask = pad_sequence(mask, batch_first=True)
+    grid = tokens.grid and (features.shape[1] // tokens.grid[1], tokens.grid[1])
     return AudioTokens(features, mask.to(torch.bool), grid)
+
+
+def _without_shared(clip: Tensor, rows: int, shared: int) -> Tensor:
+    """`[windows, N, ...]` of one clip -> `[tokens that stay, ...]`."""
+    half = shared // 2
+    clip = clip.unflatten(1, (rows, -1))
+    parts = [
+        window[half if i else 0 : rows if i == len(clip) - 1 else rows - half]
+        for i, window in enumerate(clip)
+    ]
+    return torch.cat(parts).flatten(0, 1)

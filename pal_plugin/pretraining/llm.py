@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from pal_plugin.llm.prompts import ANSWER, END, PAD, SPECIAL_TOKENS
+from pal_plugin.llm.pocket_chat import ANSWER, END, PAD, SPECIAL_TOKENS, TEMPLATE
 from pal_plugin.pretraining.loop import fit
 from pal_plugin.soundworld import text_corpus
 
@@ -39,6 +39,7 @@ def train_tokenizer(texts: Iterator[str], vocab_size: int) -> PreTrainedTokenize
         tokenizer_object=bpe,
         eos_token=END,
         pad_token=PAD,
+        chat_template=TEMPLATE,
         model_max_length=1024,
         add_prefix_space=True,  # transformers 4 would turn it off when loading
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from random import Random
 
-from pal_plugin.llm.prompts import prompt, target
+from pal_plugin.llm.pocket_chat import prompt, target
 from pal_plugin.soundworld.questions import compared_events, items
 from pal_plugin.soundworld.scene import sample_scene
 from pal_plugin.soundworld.seeds import scene_rng
@@ -33,7 +33,7 @@ def text_example(rng: Random) -> str:
 
 
 def text_corpus(seed: int) -> Iterator[str]:
-    """Endless texts in the chat format of `pal_plugin.llm.prompts`; the same seed, the same texts.
+    """Endless texts in the form of `pal_plugin.llm.pocket_chat`; the same seed, the same texts.
 
     The scenes come from a seed sequence of their own: none is a clip of the train, val or test
     shards.

@@ -43,12 +43,27 @@ def changed_cells(lfst, name, cell):
     return {tuple(c) for c in (difference.abs().sum(-1)[0] > 0).nonzero().tolist()}
 
 
-def test_a_cell_changes_its_window_only():
-    assert changed_cells(connector((32, 2)), "sslam", (11, 6)) == {(5, 1)}
-    clap = {(t, f) for t in (10, 11) for f in (4, 5, 6, 7)}
-    assert changed_cells(connector((64, 8)), "clap", (5, 1)) == clap
-    assert changed_cells(connector((64, 4)), "sslam", (7, 3)) == {(7, 1)}
-    assert changed_cells(connector((32, 8)), "sslam", (7, 3)) == {(3, 3)}
+@pytest.mark.parametrize(
+    ("grid", "name", "cell", "times", "columns"),
+    [
+        ((64, 8), "sslam", (0, 0), [0], [0]),
+        ((64, 8), "sslam", (63, 7), [63], [7]),
+        ((64, 8), "clap", (5, 1), [10, 11], [4, 5, 6, 7]),
+        ((64, 8), "clap", (31, 0), [62, 63], [0, 1, 2, 3]),
+        ((64, 4), "sslam", (7, 3), [7], [1]),
+        ((64, 4), "clap", (7, 1), [14, 15], [2, 3]),
+        ((32, 8), "sslam", (7, 3), [3], [3]),
+        ((32, 8), "clap", (7, 0), [7], [0, 1, 2, 3]),
+        ((32, 2), "sslam", (11, 6), [5], [1]),
+        ((32, 2), "clap", (5, 1), [5], [1]),
+        ((128, 1), "sslam", (9, 5), [18, 19], [0]),
+        ((16, 16), "sslam", (9, 5), [2], [10, 11]),
+        ((16, 16), "clap", (9, 1), [4], [8, 9, 10, 11, 12, 13, 14, 15]),
+    ],
+)
+def test_a_cell_changes_its_window_only(grid, name, cell, times, columns):
+    window = {(t, f) for t in times for f in columns}
+    assert changed_cells(connector(grid), name, cell) == window
 
 
 def test_the_context_is_global():
@@ -70,8 +85,10 @@ def test_length_and_newlines(grid, length):
 
 def test_a_third_encoder_costs_no_tokens():
     widths, grids = {**WIDTHS, "third": 5}, {**GRIDS, "third": (16, 4)}
-    lfst = connector((32, 2), widths, grids)
-    assert lfst(tokens(widths, grids)).features.shape == (1, 96, 16)
+    two, three = connector((32, 2)), connector((32, 2), widths, grids)
+    output = three(tokens(widths, grids))
+    assert output.features.shape == two(tokens()).features.shape == (1, 96, 16)
+    assert output.grid == (32, 3)
 
 
 def test_cells_after_the_end_are_masked_and_not_read():
@@ -95,10 +112,22 @@ def test_every_parameter_gets_a_gradient():
     assert without == []
 
 
+def test_bfloat16():
+    lfst, exact = connector((32, 2), local=False), tokens(valid_s=5)
+    expected = lfst(exact)
+    half = {n: AudioTokens(t.features.bfloat16(), t.mask, t.grid) for n, t in exact.items()}
+    output = lfst.bfloat16()(half)
+    assert output.features.dtype == torch.bfloat16
+    difference = output.features.float() - expected.features
+    assert difference.norm() < 0.03 * expected.features.norm()
+
+
 def test_errors():
+    with pytest.raises(ValueError, match="heads must divide the width, got width 32, heads 5"):
+        LFST(WIDTHS, GRIDS, 16, width=32, heads=5)
     with pytest.raises(ValueError, match=r"'sslam' has the grid \(64, 8\)"):
         connector((64, 3))
-    with pytest.raises(ValueError, match="use the mlp connector"):
+    with pytest.raises(ValueError, match="use the mlp or qformer connector"):
         build_connector("lfst", WIDTHS, {**GRIDS, "clap": None}, 16, {})
     with pytest.raises(ValueError, match="unknown connector 'lfts'; known: lfst, mlp"):
         build_connector("lfts", WIDTHS, GRIDS, 16, {})

@@ -7,6 +7,16 @@ from pal_plugin.audio.frontend import AudioFrontend
 from pal_plugin.encoders import ENCODERS, build_encoder, build_features
 
 POCKET = {
+    "ast": {
+        "type": "ast",
+        "features": {"window_s": 2.0},
+        "model": {
+            "hidden_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 16,
+        },
+    },
     "sslam": {
         "type": "sslam",
         "features": {"window_s": 2.0},
@@ -94,7 +104,7 @@ def test_half_precision_weights_take_float_features(name):
 
 
 def test_unknown_names_suggest_the_known():
-    with pytest.raises(ValueError, match=r"'sslm' .did you mean 'sslam'.*known: clap, sslam"):
+    with pytest.raises(ValueError, match=r"'sslm' .did you mean 'sslam'.*known: ast, clap, sslam"):
         build_encoder("sslm", {})
     with pytest.raises(ValueError, match=r"'deph' .did you mean 'depth'"):
         build_encoder("sslam", {"deph": 2})

@@ -3,11 +3,10 @@
 import pytest
 import torch
 from families import CASES, FAMILIES, VOCAB, WIDTH, build
-from peft import LoraConfig, inject_adapter_in_model
 from reference import lal_logits
 
 from pal_plugin.integration.lal import AudioContext
-from pal_plugin.llm.loading import add_lora
+from pal_plugin.llm.lora import add_lora
 
 #: The others, and the variants of `families.py`, run with `-m slow`.
 DEFAULT = ("llama", "qwen3")
@@ -121,12 +120,8 @@ def lora_targets(family):
     return [*names, "o_proj"]
 
 
-def with_lora(llm, family):
-    if family.startswith("phi3"):  # `add_lora` does not know its fused projection
-        inject_adapter_in_model(LoraConfig(r=8, target_modules=lora_targets(family)), llm)
-    else:
-        add_lora(llm)
-    return randomise_lora(llm)
+def with_lora(llm):
+    return randomise_lora(add_lora(llm))
 
 
 def generate(llm, batch, **options):

@@ -57,8 +57,8 @@ def test_without_audio_nothing_changes_and_detach_restores(family, backend):
 @each_family
 def test_lora_before_or_after_attach(family):
     batch = Batch()
-    before = attach(with_lora(tiny(family), family))
-    after = with_lora(attach(tiny(family)), family)
+    before = attach(with_lora(tiny(family)))
+    after = with_lora(attach(tiny(family)))
     expected = batch.reference(before)
     batch.check(before(**batch.text, audio=batch.audio()).logits, expected)
     batch.check(after(**batch.text, audio=batch.audio()).logits, expected)

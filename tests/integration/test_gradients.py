@@ -19,7 +19,7 @@ from pal_plugin.integration.lal import AudioContext, attach
 @pytest.mark.parametrize("checkpoint_kv", [True, False])
 def test_gradients_of_audio_weights_and_lora(family, backend, checkpoint_kv):
     llm = attach(tiny(family, backend), checkpoint_kv=checkpoint_kv)
-    with_lora(llm, family).requires_grad_(True)
+    with_lora(llm).requires_grad_(True)
     batch = Batch()
     check_gradients(llm, [batch], lambda: batch.loss(llm(**batch.text, audio=batch.audio()).logits))
 

@@ -8,7 +8,7 @@ import torch
 import transformers
 
 from pal_plugin.integration import AudioContext, attach
-from pal_plugin.llm import prompts
+from pal_plugin.llm import pocket_chat
 from pal_plugin.llm.label_tree import LabelTree, read_prompt, score, supports_tree
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -227,7 +227,7 @@ def test_audioset_takes_a_fifth_of_the_tokens():
     with LABELS.open(newline="") as file:
         labels = [row["display_name"] for row in csv.DictReader(file)]
     candidates = [[*bpe.encode(label).ids, end] for label in labels]
-    text = bpe.encode(prompts.prompt("Which sound do you hear?")).ids
+    text = bpe.encode(pocket_chat.prompt("Which sound do you hear?")).ids
     llm = tiny(vocabulary=bpe.get_vocab_size(), width=16)
     tokens = []  # that go through the decoder
     llm.get_decoder().norm.register_forward_hook(

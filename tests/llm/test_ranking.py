@@ -5,6 +5,7 @@ import torch
 
 from pal_plugin.llm.label_tree import read_prompt
 from pal_plugin.llm.ranking import log_probabilities
+from pal_plugin.models.batching import pad_ids
 
 
 @pytest.mark.parametrize("model_type", ["lal", "plits", "flamingo"])
@@ -13,7 +14,9 @@ def test_padded_batch_equals_the_tree(tiny_model, two_clips, model_type):
     prompts = [model.text.prompt_ids(q) for q in two_clips["text_input"]]
     candidates = [[5], [7, 8, 9], [7, 8], [7, 8, 9, 2], [5]]
     with torch.no_grad():
-        inputs = model._inputs(two_clips, *model._pad(prompts, "left"))
+        inputs = model._inputs(
+            two_clips, *pad_ids(prompts, "left", model.text.pad_id, model.device)
+        )
         prompt = read_prompt(
             model.llm, inputs.embeds, inputs.mask, inputs.positions, **inputs.heard
         )

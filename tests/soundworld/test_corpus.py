@@ -3,7 +3,7 @@
 import re
 from itertools import islice
 
-from pal_plugin.llm.prompts import ANSWER, END, QUESTION
+from pal_plugin.llm.pocket_chat import ANSWER, END, QUESTION
 from pal_plugin.soundworld import LABELS, text_corpus
 
 TEXTS = list(islice(text_corpus(3), 4000))

@@ -1,0 +1,110 @@
+"""Copies the tensors of a torch file to .safetensors, without running anything that is in it.
+
+    python -m pal_plugin.encoders.convert IN.pt OUT.safetensors
+
+For training files such as fairseq's, which hold settings (`args`, `cfg`) as Python objects beside
+the weights. Design choice: the objects are not made at all. Unpickling runs whatever a file names;
+here only the functions that put a tensor together are looked up, and every other name stands for
+an object that takes anything and does nothing. So neither trust nor fairseq is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import pickle
+import sys
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, BinaryIO
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pal_plugin.weights import named_tensors
+
+_ALLOWED = {
+    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("torch._utils", "_rebuild_tensor"): torch._utils._rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
+}
+
+
+class Inert:
+    """Stands for any object of a file: takes what unpickling may do to one, and does nothing."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Inert:
+        return super().__new__(cls)
+
+    def _ignore(self, *args: Any, **kwargs: Any) -> Inert:
+        return self
+
+    __call__ = __setitem__ = __setstate__ = append = extend = add = _ignore
+
+
+class _TensorsOnly(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        return _ALLOWED.get((module, name), Inert)
+
+
+def _load(file: BinaryIO, **arguments: Any) -> Any:
+    return _TensorsOnly(file, **arguments).load()
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """The named tensors of a `.pt` file, those under "model" or "state_dict" where they are nested.
+
+    Raises:
+        ValueError: no file of `torch.save`, or one without named tensors.
+    """
+    path = Path(path)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            # torch.load would hand a TorchScript archive to a loader of its own.
+            if any(name.endswith("constants.pkl") for name in archive.namelist()):
+                raise ValueError(f"{path.name} is a TorchScript archive, not a file of torch.save")
+    reader = SimpleNamespace(Unpickler=_TensorsOnly, load=_load, __name__="tensors only")
+    try:
+        content = torch.load(path, map_location="cpu", pickle_module=reader, weights_only=False)
+    except (pickle.UnpicklingError, EOFError, RuntimeError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path.name} is no file that torch.save wrote: {error}") from error
+    tensors = named_tensors(content, path.name)
+    if not tensors:
+        raise ValueError(f"{path.name} holds no named tensors; keys: {list(content)[:10]}")
+    # Copies, as .safetensors takes no views of one memory.
+    return {key: value.detach().clone().contiguous() for key, value in tensors.items()}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m pal_plugin.encoders.convert",
+        description="Copy the tensors of a torch file to .safetensors. Nothing of the file is "
+        "executed: names of functions and classes in it are not looked up.",
+    )
+    parser.add_argument("source", metavar="IN.pt", type=Path)
+    parser.add_argument("target", metavar="OUT.safetensors", type=Path)
+    options = parser.parse_args(arguments)
+    if not options.source.is_file():
+        parser.error(f"{options.source} does not exist")
+    if options.target.suffix != ".safetensors":
+        parser.error(f"expected OUT.safetensors, got {options.target.name}")
+    if options.target.exists():
+        parser.error(f"{options.target} exists; move it away first")
+    try:
+        tensors = read_tensors(options.source)
+    except ValueError as error:
+        parser.error(str(error))
+    save_file(tensors, options.target)
+    values = sum(tensor.numel() for tensor in tensors.values())
+    print(f"{options.target}: {len(tensors)} tensors, {values / 1e6:.2f} M values")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,224 @@
+"""A whole model as one folder: configuration, what was trained, tokenizer, model card.
+
+What was not trained stays where it came from. The folder holds a few numbers of each of those
+weights instead, so that another base model is refused by name and not noticed by its answers.
+
+    config.json        the model's section, the components in the file, samples of the others
+    model.safetensors  what was trained
+    llm/               the LLM, where it was trained in full or its adapters were merged
+    tokenizer files    as the model uses them
+    README.md          the model card
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from pal_plugin.hub import snapshot
+from pal_plugin.models import checkpoint, model_card
+from pal_plugin.models.checkpoint import CheckpointError
+from pal_plugin.models.stages import component_of
+from pal_plugin.version import __version__
+
+if TYPE_CHECKING:
+    from pal_plugin.models.audio_llm import AudioLLM
+
+CONFIG, WEIGHTS, LLM = "config.json", "model.safetensors", "llm"
+_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", f"{LLM}/*"]
+_SAMPLES = 4
+#: Two roundings to bfloat16 apart: the same base may be loaded in another type.
+_TOLERANCE = 2.0**-7
+
+
+def save_pretrained(
+    model: AudioLLM,
+    folder: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    metrics: dict[str, Any] | None = None,
+) -> Path:
+    """Write the folder that `load_pretrained` reads.
+
+    Args:
+        dtype: storage type of what was trained; None keeps it (and the outputs identical).
+        metrics: measured figures for the model card, by name.
+
+    Raises:
+        CheckpointError: the model was not built from a configuration, or nothing was trained.
+    """
+    if model.config is None:
+        raise CheckpointError("this model has no configuration; build it by AudioLLM.from_config")
+    kept = _kept(model)
+    if not kept:
+        raise CheckpointError("nothing was trained or loaded, so there is nothing to save")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    section = {**deepcopy(model.config), "checkpoint": None}
+    section["llm"].pop("tokenizer", None)  # the folder holds it
+    if "llm" in kept and "llm.lora" not in kept:
+        model.llm.save_pretrained(folder / LLM)
+        section["llm"]["path"] = f"./{LLM}"
+        kept = kept - {"llm"}
+    for part in ("encoders", "connectors"):  # what the folder holds is needed nowhere else
+        for name in section[part]:
+            if f"{part}.{name}" in kept:
+                _forget_checkpoint(section[part][name])
+    if kept:
+        checkpoint.write(model, folder / WEIGHTS, kept, dtype)
+    base = {component_of(name) for name in model.state_dict()} - kept
+    if section["llm"]["path"] == f"./{LLM}":
+        base -= {"llm"}
+    facts = {
+        "pal_plugin": __version__,
+        "torch": torch.__version__,
+        "components": sorted(kept),
+        "model": section,
+        "llm_shape": _shape(model.llm.config),
+        "base": {name: _samples(model, name) for name in sorted(base)},
+    }
+    model.text.tokenizer.save_pretrained(folder)
+    (folder / CONFIG).write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+    card = model_card.text(section, model, kept, metrics or {})
+    (folder / "README.md").write_text(card, "utf-8")
+    return folder
+
+
+def load_pretrained(
+    cls: type[AudioLLM],
+    source: str | Path,
+    *,
+    llm: str | None = None,
+    encoders: dict[str, str] | None = None,
+    **llm_settings: Any,
+) -> AudioLLM:
+    """The model of a folder, in eval mode.
+
+    Args:
+        source: a folder that `save_pretrained` wrote, or `owner/name` of the hub.
+        llm: where the base LLM is, if not where the configuration says.
+        encoders: where encoders' checkpoints are, by name, likewise.
+        llm_settings: other settings of the LLM (`dtype`, `attn_implementation`, `quantize`, ...).
+
+    Raises:
+        CheckpointError: no such folder, another base model, or keys that do not fit; names them.
+    """
+    folder = snapshot(str(source), _FILES)
+    if not (folder / CONFIG).is_file():
+        raise CheckpointError(f"{folder} holds no {CONFIG}; expected what save_pretrained writes")
+    facts = json.loads((folder / CONFIG).read_text("utf-8"))
+    if "model" not in facts or "base" not in facts:
+        raise CheckpointError(f"{folder / CONFIG} was not written by pal_plugin's save_pretrained")
+    section = _located(facts["model"], folder, llm, encoders or {})
+    section["llm"] |= llm_settings
+    _check_shape(folder, facts, section["llm"]["path"])
+    model = cls.from_config(section)
+    for component, expected in facts["base"].items():
+        _check_samples(folder, facts, section, model, component, expected)
+    if facts["components"]:
+        checkpoint.load(model, folder / WEIGHTS)
+    model.loaded_components = set(facts["components"]) | ({"llm"} if _own_llm(facts) else set())
+    return model.eval()
+
+
+def _kept(model: AudioLLM) -> set[str]:
+    """Components that are trained, were loaded from a checkpoint, or come from nowhere else."""
+    trained = {component_of(n) for n, p in model.named_parameters() if p.requires_grad}
+    entries = model.config["encoders"].items()
+    homeless = {f"encoders.{n}" for n, entry in entries if entry and not entry.get("checkpoint")}
+    return trained | getattr(model, "loaded_components", set()) | homeless
+
+
+def _forget_checkpoint(entry: dict) -> None:
+    for place in (entry, entry.get("args") or {}):
+        if "checkpoint" in place:
+            place["checkpoint"] = None
+
+
+def _own_llm(facts: dict) -> bool:
+    return facts["model"]["llm"]["path"] == f"./{LLM}"
+
+
+def _located(section: dict, folder: Path, llm: str | None, encoders: dict[str, str]) -> dict:
+    """The model's section with the paths of this machine."""
+    section = deepcopy(section)
+    if section["llm"]["path"] == f"./{LLM}":
+        if llm is not None:
+            raise CheckpointError(f"{folder} has an LLM of its own; llm={llm!r} has no place in it")
+        section["llm"]["path"] = str(folder / LLM)
+    elif llm is not None:
+        section["llm"]["path"] = llm
+    section["llm"]["tokenizer"] = str(folder)
+    for name, path in encoders.items():
+        if name not in section["encoders"]:
+            raise CheckpointError(
+                f"{folder} has the encoders {sorted(section['encoders'])}, not {name!r}"
+            )
+        section["encoders"][name]["checkpoint"] = path
+    return section
+
+
+def _shape(config) -> str:
+    return (
+        f"{config.model_type}, {config.num_hidden_layers} layers, width {config.hidden_size}, "
+        f"{config.vocab_size} tokens"
+    )
+
+
+def _check_shape(folder: Path, facts: dict, path: str) -> None:
+    from transformers import AutoConfig
+
+    from pal_plugin.models.locations import resolve
+
+    found = _shape(AutoConfig.from_pretrained(snapshot(resolve(path), ["config.json"])))
+    if found != facts["llm_shape"]:
+        raise CheckpointError(
+            f"{folder} was trained on the LLM {facts['model']['llm']['path']} "
+            f"({facts['llm_shape']}); {path} is another one ({found})"
+        )
+
+
+def _samples(model: nn.Module, component: str) -> dict[str, list[float]]:
+    """A few numbers of each floating matrix of a component, evenly spaced."""
+    found = {}
+    for name, tensor in model.state_dict().items():
+        if component_of(name) == component and tensor.dim() > 1 and tensor.is_floating_point():
+            flat = tensor.detach().flatten()
+            at = torch.linspace(0, len(flat) - 1, _SAMPLES + 2, dtype=torch.double).long()[1:-1]
+            found[name] = flat[at.to(flat.device)].float().tolist()
+    return found
+
+
+def _check_samples(
+    folder: Path, facts: dict, section: dict, model: nn.Module, component: str, expected: dict
+) -> None:
+    """Raise CheckpointError where a component that is not in the folder is another one."""
+    if component == "llm" and section["llm"].get("quantize"):
+        logging.warning("the LLM is quantized, so whether it is the base model is not checked")
+        return
+    found = _samples(model, component)
+    wrong = []
+    for name, numbers in expected.items():
+        here = found.get(name)
+        near = here is not None and all(
+            abs(a - b) <= _TOLERANCE * max(abs(a), abs(b))
+            for a, b in zip(here, numbers, strict=True)
+        )
+        if not near:
+            wrong.append(name)
+    if wrong:
+        kind, _, name = component.partition(".")
+        entry = section["llm"]["path"] if kind == "llm" else section[kind][name].get("checkpoint")
+        before = facts["model"]["llm" if kind == "llm" else kind]
+        before = before["path"] if kind == "llm" else before[name].get("checkpoint")
+        raise CheckpointError(
+            f"{folder} was trained on {component} of {before}, and {entry} holds other weights: "
+            f"{len(wrong)} of {len(expected)} matrices differ, the first is {wrong[0]}. Give the "
+            f"right one, {'llm=' if kind == 'llm' else f'encoders={{{name!r}: ...}}'}"
+        )

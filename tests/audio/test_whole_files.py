@@ -1,0 +1,155 @@
+"""A file whose end is missing raises, wherever it was cut; a whole one never does."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from pal_plugin.audio import AudioError, load_audio
+from pal_plugin.audio.mp3 import frames
+
+RECORDINGS = Path(__file__).parents[3] / "shared" / "data" / "audio"
+RATE_HZ = 16000
+FORMATS = [
+    ("WAV", "PCM_16"),
+    ("WAV", "PCM_24"),
+    ("WAV", "FLOAT"),
+    ("WAV", "IMA_ADPCM"),
+    ("WAVEX", "PCM_24"),
+    ("RF64", "PCM_16"),
+    ("W64", "PCM_16"),
+    ("CAF", "PCM_16"),
+    ("AIFF", "PCM_16"),
+    ("AU", "PCM_16"),
+    ("NIST", "PCM_16"),
+    ("FLAC", "PCM_16"),
+    ("OGG", "VORBIS"),
+    ("OGG", "OPUS"),
+    ("MP3", "MPEG_LAYER_III"),
+]
+
+
+def noise(seconds: float = 2.0, loudness: float = 0.3) -> np.ndarray:
+    samples = np.random.default_rng(0).standard_normal(round(seconds * RATE_HZ))
+    return (loudness * samples).clip(-1, 1).astype(np.float32)
+
+
+def encode(container: str, subtype: str, samples: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, RATE_HZ, format=container, subtype=subtype)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("container", "subtype"), FORMATS)
+def test_a_missing_end_raises_wherever_it_begins(container, subtype):
+    data = encode(container, subtype, noise())
+    load_audio(data)
+    cuts = [len(data) * percent // 100 for percent in (*range(10, 100, 5), 99)]
+    for kept in [*cuts, *range(len(data) - 20, len(data))]:
+        with pytest.raises(AudioError, match=r"cut off|cannot decode"):
+            load_audio(data[:kept])
+
+
+# A page, a frame and a sample are where a cut leaves nothing half done.
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_an_ogg_cut_between_two_pages_raises(subtype):
+    data = encode("OGG", subtype, noise(6.0))
+    pages = [at for at in range(len(data)) if data[at : at + 4] == b"OggS"]
+    assert len(pages) > 4
+    for kept in pages[3:]:
+        with pytest.raises(AudioError, match="cut off"):
+            load_audio(data[:kept])
+
+
+def test_the_end_of_the_last_link_of_an_ogg_chain_may_not_be_missing():
+    first, second = (encode("OGG", "VORBIS", noise(seconds)) for seconds in (1.0, 2.0))
+    with pytest.raises(AudioError, match=r"cut off|cannot decode"):
+        load_audio(first + second[: len(second) // 2])
+
+
+@pytest.fixture(scope="module")
+def mp3() -> bytes:
+    return encode("MP3", "MPEG_LAYER_III", noise())
+
+
+def without_index(data: bytes) -> bytes:
+    """The audio frames alone: what a recorder or a stream leaves."""
+    return data[list(frames(data))[1][0] :]
+
+
+def with_vbri(data: bytes, count: int) -> bytes:
+    """The Xing frame rewritten to the VBRI layout."""
+    (start, header), *_ = frames(data)
+    frame = bytearray(header.length)
+    frame[:4] = data[start : start + 4]
+    frame[36:54] = b"VBRI" + bytes(10) + count.to_bytes(4, "big")
+    return bytes(frame) + data[start + header.length :]
+
+
+def test_an_mp3_cut_between_two_frames_raises_by_its_index(mp3):
+    starts = [at for at, _ in frames(mp3)]
+    audio = len(starts) - 1
+    for data, last in ((mp3, starts[-1]), (with_vbri(mp3, audio), starts[-2])):
+        load_audio(data)
+        shift = len(data) - len(mp3)
+        for kept in (starts[5], starts[audio // 2], last):
+            with pytest.raises(AudioError, match="cut off"):
+                load_audio(data[: kept + shift])
+
+
+def test_an_mp3_without_index_decodes_in_full_and_raises_within_a_frame(mp3):
+    bare = without_index(mp3)
+    found = list(frames(bare))
+    samples_per_frame = 576  # layer III below 32 kHz
+    decoded, _ = load_audio(bare)
+    # The decoder's own delay of 529 samples is all that may be missing.
+    assert len(found) * samples_per_frame - 529 <= len(decoded) <= len(found) * samples_per_frame
+    for kept in range(found[20][0] + 1, found[21][0], 7):
+        with pytest.raises(AudioError, match="cut off"):
+            load_audio(bare[:kept])
+
+
+@pytest.mark.parametrize("tail", [b"TAG" + bytes(125), bytes(999), b"APETAGEX" + 800 * b"x"])
+def test_tags_and_padding_behind_an_mp3_are_no_audio(mp3, tail):
+    for data in (mp3, without_index(mp3)):
+        assert len(load_audio(data + tail)[0]) == len(load_audio(data)[0])
+
+
+def test_mp3_files_joined_end_to_end_are_heard_to_the_end(mp3):
+    alone, _ = load_audio(mp3)
+    joined, _ = load_audio(mp3 + mp3)
+    assert len(joined) >= 2 * len(alone)
+    with pytest.raises(AudioError, match="cut off"):
+        load_audio(mp3 + mp3[:-100])
+
+
+def test_an_mp3_of_varying_bit_rate_without_index_is_not_shortened():
+    """libsndfile takes the first frame's bit rate for the length of all."""
+    loud, quiet = (without_index(encode("MP3", "MPEG_LAYER_III", noise(2.0, x))) for x in (0.3, 0))
+    sizes = [len(loud) / len(list(frames(loud))), len(quiet) / len(list(frames(quiet)))]
+    assert sizes[0] > 1.2 * sizes[1]
+    for data in (loud + quiet, quiet + loud):
+        decoded, _ = load_audio(data)
+        assert len(decoded) == pytest.approx(576 * len(list(frames(data))), abs=530)
+
+
+def test_formats_in_which_a_cut_cannot_be_seen_are_refused():
+    with pytest.raises(AudioError, match="in VOC a missing end is not recognised"):
+        load_audio(encode("VOC", "PCM_16", noise()))
+    streamed = bytearray(encode("FLAC", "PCM_16", noise()))
+    streamed[21] &= 0xF0  # the 36 bits of STREAMINFO's number of samples: unknown
+    streamed[22:26] = bytes(4)
+    with pytest.raises(AudioError, match="does not say how long it is"):
+        load_audio(bytes(streamed))
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not RECORDINGS.exists(), reason="../shared/data is not here")
+def test_real_recordings_are_whole():
+    files = sorted(p for p in RECORDINGS.rglob("*") if p.suffix in (".ogg", ".flac", ".mp3"))
+    assert len(files) > 100
+    for path in files[:: len(files) // 40]:
+        waveform, rate_hz = load_audio(path)
+        assert len(waveform) > 0.1 * rate_hz, path

@@ -1,0 +1,98 @@
+"""Prompts: chat templates of several families, plain forms, marks of beginning and end."""
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from pal_plugin.llm import pocket_chat
+from pal_plugin.llm.prompts import TextFormat
+from pal_plugin.models.locations import POCKET
+
+LLAMA = (
+    "{{ bos_token }}{% if not date_string is defined %}{{ strftime_now('%d') }}{% endif %}"
+    "{% for m in messages %}<|start|>{{ m['role'] }} {{ date_string }} {{ m['content'] | trim }}"
+    "<|eot|>{% endfor %}{% if add_generation_prompt %}<|start|>assistant {{ date_string }} "
+    "{% endif %}"
+)
+GEMMA = (
+    "{{ bos_token }}{% for m in messages %}<|start|>"
+    "{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n{{ m['content'] | trim }}<|turn|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|start|>model\n{% endif %}"
+)
+
+
+def tokenizer(template=None, eos="<|eos|>"):
+    """Bytes as tokens, with the special tokens of both templates."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    raw = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(letters)}, merges=[]))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    made = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<|bos|>", eos_token=eos)
+    made.add_tokens(["<|start|>", "<|eot|>", "<|turn|>"], special_tokens=True)
+    made.chat_template = template
+    return made
+
+
+def written(made, ids):
+    return "".join(made.convert_ids_to_tokens(ids)).replace("Ġ", " ").replace("Ċ", "\n")
+
+
+@pytest.mark.parametrize(("template", "end"), [(LLAMA, "<|eot|>"), (GEMMA, "<|turn|>")])
+def test_the_chat_template_decides(template, end):
+    made = tokenizer(template)
+    text = TextFormat(made)
+    messages = [{"role": "user", "content": "a{b}?"}]
+    stock = made.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=True, date_string="26 Jul 2024"
+    )
+    assert written(made, text.prompt_ids(" a{b}? ")) == stock
+    assert text.prompt_ids("x").count(made.bos_token_id) == 1
+    assert written(made, text.answer_ids(" yes ")) == f"yes{end}"
+    ends = made.convert_tokens_to_ids([end, "<|eos|>"])
+    assert text.end_ids == sorted(ends)
+    assert text.decode(text.answer_ids("yes")) == "yes"
+
+
+def test_a_turn_of_training_is_what_the_template_writes():
+    made = tokenizer(GEMMA)
+    text = TextFormat(made)
+    turns = [{"role": "user", "content": "q?"}, {"role": "assistant", "content": "a"}]
+    whole = made.apply_chat_template(turns, tokenize=False)
+    assert whole.startswith(written(made, text.prompt_ids("q?") + text.answer_ids("a")))
+
+
+def test_a_system_message():
+    made = tokenizer(LLAMA)
+    prompt = written(made, TextFormat(made, system="Be brief.").prompt_ids("q?"))
+    assert "system 26 Jul 2024 Be brief.<|eot|>" in prompt
+    assert prompt.index("Be brief.") < prompt.index("q?")
+
+
+def test_plain_forms():
+    made = tokenizer()
+    ltu = TextFormat(made, "ltu")
+    assert written(made, ltu.prompt_ids("q {x}?")) == "### Instruction:\nq {x}?\n\n### Response:\n"
+    assert ltu.answer_ids("a")[-1] == made.eos_token_id
+    assert written(made, TextFormat(made, "Q: {question} A: ").prompt_ids("q?")) == "Q: q? A: "
+
+
+def test_the_pocket_template_writes_what_the_pocket_llm_was_trained_on():
+    made = AutoTokenizer.from_pretrained(POCKET / "llm")
+    text = TextFormat(made)
+    assert text.prompt_ids(" What? ") == made(pocket_chat.prompt("What?"))["input_ids"]
+    target = made(pocket_chat.target("a bell"), add_special_tokens=False)["input_ids"]
+    assert text.answer_ids("a bell") == target
+    assert text.end_ids == [made.eos_token_id]
+    with pytest.raises(Exception, match="no system messages"):
+        TextFormat(made, system="Be brief.")
+
+
+def test_errors():
+    with pytest.raises(ValueError, match=r"no chat template .*llm.prompt: one of ltu"):
+        TextFormat(tokenizer())
+    with pytest.raises(ValueError, match="'ltuu'; expected 'chat', one of ltu"):
+        TextFormat(tokenizer(), "ltuu")
+    with pytest.raises(ValueError, match="llm.system needs llm.prompt: chat"):
+        TextFormat(tokenizer(), "ltu", system="Be brief.")
+    with pytest.raises(ValueError, match="no eos_token"):
+        TextFormat(tokenizer(eos=None), "ltu")

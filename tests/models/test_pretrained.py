@@ -1,0 +1,151 @@
+"""`save_pretrained` and `from_pretrained`: identical outputs, and no other base model."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+
+from pal_plugin.models.audio_llm import AudioLLM
+from pal_plugin.models.checkpoint import CheckpointError
+
+CANDIDATES = ["bell", "rain and wind", "siren"]
+
+
+@pytest.fixture
+def trained(tiny_config):
+    """`trained("lal", llm="lora")`: a model whose trained weights are random."""
+
+    def make(model_type="lal", **stage):
+        torch.manual_seed(0)
+        model = AudioLLM.from_config(tiny_config(model_type, **stage)).eval()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(0.1 * torch.randn_like(parameter))
+        return model
+
+    return make
+
+
+def scores(model, clips):
+    return model.predict_class(clips, CANDIDATES)["scores"]
+
+
+@pytest.mark.parametrize(
+    ("model_type", "llm"),
+    [("lal", "frozen"), ("pal", "lora"), ("plits", "full"), ("flamingo", "lora")],
+)
+def test_reloading_gives_identical_outputs(trained, two_clips, tmp_path, model_type, llm):
+    model = trained(model_type, llm=llm)
+    folder = model.save_pretrained(tmp_path / "a")
+    again = AudioLLM.from_pretrained(folder)
+    assert not again.training
+    assert torch.equal(again(two_clips)["loss"], model(two_clips)["loss"])
+    assert torch.equal(scores(again, two_clips), scores(model, two_clips))
+    assert again.generate(two_clips) == model.generate(two_clips)
+    third = AudioLLM.from_pretrained(again.save_pretrained(tmp_path / "b"))
+    assert torch.equal(third(two_clips)["loss"], model(two_clips)["loss"])
+
+
+def test_the_folder_holds_what_was_trained_and_says_so(trained, tiny_llm, tmp_path):
+    model = trained(llm="lora")
+    folder = model.save_pretrained(tmp_path, metrics={"accuracy on x": 0.5})
+    names = set(load_file(folder / "model.safetensors"))
+    expected = {n for n, p in model.named_parameters() if p.requires_grad}
+    encoders = {n for n in model.state_dict() if n.startswith("encoders.")}  # without checkpoint
+    assert names == expected | encoders
+    assert not (folder / "llm").exists()
+    assert AutoTokenizer.from_pretrained(folder).get_vocab() == model.text.tokenizer.get_vocab()
+    card = (folder / "README.md").read_text()
+    assert f"base_model: {tiny_llm}" in card
+    assert "| general | sslam, clap | lfst | lal | default |" in card
+    assert "| accuracy on x | 0.5 |" in card
+    assert "AudioLLM.from_pretrained" in card
+
+
+def test_merged_adapters_make_a_stock_llm(trained, two_clips, tmp_path):
+    model = trained(llm="lora")
+    before = scores(model, two_clips)
+    folder = model.merge_lora().save_pretrained(tmp_path)
+    again = AudioLLM.from_pretrained(folder)
+    after = scores(again, two_clips)
+    assert (after - before).abs().max() <= 1e-5 * before.abs().max()
+    assert torch.equal(after, scores(model, two_clips))
+    assert not any("llm." in name for name in load_file(folder / "model.safetensors"))
+    stock = AutoModelForCausalLM.from_pretrained(folder / "llm")
+    ids = torch.tensor([[5, 6, 7]])
+    assert torch.equal(stock(input_ids=ids).logits, again.llm(input_ids=ids).logits)
+    assert "which is not in this folder" not in (folder / "README.md").read_text()
+
+
+def test_the_base_llm_may_be_elsewhere_and_in_another_type(trained, tiny_llm, two_clips, tmp_path):
+    model = trained()
+    moved = tmp_path / "moved"
+    base = AutoModelForCausalLM.from_pretrained(tiny_llm)
+    base.save_pretrained(moved)
+    model.text.tokenizer.save_pretrained(moved)
+    folder = model.save_pretrained(tmp_path / "model")
+    facts = json.loads((folder / "config.json").read_text())
+    facts["model"]["llm"]["path"] = "owner/base"
+    (folder / "config.json").write_text(json.dumps(facts))
+    again = AudioLLM.from_pretrained(folder, llm=str(moved))
+    assert torch.equal(again(two_clips)["loss"], model(two_clips)["loss"])
+    half = AudioLLM.from_pretrained(folder, llm=str(moved), dtype="bfloat16")
+    assert torch.allclose(half(two_clips)["loss"].float(), model(two_clips)["loss"], rtol=0.05)
+
+
+def test_another_base_model_is_refused_by_name(trained, tiny_llm, tmp_path):
+    folder = trained(llm="lora").save_pretrained(tmp_path / "model")
+    base = AutoModelForCausalLM.from_pretrained(tiny_llm)
+    with torch.no_grad():
+        base.model.layers[1].mlp.up_proj.weight.mul_(1.05)
+    base.save_pretrained(tmp_path / "tuned")
+    with pytest.raises(CheckpointError) as error:
+        AudioLLM.from_pretrained(folder, llm=str(tmp_path / "tuned"))
+    assert f"llm of {tiny_llm}, and {tmp_path / 'tuned'} holds other weights" in str(error.value)
+    assert "1 of 23 matrices differ, the first is llm.model.layers.1.mlp.up_proj.weight" in str(
+        error.value
+    )
+    base.config.num_hidden_layers = 2
+    LlamaForCausalLM(base.config).save_pretrained(tmp_path / "short")
+    with pytest.raises(CheckpointError, match=r"\(llama, 3 layers.*\(llama, 2 layers"):
+        AudioLLM.from_pretrained(folder, llm=str(tmp_path / "short"))
+
+
+def test_another_encoder_is_refused_by_name(trained, two_clips, tmp_path):
+    from safetensors.torch import save_file
+
+    model = trained()
+    sslam = tmp_path / "sslam.safetensors"
+    save_file(model.encoders["sslam"].state_dict(), sslam)
+    model.config["encoders"]["sslam"]["checkpoint"] = str(sslam)
+    folder = model.save_pretrained(tmp_path / "model")
+    assert not any(
+        name.startswith("encoders.sslam") for name in load_file(folder / "model.safetensors")
+    )
+    again = AudioLLM.from_pretrained(folder)
+    assert torch.equal(again(two_clips)["loss"], model(two_clips)["loss"])
+    state = {name: 2 * tensor for name, tensor in load_file(sslam).items()}
+    save_file(state, tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match=r"encoders\.sslam of .*other\.safetensors holds oth"):
+        AudioLLM.from_pretrained(folder, encoders={"sslam": str(tmp_path / "other.safetensors")})
+    with pytest.raises(CheckpointError, match=r"not 'beats'"):
+        AudioLLM.from_pretrained(folder, encoders={"beats": "x"})
+
+
+def test_errors(tiny_model, tiny_config, tmp_path):
+    cfg = tiny_config("lal", llm="full")
+    cfg["llm"]["quantize"] = "4bit"
+    with pytest.raises(ValueError, match="quantized LLM cannot be trained in full"):
+        AudioLLM.from_config(cfg)
+    with pytest.raises(ValueError, match=r"model: unknown 'encoder' .did you mean 'encoders'"):
+        AudioLLM.from_config({**cfg, "encoder": {}})
+    with pytest.raises(CheckpointError, match="has no configuration"):
+        tiny_model("lal").save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"holds no config\.json"):
+        AudioLLM.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="was not written by pal_plugin"):
+        AudioLLM.from_pretrained(tmp_path)
