@@ -65,8 +65,18 @@ def load_audio(source: Any) -> tuple[Tensor, int]:
             f"{name} holds {bad} non-finite samples of {samples.size}; "
             "repair or drop the clip, it cannot be listened to"
         )
-    mono = samples if samples.ndim == 1 else samples.mean(axis=1)
-    return torch.from_numpy(np.ascontiguousarray(mono, dtype=np.float32)), rate_hz
+    return torch.from_numpy(np.ascontiguousarray(_mono(samples), dtype=np.float32)), rate_hz
+
+
+def _mono(samples: np.ndarray) -> np.ndarray:
+    """The mean of the channels; by columns, as NumPy's mean over a short axis takes as long as
+    decoding FLAC."""
+    if samples.ndim == 1:
+        return samples
+    mono = samples[:, 0].copy()
+    for channel in range(1, samples.shape[1]):
+        mono += samples[:, channel]
+    return mono / samples.shape[1] if samples.shape[1] > 1 else mono
 
 
 def _from_array(array: Any, rate_hz: Any) -> tuple[np.ndarray, int]:

@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from pal_plugin.errors import ConfigError
+from pal_plugin.runners.length_batches import LengthBatches
 
 
 class PassSampler(Sampler[int]):
@@ -59,11 +60,22 @@ def clips_of(dataset: Any) -> int | None:
 
 
 def build_loader(
-    dataset: Any, batch_size: int, num_workers: int, *, train: bool, seed: int, pin_memory: bool
+    dataset: Any,
+    batch_size: int,
+    num_workers: int,
+    *,
+    train: bool,
+    seed: int,
+    pin_memory: bool,
+    length_pool: int = 1,
 ) -> DataLoader:
     """One loader of one dataset; the dataset's `collater` makes the batches.
 
     Training loaders never end (streams are expected to be endless themselves).
+
+    Args:
+        length_pool: training batches' worth of clips that are sorted by length together
+            (`LengthBatches`); 1 leaves the order as it comes.
     """
     options: dict[str, Any] = {
         "batch_size": batch_size,
@@ -74,13 +86,25 @@ def build_loader(
         # Keeps the loader from drawing its workers' seed from the global generator.
         "generator": torch.Generator().manual_seed(seed),
     }
-    if isinstance(dataset, IterableDataset):
-        return DataLoader(dataset, **options)
+    streams = isinstance(dataset, IterableDataset)
     if not train:
-        return DataLoader(dataset, shuffle=False, **options)
-    if not len(dataset):
+        return DataLoader(dataset, **options)
+    if not streams and not len(dataset):
         raise ConfigError("a training dataset is empty")
-    return DataLoader(_Passes(dataset), sampler=PassSampler(len(dataset), seed), **options)
+    sampler = None if streams else PassSampler(len(dataset), seed)
+    dataset = dataset if streams else _Passes(dataset)
+    collate = options["collate_fn"]
+    if length_pool > 1 and collate is not None:
+        options |= {"batch_size": None, "collate_fn": _as_it_is}
+        return DataLoader(
+            LengthBatches(dataset, batch_size, length_pool, seed, collate, sampler), **options
+        )
+    return DataLoader(dataset, sampler=sampler, **options)
+
+
+def _as_it_is(batch: Any) -> Any:
+    """Without a function DataLoader would turn tuples into lists and arrays into tensors."""
+    return batch
 
 
 class MixedLoader:

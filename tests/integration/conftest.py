@@ -8,6 +8,8 @@ import torch
 
 # Importlib mode alone lets no test import the modules beside it (families, reference, ...).
 sys.path.insert(0, str(Path(__file__).parent))
+# And this repository's `benchmarks`: fairscale installs one of the same name.
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 
 @pytest.fixture(autouse=True)

@@ -66,8 +66,8 @@ def test_one_forward_of_a_whole_model_at_full_size(tiny_llm, tmp_path):
     model = AudioLLM.from_config(
         {
             "encoders": {
-                "sslam": {"type": "sslam", "features": {"window_s": 10.24}},
-                "clap": {"type": "clap", "features": {"window_s": 10.24}},
+                "sslam": {"type": "sslam", "features": {"window_s": 10.0}},
+                "clap": {"type": "clap", "features": {"window_s": 10.0}},
                 "whisper": {
                     "type": "whisper",
                     "model": {
