@@ -58,12 +58,15 @@ setup(
     license="BSD-3-Clause",
     python_requires=">=3.10",
     packages=find_packages(include=["pal_plugin", "pal_plugin.*"]),
+    entry_points={"console_scripts": ["pal=pal_plugin.commands.main:main"]},
     package_data={"pal_plugin": ["configs/**/*.yaml", "pocket/**/*"]},
     install_requires=CORE + IMPORTED_BY_LAVIS,
     extras_require={
-        "test": ["pytest>=8", "ruff>=0.12,<1", "scikit-learn>=1.4", "matplotlib>=3.8"],
+        "test": ["pytest>=8", "ruff>=0.12,<1", "scikit-learn>=1.4", "matplotlib>=3.8", "av>=14"],
         "m4a": ["av>=14"],  # M4A, AAC and other formats of ffmpeg
         "eval": ["scikit-learn>=1.4"],
+        # CIDEr-D and FENSE; later versions do not install beside transformers 5.
+        "captions": ["aac-metrics==0.5.3"],
         "demo": ["matplotlib>=3.8"],
     },
     classifiers=[

@@ -61,12 +61,20 @@ was trained; --options may change it, a run file's model section only chooses th
 
 def train(argv: list[str] | None = None) -> int:
     """Entry of `train.py`. Returns the exit code."""
-    return _guarded(_train, argv, "Train a model as a run file says.", _TRAIN_HELP)
+    parser = _parser("Train a model as a run file says.", _TRAIN_HELP)
+    return _guarded(_train, argv, parser)
 
 
 def evaluate(argv: list[str] | None = None) -> int:
     """Entry of `evaluate.py`. Returns the exit code."""
-    return _guarded(_evaluate, argv, "Evaluate a trained model.", _EVALUATE_HELP)
+    parser = _parser("Evaluate a trained model.", _EVALUATE_HELP)
+    parser.add_argument(
+        "--mask-audio",
+        action="store_true",
+        help="ask everything a second time without the audio, whatever the run file says; the "
+        "table shows both",
+    )
+    return _guarded(_evaluate, argv, parser)
 
 
 def set_seed(seed: int) -> None:
@@ -105,6 +113,8 @@ def _train(args: argparse.Namespace) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     from pal_plugin.config import Config, parse_options
 
+    if args.mask_audio:
+        args.options = [*args.options, "run.masked_audio=true"]
     cfg = Config(args)
     asked = parse_options(args.options).get("model", {})
     location = cfg.model_cfg.get("checkpoint") if "checkpoint" in asked else None
@@ -185,9 +195,7 @@ def _refuse_other_type(asked: dict, as_trained: dict, checkpoint: str) -> None:
             )
 
 
-def _guarded(
-    run: Callable[[argparse.Namespace], None], argv: list[str] | None, about: str, examples: str
-) -> int:
+def _parser(about: str, examples: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=about, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -200,10 +208,22 @@ def _guarded(
         metavar="KEY=VALUE",
         help='changes to the run file, as "a.b=c" or "a.b c"',
     )
-    parser.add_argument("--job-id", help="name of the run folder (default: RECIPE-DATE-TIME)")
+    parser.add_argument(
+        "--job-id",
+        help="name of the run folder (default: RECIPE-DATE-TIME); an interrupted evaluation of "
+        "this name goes on",
+    )
     parser.add_argument(
         "--traceback", action="store_true", help="show where an error came from in the code"
     )
+    return parser
+
+
+def _guarded(
+    run: Callable[[argparse.Namespace], None],
+    argv: list[str] | None,
+    parser: argparse.ArgumentParser,
+) -> int:
     args = parser.parse_args(argv)
     keep_freed_memory()
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -221,7 +241,7 @@ def _guarded(
         print(f"error: {_message(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; checkpoints written so far are whole", file=sys.stderr)
+        print("interrupted; checkpoints and answers written so far are whole", file=sys.stderr)
         return 130
     return 0
 

@@ -18,6 +18,8 @@ FREE_MAPS = (
     "datasets",
     "datasets.*.build_info.annotations",
     "datasets.*.build_info.annotations.*.where",
+    "datasets.*.build_info.counts",
+    "datasets.*.build_info.shards",
     "datasets.*.labels",
     "model.encoders",
     "model.encoders.*.features",

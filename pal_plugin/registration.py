@@ -18,6 +18,7 @@ _OUR_MODULES = (
     "pal_plugin.processors.text",
     "pal_plugin.models.pal_model",
     "pal_plugin.datasets.builders",
+    "pal_plugin.datasets.corpus_builders",
     "pal_plugin.datasets.mini",
     "pal_plugin.tasks.pal_instruct",
     "pal_plugin.runners.schedule",

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import csv
 import logging
+import os
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,6 +128,7 @@ class ClipDataset(Dataset):
         collate_audio: Callable[[list], Any] | None = None,
     ) -> None:
         self.clips = list(clips)
+        self.ids = _unique_names([clip.path for clip in self.clips])
         self.audio_processor = audio_processor
         self.questions = [text_processor(question) for question in questions]
         self.candidates = list(candidates)
@@ -154,11 +157,21 @@ class ClipDataset(Dataset):
             "question_type": self.question_type,
             "candidates": self.candidates,
         }
-        return {"audio": features, "items": [item], "sample_id": clip.path.name}
+        return {"audio": features, "items": [item], "sample_id": self.ids[clip.path]}
 
     def collater(self, clips: Sequence[dict | SkippedClip]) -> dict[str, Any]:
         """`collate_clips` with this dataset's way of joining audio."""
         return collate_clips(clips, self.collate_audio)
+
+
+def _unique_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """The file names; of files that share one, the path below the folder of all files."""
+    distinct = list(dict.fromkeys(paths))
+    counts = Counter(path.name for path in distinct)
+    shared = [path for path in distinct if counts[path.name] > 1]
+    root = os.path.commonpath([path.parent for path in distinct]) if shared else ""
+    below = {path: Path(os.path.relpath(path, root)).as_posix() for path in shared}
+    return {path: below.get(path, path.name) for path in distinct}
 
 
 def _agrees(row: Mapping[str, str], where: Mapping[str, Any]) -> bool:

@@ -15,6 +15,10 @@ import torch
 
 from pal_plugin.audio.frontend import AudioFrontend
 
+#: Of an item, what only some tasks read: the question without its choices and how they are put
+#: into it, several labels of one clip, other columns of the annotation.
+MORE = ("stem", "protocol", "labels", "facts")
+
 
 @dataclass(frozen=True)
 class SkippedClip:
@@ -38,8 +42,9 @@ def collate_clips(
     Returns:
         C clips and B rows (B = all items): `audio`; `clip_index` Long[B]; lists of length B
         `text_input`, `text_output`, `task`, `question_type`, `answers`, `candidates` (None where
-        open), `sample_id`, `question_id`, `instance_id`; `num_clips` = C; `skipped`, names and
-        reasons of the clips left out. A batch of skipped clips only has no `audio` and B = 0.
+        open), `more` (of `stem`, `protocol`, `labels` and `facts` those that the item has),
+        `sample_id`, `question_id`, `instance_id`; `num_clips` = C; `skipped`, names and reasons
+        of the clips left out. A batch of skipped clips only has no `audio` and B = 0.
     """
     usable = [clip for clip in clips if not isinstance(clip, SkippedClip) and clip["items"]]
     rows = [(c, number, item) for c, clip in enumerate(usable) for number, item in _items(clip)]
@@ -51,6 +56,7 @@ def collate_clips(
         "question_type": [item.get("question_type") or item["task"] for _, _, item in rows],
         "answers": [list(item.get("answers") or [item["answer"]]) for _, _, item in rows],
         "candidates": [item.get("candidates") for _, _, item in rows],
+        "more": [{k: item[k] for k in MORE if k in item} for _, _, item in rows],
         "sample_id": [usable[c]["sample_id"] for c, _, _ in rows],
         "question_id": [f"{usable[c]['sample_id']}#{number}" for c, number, _ in rows],
         "num_clips": len(usable),

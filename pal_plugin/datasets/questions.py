@@ -8,7 +8,10 @@ from typing import Any
 
 from pal_plugin.errors import ConfigError
 
-TASKS = ("classification", "caption", "qa", "transcript")
+TASKS = (
+    *("classification", "caption", "qa", "transcript"),
+    *("multiple_choice", "reasoning", "chat"),
+)
 
 
 class QuestionMix:
@@ -19,6 +22,7 @@ class QuestionMix:
         question_types: only these types, None for all.
         items_per_clip: questions drawn per clip in training, without repetition.
         eval_items_per_type: the first so many of each type are asked in evaluation, None for all.
+        questions: another wording for the questions of a task; None leaves them as they are.
 
     Raises:
         ConfigError: an unknown task, no task at all, or a count below 1.
@@ -30,8 +34,10 @@ class QuestionMix:
         question_types: Sequence[str] | None = None,
         items_per_clip: int = 2,
         eval_items_per_type: int | None = None,
+        questions: Mapping[str, str | None] | None = None,
     ) -> None:
-        unknown = set(tasks) - set(TASKS)
+        self.questions = {task: text for task, text in (questions or {}).items() if text}
+        unknown = (set(tasks) | set(self.questions)) - set(TASKS)
         if unknown:
             raise ConfigError(f"unknown tasks {sorted(unknown)}; known: {', '.join(TASKS)}")
         self.weights = {task: float(weight) for task, weight in tasks.items() if weight}
@@ -50,7 +56,11 @@ class QuestionMix:
     def eligible(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The items of the chosen tasks and types, each with its `number` in the clip."""
         return [
-            {**item, "number": number}
+            {
+                **item,
+                "number": number,
+                "question": self.questions.get(item["task"], item["question"]),
+            }
             for number, item in enumerate(items)
             if item["task"] in self.weights
             and (self.question_types is None or item["question_type"] in self.question_types)

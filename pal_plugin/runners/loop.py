@@ -162,17 +162,37 @@ def evaluate(
     split: str,
     precision: Precision,
     device: torch.device,
-) -> list:
-    """All rows that `task.valid_step` returns for `batches`; the progress bar counts clips."""
+    answered: Any = None,
+) -> tuple[list, list[str]]:
+    """All rows that `task.valid_step` returns for `batches`; the progress bar counts clips.
+
+    Args:
+        answered: an `answered.Answered` that knows rows already and keeps the others.
+
+    Returns:
+        the rows, and names and reasons of clips that the dataset left out.
+    """
     model.eval()
     results: list = []
+    left_out: list[str] = []
     with _bar(clips, f"evaluating {split}", "clip") as bar:
         for batch in batches:
             samples = to_device(batch, device)
+            left_out.extend(samples.pop("skipped", ()))
             with precision.autocast():
-                results.extend(task.valid_step(model=model, samples=samples))
+                if answered is None:
+                    results.extend(task.valid_step(model=model, samples=samples))
+                else:
+                    results.extend(answered.answer(task, model, samples))
             bar.update(_clips(samples))
-    return results
+    if left_out:
+        logging.warning(
+            "%d clips of %s were left out, evaluation.json names them: %s",
+            len(left_out),
+            split,
+            "; ".join(left_out[:10]) + ("; ..." if len(left_out) > 10 else ""),
+        )
+    return results, left_out
 
 
 def _next_usable(batches: Iterator[dict], stats: TrainStats) -> dict:

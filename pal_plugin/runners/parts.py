@@ -16,7 +16,7 @@ from lavis.runners.runner_base import RunnerBase
 
 from pal_plugin.errors import ConfigError
 from pal_plugin.runners import loaders, loop
-from pal_plugin.runners.rundir import new_run_dir
+from pal_plugin.runners.rundir import interrupted_evaluation, new_run_dir
 
 
 class RunnerParts(RunnerBase):
@@ -32,16 +32,21 @@ class RunnerParts(RunnerBase):
     # ---- where things are -------------------------------------------------------------------
 
     def setup_output_dir(self) -> None:
-        """A unique folder under the working directory, with `config.yaml` in it."""
+        """A unique folder under the working directory, with `config.yaml` in it.
+
+        An evaluation that was interrupted goes on in its own.
+        """
         run = self.config.run_cfg
-        self.output_dir = new_run_dir(run.output_dir, run.name, self.job_id)
+        before = interrupted_evaluation(run.output_dir, self.job_id) if run.evaluate else None
+        self.output_dir = before or new_run_dir(run.output_dir, run.name, self.job_id)
         self.job_id = self.output_dir.name
         self.result_dir = self.output_dir / "result"
-        self.result_dir.mkdir()
+        self.result_dir.mkdir(exist_ok=True)
         # register_path refuses a second runner in one process, so the map is written directly.
         registry.mapping["paths"]["output_dir"] = str(self.output_dir)
         registry.mapping["paths"]["result_dir"] = str(self.result_dir)
-        self.config.save(self.output_dir / "config.yaml")
+        if before is None:
+            self.config.save(self.output_dir / "config.yaml")
 
     @property
     def device(self) -> torch.device:
@@ -180,6 +185,7 @@ class RunnerParts(RunnerBase):
             train=train,
             seed=int(run.seed),
             pin_memory=self.cuda_enabled,
+            length_pool=int(run.length_pool),
         )
 
     def _evaluated_splits(self) -> list[str]:

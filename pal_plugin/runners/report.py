@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 # The figures of the table in order of preference, with whether a larger one is better.
-HEADLINE = ("accuracy", "wer", "loss")
+HEADLINE = ("accuracy", "map", "wer", "loss")
 
 
 def jsonable(value: Any) -> Any:

@@ -47,6 +47,14 @@ def new_run_dir(output_dir: str | Path, recipe: str, job_id: str | None = None) 
             return candidate
 
 
+def interrupted_evaluation(output_dir: str | Path, job_id: str | None) -> Path | None:
+    """The folder `<output_dir>/<job_id>` if an evaluation was interrupted in it, else None."""
+    if not job_id:
+        return None
+    folder = Path(output_dir).expanduser().resolve() / job_id
+    return folder if any((folder / "result").glob("*.partial.jsonl")) else None
+
+
 def latest_run(recipe: str, output_dir: str | Path = "output") -> Path:
     """Folder of the newest run of `recipe` that has a best checkpoint.
 

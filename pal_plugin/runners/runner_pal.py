@@ -19,7 +19,8 @@ import torch
 from lavis.common.registry import registry
 
 from pal_plugin.errors import ConfigError
-from pal_plugin.runners import loaders, loop, report
+from pal_plugin.models.locations import resolve
+from pal_plugin.runners import answered, loaders, loop, provenance, report
 from pal_plugin.runners.parts import RunnerParts
 from pal_plugin.runners.rundir import BEST, LAST
 
@@ -38,6 +39,7 @@ class RunnerPal(RunnerParts):
 
     def __init__(self, cfg: Any, task: Any, model: Any, datasets: dict, job_id: str | None = None):
         self.metrics: dict[str, dict] = {}
+        self.evaluation: dict[str, dict] = {}
         self.best_epoch: int | None = None
         self.best_metric = -math.inf  # metrics may be negative
         super().__init__(cfg, task, model, datasets, job_id)
@@ -72,6 +74,12 @@ class RunnerPal(RunnerParts):
         started = time.time()
         if not skip_reload:
             self._reload_best_model(self.model)
+        if self.evaluate_only:
+            logging.info(
+                "run folder: %s (after an interruption, the same command with --job-id %s goes on)",
+                self.output_dir,
+                self.job_id,
+            )
         for split in self._evaluated_splits():
             self.eval_epoch(split, cur_epoch)
         return self._finish(started)
@@ -104,15 +112,21 @@ class RunnerPal(RunnerParts):
         Returns:
             what the task's `after_evaluation` returned: `agg_metrics` and the metrics by task.
         """
-        log, rows = self._evaluate_split(split_name, cur_epoch)
-        self._keep(split_name, log, rows)
+        log, rows, left_out = self._evaluate_split(split_name, cur_epoch)
+        self._keep(split_name, log, rows, left_out)
         return log
 
-    def _evaluate_split(self, split: str, epoch: str | int) -> tuple[dict, list]:
-        rows: list = []
+    def _evaluate_split(self, split: str, epoch: str | int) -> tuple[dict, list, list[str]]:
+        parts: list[list] = []
+        left_out: list[str] = []
+        known = self._answered(split)
         for name, dataset in self.splits[split].items():
             self.task.before_evaluation(model=self.model, dataset=dataset)
-            found = loop.evaluate(
+            if known is not None:
+                rows = known.begin(name if len(self.splits[split]) > 1 else None)
+                if rows and hasattr(self.task, "resume"):
+                    self.task.resume(rows)
+            found, missed = loop.evaluate(
                 task=self.task,
                 model=self.model,
                 batches=self._loader(
@@ -122,10 +136,15 @@ class RunnerPal(RunnerParts):
                 split=split if len(self.splits[split]) == 1 else f"{split} {name}",
                 precision=self.precision,
                 device=self.device,
+                answered=known,
             )
             if len(self.splits[split]) > 1:
                 found = [{**row, "dataset": name} for row in found]
-            rows.extend(found)
+            parts.append(found)
+            left_out.extend(missed)
+        if known is not None:
+            known.close()
+        rows = answered.merge_rows(parts)
         if not rows:
             raise ConfigError(
                 f"the split {split!r} held nothing to evaluate: no clip, or no question of the "
@@ -138,10 +157,24 @@ class RunnerPal(RunnerParts):
                 f"'agg_metrics', got {log!r}"
             )
         self.log_stats({"epoch": epoch, **log}, split)
-        return log, rows
+        return log, rows, left_out
+
+    def _answered(self, split: str) -> answered.Answered | None:
+        """Where the rows of an evaluation are kept; while training, weights change too soon."""
+        if not self.evaluate_only:
+            return None
+        settings = provenance.settings(self.config.to_dict(), self._checkpoint_file())
+        return answered.Answered(self.result_dir / f"{split}{answered.SUFFIX}", settings)
+
+    def _checkpoint_file(self) -> Path | None:
+        """The file of the weights that are evaluated."""
+        if not self.evaluate_only:
+            return self.output_dir / BEST
+        location = self.config.model_cfg.get("checkpoint")
+        return Path(resolve(location)) if location else None
 
     def _validate(self, split: str, epoch: int) -> None:
-        log, rows = self._evaluate_split(split, epoch)
+        log, rows, left_out = self._evaluate_split(split, epoch)
         selects = split == self.valid_splits[0]
         metric = float(log["agg_metrics"])
         # The first epoch counts even with a metric that is not a number: a checkpoint is kept.
@@ -158,14 +191,34 @@ class RunnerPal(RunnerParts):
             self.best_epoch,
         )
         if self.best_epoch == epoch:  # metrics.json and result/ describe the best checkpoint
-            self._keep(split, log, rows)
+            self._keep(split, log, rows, left_out)
 
-    def _keep(self, split: str, log: dict, rows: list) -> None:
+    def _keep(self, split: str, log: dict, rows: list, left_out: list[str]) -> None:
         self.metrics[split] = _entries(log)
         report.write_jsonl(self.result_dir / f"{split}.jsonl", rows)
         report.write_json(self.output_dir / "metrics.json", self.metrics)
+        sizes = [loaders.clips_of(dataset) for dataset in self.splits[split].values()]
+        described = {
+            "provenance": provenance.describe(
+                self.config.to_dict(),
+                self.model,
+                rows,
+                checkpoint=self._checkpoint_file(),
+                left_out=left_out,
+                clips=None if None in sizes else sum(sizes),
+                device=self.device,
+            )
+        }
+        if hasattr(self.task, "describe"):
+            described["figures"] = self.task.describe(split)
+        if self.evaluate_only and hasattr(self.task, "write_files"):
+            described["files missing"] = self.task.write_files(rows, split, self.result_dir)
+        self.evaluation[split] = described
+        report.write_json(self.output_dir / "evaluation.json", self.evaluation)
 
     def _finish(self, started: float) -> dict[str, dict]:
+        for partial in self.result_dir.glob(f"*{answered.SUFFIX}"):
+            partial.unlink()  # result/SPLIT.jsonl has these rows
         logging.info("\n%s", report.table(self.metrics))
         if not self.evaluate_only:
             logging.info("best checkpoint (epoch %s): %s", self.best_epoch, self.output_dir / BEST)

@@ -1,66 +1,94 @@
-"""Counting answers: what was right, what it would be with the audio masked, and what chance gives.
+"""From answered rows to the entries of `metrics.json`, and the choice of the best epoch.
 
-Needs no LAVIS. Every entry carries `n`. An accuracy is shown beside `chance`, the share of the
-largest class among the references: what a model that knows the question and never listens can
-reach. Of a task with several types of question it is the mean of the types' shares, because such
-a model may answer each type by its own largest class.
+Needs no LAVIS. Every entry carries `n`. A figure is shown beside `chance`, what a model that knows
+the question and never listens can reach. Of a task with several types of question it is the mean
+of the types' chances, because such a model may answer each type by its own largest class.
 """
 
 from __future__ import annotations
 
-import math
-import re
-import string
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pal_plugin.errors import ConfigError
 from pal_plugin.merging import did_you_mean
+from pal_plugin.tasks.evaluators import Evaluator, evaluator_class
+from pal_plugin.tasks.evaluators.base import Finished
 
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PUNCTUATION = str.maketrans({c: " " for c in string.punctuation if c != "'"})
-
-
-def normalise(text: str) -> str:
-    """Lower case, no punctuation, no articles (unless nothing else is left), single spaces."""
-    bare = " ".join(text.lower().translate(_PUNCTUATION).replace("'", "").split())
-    return " ".join(_ARTICLES.sub(" ", bare).split()) or bare
+#: A column of the annotations with more values than this (ids, names) makes no entries.
+_MOST_VALUES = 24
+#: Figures of which less is better, by the first part of their names.
+_LESS_IS_BETTER = ("loss", "wer", "perplexity", "unparsed", "unmatched")
 
 
-def is_correct(prediction: str, answers: Sequence[str]) -> bool:
-    """Whether the prediction is one of the accepted answers after `normalise`."""
-    return normalise(prediction) in {normalise(answer) for answer in answers}
+def passes(masked: bool) -> dict[str, str]:
+    """Suffix of a figure by the suffix of its columns in the rows."""
+    return {"": ""} | ({"_masked": "_masked_audio"} if masked else {})
 
 
-def summarise(rows: Sequence[dict], *, masked: bool) -> dict[str, dict]:
-    """Entries by task, and by `task/question_type` where a task has several.
+def finish(
+    rows: Sequence[dict], evaluators: Mapping[str, Evaluator], *, masked: bool
+) -> dict[str, dict[str, Finished]]:
+    """Score whole tasks, which may add figures to the rows: `{entry: {suffix of columns: ...}}`."""
+    return {
+        name: {key: evaluators[group[0]["task"]].finish(group, key) for key in passes(masked)}
+        for name, group in by_task(rows).items()
+    }
+
+
+def summarise(
+    rows: Sequence[dict],
+    *,
+    masked: bool,
+    finished: Mapping[str, Mapping[str, Finished]] | None = None,
+) -> dict[str, dict]:
+    """Entries by task, by `task/question_type` and `task/column=value` where there are several.
 
     Args:
         rows: what `PalInstructTask.valid_step` makes, of any number of batches. Rows with a
             `dataset` get entries `dataset/task[/question_type]`.
         masked: whether the rows were answered with masked audio too.
+        finished: what `finish` returned for these rows.
     """
-    groups: dict[str, list[dict]] = {}
-    for row in rows:
-        groups.setdefault(_task_name(row), []).append(row)
     entries = {}
-    for name, group in groups.items():
-        types: dict[str, list[dict]] = {}
-        for row in group:
-            types.setdefault(row["question_type"], []).append(row)
-        whole = entries[name] = _entry(group, masked)
+    for name, group in by_task(rows).items():
+        types = _split(group, lambda row: row["question_type"])
+        whole = entries[name] = _entry(group, masked, (finished or {}).get(name))
         parts = {kind: _entry(part, masked) for kind, part in sorted(types.items())}
-        if "chance" in whole:
+        if "chance" in whole and all("chance" in part for part in parts.values()):
             total = sum(part["chance"] * part["n"] for part in parts.values())
             whole["chance"] = total / whole["n"]
         if len(parts) > 1:
             entries.update({f"{name}/{kind}": part for kind, part in parts.items()})
+        for column, values in _columns_of(group).items():
+            for value, part in sorted(values.items()):
+                entries[f"{name}/{column}={value}"] = _entry(part, masked)
     return entries
+
+
+def by_task(rows: Sequence[dict]) -> dict[str, list[dict]]:
+    """Rows by the name of their task's entry."""
+    return _split(rows, _task_name)
 
 
 def task_names(rows: Sequence[dict]) -> list[str]:
     """The entries of `summarise` that stand for whole tasks."""
     return list(dict.fromkeys(map(_task_name, rows)))
+
+
+def rows_of_entry(rows: Sequence[dict], entry: str) -> list[dict]:
+    """The rows that an entry of `summarise` counts; none if there is no such entry."""
+    for name, group in by_task(rows).items():
+        if entry == name:
+            return group
+        if not entry.startswith(f"{name}/"):
+            continue
+        part = entry.removeprefix(f"{name}/")
+        types = _split(group, lambda row: row["question_type"])
+        if part in types:
+            return types[part]
+        column, _, value = part.partition("=")
+        return _columns_of(group).get(column, {}).get(value, [])
+    return []
 
 
 def select(entries: dict[str, dict], select_by: str, tasks: Sequence[str]) -> float:
@@ -87,47 +115,45 @@ def select(entries: dict[str, dict], select_by: str, tasks: Sequence[str]) -> fl
             f"{did_you_mean(select_by, sorted(known))}"
         )
     mean = sum(values) / len(values)
-    return -mean if figure.split("_")[0] in ("loss", "wer", "perplexity") else mean
+    return -mean if figure.split("_")[0] in _LESS_IS_BETTER else mean
 
 
 def _task_name(row: dict) -> str:
     return f"{row['dataset']}/{row['task']}" if "dataset" in row else row["task"]
 
 
-def _entry(rows: list[dict], masked: bool) -> dict:
-    task = rows[0]["task"]
-    passes = {"": ""} | ({"_masked_audio": "_masked"} if masked else {})
+def _entry(rows: list[dict], masked: bool, finished: Mapping[str, Finished] | None = None) -> dict:
+    evaluator = evaluator_class(rows[0]["task"])
     entry: dict[str, float | int | None] = {}
-    for suffix, key in passes.items():
-        if task == "caption":
-            loss = sum(row[f"loss{key}"] for row in rows) / len(rows)
-            entry[f"loss{suffix}"] = loss
-            entry[f"perplexity{suffix}"] = math.exp(min(loss, 700.0))
-        elif task == "transcript":
-            entry[f"wer{suffix}"] = word_error_rate(
-                [row["reference"] for row in rows], [row[f"prediction{key}"] for row in rows]
-            )
-        else:
-            right = sum(is_correct(row[f"prediction{key}"], row["answers"]) for row in rows)
-            entry[f"accuracy{suffix}"] = right / len(rows)
-    if task not in ("caption", "transcript"):
-        classes = Counter(normalise(row["reference"]) for row in rows)
-        entry["chance"] = max(classes.values()) / len(rows)
+    for key, suffix in passes(masked).items():
+        figures = evaluator.summarise(rows, key)
+        if finished is not None:
+            figures |= finished[key].figures
+        entry |= {f"{name}{suffix}": value for name, value in figures.items()}
+    chance = evaluator.chance(rows)
+    if chance is not None:
+        entry["chance"] = chance
     entry["n"] = len(rows)
     return entry
 
 
-def word_error_rate(references: Sequence[str], predictions: Sequence[str]) -> float | None:
-    """Errors per reference word over all rows, after `normalise`; None without reference words."""
-    try:
-        import jiwer
-    except ImportError as error:
-        raise ConfigError(
-            "word error rates need jiwer: pip install jiwer, or leave transcripts out by "
-            "datasets.NAME.tasks.transcript=0"
-        ) from error
-    pairs = [(normalise(r), normalise(p)) for r, p in zip(references, predictions, strict=True)]
-    pairs = [(r, p) for r, p in pairs if r]
-    if not pairs:
-        return None
-    return float(jiwer.wer([r for r, _ in pairs], [p for _, p in pairs]))
+def _split(rows: Sequence[dict], name_of) -> dict[str, list[dict]]:
+    groups: dict[str, list[dict]] = {}
+    for row in rows:
+        groups.setdefault(name_of(row), []).append(row)
+    return groups
+
+
+def _columns_of(rows: list[dict]) -> dict[str, dict[str, list[dict]]]:
+    """Multiple-choice rows by the values of each of the annotations' columns that all have."""
+    if rows[0]["task"] != "multiple_choice":
+        return {}
+    columns = set.intersection(*(set(row.get("facts") or ()) for row in rows))
+    found = {}
+    for column in sorted(columns):
+        values = [row["facts"][column] for row in rows]
+        if not all(isinstance(value, str | int | bool) for value in values):
+            continue
+        if 1 < len(set(values)) <= min(_MOST_VALUES, len(rows) - 1):
+            found[column] = _split(rows, lambda row, column=column: str(row["facts"][column]))
+    return found

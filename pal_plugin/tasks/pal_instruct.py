@@ -1,22 +1,25 @@
-"""`pal_instruct`: answers about audio, of four kinds in one batch.
+"""`pal_instruct`: answers about audio, of several kinds in one batch.
 
-Classification ranks the candidate answers, questions are answered freely and compared exactly,
-transcripts are scored by word errors, captions by the loss of the reference. Each row is answered
-a second time with its audio masked: what is right then was never heard.
+How a kind is asked and counted is its evaluator's (`tasks.evaluators`). Each row is answered a
+second time with its audio masked: what is right then was never heard.
 """
 
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import torch
 from lavis.common.registry import registry
 from lavis.tasks.base_task import BaseTask
+from omegaconf import OmegaConf
 
 from pal_plugin.errors import ConfigError
 from pal_plugin.merging import did_you_mean
 from pal_plugin.tasks import metrics
+from pal_plugin.tasks.evaluators import Asking, build_evaluators, evaluator_class
+from pal_plugin.tasks.evaluators.base import Finished, more_of
 from pal_plugin.tasks.rows import masked, row_count, take_rows
 
 
@@ -29,6 +32,9 @@ class PalInstructTask(BaseTask):
         max_new_tokens: length limit of generated answers.
         caption_examples: captions generated per split, for reading.
         select_by: see `metrics.select`; None where nothing is selected.
+        generation: other arguments of the model's `generate`; null leaves its default.
+        evaluation: arguments of the evaluators by task.
+        seed: of sampled answers and shuffled choices.
     """
 
     def __init__(
@@ -37,21 +43,32 @@ class PalInstructTask(BaseTask):
         max_new_tokens: int = 32,
         caption_examples: int = 4,
         select_by: str | None = "accuracy",
+        generation: dict[str, Any] | None = None,
+        evaluation: dict[str, dict] | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__()
-        self.masked_audio, self.max_new_tokens = masked_audio, max_new_tokens
-        self.caption_examples, self.select_by = caption_examples, select_by
-        self._captions_left = caption_examples
+        self.masked_audio, self.select_by = masked_audio, select_by
+        self.asking = Asking(max_new_tokens, generation or {}, seed)
+        settings = {task: dict(of_task or {}) for task, of_task in (evaluation or {}).items()}
+        settings.setdefault("caption", {}).setdefault("examples", caption_examples)
+        settings.setdefault("multiple_choice", {}).setdefault("seed", seed)
+        self.evaluators = build_evaluators(self.asking, settings)
+        self._finished: dict[str, dict[str, dict[str, Finished]]] = {}
 
     @classmethod
     def setup_task(cls, cfg: Any) -> PalInstructTask:
         """From the `run:` section."""
         run = cfg.run_cfg
+        plain = OmegaConf.to_container(OmegaConf.create(run), resolve=True)
         return cls(
             masked_audio=bool(run.masked_audio),
             max_new_tokens=int(run.max_new_tokens),
             caption_examples=int(run.caption_examples),
             select_by=None if run.evaluate else str(run.select_by),
+            generation=plain.get("generation"),
+            evaluation=plain.get("evaluation"),
+            seed=int(run.seed),
         )
 
     def build_datasets(self, cfg: Any) -> dict[str, dict[str, Any]]:
@@ -87,25 +104,41 @@ class PalInstructTask(BaseTask):
 
     def before_evaluation(self, model: Any, dataset: Any, **kwargs: Any) -> None:
         """Start the count of generated captions anew."""
-        self._captions_left = self.caption_examples
+        for evaluator in self.evaluators.values():
+            evaluator.begin()
+
+    def resume(self, rows: list[dict]) -> None:
+        """Rows of the dataset that were answered before an interruption."""
+        for task, evaluator in self.evaluators.items():
+            evaluator.resume([row for row in rows if row["task"] == task])
 
     def valid_step(self, model: Any, samples: dict) -> list[dict]:
         """Answer every row of a batch.
 
         Returns:
             one dict per row, in the batch's order: `id, sample_id, task, question_type, question,
-            reference, answers`, then `prediction` and `prediction_masked`; captions have `loss`
-            and `loss_masked`, and predictions for the first few only.
+            reference, answers`, `facts` where the dataset gives them, then `prediction` and
+            `prediction_masked`; captions have `loss` and `loss_masked`, and predictions for the
+            first few only unless they are scored.
         """
         if not row_count(samples):
             return []
         samples = self._encoded(model, samples)
         rows: list[dict | None] = [None] * row_count(samples)
-        for (task, candidates), index in _groups(samples).items():
+        for (task, _), index in _groups(samples).items():
             part = take_rows(samples, index)
-            answers = self._answers(model, task, candidates, part)
+            if task == "tagging":
+                part["answers"] = [
+                    more_of(part, row).get("labels", right)
+                    for row, right in enumerate(part["answers"])
+                ]
+            answers: dict[str, list] = {}
+            for key in metrics.passes(self.masked_audio):
+                asked = masked(part) if key else part
+                found = self.evaluators[task].answer(model, asked)
+                answers |= {f"{name}{key}": column for name, column in found.items()}
             for row, place in enumerate(index):
-                rows[place] = _facts(part, row) | {k: v[row] for k, v in answers.items()}
+                rows[place] = _facts(part, row, task) | {k: v[row] for k, v in answers.items()}
         return rows
 
     def after_evaluation(
@@ -113,23 +146,44 @@ class PalInstructTask(BaseTask):
     ) -> dict[str, Any]:
         """Metrics by task and question type, and `agg_metrics` that selects the best epoch.
 
+        Rows get the figures that are computed over all of them.
+
         Raises:
             ConfigError: `select_by` names a figure that these rows do not give.
         """
-        entries = metrics.summarise(val_result, masked=self.masked_audio)
+        finished = metrics.finish(val_result, self.evaluators, masked=self.masked_audio)
+        self._finished[split_name] = finished
+        entries = metrics.summarise(val_result, masked=self.masked_audio, finished=finished)
         agg = None
         if self.select_by is not None:
             agg = metrics.select(entries, self.select_by, metrics.task_names(val_result))
-        for row in val_result:
-            if row["task"] == "caption" and row["prediction"]:
-                logging.info(
-                    "%s caption of %s: %r (reference %r)",
-                    split_name,
-                    row["sample_id"],
-                    row["prediction"],
-                    row["reference"],
-                )
+        captions = [row for row in val_result if row["task"] == "caption" and row["prediction"]]
+        for row in captions[: self.evaluators["caption"].examples]:
+            logging.info(
+                "%s caption of %s: %r (reference %r)",
+                split_name,
+                row["sample_id"],
+                row["prediction"],
+                row["reference"],
+            )
         return {**entries, "agg_metrics": agg}
+
+    def describe(self, split: str) -> dict[str, dict]:
+        """Of the last evaluation of a split: what computed each figure, and which are missing."""
+        return {
+            name: {"how": by_pass[""].how, "missing": by_pass[""].missing}
+            for name, by_pass in self._finished.get(split, {}).items()
+        }
+
+    def write_files(self, rows: list[dict], split: str, folder: Path) -> dict[str, str]:
+        """Pictures and judges' files beside the rows; returns what is missing, with the reason."""
+        missing: dict[str, str] = {}
+        for name, group in metrics.by_task(rows).items():
+            stem = f"{split}.{name.replace('/', '.')}"
+            for key in metrics.passes(self.masked_audio):
+                evaluator = self.evaluators[group[0]["task"]]
+                missing |= evaluator.write(group, key, folder, stem)
+        return missing
 
     def _encoded(self, model: Any, samples: dict) -> dict:
         """Run the encoders once per clip; every further call reuses their tokens."""
@@ -138,60 +192,28 @@ class PalInstructTask(BaseTask):
         tokens = model.encode_audio(samples)
         return {k: v for k, v in samples.items() if k != "audio"} | {"audio_tokens": tokens}
 
-    def _answers(
-        self, model: Any, task: str, candidates: tuple[str, ...] | None, part: dict
-    ) -> dict[str, list]:
-        passes = {"": part} | ({"_masked": masked(part)} if self.masked_audio else {})
-        if task == "caption":
-            return self._captions(model, passes)
-        answers = {}
-        for key, samples in passes.items():
-            if task == "classification":
-                said = model.predict_class(samples, candidates=list(candidates))["predictions"]
-            elif task == "transcript":
-                said = model.generate(samples, max_new_tokens=self.max_new_tokens)
-            else:
-                said = model.predict_answers(samples, max_new_tokens=self.max_new_tokens)
-            answers[f"prediction{key}"] = list(said)
-        return answers
-
-    def _captions(self, model: Any, passes: dict[str, dict]) -> dict[str, list]:
-        total = row_count(passes[""])
-        shown = list(range(min(self._captions_left, total)))
-        self._captions_left -= len(shown)
-        answers: dict[str, list] = {}
-        for key, samples in passes.items():
-            answers[f"loss{key}"] = model(samples)["per_row_loss"].float().tolist()
-            said: list[str] = []
-            if shown:
-                few = take_rows(samples, shown)
-                said = list(model.generate(few, max_new_tokens=self.max_new_tokens))
-            answers[f"prediction{key}"] = said + [None] * (total - len(said))
-        return answers
-
 
 def _groups(samples: dict) -> dict[tuple[str, tuple[str, ...] | None], list[int]]:
-    """Row numbers by (task, candidates): what one call of the model can answer together."""
+    """Row numbers by (task, closed set): what one call of an evaluator can answer together."""
     groups: dict[tuple[str, tuple[str, ...] | None], list[int]] = {}
     candidates = samples.get("candidates") or [None] * row_count(samples)
-    for row, (task, closed) in enumerate(zip(samples["task"], candidates, strict=True)):
-        if task == "classification" and not closed:
-            raise ConfigError(
-                f"the classification question {samples['question_id'][row]!r} has no candidates; "
-                "its dataset must give the closed set of answers"
-            )
-        key = (task, tuple(closed) if task == "classification" else None)
-        groups.setdefault(key, []).append(row)
+    for row, task in enumerate(samples["task"]):
+        if task == "classification" and more_of(samples, row).get("labels"):
+            task = "tagging"  # several labels of one clip
+        closed = evaluator_class(task).closed and candidates[row]
+        groups.setdefault((task, tuple(closed) if closed else None), []).append(row)
     return groups
 
 
-def _facts(part: dict, row: int) -> dict[str, Any]:
-    return {
+def _facts(part: dict, row: int, task: str) -> dict[str, Any]:
+    known = {
         "id": part["question_id"][row],
         "sample_id": part["sample_id"][row],
-        "task": part["task"][row],
+        "task": task,
         "question_type": part["question_type"][row],
         "question": part["text_input"][row],
         "reference": part["text_output"][row],
         "answers": part["answers"][row],
     }
+    facts = more_of(part, row).get("facts")
+    return known | ({"facts": facts} if facts else {})

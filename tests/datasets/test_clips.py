@@ -10,6 +10,7 @@ from lavis.datasets.builders import load_dataset_config
 
 from pal_plugin.audio.io import AudioError
 from pal_plugin.datasets.builders import ClipsBuilder
+from pal_plugin.datasets.clips import ClipDataset, LabelledClip
 from pal_plugin.datasets.collate import SkippedClip
 from pal_plugin.errors import ConfigError
 
@@ -114,3 +115,11 @@ def test_annotations_that_cannot_be_used_say_why(make_clips, annotations, says):
     config.build_info.annotations = annotations
     with pytest.raises(ConfigError, match=says):
         ClipsBuilder(config).build_datasets()
+
+
+def test_clips_of_one_name_in_two_folders_have_ids_of_their_own(tmp_path):
+    paths = [tmp_path / name for name in ("one/a.wav", "two/a.wav", "two/b.wav")]
+    clips = [LabelledClip(path, "x") for path in [*paths, paths[2]]]
+    dataset = ClipDataset(clips, str, str, ["What?"], ["x"])
+    ids = [dataset[i]["sample_id"] for i in range(4)]
+    assert ids == ["one/a.wav", "two/a.wav", "b.wav", "b.wav"]

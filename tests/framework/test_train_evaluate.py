@@ -23,6 +23,7 @@ def test_training_leaves_a_whole_run_folder(toy, caplog):
         "config.yaml",
         "log.txt",
         "metrics.json",
+        "evaluation.json",
         "result/val.jsonl",
         "checkpoint_best.safetensors",
         "checkpoint_best.json",

@@ -6,7 +6,9 @@ import pytest
 
 import pal_plugin  # noqa: F401  (registers)
 from pal_plugin.errors import ConfigError
-from pal_plugin.tasks.metrics import is_correct, normalise, select, summarise, word_error_rate
+from pal_plugin.metrics.answers import is_correct, normalise
+from pal_plugin.metrics.speech import word_error_rate
+from pal_plugin.tasks.metrics import select, summarise
 
 
 def row(task="qa", kind=None, reference="yes", said="yes", masked="no", **more):

@@ -1,0 +1,219 @@
+"""`pal data`: convert, verify, stats, show, list. The work is in `pal_plugin.corpora`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from pal_plugin.errors import ConfigError
+
+HELP = """\
+examples:
+  pal data list
+  pal data convert esc50 --audio ESC-50/audio --annotations ESC-50/meta/esc50.csv \\
+      --where fold=1,2,3,4 --split train --out shards/esc50-train
+  pal data convert audiocaps --audio AUDIO --annotations train.csv --out shards/audiocaps-train
+  pal data verify shards/esc50-train
+  pal data stats shards/esc50-train --out stats.png
+  pal data show shards/esc50-train -n 4 --out page.png
+
+pal data convert --help says more of converting.
+"""
+
+_CONVERT = """\
+The shards are tars in WebDataset's layout, each clip KEY.EXTENSION with KEY.json, which holds all
+captions or questions of the clip. OUT/index.json has counts, durations, hashes and licences, and
+lists every clip that is missing, broken (with the reason), too short, or there twice.
+
+examples:
+  # the files' own bytes, five folds of ESC-50 as two sets:
+  pal data convert esc50 --audio ESC-50/audio --annotations ESC-50/meta/esc50.csv \\
+      --where fold=1,2,3,4 --split train --out shards/esc50-train
+  pal data convert esc50 --audio ESC-50/audio --annotations ESC-50/meta/esc50.csv \\
+      --where fold=5 --split test --out shards/esc50-test
+  # FLAC at 16 kHz, by four processes:
+  pal data convert clotho --audio development --annotations clotho_captions_development.csv \\
+      clotho_metadata_development.csv --format flac --rate 16000 --workers 4 --out shards/clotho
+  # nothing but folders:
+  pal data convert librispeech --audio LibriSpeech/test-clean --out shards/test-clean
+  # your own: a CSV with the columns audio and label (or caption, transcript, question and answer)
+  pal data convert own --audio clips --annotations mine.csv --out shards/mine
+
+Killed, or the disk full? The same command goes on where it was: what is finished stays, and the
+result is the same, whatever the number of workers. `pal data list` names the datasets.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The subcommands of `pal data`."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    def action(name: str, about: str, epilog: str | None = None) -> argparse.ArgumentParser:
+        return actions.add_parser(
+            name,
+            help=about,
+            description=about[0].upper() + about[1:] + ".",
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    action("list", "name the datasets that can be converted, and the files they take")
+
+    convert = action("convert", "write a dataset's original files as shards", _CONVERT)
+    convert.add_argument("dataset", metavar="DATASET", help="a name of: pal data list")
+    convert.add_argument("--audio", required=True, metavar="DIR", help="folder of the audio files")
+    convert.add_argument(
+        "--annotations", nargs="+", default=[], metavar="FILE", help="the dataset's own files"
+    )
+    convert.add_argument("--out", required=True, metavar="SHARDS", help="folder to write into")
+    convert.add_argument("--split", metavar="NAME", help="a name for these shards")
+    convert.add_argument(
+        "--where",
+        nargs="+",
+        default=[],
+        metavar="COLUMN=VALUE,...",
+        help="only rows with these values, such as fold=1,2 or split=test",
+    )
+    convert.add_argument(
+        "--format",
+        default="keep",
+        metavar="keep|flac|ogg",
+        help="the files' own bytes (default), or re-encoded in mono",
+    )
+    convert.add_argument("--rate", type=int, metavar="HZ", help="of flac and ogg; else as it is")
+    convert.add_argument(
+        "--shard-size", type=int, default=500, metavar="CLIPS", help="clips a shard (default 500)"
+    )
+    convert.add_argument(
+        "--min-seconds",
+        type=float,
+        default=0.1,
+        metavar="S",
+        help="shorter ones are left out (0.1)",
+    )
+    convert.add_argument("--workers", type=int, metavar="N", help="processes (default: one a core)")
+    convert.add_argument(
+        "--resume",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep what an earlier run of this conversion finished (default)",
+    )
+
+    verify = action("verify", "check every hash, clip and JSON; exit code 1 if any fails")
+    stats = action("stats", "count what is in shards; with --out also as plots")
+    show = action("show", "print a few clips; with --out also draw them with their spectrograms")
+    for command in (verify, stats, show):
+        command.add_argument(
+            "shards",
+            nargs="+",
+            metavar="SHARDS",
+            help="a folder, tars, 'a-{000..009}.tar', or 'pipe:COMMAND'",
+        )
+    stats.add_argument("--out", type=Path, metavar="PNG", help="durations, rates and labels")
+    show.add_argument("-n", type=int, default=4, metavar="N", help="clips (default 4)")
+    show.add_argument("--seed", type=int, default=0, help="of the choice (default 0)")
+    show.add_argument("--out", type=Path, metavar="PNG", help="the page")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what was asked. Returns the exit code."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    return _ACTIONS[args.action](args)
+
+
+def parse_where(pairs: list[str]) -> dict[str, list[str]]:
+    """`["fold=1,2"]` -> `{"fold": ["1", "2"]}`.
+
+    Raises:
+        ConfigError: a pair without `=`.
+    """
+    where: dict[str, list[str]] = {}
+    for pair in pairs:
+        column, sign, values = pair.partition("=")
+        if not sign or not column or not values:
+            raise ConfigError(f"--where {pair}: expected COLUMN=VALUE or COLUMN=VALUE,VALUE")
+        where.setdefault(column, []).extend(values.split(","))
+    return where
+
+
+def _list(args: argparse.Namespace) -> int:
+    from pal_plugin.corpora.readers import READERS
+
+    for name, entry in READERS.items():
+        print(f"{name:13s}{entry.about}\n{'':13s}annotations: {entry.annotations}")
+    return 0
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from pal_plugin.corpora.convert import convert, summary
+
+    index = convert(
+        args.dataset,
+        args.audio,
+        args.annotations,
+        args.out,
+        split=args.split,
+        where=parse_where(args.where),
+        form=args.format,
+        rate_hz=args.rate,
+        shard_clips=args.shard_size,
+        min_seconds=args.min_seconds,
+        workers=args.workers,
+        resume=args.resume,
+    )
+    print(summary(index))
+    print(f"written: {Path(args.out)}")
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from pal_plugin.corpora.reading import find_shards
+    from pal_plugin.corpora.verify import verify
+
+    shards = find_shards(args.shards)
+    with tqdm(total=shards.clips, desc="verify", unit="clip") as bar:
+        faults = verify(shards, bar.update)
+        checked = bar.n
+    for fault in faults:
+        print(fault)
+    print(f"{checked} clips in {len(shards.urls)} shards: {len(faults) or 'no'} faults")
+    return 1 if faults else 0
+
+
+def _stats(args: argparse.Namespace) -> int:
+    from pal_plugin.corpora.reading import find_shards
+    from pal_plugin.corpora.stats import plot, statistics, table
+
+    stats = statistics(find_shards(args.shards))
+    print(table(stats))
+    if args.out:
+        plot(stats, args.out)
+        print(f"written: {args.out}")
+    return 1 if stats.unreadable else 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    from pal_plugin.corpora.reading import find_shards
+    from pal_plugin.corpora.show import draw_page, sample_clips, text_of
+
+    if args.n < 1:
+        raise ConfigError(f"-n is {args.n}; expected 1 or more")
+    clips = sample_clips(find_shards(args.shards), args.n, args.seed)
+    print("\n\n".join(text_of(raw) for raw in clips))
+    if args.out:
+        draw_page(clips, args.out)
+        print(f"written: {args.out}")
+    return 0
+
+
+_ACTIONS = {
+    "list": _list,
+    "convert": _convert,
+    "verify": _verify,
+    "stats": _stats,
+    "show": _show,
+}

@@ -1,0 +1,57 @@
+"""`pal results`: runs into one table with confidence intervals."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pal_plugin.errors import ConfigError
+
+HELP = """\
+examples:
+  pal results output/lal_stage1-20260101-120000
+  pal results output/mini_* --figures accuracy --csv --out table.csv
+
+Reads metrics.json, result/*.jsonl, config.yaml and evaluation.json of each folder, and the answers
+of a judge in result/SPLIT.TASK.judged.jsonl. docs/evaluation.md explains the columns.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `pal results`."""
+    parser.add_argument("runs", nargs="+", type=Path, metavar="DIR", help="folders of runs")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--markdown", action="store_true", help="tables to read (the default)")
+    form.add_argument("--csv", action="store_true", help="one line per figure, full precision")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of printing")
+    parser.add_argument(
+        "--figures", nargs="+", metavar="NAME", help="these figures only, such as accuracy wer"
+    )
+    parser.add_argument("--draws", type=int, default=2000, help="bootstrap samples")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read the runs and print or write their table."""
+    from pal_plugin.results.figures import figures_of
+    from pal_plugin.results.read import read_runs
+    from pal_plugin.results.table import comma_separated, markdown
+
+    if args.draws < 1:
+        raise ConfigError(f"--draws is {args.draws}; expected 1 or more")
+    runs = read_runs(args.runs)
+    figures = [
+        figure
+        for one in runs
+        for figure in figures_of(one, draws=args.draws, seed=args.seed, wanted=args.figures)
+    ]
+    if args.figures and not figures:
+        known = sorted({figure.name for one in runs for figure in figures_of(one, draws=1)})
+        raise ConfigError(f"no run has {', '.join(args.figures)}; they have {', '.join(known)}")
+    text = (comma_separated if args.csv else markdown)(runs, figures)
+    if args.out is None:
+        print(text, end="")
+    else:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(text, encoding="utf-8")
+    return 0

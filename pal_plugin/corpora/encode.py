@@ -1,0 +1,116 @@
+"""A clip's bytes for the shard: as they are, or as FLAC or Ogg Vorbis at a stated rate.
+
+Design choice: the whole clip is decoded in either case, since only that shows that it is whole;
+what is kept is then the file's own bytes. The same input gives the same bytes, so libsndfile's
+random number in Ogg pages is replaced (a resumed conversion must give identical shards).
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import soundfile
+
+from pal_plugin.audio.io import load_audio, resample
+
+FORMATS = ("keep", "flac", "ogg")
+_BLOCK = 2**16  # samples; libsndfile's Vorbis encoder overflows its stack on long blocks
+_INTEGERS = ("PCM_S8", "PCM_U8", "PCM_16")
+_LOSSY = ("VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Bytes of a clip and what is known of them.
+
+    Attributes:
+        seconds: decoded length.
+        rate_hz, channels: of the bytes.
+        clipped: samples that left the range -1..1 and were cut to it in writing.
+    """
+
+    data: bytes
+    extension: str
+    seconds: float
+    rate_hz: int
+    channels: int
+    clipped: int = 0
+
+
+def encode(data: bytes, extension: str, form: str, rate_hz: int | None) -> Encoded:
+    """A clip in the form of the shard.
+
+    FLAC and OGG hold the mean of the channels, which is what models hear; FLAC has 24 bits where
+    the source has more than 16.
+
+    Args:
+        data: the file.
+        extension: of the file, without the dot.
+        form: one of `FORMATS`.
+        rate_hz: of "flac" and "ogg"; None leaves the clip's own.
+
+    Raises:
+        AudioError: the clip is broken.
+    """
+    waveform, own_hz = load_audio(data)
+    seconds = len(waveform) / own_hz
+    channels, subtype = _facts(data)
+    if form == "keep":
+        return Encoded(data, extension, seconds, own_hz, channels)
+    rate_hz = rate_hz or own_hz
+    samples = resample(waveform, own_hz, rate_hz).numpy()
+    clipped = int((np.abs(samples) > 1).sum())
+    out = io.BytesIO()
+    kind = "VORBIS" if form == "ogg" else "PCM_16"
+    if form == "flac" and subtype not in (*_INTEGERS, *_LOSSY):
+        kind = "PCM_24"
+    with soundfile.SoundFile(out, "w", rate_hz, 1, kind, format=form.upper()) as file:
+        for start in range(0, len(samples), _BLOCK):
+            file.write(np.clip(samples[start : start + _BLOCK], -1, 1))
+    written = out.getvalue()
+    if form == "ogg":
+        written = without_serial(written)
+    return Encoded(written, form, len(samples) / rate_hz, rate_hz, 1, clipped)
+
+
+def without_serial(data: bytes) -> bytes:
+    """An Ogg file whose stream has the serial number 0, with checksums to match (RFC 3533)."""
+    pages, at = bytearray(data), 0
+    while at < len(pages):
+        head = at + 27 + pages[at + 26]
+        end = head + sum(pages[at + 27 : head])
+        pages[at + 14 : at + 18] = bytes(4)
+        pages[at + 22 : at + 26] = bytes(4)
+        pages[at + 22 : at + 26] = _checksum(pages[at:end]).to_bytes(4, "little")
+        at = end
+    return bytes(pages)
+
+
+def _facts(data: bytes) -> tuple[int, str]:
+    """`(channels, subtype)`; what only PyAV reads counts as one channel of a lossy format."""
+    try:
+        info = soundfile.info(io.BytesIO(data))
+    except soundfile.SoundFileError:
+        return 1, _LOSSY[0]
+    return info.channels, info.subtype
+
+
+@lru_cache(maxsize=1)
+def _table() -> list[int]:
+    table = []
+    for byte in range(256):
+        value = byte << 24
+        for _ in range(8):
+            value = (value << 1) ^ (0x04C11DB7 if value & 0x80000000 else 0)
+        table.append(value & 0xFFFFFFFF)
+    return table
+
+
+def _checksum(page: bytes) -> int:
+    table, value = _table(), 0
+    for byte in page:
+        value = ((value << 8) & 0xFFFFFFFF) ^ table[(value >> 24) ^ byte]
+    return value

@@ -1,0 +1,115 @@
+"""Where a clip's file is: names in annotations to files in a folder.
+
+Design choice: the folder is listed once and names are looked up in that list; no path is ever
+built from a name. So `../../x.wav` cannot lead out of the folder, and a file is found under another
+extension, deeper in the folder, or with its path on the authors' own disk in front.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+from pal_plugin.errors import ConfigError
+
+#: Extensions of audio files; where a clip is there under several, the first of these is taken.
+AUDIO_EXTENSIONS = (
+    *("flac", "wav", "ogg", "opus", "mp3", "m4a", "aac", "aiff", "aif", "au", "caf", "w64", "rf64"),
+    *("sph", "webm", "mka", "wma", "mp4"),
+)
+_SHOWN = 3
+
+
+def without_extension(name: str) -> str:
+    """The name without `.wav` or another audio extension; other dots stay."""
+    stem, dot, extension = name.rpartition(".")
+    return stem if dot and extension.lower() in AUDIO_EXTENSIONS and stem else name
+
+
+class AudioFolder:
+    """The audio files below a folder, links to folders included.
+
+    Args:
+        root: the folder.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser()
+        if not self.root.is_dir():
+            raise ConfigError(f"no audio folder at {root}; expected the folder of the audio files")
+        #: Relative path (with `/`) and size in bytes of each file, sorted.
+        self.sizes = dict(sorted(_walk(self.root)))
+        self._exact = {_normal(path): path for path in self.sizes}
+        self._stems: dict[str, list[str]] = {}
+        self._names: dict[str, list[str]] = {}
+        for path in self.sizes:
+            normal = _normal(path)
+            stem = without_extension(normal)
+            self._stems.setdefault(stem, []).append(path)
+            name = normal.rpartition("/")[2]
+            for key in {name, without_extension(name)}:
+                self._names.setdefault(key, []).append(path)
+
+    def find(self, *names: str) -> tuple[str | None, str]:
+        """The file of the first name that is there.
+
+        Of each name: the path itself, the same with another audio extension, its ends
+        (`a/b/c.wav`, `b/c.wav`, `c.wav`). Only where no name gives one of these, the one file of
+        that name anywhere below the folder.
+
+        Returns:
+            `(relative path, "")`, or `(None, why)`.
+        """
+        cut = [_parts(name) for name in names]
+        for parts in cut:
+            for start in range(len(parts)):
+                path = "/".join(parts[start:])
+                if path in self._exact:
+                    return self._exact[path], ""
+                for stem in (path, without_extension(path)):
+                    if stem in self._stems:
+                        return _preferred(self._stems[stem]), ""
+        for parts in cut:
+            for name in dict.fromkeys((parts[-1], without_extension(parts[-1])) if parts else ()):
+                found = self._names.get(name, [])
+                if len({without_extension(path) for path in found}) == 1:
+                    return _preferred(found), ""
+                if found:
+                    some = ", ".join(found[:_SHOWN])
+                    return None, f"{len(found)} files have this name: {some}"
+        return None, f"no file; tried {', '.join(dict.fromkeys(names))}"
+
+
+def _walk(root: Path) -> Iterator[tuple[str, int]]:
+    seen = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        identity = os.stat(folder)
+        if (identity.st_dev, identity.st_ino) in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add((identity.st_dev, identity.st_ino))
+        folders.sort()
+        for name in files:
+            if name.rpartition(".")[2].lower() in AUDIO_EXTENSIONS and "." in name:
+                path = Path(folder, name)
+                if path.is_file():  # not a link to nowhere
+                    yield path.relative_to(root).as_posix(), path.stat().st_size
+
+
+def _preferred(paths: list[str]) -> str:
+    order = {extension: place for place, extension in enumerate(AUDIO_EXTENSIONS)}
+    return min(paths, key=lambda path: (order[path.rpartition(".")[2].lower()], path))
+
+
+def _normal(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _parts(name: str) -> list[str]:
+    parts = _normal(name).replace("\\", "/").split("/")
+    return [part for part in parts if part not in ("", ".", "..")]

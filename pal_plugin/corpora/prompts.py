@@ -1,0 +1,66 @@
+"""The questions of the published protocols, and the ways multiple choices are put into one.
+
+The wordings are what scores were published with, so they are taken as they are, spaces included:
+LTU's and GAMA's close-ended questions, MMAU's and AIR-Bench's inference scripts, MuChoMusic's
+format. Where a dataset has no published wording the question is this package's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pal_plugin.errors import ConfigError
+from pal_plugin.merging import did_you_mean
+
+CLASSIFY = "Close-ended question: Write an audio caption describing the sound."
+AUDIOCAPS = "Close-ended question: Write an audio caption describing the sound, in AudioCaps style."
+CLOTHO = "Close-ended question: Create a caption for audio, in Clotho style."
+CAPTION = "Describe the audio."
+TRANSCRIBE = "What is said?"
+DIGIT = "Which digit is spoken?"
+
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def _mmau(question: str, choices: Sequence[str]) -> str:
+    # The script puts Python's own notation of the list into the text.
+    return f"{question}  Select one option from the provided choices.\n{list(choices)}."
+
+
+def _muchomusic(question: str, choices: Sequence[str]) -> str:
+    options = " ".join(f"({letter}) {c}" for letter, c in zip(_LETTERS, choices, strict=False))
+    return f"Question: {question} Options: {options} The correct answer is:"
+
+
+def _airbench(question: str, choices: Sequence[str]) -> str:
+    options = "\n".join(f"{letter}. {c}" for letter, c in zip(_LETTERS, choices, strict=False))
+    return (
+        "Choose the most suitable answer from options A, B, C, and D to respond the question in "
+        f"next line, you may only choose A or B or C or D.\n{question}\n{options}"
+    )
+
+
+#: An item's `protocol` to how its `stem` and `candidates` become its `question`.
+PROTOCOLS: dict[str, Callable[[str, Sequence[str]], str]] = {
+    "mmau": _mmau,
+    "muchomusic": _muchomusic,
+    "airbench": _airbench,
+}
+
+
+def multiple_choice_prompt(protocol: str, stem: str, choices: Sequence[str]) -> str:
+    """A multiple-choice question in the words of its protocol.
+
+    Args:
+        protocol: a name in `PROTOCOLS`.
+        stem: the question without its choices.
+        choices: in the order they are shown; at most 26.
+
+    Raises:
+        ConfigError: an unknown protocol, or too few or too many choices.
+    """
+    if protocol not in PROTOCOLS:
+        raise ConfigError(f"no protocol {protocol!r}. {did_you_mean(protocol, list(PROTOCOLS))}")
+    if not 2 <= len(choices) <= len(_LETTERS):
+        raise ConfigError(f"expected 2 to {len(_LETTERS)} choices, got {len(choices)}: {choices}")
+    return PROTOCOLS[protocol](stem, choices)

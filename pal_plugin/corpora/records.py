@@ -1,0 +1,149 @@
+"""What a reader makes of original files: one record per clip, with everything asked about it.
+
+Design choice: an item is the dictionary that shards and batches hold already, so nothing is
+translated between the original file and the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pal_plugin.corpora.locate import without_extension
+from pal_plugin.errors import ConfigError
+from pal_plugin.merging import did_you_mean
+
+Item = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One clip.
+
+    Attributes:
+        id: unique within its corpus.
+        audio: the file's name as the annotation gives it, relative to the audio folder.
+        items: what is asked: `task`, `question_type`, `question`, `answer`, and where they apply
+            `answers` (all that is right, the answer first), `candidates` (closed set), `labels`
+            (several labels of one clip), `stem`, `protocol` (multiple choice, see `prompts`),
+            `id` and `facts` (other columns of the row).
+        facts: what else the annotation says of the clip: split, fold, licence, ...
+        others: further names under which the file is published, in the order they are tried.
+    """
+
+    id: str
+    audio: str
+    items: list[Item]
+    facts: dict[str, Any] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """All records of the files given.
+
+    Attributes:
+        labels: the closed set of answers of its classification items; None where there is none.
+        problems: entries that cannot be used, each with the reason.
+    """
+
+    records: list[Record]
+    labels: list[str] | None = None
+    problems: list[str] = field(default_factory=list)
+
+
+def grouped(rows: Iterable[Record]) -> list[Record]:
+    """Rows about the same file become one record with all their items, in order.
+
+    The facts of the first row stay; those of a later one that differ are in the items.
+    """
+    by_audio: dict[str, Record] = {}
+    for row in rows:
+        known = by_audio.setdefault(row.audio, row)
+        if known is not row:
+            known.items.extend(row.items)
+    return list(by_audio.values())
+
+
+def record_id(audio: str) -> str:
+    """An id for datasets without one: the file's name without its extension."""
+    return without_extension(audio.removeprefix("./"))
+
+
+def with_unique_ids(records: Sequence[Record]) -> list[Record]:
+    """The records; those of one id for two files get the file's full name instead.
+
+    Raises:
+        ConfigError: that is not unique either.
+    """
+    counts: dict[str, int] = {}
+    for record in records:
+        counts[record.id] = counts.get(record.id, 0) + 1
+    unique, seen = [], set()
+    for record in records:
+        if counts[record.id] > 1:
+            record = Record(record.audio, record.audio, record.items, record.facts, record.others)
+        if record.id in seen:
+            raise ConfigError(
+                f"two clips are called {record.id!r}; expected one entry for each audio file"
+            )
+        seen.add(record.id)
+        unique.append(record)
+    return unique
+
+
+def selected(corpus: Corpus, where: Mapping[str, Sequence[str]]) -> Corpus:
+    """The records and items whose facts agree with `{column: accepted values}` (as text).
+
+    Raises:
+        ConfigError: no record has such a column, or none is left.
+    """
+    if not where:
+        return corpus
+    columns = {
+        name
+        for record in corpus.records
+        for facts in (record.facts, *(item.get("facts", {}) for item in record.items))
+        for name in facts
+    }
+    for column in where:
+        if column not in columns:
+            raise ConfigError(
+                f"where names the column {column!r}. {did_you_mean(column, sorted(columns))}"
+            )
+    wanted = {column: {str(v).lower() for v in values} for column, values in where.items()}
+    kept = []
+    for record in corpus.records:
+        items = [
+            item
+            for item in record.items
+            if _agrees({**record.facts, **item.get("facts", {})}, wanted)
+        ]
+        if items:
+            kept.append(Record(record.id, record.audio, items, record.facts, record.others))
+    if not kept:
+        raise ConfigError(
+            f"none of {len(corpus.records)} clips agrees with where {dict(where)}; "
+            f"values there: {_values(corpus, list(where))}"
+        )
+    return Corpus(kept, corpus.labels, corpus.problems)
+
+
+def _agrees(facts: Mapping[str, Any], wanted: Mapping[str, set[str]]) -> bool:
+    return all(str(facts.get(column)).lower() in values for column, values in wanted.items())
+
+
+def _values(corpus: Corpus, columns: Sequence[str]) -> str:
+    found = {
+        column: sorted(
+            {
+                str(facts[column])
+                for record in corpus.records
+                for facts in (record.facts, *(item.get("facts", {}) for item in record.items))
+                if column in facts
+            }
+        )
+        for column in columns
+    }
+    return "; ".join(f"{name}: {', '.join(values[:10])}" for name, values in found.items())

@@ -1,0 +1,192 @@
+"""`pal` and `pal data` as a user calls them."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+import tarfile
+
+import pytest
+
+from pal_plugin.commands import main as command
+from pal_plugin.commands.main import ABOUT, COMMANDS, main
+from pal_plugin.corpora.shards import file_sha256
+
+from .conftest import clip_bytes
+
+
+@pytest.fixture
+def shards(write_own, good, tmp_path, capsys):
+    folder, annotations = write_own(good)
+    code = main(
+        [
+            "data",
+            "convert",
+            "own",
+            "--audio",
+            str(folder),
+            "--annotations",
+            str(annotations),
+            "--out",
+            str(tmp_path / "out"),
+            "--shard-size",
+            "4",
+            "--workers",
+            "1",
+        ]
+    )
+    assert code == 0
+    assert "7 clips" in capsys.readouterr().out
+    return tmp_path / "out"
+
+
+def test_help_imports_neither_torch_nor_lavis():
+    program = (
+        "import sys; sys.argv[0] = 'pal'\n"
+        "from pal_plugin.commands.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "assert not {'torch', 'lavis', 'webdataset'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "pal data verify" in done.stdout
+
+
+def test_every_command_is_told_of_and_has_help(capsys):
+    assert set(ABOUT) == set(COMMANDS)
+    with pytest.raises(SystemExit) as end:
+        main(["data", "convert", "--help"])
+    assert end.value.code == 0
+    assert "--min-seconds" in capsys.readouterr().out
+
+
+def test_mistakes_are_one_message_and_exit_code_2(tmp_path, capsys):
+    assert main(["dtaa"]) == 2
+    assert "Did you mean 'data'" in capsys.readouterr().err
+    assert main(["data", "convert", "esc50", "--audio", str(tmp_path), "--out", "x"]) == 2
+    assert capsys.readouterr().err == "error: esc50 needs annotations: esc50.csv\n"
+    assert main(["data", "stats", str(tmp_path / "gone")]) == 2
+    assert "no shards at" in capsys.readouterr().err
+    assert main([]) == 2
+    arguments = ["data", "convert", "own", "--audio", str(tmp_path), "--out", "x", "--where", "a"]
+    assert main(arguments) == 2
+    assert "expected COLUMN=VALUE" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as end:
+        main(["data", "convert", "own", "--audoi", "x"])
+    assert end.value.code == 2
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch, tmp_path):
+    import pal_plugin.commands.data as data
+
+    def bug(args):
+        raise KeyError("bug")
+
+    monkeypatch.setattr(data, "run", bug)
+    with pytest.raises(KeyError):
+        command.main(["data", "list"])
+
+
+def test_verify_finds_nothing_in_good_shards(shards, capsys):
+    assert main(["data", "verify", str(shards)]) == 0
+    assert "7 clips in 2 shards: no faults" in capsys.readouterr().out
+
+
+def rewrite(shards, change):
+    """Change the members of the first tar; `change({name: bytes})` returns the new ones."""
+    path = next(shards.glob("*-00000.tar"))
+    with tarfile.open(path) as tar:
+        inside = {m.name: tar.extractfile(m).read() for m in tar}
+    with tarfile.open(path, "w") as tar:
+        for name, data in change(inside).items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    index = json.loads((shards / "index.json").read_text())
+    index["shards"][0]["sha256"] = file_sha256(path)  # so that only the clips tell
+    (shards / "index.json").write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda m: {**m, "c1.wav": m["c1.wav"][:-100]}, "c1: .* cut off"),
+        (lambda m: {**m, "c1.wav": clip_bytes()}, "c1: the audio's hash differs from its json"),
+        (lambda m: {**m, "c1.wav": clip_bytes()}, "c1: the audio's hash differs from the index"),
+        (lambda m: {**m, "c1.wav": clip_bytes(seconds=0.5)}, "c1: decodes to 0.500 s, its json"),
+        (lambda m: {n: d for n, d in m.items() if n != "c1.json"}, "c1: expected audio .*got wav"),
+        (lambda m: {n: d for n, d in m.items() if n != "c1.wav"}, "c1: expected audio .*got json"),
+        (lambda m: {**m, "c1.json": b"{"}, "c1: its json cannot be read"),
+        (lambda m: {**m, "c1.json": b'{"items": []}'}, "c1: its json holds no items"),
+        (lambda m: {**m, "c1.json": b'{"items": [{"task": "qa"}]}'}, "c1: item 0 has no quest"),
+        (lambda m: {n: d for n, d in m.items() if "c1" not in n}, "holds 3 of 4 clips"),
+        (lambda m: {**m, "new.wav": m["c1.wav"], "new.json": m["c1.json"]}, "new: not in the ind"),
+    ],
+)
+def test_verify_names_what_is_wrong(shards, capsys, change, fault):
+    rewrite(shards, change)
+    assert main(["data", "verify", str(shards)]) == 1
+    out = capsys.readouterr().out
+    assert [line for line in out.splitlines() if re.search(fault, line)], out
+
+
+def test_verify_sees_a_shard_that_is_cut_gone_or_changed(shards, capsys):
+    first, second = sorted(shards.glob("*.tar"))
+    data = first.read_bytes()
+    first.write_bytes(data[: len(data) // 2])
+    second.unlink()
+    assert main(["data", "verify", str(shards)]) == 1
+    out = capsys.readouterr().out
+    assert f"{first.name}: its hash differs" in out
+    assert f"{first.name}: holds" in out
+    assert f"{second.name}, the shard: no such file" in out
+
+
+def test_stats_counts_and_draws(shards, tmp_path, capsys):
+    assert main(["data", "stats", str(shards), "--out", str(tmp_path / "p" / "s.png")]) == 0
+    out = capsys.readouterr().out
+    assert "clips        7" in out
+    assert "rates in Hz  16000 7" in out
+    assert "kind 0 3, kind 1 2, kind 2 2" in out
+    assert (tmp_path / "p" / "s.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_show_prints_and_draws_also_what_is_broken(shards, tmp_path, capsys):
+    rewrite(shards, lambda m: {**m, "c1.wav": b"broken"})
+    page = tmp_path / "page.png"
+    assert main(["data", "show", str(shards), "-n", "7", "--out", str(page)]) == 0
+    out = capsys.readouterr().out
+    assert out.count("[classification]") == 7
+    assert "c3   0.30 s, 16000 Hz, 1 ch" in out
+    assert page.read_bytes()[:4] == b"\x89PNG"
+    assert main(["data", "show", str(shards), "-n", "0"]) == 2
+
+
+def test_pictures_without_matplotlib_say_what_to_install(shards, monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["data", "stats", str(shards), "--out", str(tmp_path / "s.png")]) == 2
+    assert "pip install 'matplotlib" in capsys.readouterr().err
+
+
+def test_list_names_every_dataset(capsys):
+    assert main(["data", "list"]) == 0
+    out = capsys.readouterr().out
+    assert "audiocaps" in out
+    assert "mmau-test-mini.json" in out
+
+
+def test_conversion_needs_no_lavis(write_own, good, tmp_path):
+    folder, annotations = write_own(good)
+    out = str(tmp_path / "out")
+    command = ["data", "convert", "own", "--workers", "1", "--audio", str(folder), "--out", out]
+    program = (
+        "import sys; sys.modules['lavis'] = None\n"
+        "from pal_plugin.commands.main import main\n"
+        f"code = main({[*command, '--annotations', str(annotations)]!r})\n"
+        f"sys.exit(code or main({['data', 'verify', out]!r}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "7 clips in 1 shards: no faults" in done.stdout
