@@ -50,13 +50,14 @@ class Precision:
 
 @dataclass
 class TrainStats:
-    """Sums over an epoch of training."""
+    """Sums over an epoch of training; `waited` is the part of `seconds` spent on data workers."""
 
     loss_sum: float = 0.0
     steps: int = 0
     clips: int = 0
     rows: int = 0
     seconds: float = 0.0
+    waited: float = 0.0
     skipped: list[str] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:
@@ -66,6 +67,7 @@ class TrainStats:
             "clips": self.clips,
             "rows": self.rows,
             "clips_per_s": round(self.clips / max(self.seconds, 1e-9), 2),
+            "data_wait": round(self.waited / max(self.seconds, 1e-9), 3),
             "skipped_clips": len(self.skipped),
         }
 
@@ -112,7 +114,10 @@ def train_epoch(
     optimizer.zero_grad(set_to_none=True)
     with _bar(steps, f"epoch {epoch} train", "step") as bar:
         for step in range(steps):
-            samples = to_device(_next_usable(batches, stats), device)
+            asked = time.perf_counter()
+            samples = _next_usable(batches, stats)
+            stats.waited += time.perf_counter() - asked
+            samples = to_device(samples, device)
             schedule.step(cur_epoch=epoch, cur_step=step)
             with precision.autocast():
                 output = task.train_step(model=model, samples=samples)
@@ -133,6 +138,7 @@ def train_epoch(
                 "batch_loss": float(loss.detach()),
                 "lr": optimizer.param_groups[0]["lr"],
                 "clips_per_s": round(stats.clips / stats.seconds, 2),
+                "data_wait": round(stats.waited / stats.seconds, 3),
             }
             bar.set_postfix_str(
                 "loss {batch_loss:.3f} lr {lr:.1e} {clips_per_s:.0f} clips/s".format(**line),

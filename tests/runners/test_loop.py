@@ -1,6 +1,7 @@
 """The training loop's own promises: skipped clips are counted, only bad ones are an error."""
 
 import logging
+import time
 from itertools import cycle
 
 import pytest
@@ -17,7 +18,7 @@ class LossTask:
         return model(torch.ones(1, 2)).sum() * samples["factor"], {"extra": 1}  # LAVIS allows both
 
 
-def train(batches, steps=2, **changes):
+def train(batches, steps=2, source=None, **changes):
     torch.manual_seed(0)
     model = torch.nn.Linear(2, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
@@ -25,7 +26,7 @@ def train(batches, steps=2, **changes):
     stats = train_epoch(
         task=LossTask(),
         model=model,
-        batches=cycle(batches),
+        batches=source or cycle(batches),
         steps=steps,
         epoch=0,
         optimizer=optimizer,
@@ -69,3 +70,18 @@ def test_nested_batches_move_whole():
     moved = to_device({"a": [torch.zeros(1), "text"], "b": {"c": torch.ones(1)}}, "meta")
     assert moved["a"][0].device.type == moved["b"]["c"].device.type == "meta"
     assert moved["a"][1] == "text"
+
+
+def test_waiting_for_data_is_told():
+    lines = []
+
+    def slow():
+        while True:
+            time.sleep(0.02)
+            yield batch(1)
+
+    stats, _ = train([], steps=3, source=slow(), log_freq=1, log=lines.append)
+    assert 0.5 < stats.summary()["data_wait"] <= 1
+    assert [line["step"] for line in lines] == [0, 1, 2]
+    assert all(0 < line["data_wait"] <= 1 for line in lines)
+    assert train([batch(1)], steps=3)[0].summary()["data_wait"] < 0.5
