@@ -122,8 +122,10 @@ def _airbench_item(row: dict[str, Any]) -> dict[str, Any]:
     given = [row.get(f"choice_{letter}") for letter in "abcd"]
     choices = [str(choice) for choice in given if choice not in (None, "")]
     answer = str(row["answer_gt"])
-    if answer not in choices and answer.upper() in "ABCD"[: len(choices)]:
-        answer = choices["ABCD".index(answer.upper())]
+    letter = answer.strip().upper()
+    if answer not in choices and len(letter) == 1 and letter in "ABCD":
+        # Of all four: an empty one keeps its letter.
+        answer = str(given["ABCD".index(letter)] or "")
     return multiple_choice("airbench", row["question"], choices, answer, row["task_name"], **more)
 
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 import soundfile
 
-from pal_plugin.audio.io import load_audio, resample
+from pal_plugin.audio.io import AudioError, load_audio, resample
 
 FORMATS = ("keep", "flac", "ogg")
 _BLOCK = 2**16  # samples; libsndfile's Vorbis encoder overflows its stack on long blocks
@@ -40,6 +40,10 @@ class Encoded:
     clipped: int = 0
 
 
+#: What libsndfile writes.
+HIGHEST_HZ = {"ogg": 200_000, "flac": 655_350}
+
+
 def encode(data: bytes, extension: str, form: str, rate_hz: int | None) -> Encoded:
     """A clip in the form of the shard.
 
@@ -61,6 +65,11 @@ def encode(data: bytes, extension: str, form: str, rate_hz: int | None) -> Encod
     if form == "keep":
         return Encoded(data, extension, seconds, own_hz, channels)
     rate_hz = rate_hz or own_hz
+    if rate_hz > HIGHEST_HZ[form]:  # libsndfile dies of it
+        raise AudioError(
+            f"{form} holds at most {HIGHEST_HZ[form]} Hz, and this would be {rate_hz}; choose a "
+            "--rate, or --format keep"
+        )
     samples = resample(waveform, own_hz, rate_hz).numpy()
     clipped = int((np.abs(samples) > 1).sum())
     out = io.BytesIO()

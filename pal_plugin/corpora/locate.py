@@ -60,7 +60,7 @@ class AudioFolder:
 
         Of each name: the path itself, the same with another audio extension, its ends
         (`a/b/c.wav`, `b/c.wav`, `c.wav`). Only where no name gives one of these, the one file of
-        that name anywhere below the folder.
+        that name anywhere below the folder, or below the folder that the name is in.
 
         Returns:
             `(relative path, "")`, or `(None, why)`.
@@ -76,7 +76,12 @@ class AudioFolder:
                         return _preferred(self._stems[stem]), ""
         for parts in cut:
             for name in dict.fromkeys((parts[-1], without_extension(parts[-1])) if parts else ()):
-                found = self._names.get(name, [])
+                # `x/1.wav` is not `y/1.wav`: the folder that was named must be there.
+                found = [
+                    path
+                    for path in self._names.get(name, [])
+                    if len(parts) == 1 or parts[-2] in path.split("/")[:-1]
+                ]
                 if len({without_extension(path) for path in found}) == 1:
                     return _preferred(found), ""
                 if found:

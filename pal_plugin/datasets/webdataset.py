@@ -10,6 +10,7 @@ in training and an error in evaluation.
 from __future__ import annotations
 
 import logging
+import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -135,6 +136,11 @@ class ShardStream(IterableDataset):
     def _pass(self, number: int) -> Iterable[dict]:
         """Raw samples of one pass for this worker."""
         shards = list(self.shards)
+        if not self.train and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            raise ConfigError(
+                f"evaluation runs in one process, and WORLD_SIZE is {os.environ['WORLD_SIZE']}: "
+                "each would count a part of the clips; start evaluate.py without torchrun"
+            )
         if self.train:
             random.Random(f"{self.seed}-{number}").shuffle(shards)
         stages = [

@@ -32,11 +32,13 @@ def f1_scores(
     """
     metrics = _sklearn()
     given = ["" if p is None else p for p in predictions]
+    # Micro is over all that were given too, or wrong ones outside of `labels` would not count.
+    counted = {"macro": list(labels), "micro": sorted({*labels, *references, *given} - {""})}
     scores = {
         f"{kind}_f1": metrics.f1_score(
-            list(references), given, labels=list(labels), average=kind, zero_division=0
+            list(references), given, labels=over, average=kind, zero_division=0
         )
-        for kind in ("macro", "micro")
+        for kind, over in counted.items()
     }
     return {name: float(value) for name, value in scores.items()}
 

@@ -129,7 +129,7 @@ def read_judged(path: Path, form: Form) -> dict[str, dict[str, float] | None]:
     if not path.is_file():
         raise ConfigError(f"no judge's output at {path}; expected JSON lines with id and response")
     judged: dict[str, dict[str, float] | None] = {}
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text("utf-8").split("\n"), 1):
         if not line.strip():
             continue
         try:

@@ -79,6 +79,7 @@ class Answered:
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self.path, self._dataset = path, None
         self._rows: dict[RowKey, dict] = {}
+        self._met: set[RowKey] = set()
         self._synced = time.monotonic()
         if path.is_file():
             self._read(settings)
@@ -96,13 +97,19 @@ class Answered:
             dataset: its name where the split has several, else None.
         """
         self._dataset = dataset
+        self._met.clear()
         return [row for key, row in self._rows.items() if key[0] == dataset]
 
     def answer(self, task: Any, model: Any, samples: dict) -> list[dict]:
-        """`task.valid_step` for the rows that are not known, and the known ones in their places."""
+        """`task.valid_step` for the rows that are not known, and the known ones in their places.
+
+        Raises:
+            ConfigError: an id that comes twice, or a known row that was another question.
+        """
         if "question_id" not in samples:
             return self._named(task.valid_step(model=model, samples=samples))
         keys = self._keys(samples)
+        self._check(keys, samples)
         unknown = [number for number, key in enumerate(keys) if key not in self._rows]
         if unknown:
             part = samples
@@ -127,6 +134,24 @@ class Answered:
         # A task may answer a row under another name (a classification of several labels).
         renamed = {(d, kind, name): (d, task, kind, name) for d, task, kind, name in self._rows}
         return [key if key in self._rows else renamed.get((key[0], *key[2:]), key) for key in found]
+
+    def _check(self, keys: Sequence[RowKey], samples: dict) -> None:
+        for number, key in enumerate(keys):
+            if key in self._met:
+                raise ConfigError(
+                    f"two questions of a split have the id {key[3]!r} ({key[1]}); ids must be "
+                    "unique: is a file or a folder of shards named twice?"
+                )
+            self._met.add(key)
+            known = self._rows.get(key, {})
+            columns = {"question": "text_input", "reference": "text_output"}
+            asked = {n: samples[c][number] for n, c in columns.items() if c in samples}
+            for name, text in asked.items():
+                if known.get(name, text) != text:
+                    raise ConfigError(
+                        f"{self.path}: {key[3]!r} was answered with the {name} {known[name]!r}, "
+                        f"and now has {text!r}: the data changed. Choose another --job-id"
+                    )
 
     def _named(self, rows: list[dict]) -> list[dict]:
         return [row if self._dataset is None else {**row, "dataset": self._dataset} for row in rows]

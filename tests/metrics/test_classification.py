@@ -21,8 +21,8 @@ def test_f1_of_one_label_per_clip():
     by_label = [2 * 2 / (2 + 3), 2 * 1 / (2 + 2), 0.0]
     scores = f1_scores(right, given, ["a", "b", "c"])
     assert scores["macro_f1"] == pytest.approx(sum(by_label) / 3)
-    # Given labels within the set: 4, of which 3 are right; 6 are right.
-    assert scores["micro_f1"] == pytest.approx(2 * 3 / (4 + 6))
+    # Given labels, one outside of the set: 5, of which 3 are right; 6 should be given.
+    assert scores["micro_f1"] == pytest.approx(2 * 3 / (5 + 6))
 
 
 def average_precision(right, scores):

@@ -47,6 +47,7 @@ def test_known_rows_are_not_asked_again_and_keep_their_places(tmp_path):
     rows = second.answer(again, None, batch("b", "c", "a"))
     assert [r["prediction"] for r in rows] == ["b!", "c!", "a!"]
     assert again.asked == ["c"]
+    second.begin(None)  # another pass over the same split
     assert second.answer(again, None, batch("a", "c")) == [rows[2], rows[1]]
     assert again.asked == ["c"]
     assert len(second) == 3
@@ -116,3 +117,30 @@ def test_parts_of_several_processes_give_every_row_once():
     assert merge_rows([[{"free": 1}], [{"free": 1}]]) == [{"free": 1}, {"free": 1}]
     with pytest.raises(ConfigError, match=r"'0' and differ in prediction.*\"x\".*\"y\""):
         merge_rows([rows, [row("0", prediction="y")]])
+
+
+def test_a_doubled_id_and_changed_data_are_refused(tmp_path):
+    class Task:
+        def valid_step(self, model, samples):
+            columns = zip(*(samples[c] for c in COLUMNS), strict=True)
+            return [dict(zip(NAMES, row, strict=True)) for row in columns]
+
+    COLUMNS = ("task", "question_type", "question_id", "text_input", "text_output")
+    NAMES = ("task", "question_type", "id", "question", "reference")
+
+    def batch(*rows):
+        return dict(zip(COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
+
+    dog = ("qa", "kind", "c1", "What?", "dog")
+    known = Answered(tmp_path / "a.partial.jsonl", {})
+    known.begin(None)
+    assert known.answer(Task(), None, batch(dog))[0]["reference"] == "dog"
+    with pytest.raises(ConfigError, match="two questions of a split have the id 'c1'"):
+        known.answer(Task(), None, batch(("qa", "kind", "c1", "What?", "horse")))
+    with pytest.raises(ConfigError, match="two questions of a split have the id 'c2'"):
+        known.answer(Task(), None, batch(*[("qa", "kind", "c2", "What?", "cat")] * 2))
+    known.close()
+    again = Answered(tmp_path / "a.partial.jsonl", {})
+    again.begin(None)
+    with pytest.raises(ConfigError, match="reference 'dog', and now has 'horse': the data changed"):
+        again.answer(Task(), None, batch(("qa", "kind", "c1", "What?", "horse")))
