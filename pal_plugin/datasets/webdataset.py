@@ -26,6 +26,8 @@ from pal_plugin.datasets.collate import SkippedClip, collate_clips
 from pal_plugin.datasets.questions import QuestionMix
 from pal_plugin.errors import ConfigError
 
+#: Passes without a usable clip in one of several lanes until it is an error.
+_PASSES = 20
 #: Where a clip is, its id, the bytes of its file, and what is asked; or why there is none.
 Ticket = tuple[str, str, bytes, list] | SkippedClip
 
@@ -133,23 +135,28 @@ class ShardStream(IterableDataset):
             ConfigError: a pass without a single question, or fewer clips than lanes.
         """
         number, skip = start or (0, 0)
+        useless = 0
         while True:
-            read = drawn = 0
-            for raw in self._pass(number, lane, lanes):
+            read = drawn = skip
+            fault = None
+            for raw in islice(self._pass(number, lane, lanes), skip, None):
                 read += 1
-                if read <= skip:
-                    continue
                 ticket = self._ticket(raw, number)
-                if ticket is not None:
+                if isinstance(ticket, SkippedClip):
+                    fault = fault or ticket
+                elif ticket is not None:
                     drawn += 1
+                if ticket is not None:
                     yield ticket, (number, read)
             if not read:
                 raise ConfigError(
                     f"lane {lane} of {lanes} is empty: {len(self.shards)} shards hold fewer clips "
                     "than that; lower run.lanes or run.num_workers"
                 )
-            if not drawn and not skip:
-                raise ConfigError(self._nothing(read))
+            useless = 0 if drawn else useless + 1
+            # One of several lanes may get all the bad shards of a pass; the next deals anew.
+            if useless >= (_PASSES if fault and lanes > 1 else 1):
+                raise ConfigError(self._nothing(read, fault))
             number, skip = number + 1, 0
 
     def make(self, ticket: Ticket) -> dict | SkippedClip:
@@ -166,8 +173,10 @@ class ShardStream(IterableDataset):
             return SkippedClip(where, str(error))
         return {"audio": features, "items": self._prepared(items), "sample_id": sample_id}
 
-    def _nothing(self, read: int) -> str:
+    def _nothing(self, read: int, fault: SkippedClip | None = None) -> str:
         """Why a pass had nothing to ask."""
+        if fault is not None:
+            return f"none of {read} clips can be used; {fault.name}: {fault.reason}"
         types = ", ".join(sorted(self.mix.question_types or ()))
         return (
             f"none of {read} clips holds a question of the tasks {', '.join(self.mix.weights)}"

@@ -245,7 +245,9 @@ class Trainer:
         self.schedule.step(cur_epoch=self.progress.epoch, cur_step=self.progress.step)
         summed, finite = 0.0, True
         for number, (micro, share) in enumerate(zip(micros, own, strict=True)):
-            samples = to_device(micro.batch if share else self._stand_in(), self.device)
+            if not share and self.world.size == 1:
+                continue
+            samples = to_device(micro.batch if share else self._stand_in(micros), self.device)
             seed_micro_batch(self.seed, micro.number)
             last = number + 1 == len(micros)
             with (
@@ -289,14 +291,15 @@ class Trainer:
             raise faults.non_finite(what, self._where(), names, file)
         logging.warning("%s: %s; the step is left out (%s)", self._where(), what, file)
 
-    def _stand_in(self) -> dict:
+    def _stand_in(self, micros: list[Micro]) -> dict:
         """A batch in place of one without clips: everybody takes part, and it counts nothing."""
-        if self._filler is None:
-            raise ConfigError(
-                f"{self.world}: its first batch holds no usable clip: "
-                + "; ".join(self.progress.stats.skipped[:3])
-            )
-        return self._filler
+        for batch in (self._filler, *(micro.batch for micro in micros)):
+            if batch is not None and rows_in(batch):
+                return batch
+        raise ConfigError(
+            f"{self.world}: its first batch holds no usable clip: "
+            + "; ".join(self.progress.stats.skipped[:3])
+        )
 
     def _facts(self, samples: dict) -> list[float]:
         rows = rows_in(samples)
