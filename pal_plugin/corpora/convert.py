@@ -171,7 +171,7 @@ def _present(corpus: Corpus, folder: AudioFolder) -> tuple[list[dict], list[dict
         clips.append({"id": record.id, "file": file, "items": record.items, "facts": record.facts})
     if not clips:
         raise ConfigError(
-            f"none of {len(missing)} clips has its audio in {folder.root} ({len(folder.sizes)} "
+            f"none of {len(missing)} clips has its audio in {folder.root} ({len(folder.files)} "
             f"audio files there); first: {missing[0]['reason']}"
         )
     for key, clip in zip(safe_keys(clip["id"] for clip in clips), clips, strict=True):
@@ -231,7 +231,7 @@ def _jobs(
     jobs = []
     for number, first in enumerate(range(0, len(clips), size)):
         chunk = list(clips[first : first + size])
-        content = [request, [[clip, folder.sizes[clip["file"]]] for clip in chunk]]
+        content = [request, [[clip, folder.files[clip["file"]]] for clip in chunk]]
         text = json.dumps(content, sort_keys=True, ensure_ascii=True)
         jobs.append(
             {
