@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
+from pal_plugin.corpora.printable import printable
 from pal_plugin.errors import ConfigError
 
 #: Extensions of audio files; where a clip is there under several, the first of these is taken.
@@ -86,9 +87,9 @@ class AudioFolder:
                 if len({without_extension(path) for path in found}) == 1:
                     return _preferred(found), ""
                 if found:
-                    some = ", ".join(found[:_SHOWN])
+                    some = printable(", ".join(found[:_SHOWN]))
                     return None, f"{len(found)} files have this name: {some}"
-        return None, f"no file; tried {', '.join(dict.fromkeys(names))}"
+        return None, printable(f"no file; tried {', '.join(dict.fromkeys(names))}")
 
 
 def _walk(root: Path) -> Iterator[tuple[str, tuple[int, int]]]:

@@ -20,6 +20,7 @@ from pal_plugin.corpora.labels import (
 from pal_plugin.corpora.locate import AudioFolder
 from pal_plugin.corpora.openaqa import read_compar_test, read_openaqa
 from pal_plugin.corpora.own import joined_captions, read_own
+from pal_plugin.corpora.printable import printable
 from pal_plugin.corpora.records import Corpus, Record, selected, with_unique_ids
 from pal_plugin.corpora.speech import read_fsdd, read_librispeech
 from pal_plugin.errors import ConfigError
@@ -164,4 +165,4 @@ def read_corpus(
         problems = "; ".join(corpus.problems[:3])
         raise ConfigError(f"{dataset}: no clip in {', '.join(map(str, files))} {problems}".strip())
     records = entry.finish(corpus.records) if entry.finish else corpus.records
-    return Corpus(with_unique_ids(records), corpus.labels, corpus.problems)
+    return Corpus(with_unique_ids(records), corpus.labels, printable(corpus.problems))

@@ -7,10 +7,11 @@ translated between the original file and the model.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pal_plugin.corpora.locate import without_extension
+from pal_plugin.corpora.printable import printable
 from pal_plugin.errors import ConfigError
 from pal_plugin.merging import did_you_mean
 
@@ -90,7 +91,7 @@ def record_id(audio: str) -> str:
 
 
 def with_unique_ids(records: Sequence[Record]) -> list[Record]:
-    """The records; those of one id for two files get the file's full name instead.
+    """The records; those of one id for two files get the file's full name instead, printable.
 
     Raises:
         ConfigError: that is not unique either.
@@ -100,14 +101,11 @@ def with_unique_ids(records: Sequence[Record]) -> list[Record]:
         counts[record.id] = counts.get(record.id, 0) + 1
     unique, seen = [], set()
     for record in records:
-        if counts[record.id] > 1:
-            record = Record(record.audio, record.audio, record.items, record.facts, record.others)
-        if record.id in seen:
-            raise ConfigError(
-                f"two clips are called {record.id!r}; expected one entry for each audio file"
-            )
-        seen.add(record.id)
-        unique.append(record)
+        name = printable(record.audio if counts[record.id] > 1 else record.id)
+        if name in seen:
+            raise ConfigError(f"two clips are called {name!r}; expected one entry for each file")
+        seen.add(name)
+        unique.append(record if name == record.id else replace(record, id=name))
     return unique
 
 
