@@ -16,6 +16,7 @@ TASKS = (
     *("multiple_choice", "reasoning", "chat"),
 )
 _TEXTS = ("task", "question", "answer")
+_LISTS = ("answers", "candidates", "labels")
 
 
 def checked_text(value: Any, name: str) -> str:
@@ -98,6 +99,8 @@ def item_faults(items: Sequence[Any]) -> list[str]:
         other = [name for name in _TEXTS if item.get(name) and not isinstance(item[name], str)]
         if missing:
             faults.append(f"item {number} has no {', '.join(missing)}")
+        elif not_lists := [k for k in _LISTS if not isinstance(item.get(k) or [], list)]:
+            faults.append(f"item {number} has no list as {', '.join(not_lists)}")
         elif other:
             faults.append(f"item {number} has no text as {', '.join(other)}")
         elif item["task"] not in TASKS:
