@@ -201,6 +201,17 @@ def test_stats_and_show_name_a_shard_that_is_cut_or_gone(shards, capsys):
     assert "the shard: no such file" in out
 
 
+def test_stats_and_show_name_clips_without_their_other_half(shards, capsys):
+    rewrite(shards, lambda m: {n: d for n, d in m.items() if n not in ("c1.wav", "c2.json")})
+    assert main(["data", "stats", str(shards)]) == 1
+    out = capsys.readouterr().out
+    assert "unreadable   2: c1 in" in out
+    assert main(["data", "show", str(shards), "-n", "9"]) == 0
+    out = capsys.readouterr().out
+    assert re.search("c1: expected audio .*, got json", out)
+    assert re.search("c2: expected audio .*, got wav", out)
+
+
 def test_names_that_lead_out_of_a_tar_write_nothing(shards, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     hostile = ["../../x", "/tmp/pal_hostile", "a/../../y", "\udcff"]
