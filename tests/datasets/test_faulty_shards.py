@@ -121,6 +121,21 @@ def test_a_clip_without_its_other_half(write, members, told):
         list(stream([shard], False))
 
 
+def test_foreign_items_are_asked_or_named(write):
+    def shard(item):
+        text = json.dumps({"id": "b", "items": [item]}).encode()
+        return write("s.tar", {"b.wav": sound(), "b.json": text}, json_of=False)
+
+    path = shard({"task": "qa", "question": "q", "answer": "a"})
+    (clip,) = stream([path], False)
+    assert clip["items"][0]["question_type"] == "qa"
+    path = shard({"question": "q", "answer": "a"})
+    with pytest.raises(ConfigError, match=r"b in .*s\.tar: item 0 has no task"):
+        list(stream([path], False))
+    skipped = next(iter(stream([path], True)))
+    assert (skipped.name, skipped.reason) == (f"b in {path}", "item 0 has no task")
+
+
 def test_a_tar_that_is_cut_in_the_middle(write):
     whole = write("a.tar", {f"a{n}.wav": sound() for n in range(3)})
     path = write("b.tar", {f"b{n}.wav": sound() for n in range(3)})
