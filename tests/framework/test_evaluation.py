@@ -4,6 +4,7 @@ repeated, and with masked audio on request."""
 import hashlib
 import json
 import logging
+import os
 
 import pytest
 
@@ -79,6 +80,19 @@ def test_going_on_under_other_settings_is_refused(toy, trained, monkeypatch, cap
     assert evaluate(toy, "halves", "run.max_new_tokens=5") == 2
     assert "run.max_new_tokens" in capsys.readouterr().err
     assert evaluate(toy, "halves", "run.batch_size_eval=2") == 0  # changes no answer
+
+
+def test_going_on_with_other_files_of_the_same_names_is_refused(toy, trained, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        fail_after(patch, 1)
+        assert evaluate(toy, "halves") == 130
+    shard = toy.shards / "val-1.tar"
+    before = shard.stat().st_mtime_ns
+    os.utime(shard, ns=(1, 1))
+    assert evaluate(toy, "halves") == 2
+    assert "val-1.tar.modified_ns" in capsys.readouterr().err
+    os.utime(shard, ns=(before, before))
+    assert evaluate(toy, "halves") == 0
 
 
 def test_evaluation_json_says_what_is_needed_to_repeat_it(toy, trained):
