@@ -44,9 +44,12 @@ class ShardStream(IterableDataset):
         candidates: closed set of answers of classification questions.
         collate_audio: see `collate_clips`.
         counts: clips of each shard; one that holds another number is cut.
+        allow_missing: in evaluation, too, name what cannot be used and leave it out.
+        left_out: what was known to be missing beforehand, with the reasons.
 
     Yields:
-        `{"audio", "items", "sample_id"}`, or in training a `SkippedClip`.
+        `{"audio", "items", "sample_id"}` (without items where no question of the mix is asked, in
+        evaluation), or a `SkippedClip` in training and with `allow_missing`.
 
     Raises:
         AudioError: a clip that cannot be decoded, in evaluation; names shard and clip.
@@ -68,6 +71,8 @@ class ShardStream(IterableDataset):
         candidates: Sequence[str] | None = None,
         collate_audio: Callable[[list], Any] | None = None,
         counts: Mapping[str, int] | None = None,
+        allow_missing: bool = False,
+        left_out: Sequence[str] = (),
     ) -> None:
         if not shards:
             raise ConfigError("a stream needs at least one shard, got none")
@@ -78,6 +83,7 @@ class ShardStream(IterableDataset):
         self.candidates = None if candidates is None else list(candidates)
         self.collate_audio = collate_audio
         self.counts = dict(counts or {})
+        self.allow_missing, self.left_out = allow_missing, list(left_out)
 
     def __len__(self) -> int:
         """Clips of one pass.
@@ -175,7 +181,7 @@ class ShardStream(IterableDataset):
         try:
             _, audio, facts = parse(raw)
         except ValueError as error:
-            if not self.train:
+            if not (self.train or self.allow_missing):
                 raise ConfigError(f"{where}: {error}. Write or fetch it again") from error
             return SkippedClip(where, str(error))
         sample_id = str(facts.get("id", raw["__key__"]))
@@ -183,12 +189,12 @@ class ShardStream(IterableDataset):
             items = self.mix.draw(facts["items"], f"{self.seed}-{number}-{sample_id}")
         else:
             items = self.mix.all(facts["items"])
-        if not items:
-            return None
+        if not items:  # in evaluation it counts as a clip that was met
+            return None if self.train else {"audio": None, "items": [], "sample_id": sample_id}
         try:
             features = self.audio_processor(audio)
         except AudioError as error:
-            if not self.train:
+            if not (self.train or self.allow_missing):
                 raise AudioError(f"{where}: {error}") from error
             logging.debug("skipped %s: %s", where, error)
             return SkippedClip(where, str(error))

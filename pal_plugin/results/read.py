@@ -144,9 +144,10 @@ def _evaluation(run: Run, evaluation: dict) -> None:
         run.settings[f"{split}: questions, SHA-256"] = origin.get("rows_sha256")
         checkpoint = origin.get("checkpoint") or {}
         run.settings["checkpoint, SHA-256"] = checkpoint.get("sha256")
-        left_out = (origin.get("clips") or {}).get("left out") or []
+        left_out = origin.get("left out") or []
         if left_out:
-            run.notes.append(f"{split}: {len(left_out)} clips left out: {'; '.join(left_out[:5])}")
+            some = "; ".join(left_out[:5]) + ("; ..." if len(left_out) > 5 else "")
+            run.notes.append(f"{split}: {len(left_out)} clips or questions left out: {some}")
         for entry, told in (of_split.get("figures") or {}).items():
             for name, reason in (told.get("missing") or {}).items():
                 run.missing[f"{split} {entry} {name}"] = reason

@@ -83,8 +83,9 @@ def describe(
         model: what was evaluated.
         rows: answered rows.
         checkpoint: as in `settings`.
-        left_out: names and reasons of clips that were not asked about.
-        clips: of the datasets, as far as they know.
+        left_out: names and reasons of clips or questions that were left out.
+        clips: of the datasets, as far as they know; without those that were missing before, and
+            with those that no question was asked about.
         device: what it ran on.
     """
     run = config["run"]
@@ -111,10 +112,10 @@ def describe(
         "rows_sha256": rows_hash(rows),
         "clips": {
             "in the datasets": clips,
-            "asked": answered + len(left_out),
             "answered": answered,
-            "left out": list(left_out),
+            "left out": len(left_out),
         },
+        "left out": list(left_out),
     }
 
 

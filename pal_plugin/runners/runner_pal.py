@@ -21,6 +21,7 @@ from lavis.common.registry import registry
 from pal_plugin.errors import ConfigError
 from pal_plugin.models.locations import resolve
 from pal_plugin.runners import answered, loaders, loop, provenance, report
+from pal_plugin.runners.completeness import Tally
 from pal_plugin.runners.parts import RunnerParts
 from pal_plugin.runners.rundir import BEST, LAST
 
@@ -126,14 +127,15 @@ class RunnerPal(RunnerParts):
                 rows = known.begin(name if len(self.splits[split]) > 1 else None)
                 if rows and hasattr(self.task, "resume"):
                     self.task.resume(rows)
+            tally = Tally(dataset, split if len(self.splits[split]) == 1 else f"{split} {name}")
             found, missed = loop.evaluate(
                 task=self.task,
                 model=self.model,
-                batches=self._loader(
-                    dataset, int(self.config.run_cfg.batch_size_eval), train=False
+                batches=tally.counted(
+                    self._loader(dataset, int(self.config.run_cfg.batch_size_eval), train=False)
                 ),
                 clips=loaders.clips_of(dataset),
-                split=split if len(self.splits[split]) == 1 else f"{split} {name}",
+                split=tally.name,
                 precision=self.precision,
                 device=self.device,
                 answered=known,
@@ -141,7 +143,7 @@ class RunnerPal(RunnerParts):
             if len(self.splits[split]) > 1:
                 found = [{**row, "dataset": name} for row in found]
             parts.append(found)
-            left_out.extend(missed)
+            left_out.extend(tally.left_out(missed))
         if known is not None:
             known.close()
         rows = answered.merge_rows(parts)
