@@ -14,6 +14,7 @@ from pal_plugin.metrics.bootstrap import (
     ratio_interval,
     statistic_interval,
 )
+from pal_plugin.metrics.judge import FORMS
 from pal_plugin.results.read import Run
 from pal_plugin.tasks.evaluators import EVALUATORS, Evaluator
 from pal_plugin.tasks.metrics import by_task, rows_of_entry
@@ -31,7 +32,9 @@ class Figure:
         value: of the split, as `metrics.json` has it.
         interval: over clips; None where a figure has none (BLEU, perplexity).
         masked: the figure with the audio masked.
-        difference: value minus masked, with its paired interval.
+        difference: value minus masked, with its paired interval: of rows that have both.
+        n: rows behind the figure.
+        asked: rows of the entry; more than `n` where a judge left some out.
         clips: clips behind the figure.
     """
 
@@ -45,6 +48,7 @@ class Figure:
     difference: Interval | None
     chance: float | None
     n: int
+    asked: int
     clips: int
 
 
@@ -73,8 +77,7 @@ def _with_judged(run: Run, split: str, entries: dict[str, dict]) -> dict[str, di
     entries = {name: dict(values) for name, values in entries.items()}
     for entry, rows in by_task(run.rows[split]).items():
         for key, suffix in (("", ""), ("_masked", _MASKED)):
-            judged = [row for row in rows if row["task"] in ("chat", "reasoning")]
-            judged = [row for row in judged if row.get(f"figures{key}")]
+            judged = [rows[i] for i in _judged(rows, key)] if rows[0]["task"] in FORMS else []
             if judged:
                 figures = Evaluator.summarise(judged, key)
                 added = {f"{name}{suffix}": value for name, value in figures.items()}
@@ -94,6 +97,8 @@ def _figure(
 ) -> Figure:
     interval = difference = None
     clips = [(row.get("dataset"), row.get("sample_id", row.get("id"))) for row in rows]
+    asked = int(values.get("n", len(rows)))
+    judged = _judged(rows, "")
     if rows:
         evaluator = EVALUATORS[rows[0]["task"]]
         interval = _interval(evaluator, rows, clips, name, draws, seed)
@@ -110,8 +115,9 @@ def _figure(
         difference,
         # Chance is that of an entry's first figure: accuracy, mAP.
         values.get("chance") if name in ("accuracy", "accuracy_ranked", "map") else None,
-        int(values.get("n", len(rows))),
-        len(set(clips)),
+        asked if len(judged) == len(rows) else len(judged),
+        asked,
+        len({clips[i] for i in judged}),
     )
 
 
@@ -127,11 +133,12 @@ def _interval(evaluator, rows, clips, name: str, draws: int, seed: int) -> Inter
 
 
 def _difference(evaluator, rows, clips, name: str, draws: int, seed: int) -> Interval | None:
+    both = sorted({*_judged(rows, "")} & {*_judged(rows, "_masked")})
+    rows, clips = [rows[i] for i in both], [clips[i] for i in both]
     heard = _columns(evaluator, rows, "", name)
     masked = _columns(evaluator, rows, "_masked", name)
-    if heard is not None and masked is not None and heard[2] == masked[2]:
-        kept = [clips[i] for i in heard[2]]
-        return paired_interval(heard[:2], masked[:2], kept, draws=draws, seed=seed)
+    if heard is not None and masked is not None:
+        return paired_interval(heard[:2], masked[:2], clips, draws=draws, seed=seed)
     first = _statistic(evaluator, rows, "", name)
     second = _statistic(evaluator, rows, "_masked", name)
     if first is None or second is None:
@@ -144,13 +151,17 @@ def _difference(evaluator, rows, clips, name: str, draws: int, seed: int) -> Int
     return statistic_interval(between, clips, draws=min(draws, _SLOW_DRAWS), seed=seed)
 
 
+def _judged(rows: list[dict], key: str) -> list[int]:
+    """Numbers of the rows that can be counted: all, or those that the judge has scored."""
+    judged = bool(rows) and rows[0]["task"] in FORMS
+    return [i for i, row in enumerate(rows) if not judged or row.get(f"figures{key}")]
+
+
 def _columns(
     evaluator: type[Evaluator], rows: list[dict], key: str, name: str
 ) -> tuple[list[float], list[float], list[int]] | None:
     """Numerators, denominators, and the rows they belong to (a judge may leave some out)."""
-    kept = list(range(len(rows)))
-    if rows[0]["task"] in ("chat", "reasoning"):
-        kept = [i for i, row in enumerate(rows) if row.get(f"figures{key}")]
+    kept = _judged(rows, key)
     found = evaluator.columns([rows[i] for i in kept], key).get(name) if kept else None
     return None if found is None else (*found, kept)
 

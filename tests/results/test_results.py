@@ -179,8 +179,12 @@ def test_a_judges_scores_become_figures(tmp_path, capsys):
     path = folder / "result" / "val.chat.judged.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in judged))
     text = table(capsys, folder)
-    assert "| run | val | chat | second | 6.500 | [6.000, 7.000] | 1.000 |" in text
-    assert "1 answers not judged, 1 of the judge's answers unreadable" in text
+    assert "| run | val | chat | second | 6.500 | [6.000, 7.000] | 1.000 | +5.000 [5" in text
+    assert "| - | 2 of 4 | 2 |" in text
+    assert "4 of 8 answers not judged, they count in no score: 3#0; 1#0_masked; 2#0_" in text
+    assert "1 of 8 judgements not readable, they count in no score: 2#0." in text
+    rows = list(csv.DictReader(io.StringIO(table(capsys, folder, "--csv"))))
+    assert {(r["n"], r["asked"], r["clips"]) for r in rows} == {("2", "4", "2")}
     assert "not computed" not in text
     path.write_text('{"id": "9#0", "response": "First: 5"}\n')
     assert pal(["results", str(folder)]) == 2
