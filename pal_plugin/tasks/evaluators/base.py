@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from pal_plugin.errors import ConfigError
@@ -119,6 +120,15 @@ class Evaluator:
     @classmethod
     def whole(cls, rows: Rows, key: str) -> dict[str, float | None]:
         """Figures of a set of rows that are no ratio of sums, computed from the rows alone."""
+        return {}
+
+    @classmethod
+    def resampled(cls, rows: Rows, key: str, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Figures of `whole` in bootstrap samples, `[draws]` each; NaN where one has none.
+
+        Args:
+            weights: how often each row occurs in each sample, `[rows, draws]`.
+        """
         return {}
 
     @classmethod
