@@ -162,6 +162,21 @@ def test_f1_and_map_have_intervals_too(tmp_path):
         assert figure.difference is None
 
 
+def test_captions_without_a_loss_have_figures_of_the_others(tmp_path, capsys):
+    rows = [
+        {
+            "id": f"{i}#0", "sample_id": str(i), "task": "caption", "question_type": "caption",
+            "reference": "r", "answers": ["r"], "prediction": None, "loss": loss,
+        }
+        for i, loss in enumerate([1.0, None, 3.0, None])
+    ]  # fmt: skip
+    text = table(capsys, write(tmp_path / "some", rows, masked=False))
+    assert "| some | val | caption | loss | 2.000 | [1.000, 3.000] |" in text
+    rows = [{**row, "loss": None} for row in rows]
+    text = table(capsys, write(tmp_path / "none", rows, masked=False))
+    assert "| none | val | caption | loss | - | - |" in text
+
+
 def test_a_judges_scores_become_figures(tmp_path, capsys):
     rows = [
         {
