@@ -7,10 +7,13 @@ import logging
 import os
 
 import pytest
+import torch
 
 from pal_plugin import cli
 from pal_plugin.commands.main import main as pal
 from pal_plugin.tasks.pal_instruct import PalInstructTask
+
+from .conftest import ToyListener
 
 
 @pytest.fixture
@@ -71,6 +74,26 @@ def test_an_interrupted_evaluation_goes_on_and_ends_as_a_whole_one(
     assert metrics[0] == metrics[1]
     assert "going on behind" in caplog.text
     assert evaluate(toy, "halves") == 2  # it is done: nothing is overwritten
+
+
+def test_an_interrupted_evaluation_samples_as_a_whole_one(toy, trained, monkeypatch):
+    def sampled(self, samples, max_new_tokens=32, do_sample=False):
+        assert do_sample
+        drawn = torch.multinomial(torch.ones(len(samples["text_input"]), 1000), 1)
+        return [str(number) for number in drawn.flatten().tolist()]
+
+    for method in ("generate", "predict_answers"):
+        monkeypatch.setattr(ToyListener, method, sampled)
+    sampling = ("run.generation.do_sample=true", "run.caption_examples=3")
+    assert evaluate(toy, "whole", *sampling) == 0
+    with monkeypatch.context() as patch:
+        fail_after(patch, 1)
+        assert evaluate(toy, "halves", *sampling) == 130
+    assert evaluate(toy, "halves", *sampling, "run.batch_size_eval=2") == 0
+    output = toy.folder / "output"
+    whole, halves = (lines(output / n / "result" / "val.jsonl") for n in ("whole", "halves"))
+    assert whole == halves
+    assert len({row["prediction"] for row in whole if row["task"] == "qa"}) > 6
 
 
 def test_going_on_under_other_settings_is_refused(toy, trained, monkeypatch, capsys):
