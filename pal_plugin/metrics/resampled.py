@@ -18,11 +18,13 @@ def sums_by_group(weights: np.ndarray, groups: np.ndarray, count: int) -> np.nda
         weights: `[N, S]`.
         groups: of each row, a number below `count`.
     """
-    order = np.argsort(groups, kind="stable")
-    starts = np.searchsorted(groups[order], np.arange(count))
-    padded = np.concatenate([weights[order], np.zeros_like(weights[:1])])
-    sums = np.add.reduceat(padded, starts, axis=0)
-    sums[np.bincount(groups, minlength=count) == 0] = 0  # reduceat gives a neighbour's there
+    sizes = np.bincount(groups, minlength=count)
+    some = np.flatnonzero(sizes)
+    sums = np.zeros((count, weights.shape[1]))
+    if len(some):
+        order = np.argsort(groups, kind="stable")
+        starts = (np.cumsum(sizes) - sizes)[some]
+        sums[some] = np.add.reduceat(weights[order], starts, axis=0)
     return sums
 
 
@@ -60,7 +62,7 @@ def mean_average_precisions(
         weights: `[N, S]`.
     """
     total, labels = np.zeros(weights.shape[1]), np.zeros(weights.shape[1])
-    for right, of_label in zip(targets.T, scores.T, strict=True):
+    for right, of_label in zip(targets.T, np.ascontiguousarray(scores.T), strict=True):
         if right.any():
             found = average_precisions(right, of_label, weights)
             total += np.nan_to_num(found)
