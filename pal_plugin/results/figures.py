@@ -96,9 +96,9 @@ def _figure(run: Run, split: str, entry: str, name: str, values: dict, counted: 
         entry,
         name,
         values[name],
-        counted.interval(name),
+        counted.interval(name, values[name]),
         values.get(masked),
-        counted.difference(name) if masked in values else None,
+        counted.difference(name, values[name], values[masked]) if masked in values else None,
         # Chance is that of an entry's first figure: accuracy, mAP.
         values.get("chance") if name in ("accuracy", "accuracy_ranked", "map") else None,
         asked if len(judged) == len(counted.rows) else len(judged),
@@ -115,28 +115,29 @@ class _Counted:
         self.clips = [(row.get("dataset"), row.get("sample_id", row.get("id"))) for row in rows]
         self.evaluator = EVALUATORS[rows[0]["task"]] if rows else Evaluator
         self._columns: dict[tuple[str, str], dict] = {}
-        self._samples: dict[str, tuple[dict, dict]] = {}
+        self._samples: dict[str, dict[str, np.ndarray]] = {}
 
-    def interval(self, name: str) -> Interval | None:
+    def interval(self, name: str, value: float | None) -> Interval | None:
+        """Of a figure whose value in `metrics.json` is given."""
         kept = _judged(self.rows, "")
         ratio = self._ratio("", "", kept).get(name)
         if ratio is not None:
             clips = [self.clips[i] for i in kept]
             return ratio_interval(*ratio, clips, draws=self.draws, seed=self.seed)
-        whole, samples = self._resampled("")
-        return values_interval(whole.get(name), samples[name]) if name in samples else None
+        samples = self._resampled("")
+        return values_interval(value, samples[name]) if name in samples else None
 
-    def difference(self, name: str) -> Interval | None:
+    def difference(self, name: str, value: float | None, masked: float | None) -> Interval | None:
         """With minus without audio, of the rows that have both."""
         both = sorted({*_judged(self.rows, "")} & {*_judged(self.rows, "_masked")})
         ratios = [self._ratio(key, "both", both).get(name) for key in ("", "_masked")]
         if None not in ratios:
             clips = [self.clips[i] for i in both]
             return paired_interval(*ratios, clips, draws=self.draws, seed=self.seed)
-        (heard, of_heard), (masked, of_masked) = map(self._resampled, ("", "_masked"))
-        if None in (heard.get(name), masked.get(name)) or name not in of_heard:
+        of_heard, of_masked = self._resampled(""), self._resampled("_masked")
+        if None in (value, masked) or name not in of_heard or name not in of_masked:
             return None
-        return values_interval(heard[name] - masked[name], of_heard[name] - of_masked[name])
+        return values_interval(value - masked, of_heard[name] - of_masked[name])
 
     def _ratio(self, key: str, which: str, kept: list[int]) -> dict:
         """Numerators and denominators by figure."""
@@ -145,15 +146,11 @@ class _Counted:
             self._columns[key, which] = self.evaluator.columns(rows, key) if rows else {}
         return self._columns[key, which]
 
-    def _resampled(self, key: str) -> tuple[dict[str, float | None], dict[str, np.ndarray]]:
-        """Figures that are no ratio, of the rows and of each sample of them."""
-        if not self.rows:
-            return {}, {}
-        if key not in self._samples:
-            whole = self.evaluator.whole(self.rows, key)
-            samples = self.evaluator.resampled(self.rows, key, self._weights) if whole else {}
-            self._samples[key] = whole, samples
-        return self._samples[key]
+    def _resampled(self, key: str) -> dict[str, np.ndarray]:
+        """Figures that are no ratio, of each sample of the rows."""
+        if self.rows and key not in self._samples:
+            self._samples[key] = self.evaluator.resampled(self.rows, key, self._weights)
+        return self._samples.get(key, {})
 
     @cached_property
     def _weights(self) -> np.ndarray:
