@@ -89,12 +89,12 @@ def evaluation_loader(
     A stream that cannot be divided (without `part`) is read whole by every process.
     """
     collate = getattr(dataset, "collater", None)
-    if world.size > 1:
+    if world.size > 1 and divisible(dataset):
         if hasattr(dataset, "part"):
             dataset = dataset.part(world.rank, world.size)
-        elif not isinstance(dataset, IterableDataset):
+        else:
             ends = (world.rank, world.rank + 1)
-            first, last = (round(len(dataset) * p / world.size) for p in ends)
+            first, last = (round(len(dataset) * end / world.size) for end in ends)
             dataset = Subset(dataset, range(first, last))
     return DataLoader(
         dataset,
@@ -105,6 +105,11 @@ def evaluation_loader(
         generator=torch.Generator().manual_seed(seed),
         worker_init_fn=_end_with_the_trainer,
     )
+
+
+def divisible(dataset: Any) -> bool:
+    """Whether processes can evaluate a part of the dataset each."""
+    return hasattr(dataset, "part") or not isinstance(dataset, IterableDataset)
 
 
 def warn_of_shared_lanes(lanes: int, workers: int, processes: int) -> None:
