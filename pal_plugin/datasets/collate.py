@@ -70,6 +70,14 @@ def collate_clips(
     return batch
 
 
+def clips_of(dataset: Any) -> int | None:
+    """Number of clips in a dataset, None where it cannot be known."""
+    try:
+        return len(dataset)
+    except (TypeError, NotImplementedError):
+        return None
+
+
 def _items(clip: dict) -> list[tuple[int, dict]]:
     """Items with their number in the clip's full list, which makes an id that sampling keeps."""
     return [(item.get("number", i), item) for i, item in enumerate(clip["items"])]

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from pal_plugin.datasets.collate import clips_of
 from pal_plugin.errors import ConfigError
-from pal_plugin.runners.loaders import clips_of
 
 
 class Tally:

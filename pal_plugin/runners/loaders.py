@@ -17,17 +17,10 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
+from pal_plugin.datasets.collate import clips_of
 from pal_plugin.errors import ConfigError
 from pal_plugin.runners.distributed import ALONE, World
 from pal_plugin.runners.lanes import Indexed, LaneReader, Undivided
-
-
-def clips_of(dataset: Any) -> int | None:
-    """Number of clips in a dataset, None where it cannot be known."""
-    try:
-        return len(dataset)
-    except (TypeError, NotImplementedError):
-        return None
 
 
 def training_loader(

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from lavis.common.registry import registry
 
+from pal_plugin.datasets.collate import clips_of
 from pal_plugin.errors import ConfigError
 from pal_plugin.models import checkpoint
 from pal_plugin.models.locations import resolve
@@ -129,6 +130,11 @@ class RunnerPal(RunnerParts):
             )
         if hasattr(self.model, "trainable_table"):
             logging.info("parameters by component\n%s", self.model.trainable_table())
+        if len(self.train_datasets) > 1:
+            weights = loaders.mixing_weights(
+                self.train_datasets, self.config.run_cfg.train_dataset_ratios
+            )
+            logging.info("training data\n%s", report.mix_table(self.train_datasets, weights))
 
     # ---- going on ---------------------------------------------------------------------------
 
@@ -233,7 +239,7 @@ class RunnerPal(RunnerParts):
                 task=self.task,
                 model=self.model,
                 batches=tally.counted(self._evaluation_loader(dataset)),
-                clips=loaders.clips_of(dataset),
+                clips=clips_of(dataset),
                 split=tally.name,
                 precision=self.precision,
                 device=self.device,
@@ -323,7 +329,7 @@ class RunnerPal(RunnerParts):
             return
         report.write_jsonl(self.result_dir / f"{split}.jsonl", rows)
         report.write_json(self.output_dir / "metrics.json", self.metrics)
-        sizes = [loaders.clips_of(dataset) for dataset in self.splits[split].values()]
+        sizes = [clips_of(dataset) for dataset in self.splits[split].values()]
         described = {
             "provenance": provenance.describe(
                 self.config.to_dict(),

@@ -9,6 +9,7 @@ import time
 import processes
 import pytest
 
+from pal_plugin.commands.main import main
 from pal_plugin.runners.preemption import EXIT_CODE
 
 OPTIONS = [
@@ -75,6 +76,17 @@ def test_killed_at_random_moments(tmp_path, shards, never_killed, kills):
         x["classification"] for x in lines(never_killed, "val")
     ]
     assert len(list((run / "checkpoints").iterdir())) == 2
+
+
+def test_pal_run_tells_where_it_stands(never_killed, capsys):
+    assert main(["run", str(never_killed)]) == 0
+    told = capsys.readouterr().out
+    assert "step-00000036 (finished)" in told
+    assert "epoch 2, step 12 (36 in all), 72 clips" in told
+    assert "toy_tones  36  100.0%" in told
+    assert "1: 18 batches; toy_tones at [" in told
+    assert main(["run", str(never_killed / "result")]) == 2
+    assert "holds no whole checkpoint" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
