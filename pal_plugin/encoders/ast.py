@@ -21,13 +21,10 @@ from pal_plugin.weights import read_weights
 MEAN, STD = -4.2677393, 4.5689974
 FRAMES_PER_S = RATE_HZ // HOP_SAMPLES
 PATCH_FRAMES, STRIDE_FRAMES = 16, 10
+_DEFAULTS = ASTConfig().to_dict()
 #: Of the configuration; the number of frames follows from `window_s`.
 CONFIG_NAMES = tuple(
-    sorted(
-        set(ASTConfig().to_dict())
-        - set(PretrainedConfig().to_dict())
-        - {"model_type", "max_length"}
-    )
+    sorted(set(_DEFAULTS) - set(PretrainedConfig().to_dict()) - {"model_type", "max_length"})
 )
 
 
@@ -135,6 +132,7 @@ class AST(AudioEncoder):
         if path.is_dir():
             stored = ASTConfig.from_pretrained(path)
             size = {name: getattr(stored, name) for name in CONFIG_NAMES}
+            size = {name: value for name, value in size.items() if value != _DEFAULTS[name]}
             model = {"window_s": stored.max_length / FRAMES_PER_S, **size, **model}
         encoder = cls(**model)
         weights = {k: v for k, v in read_weights(path).items() if not k.startswith("classifier.")}

@@ -7,6 +7,7 @@ is saved here is read elsewhere and the other way round.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ class AudioEncoder(nn.Module):
         window_s: seconds that one window covers.
         grid: `(time cells, frequency cells)` of one window, or None for a plain sequence.
         n_mels: mel channels that it reads, or None where there is no choice.
+        arguments: what it was built with, by name; `Encoder(**arguments)` is of the same size.
         Features: the AudioFeatures class that makes this encoder's input.
     """
 
@@ -31,6 +33,12 @@ class AudioEncoder(nn.Module):
     width: int
     window_s: float
     grid: tuple[int, int] | None
+    arguments: dict[str, Any]
+
+    def __new__(cls, **arguments: Any) -> AudioEncoder:
+        encoder = super().__new__(cls)
+        encoder.arguments = arguments
+        return encoder
 
     @property
     def span_s(self) -> float:

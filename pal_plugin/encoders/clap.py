@@ -22,9 +22,8 @@ from pal_plugin.weights import load_weights, read_weights
 
 #: Least mel power.
 FLOOR = 1e-10
-CONFIG_NAMES = tuple(
-    sorted(set(ClapAudioConfig().to_dict()) - set(PretrainedConfig().to_dict()) - {"model_type"})
-)
+_DEFAULTS = ClapAudioConfig().to_dict()
+CONFIG_NAMES = tuple(sorted(set(_DEFAULTS) - set(PretrainedConfig().to_dict()) - {"model_type"}))
 _NO_FUSION = (
     "fused CLAP, whose features are random: it hears a random clip as longer; "
     "use an unfused one, such as laion/clap-htsat-unfused"
@@ -154,7 +153,8 @@ class CLAP(AudioEncoder):
         given, path = path, fetch(path)
         if Path(path).is_dir():
             stored = ClapAudioConfig.from_pretrained(path).to_dict()
-            model = {**{k: stored[k] for k in CONFIG_NAMES if k in stored}, **model}
+            size = {k: stored[k] for k in CONFIG_NAMES if k in stored and stored[k] != _DEFAULTS[k]}
+            model = {**size, **model}
         if model.get("enable_fusion"):
             raise ValueError(f"{given} is a {_NO_FUSION}")
         weights = {}
