@@ -130,6 +130,16 @@ class CLAP(AudioEncoder):
         mask = self.valid_cells(frames, mel, self.grid[0], mel.shape[2] / self.grid[0])
         return AudioTokens(tokens, mask.repeat_interleave(self.grid[1], dim=1), self.grid)
 
+    def check(self, features: CLAPFeatures) -> None:
+        """As `AudioEncoder.check`; a window must also fit the model's map."""
+        super().check(features)
+        frames = 1 + features.window_samples // features.hop_length
+        if frames > self.max_frames:
+            raise ValueError(
+                f"a window of {features.window_s} s makes {frames} frames, the model reads up to "
+                f"{self.max_frames}; use shorter windows or a larger hop_length or spec_size"
+            )
+
     def train(self, mode: bool = True) -> CLAP:
         """BatchNorm layers whose parameters are frozen stay in eval mode: they would otherwise
         go on moving their running statistics."""
@@ -166,6 +176,7 @@ class CLAP(AudioEncoder):
             if not key.startswith(("text_", "audio_projection.", "logit_scale_")):
                 weights[key] = value
         encoder = cls(**model)
+        encoder.arguments = model
         load_weights(encoder, weights, path, computed=("relative_position_index",))
         return encoder
 

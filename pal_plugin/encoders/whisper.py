@@ -160,5 +160,6 @@ class Whisper(AudioEncoder):
                 continue
             weights[key if key.startswith("encoder.") else f"encoder.{key}"] = value
         encoder = cls(**model)
+        encoder.arguments = model
         load_weights(encoder, weights, path)
         return encoder

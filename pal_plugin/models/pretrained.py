@@ -91,7 +91,8 @@ def _write(
         section["llm"]["path"] = f"./{LLM}"
         kept = kept - {"llm"}
     for name, encoder in model.encoders.items():  # the sizes, which its checkpoint may have given
-        section["encoders"][name]["model"] = dict(encoder.arguments)
+        given = section["encoders"][name].get("model") or {}
+        section["encoders"][name]["model"] = {**given, **encoder.arguments}
     for part in ("encoders", "connectors"):  # what the folder holds is needed nowhere else
         for name in section[part]:
             if f"{part}.{name}" in kept:
