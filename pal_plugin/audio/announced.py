@@ -35,12 +35,12 @@ def problem(data: bytes) -> str | None:
 
 def _mp4(data: bytes) -> str | None:
     boxes = list(_boxes(data, 0, len(data)))
-    if any(end > len(data) for _, _, end in boxes):
-        return _CUT_OFF
     kinds = [kind for kind, _, _ in boxes]
     in_moov = [k for kind, at, end in boxes if kind == b"moov" for k, _, _ in _boxes(data, at, end)]
     if b"mvex" not in in_moov and b"moof" not in kinds:
-        return None  # one table of all packets, which are counted
+        return None  # one table of all packets, which are counted; a tag may follow the last box
+    if any(end > len(data) for _, _, end in boxes):
+        return _CUT_OFF
     if kinds[-1] == b"mfra":
         return None
     for kind, at, end in boxes:

@@ -59,6 +59,13 @@ def load_llm(
             weights_only=True,
             trust_remote_code=False,  # unset, transformers asks at the terminal
         )
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise ValueError(
+            f"the LLM {path} is code of its own, which is not run here; expected one of a family "
+            "that transformers has (docs/lal.md lists those that can hear)"
+        ) from error
     except OSError as error:  # a shard that is not there, say
         reason = str(error).splitlines()[0]
         if is_hub_id(str(path)):

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from pal_plugin.audio import AudioError, load_audio
 
@@ -102,6 +103,12 @@ def boxes(data: bytes) -> list[tuple[bytes, int]]:
         kind, at = data[at + 4 : at + 8], at + int.from_bytes(data[at : at + 4], "big")
         found.append((kind, at))
     return found
+
+
+@needs_av
+def test_a_tag_behind_the_last_box_is_no_missing_end(tmp_path):
+    data = encode(tmp_path / "clip", tones(1, 48000, 1.0), 48000, "ipod", "aac")
+    assert torch.equal(load_audio(data + b"TAG".ljust(128, b"x"))[0], load_audio(data)[0])
 
 
 FRAGMENTS = {"frag_duration": "200000"}
