@@ -86,7 +86,7 @@ def test_code_of_a_model_is_not_run_nor_asked_about(tiny_llm, tmp_path, monkeypa
     (folder / "evil.py").write_text(f"open({str(ran)!r}, 'w')")
     # As at a terminal: the question would be answered by yes.
     monkeypatch.setattr("builtins.input", lambda *_: "y")
-    with pytest.raises(ValueError, match="is code of its own, which is not run|EvilTokenizer"):
+    with pytest.raises(ValueError, match="is code of its own, which is not run|custom code"):
         load_llm(folder)
     assert not ran.exists()
 
