@@ -134,8 +134,9 @@ def _train(args: argparse.Namespace) -> None:
         _runner(cfg, args.job_id).train()
         return
     from pal_plugin.runners import resuming
+    from pal_plugin.runners.rundir import FINISHED
 
-    if (run_dir / resuming.FINISHED).is_file():
+    if (run_dir / FINISHED).is_file():
         logging.info("%s is finished; nothing to do", run_dir)
         return
     saved = resuming.saved_config(run_dir)

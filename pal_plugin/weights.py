@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -10,8 +11,21 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+
+def write_tensors(
+    tensors: Mapping[str, Tensor], path: str | Path, metadata: dict[str, str] | None = None
+) -> None:
+    """Write a safetensors file that whoever may read the folder may read.
+
+    `save_file` gives it to its owner only, so that a colleague could not load a checkpoint.
+    """
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
+    mask = os.umask(0)
+    os.umask(mask)
+    os.chmod(path, 0o666 & ~mask)
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:

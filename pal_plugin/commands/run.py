@@ -44,9 +44,11 @@ def run(args: argparse.Namespace) -> int:
 
 def told(folder: Path, path: Path, state: dict[str, Any]) -> str:
     """The state as text."""
+    from pal_plugin.runners.rundir import FINISHED
+
     progress = state["progress"]
     stats, lanes = progress["stats"], progress["positions"]
-    ended = "finished" if (folder / "finished.json").is_file() else "can go on: --resume auto"
+    ended = "finished" if (folder / FINISHED).is_file() else "can go on: --resume auto"
     taken: Counter[str] = Counter()
     for position in lanes.values():
         taken.update(position["taken"])

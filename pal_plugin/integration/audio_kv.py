@@ -21,12 +21,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from pal_plugin.integration.context import AudioContext
 from pal_plugin.integration.routing import RoutedAudio
 from pal_plugin.types import AudioTokens
+from pal_plugin.weights import write_tensors
 
 STORES = ("features", "kv")
 
@@ -64,7 +65,7 @@ class AudioKV:
         facts = {"weights": self.weights, "layers": json.dumps(layers)}
         temporary = path.with_name(f"{path.name}.tmp")
         tensors = {n: t.contiguous() for n, t in self._tensors().items()}
-        save_file(tensors, temporary, metadata=facts)
+        write_tensors(tensors, temporary, facts)
         os.replace(temporary, path)
         return path
 

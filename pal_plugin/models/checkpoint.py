@@ -14,12 +14,13 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from pal_plugin.models.stages import component_of
 from pal_plugin.sharding import like, whole
 from pal_plugin.version import __version__
+from pal_plugin.weights import write_tensors
 
 
 class CheckpointError(ValueError):
@@ -96,7 +97,7 @@ def write(
         state = {n: t.to(dtype) if t.is_floating_point() else t for n, t in state.items()}
     metadata = {"components": json.dumps(sorted(components)), "routing": routing_of(model)}
     temporary = path.with_suffix(".safetensors.tmp")
-    save_file({n: t.contiguous() for n, t in state.items()}, temporary, metadata=metadata)
+    write_tensors(state, temporary, metadata)
     os.replace(temporary, path)
 
 

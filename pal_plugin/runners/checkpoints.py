@@ -22,11 +22,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pal_plugin.errors import ConfigError
 from pal_plugin.sharding import like, whole
+from pal_plugin.weights import write_tensors
 
 FOLDER, STATE = "checkpoints", "state.json"
 MODEL, OPTIMIZER = "model.safetensors", "optimizer.safetensors"
@@ -62,7 +63,7 @@ def write(
     target = folder / f"step-{step:08d}"
     with _whole_or_absent(folder, target) as staging:
         save_model(staging / MODEL)
-        save_file({n: t.contiguous() for n, t in optimizer.items()}, staging / OPTIMIZER)
+        write_tensors(optimizer, staging / OPTIMIZER)
         files = {f.name: _facts(f) for f in sorted(staging.iterdir())}
         text = json.dumps({**state, "files": files}, indent=1)
         (staging / STATE).write_text(text + "\n", encoding="utf-8")

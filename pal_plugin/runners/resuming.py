@@ -9,9 +9,8 @@ import yaml
 
 from pal_plugin.errors import ConfigError
 from pal_plugin.runners import checkpoints
-from pal_plugin.runners.rundir import recipe_of
+from pal_plugin.runners.rundir import FINISHED, recipe_of
 
-FINISHED = "finished.json"
 #: Keys of `run` that may be others when a run goes on: nothing that is learned depends on them.
 FREE = (
     *("resume", "device", "output_dir", "num_workers", "torch_threads", "timeout_s", "log_freq"),

@@ -6,6 +6,7 @@ anything. Needs no LAVIS.
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import yaml
 from pal_plugin.errors import ConfigError
 
 BEST, LAST = "checkpoint_best.safetensors", "checkpoint_last.safetensors"
+FINISHED = "finished.json"
 
 
 def new_run_dir(output_dir: str | Path, recipe: str, job_id: str | None = None) -> Path:
@@ -56,7 +58,9 @@ def interrupted_evaluation(output_dir: str | Path, job_id: str | None) -> Path |
 
 
 def latest_run(recipe: str, output_dir: str | Path = "output") -> Path:
-    """Folder of the newest run of `recipe` that has a best checkpoint.
+    """Folder of the newest finished run of `recipe`.
+
+    Where none is finished it is the newest that has a best checkpoint, and the log says so.
 
     Raises:
         ConfigError: there is none; the message says how to train one.
@@ -73,7 +77,11 @@ def latest_run(recipe: str, output_dir: str | Path = "output") -> Path:
         elif name == recipe:
             unfinished.append(config.parent.name)
     if found:
-        return max(found, key=lambda run: (run / BEST).stat().st_mtime_ns)
+        finished = [run for run in found if (run / FINISHED).is_file()]
+        run = max(finished or found, key=lambda run: (run / BEST).stat().st_mtime_ns)
+        if not finished:
+            logging.warning("%s was not trained to its end; it is the newest of %r", run, recipe)
+        return run
     hint = f" (without a best checkpoint: {', '.join(sorted(unfinished))})" if unfinished else ""
     have = f" Trained there: {', '.join(sorted(filter(None, others)))}." if others else ""
     raise ConfigError(

@@ -24,11 +24,11 @@ from pal_plugin.datasets.collate import clips_of
 from pal_plugin.errors import ConfigError
 from pal_plugin.models import checkpoint
 from pal_plugin.models.locations import resolve
-from pal_plugin.runners import answered, checkpoints, loaders, loop, provenance, report, resuming
+from pal_plugin.runners import answered, checkpoints, loaders, loop, provenance, report
 from pal_plugin.runners.completeness import Tally
 from pal_plugin.runners.parts import RunnerParts
 from pal_plugin.runners.preemption import Preempted
-from pal_plugin.runners.rundir import BEST, LAST
+from pal_plugin.runners.rundir import BEST, FINISHED, LAST
 from pal_plugin.runners.samples_page import write_page
 
 _BAD_STEPS = "bad_steps.jsonl"
@@ -360,7 +360,7 @@ class RunnerPal(RunnerParts):
             logging.info("best checkpoint (epoch %s): %s", self.best_epoch, self.output_dir / BEST)
             facts = {"epochs": self.max_epoch, "steps": self.progress.global_step}
             facts |= {"clips": self.progress.clips, "order": self.progress.order}
-            report.write_json(self.output_dir / resuming.FINISHED, facts)
+            report.write_json(self.output_dir / FINISHED, facts)
         self.watch.close()
         minutes, seconds = divmod(int(time.time() - started), 60)
         logging.info(

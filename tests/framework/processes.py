@@ -18,10 +18,14 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["pal_plugin", "toys", "sklearn.metrics", "torch._dynamo"])
 
 
-def start(folder, shards, argv, environ=None, log=None, slow_s=0.0, fail_rank=None):
-    """`train.py ARGV` in `folder` with the toy model; the process is returned."""
+def start(folder, shards, argv, environ=None, log=None, **how):
+    """`train.py ARGV` in `folder` with the toy model; the process is returned.
+
+    Keywords: `slow_s`, how long each batch takes; `fail_rank`, `fail_at`, the process that fails
+    and at which of its batches; `script`, train or evaluate.
+    """
     process = CONTEXT.Process(
-        target=_train, args=(str(folder), str(shards), argv, environ or {}, log, slow_s, fail_rank)
+        target=_run, args=(str(folder), str(shards), argv, environ or {}, log), kwargs=how
     )
     process.start()
     return process
@@ -46,12 +50,12 @@ def together(folder, shards, argv, size, wait_s=120, **how):
     return [p.exitcode for p in processes], [log.read_text() for log in logs]
 
 
-def _train(folder, shards, argv, environ, log, slow_s, fail_rank):
+def _run(folder, shards, argv, environ, log, slow_s=0.0, fail_rank=None, fail_at=3, script="train"):
     import torch
     from toys import ToyListener, register
 
+    from pal_plugin import cli
     from pal_plugin.audio.io import AudioError
-    from pal_plugin.cli import train
 
     torch.set_num_threads(1)
     multiprocessing.set_start_method("fork", force=True)  # data workers, as train.py starts them
@@ -64,15 +68,15 @@ def _train(folder, shards, argv, environ, log, slow_s, fail_rank):
         sys.stdout = os.fdopen(1, "w", buffering=1)
         sys.stderr = os.fdopen(2, "w", buffering=1)
     recipe = register(folder, shards)
-    forward, calls = ToyListener.forward, []
+    scores, calls = ToyListener.scores, []
 
     def slower(self, samples):
         time.sleep(slow_s)
         calls.append(1)
-        if len(calls) == 3 and str(fail_rank) == os.environ.get("RANK"):
+        if len(calls) == fail_at and str(fail_rank) == os.environ.get("RANK"):
             raise AudioError("made to fail")
-        return forward(self, samples)
+        return scores(self, samples)
 
-    ToyListener.forward = slower
+    ToyListener.scores = slower
     torch.manual_seed(0)
-    sys.exit(train(["--cfg-path", str(recipe), *argv]))
+    sys.exit(getattr(cli, script)(["--cfg-path", str(recipe), *argv]))

@@ -8,12 +8,11 @@ import os
 
 import pytest
 import torch
+from toys import ToyListener
 
 from pal_plugin import cli
 from pal_plugin.commands.main import main as pal
 from pal_plugin.tasks.pal_instruct import PalInstructTask
-
-from .conftest import ToyListener
 
 
 @pytest.fixture

@@ -5,11 +5,10 @@ import json
 import numpy as np
 import pytest
 import soundfile
+from toys import LABELS, RATE_HZ, facts, flac, tone, write_shard
 
 from pal_plugin import cli
 from pal_plugin.commands.main import main as pal
-
-from .conftest import LABELS, RATE_HZ, facts, flac, tone, write_shard
 
 CLIPS = """
 model: {{arch: toy_listener, model_type: small, checkpoint: '{checkpoint}'}}

@@ -102,3 +102,35 @@ def test_a_process_that_nobody_joins_does_not_wait_forever(tmp_path, shards):
     process.join(60)
     assert process.exitcode not in (0, None)
     assert "2 of 2" in log.read_text() or "timed out" in log.read_text().lower()
+
+
+def test_evaluation_is_dealt_out_and_goes_on_with_another_number_of_processes(
+    tmp_path, shards, alone
+):
+    """Also where one of two processes was killed half way."""
+    import shutil
+
+    shutil.copytree(alone, tmp_path / "output" / "trained")
+    options = ["run.name=toy_recipe", "run.valid_splits=[]", "run.test_splits=[val]"]
+    argv = ["--job-id", "ev", "--options", "model.checkpoint=output/trained", *options]
+    whole = [*argv[:1], "one", *argv[2:]]
+    process = processes.start(tmp_path, shards, whole, script="evaluate")
+    process.join(60)
+    assert process.exitcode == 0
+    together = {"script": "evaluate", "fail_rank": 1, "fail_at": 2}
+    codes, output = processes.together(tmp_path, shards, argv, 2, **together)
+    assert 0 not in codes, output
+    run = tmp_path / "output" / "ev"
+    partial = {p.name for p in (run / "result").glob("*.partial.jsonl")}
+    assert partial == {"val.partial.jsonl", "val.rank1.partial.jsonl"}
+    process = processes.start(tmp_path, shards, argv, script="evaluate", log=str(run / "out.txt"))
+    process.join(60)
+    assert process.exitcode == 0
+    assert "going on behind" in (run / "out.txt").read_text()
+    one, resumed = (
+        sorted((tmp_path / "output" / name / "result/val.jsonl").read_text().splitlines())
+        for name in ("one", "ev")
+    )
+    assert len(one) == 24
+    assert one == resumed
+    assert not list((run / "result").glob("*.partial.jsonl"))

@@ -102,7 +102,7 @@ def test_a_save_that_fails_leaves_the_earlier_one_and_no_rest(tmp_path, monkeypa
 
     write_model = full if moment == "model" else lambda path: path.write_bytes(b"weights")
     if moment == "optimizer":
-        monkeypatch.setattr(checkpoints, "save_file", full)
+        monkeypatch.setattr(checkpoints, "write_tensors", full)
     if moment == "fsync":
         monkeypatch.setattr(os, "fsync", full)
     if moment == "rename":

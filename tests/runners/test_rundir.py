@@ -7,7 +7,14 @@ import time
 import pytest
 
 from pal_plugin.errors import ConfigError
-from pal_plugin.runners.rundir import BEST, LAST, latest_run, new_run_dir, resolve_checkpoint
+from pal_plugin.runners.rundir import (
+    BEST,
+    FINISHED,
+    LAST,
+    latest_run,
+    new_run_dir,
+    resolve_checkpoint,
+)
 
 
 def trained(root, name, recipe, age_s=0, files=(BEST,)):
@@ -41,6 +48,16 @@ def test_the_newest_run_with_a_best_checkpoint_is_the_latest(tmp_path):
     trained(tmp_path, "lal_stage1-of-something-else", "pal_stage1")
     assert latest_run("lal_stage1", tmp_path) == newest
     assert resolve_checkpoint("latest:lal_stage1", tmp_path) == newest / BEST
+
+
+def test_a_finished_run_comes_before_one_that_still_goes_or_was_interrupted(tmp_path, caplog):
+    whole = trained(tmp_path, "whole", "r", age_s=100, files=(BEST, FINISHED))
+    going = trained(tmp_path, "going", "r", age_s=10)
+    assert latest_run("r", tmp_path) == whole
+    assert not caplog.text
+    (whole / FINISHED).unlink()
+    assert latest_run("r", tmp_path) == going
+    assert "was not trained to its end" in caplog.text
 
 
 def test_no_run_says_how_to_train_one_and_what_there_is(tmp_path):
