@@ -118,7 +118,7 @@ def encoder_sizes(entry: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
         if name in ENCODER_SIZES:
             return {**ENCODER_SIZES[name], **given}, f"the built-in shape {name}"
         if "." in name:  # a file, which has no sizes beside it
-            return given, "the run file: its weights are not there"
+            return given, "the run file, else the published model (its weights are not there yet)"
         raise ConfigError(
             f"the sizes of the encoder {checkpoint!r} are not known: {error} Without it a plan "
             f"knows {', '.join(ENCODER_SIZES)}."

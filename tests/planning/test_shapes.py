@@ -49,7 +49,7 @@ def test_encoders_take_their_sizes_from_the_folder_and_then_from_the_run_file(tm
     assert source == "the built-in shape whisper-small"
     sizes, source = encoder_sizes({"type": "sslam", "checkpoint": "somewhere/sslam.safetensors"})
     assert sizes == {}
-    assert "weights are not there" in source
+    assert "not there yet" in source
 
 
 def test_a_folder_of_an_encoder(tmp_path):
