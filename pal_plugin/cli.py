@@ -10,6 +10,7 @@ import argparse
 import importlib.util
 import json
 import logging
+import os
 import random
 import re
 import sys
@@ -22,6 +23,8 @@ import torch
 
 from pal_plugin.errors import ConfigError
 from pal_plugin.planning.command import add_arguments, dry_run
+from pal_plugin.runners import distributed, preemption
+from pal_plugin.runners.preemption import Preempted
 from pal_plugin.runtime import keep_freed_memory, usable_cores
 
 _TRAIN_HELP = """\
@@ -43,7 +46,14 @@ with their defaults and meanings are in pal_plugin/configs/{runs,datasets,models
 that does not exist is an error that names its nearest neighbours. A list is replaced whole.
 
 A run leaves a folder output/RECIPE-DATE-TIME with config.yaml, log.txt (JSON lines), metrics.json,
-result/SPLIT.jsonl and the checkpoints checkpoint_best and checkpoint_last.
+result/SPLIT.jsonl, samples.SPLIT.html, the weights checkpoint_best and checkpoint_last, and in
+checkpoints/ what it needs to go on.
+
+  # several processes, on one machine or many; the same under Slurm with srun:
+  torchrun --nproc-per-node 8 train.py --cfg-path RECIPE.yaml
+  # start, or go on where the last run of this recipe was interrupted (SIGTERM and SIGUSR1 save
+  # first and end with exit code 75):
+  python train.py --cfg-path RECIPE.yaml --resume auto
 """
 
 _EVALUATE_HELP = """\
@@ -66,6 +76,12 @@ def train(argv: list[str] | None = None) -> int:
     """Entry of `train.py`. Returns the exit code."""
     parser = _parser("Train a model as a run file says.", _TRAIN_HELP)
     add_arguments(parser)
+    parser.add_argument(
+        "--resume",
+        metavar="auto|FOLDER",
+        help="go on with an interrupted run: the newest of this recipe (with --job-id, the one of "
+        "that name), or the one in FOLDER; auto starts a new one where there is none",
+    )
     return _guarded(_train, argv, parser)
 
 
@@ -88,8 +104,11 @@ def set_seed(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def set_threads(threads: int | str | None, num_workers: int) -> None:
+def set_threads(threads: int | str | None, num_workers: int, processes: int = 1) -> None:
     """`run.torch_threads`: a number, "auto" for the cores that data workers leave, None for none.
+
+    Args:
+        processes: training processes that share this machine's cores.
 
     Raises:
         ConfigError: anything else.
@@ -97,7 +116,7 @@ def set_threads(threads: int | str | None, num_workers: int) -> None:
     if threads is None:
         return
     if threads == "auto":
-        threads = max(1, usable_cores() - num_workers)
+        threads = max(1, usable_cores() // processes - num_workers)
     if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
         raise ConfigError(f"run.torch_threads is {threads!r}; expected a number, auto or null")
     torch.set_num_threads(threads)
@@ -111,10 +130,48 @@ def _train(args: argparse.Namespace) -> None:
         return
     cfg = Config(args)
     cfg.config.run.evaluate = False
-    checkpoint = cfg.model_cfg.get("checkpoint")
-    if checkpoint:
-        cfg.config.model.checkpoint = _located(str(checkpoint), cfg)
-    _runner(cfg, args.job_id).train()
+    if args.resume:
+        cfg.config.run.resume = args.resume
+    world = _join(cfg)
+    run_dir = world.from_first(_interrupted(cfg, args.job_id) if world.first else None)
+    if run_dir is None:
+        checkpoint = cfg.model_cfg.get("checkpoint")
+        if checkpoint:
+            cfg.config.model.checkpoint = _located(str(checkpoint), cfg)
+        _runner(cfg, args.job_id).train()
+        return
+    from pal_plugin.runners import resuming
+
+    if (run_dir / resuming.FINISHED).is_file():
+        logging.info("%s is finished; nothing to do", run_dir)
+        return
+    saved = resuming.saved_config(run_dir)
+    resuming.require_same(run_dir, saved, cfg.to_dict())
+    # What it started from, though `latest:` may mean another run by now.
+    cfg.config.model.checkpoint = saved["model"].get("checkpoint")
+    cfg.config.run.output_dir = str(run_dir.parent)
+    _runner(cfg, run_dir.name).train()
+
+
+def _interrupted(cfg: Any, job_id: str | None) -> Path | None:
+    from pal_plugin.runners.resuming import find_run
+
+    run = cfg.run_cfg
+    return find_run(run.output_dir, run.name, job_id, str(run.resume)) if run.resume else None
+
+
+def _join(cfg: Any) -> Any:
+    """Meet the other processes, where there are some; only the first one talks."""
+    from pal_plugin.runners import distributed
+
+    run = cfg.run_cfg
+    device = run.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    world = distributed.join(str(device).split(":")[0], float(run.timeout_s))
+    if not world.first:
+        logging.getLogger().setLevel(logging.WARNING)
+    return world
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -144,6 +201,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     if not cfg.run_cfg.name.startswith("eval"):  # so that latest: never takes it for training
         cfg.config.run.name = f"eval-{cfg.run_cfg.name}"
     model = cfg.model_cfg
+    _join(cfg)
     logging.info("evaluating %s (%s, %s)", checkpoint, model.arch, model.model_type)
     _runner(cfg, args.job_id).evaluate()
 
@@ -155,7 +213,10 @@ def _runner(cfg: Any, job_id: str | None) -> Any:
 
     set_seed(int(cfg.run_cfg.seed))
     disable_progress_bar()  # transformers' bars for loading a few megabytes
-    set_threads(cfg.run_cfg.torch_threads, int(cfg.run_cfg.num_workers))
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    set_threads(cfg.run_cfg.torch_threads, int(cfg.run_cfg.num_workers), beside)
+    if torch.cuda.is_available() and cfg.run_cfg.tf32:
+        torch.set_float32_matmul_precision("high")
     task = setup_task(cfg)
     model = _as_user_error("the model cannot be built", task.build_model, cfg)
     datasets = _as_user_error("the datasets cannot be built", task.build_datasets, cfg)
@@ -232,6 +293,12 @@ def _guarded(
     parser: argparse.ArgumentParser,
 ) -> int:
     args = parser.parse_args(argv)
+    code = _run_guarded(run, args)
+    distributed.leave(code)
+    return code
+
+
+def _run_guarded(run: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> int:
     keep_freed_memory()
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger().setLevel(logging.INFO)
@@ -245,8 +312,17 @@ def _guarded(
     except _user_errors() as error:
         if args.traceback:
             raise
-        print(f"error: {_message(error)}", file=sys.stderr)
+        world = distributed.current()
+        who = "error" if world.size == 1 else f"error in {world}"
+        print(f"{who}: {_message(error)}", file=sys.stderr)
         return 2
+    except Preempted:
+        print(
+            f"{distributed.current()}: told to stop; everything is saved, and --resume auto goes "
+            "on",
+            file=sys.stderr,
+        )
+        return preemption.EXIT_CODE
     except KeyboardInterrupt:
         print("interrupted; checkpoints and answers written so far are whole", file=sys.stderr)
         return 130
@@ -263,6 +339,8 @@ def _message(error: Exception) -> str:
 
 def _user_errors() -> tuple[type[Exception], ...]:
     from pal_plugin.audio.io import AudioError
-    from pal_plugin.runners.loop import NonFiniteLossError
+    from pal_plugin.runners.checkpoints import SaveError
+    from pal_plugin.runners.faults import NonFiniteLossError, OutOfMemoryBatchError
 
-    return (ConfigError, AudioError, FileNotFoundError, NonFiniteLossError)
+    faults = (NonFiniteLossError, OutOfMemoryBatchError, SaveError)
+    return (ConfigError, AudioError, FileNotFoundError, *faults)

@@ -53,6 +53,12 @@ def load_audio(source: Any) -> tuple[Tensor, int]:
     Raises:
         AudioError: undecodable, cut off, empty, non-finite, or not one of the forms above.
     """
+    waveform, rate_hz, _ = load_with_channels(source)
+    return waveform, rate_hz
+
+
+def load_with_channels(source: Any) -> tuple[Tensor, int, int]:
+    """As `load_audio`, and the source's channels: `(waveform [S], sample_rate_hz, channels)`."""
     if isinstance(source, tuple | list) and len(source) == 2:
         samples, rate_hz, name = *_from_array(*source), "the array"
     else:
@@ -65,7 +71,8 @@ def load_audio(source: Any) -> tuple[Tensor, int]:
             f"{name} holds {bad} non-finite samples of {samples.size}; "
             "repair or drop the clip, it cannot be listened to"
         )
-    return torch.from_numpy(np.ascontiguousarray(_mono(samples), dtype=np.float32)), rate_hz
+    waveform = torch.from_numpy(np.ascontiguousarray(_mono(samples), dtype=np.float32))
+    return waveform, rate_hz, 1 if samples.ndim == 1 else samples.shape[1]
 
 
 def _mono(samples: np.ndarray) -> np.ndarray:

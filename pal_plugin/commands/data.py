@@ -98,7 +98,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--resume",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="keep what an earlier run of this conversion finished (default)",
+        help="keep what an earlier run of this conversion finished (default); --no-resume replaces "
+        "whatever conversion is in SHARDS",
     )
 
     verify = action("verify", "check every hash, clip and JSON; exit code 1 if any fails")
@@ -138,11 +139,17 @@ def parse_where(pairs: list[str]) -> dict[str, list[str]]:
     return where
 
 
+def _say(text: str) -> None:
+    from pal_plugin.corpora.printable import printable
+
+    print(printable(text))
+
+
 def _list(args: argparse.Namespace) -> int:
     from pal_plugin.corpora.readers import READERS
 
     for name, entry in READERS.items():
-        print(f"{name:13s}{entry.about}\n{'':13s}annotations: {entry.annotations}")
+        _say(f"{name:13s}{entry.about}\n{'':13s}annotations: {entry.annotations}")
     return 0
 
 
@@ -163,8 +170,8 @@ def _convert(args: argparse.Namespace) -> int:
         workers=args.workers,
         resume=args.resume,
     )
-    print(summary(index))
-    print(f"written: {Path(args.out)}")
+    _say(summary(index))
+    _say(f"written: {Path(args.out)}")
     return 0
 
 
@@ -179,8 +186,8 @@ def _verify(args: argparse.Namespace) -> int:
         faults = verify(shards, bar.update)
         checked = bar.n
     for fault in faults:
-        print(fault)
-    print(f"{checked} clips in {len(shards.urls)} shards: {len(faults) or 'no'} faults")
+        _say(fault)
+    _say(f"{checked} clips in {len(shards.urls)} shards: {len(faults) or 'no'} faults")
     return 1 if faults else 0
 
 
@@ -189,10 +196,10 @@ def _stats(args: argparse.Namespace) -> int:
     from pal_plugin.corpora.stats import plot, statistics, table
 
     stats = statistics(find_shards(args.shards))
-    print(table(stats))
+    _say(table(stats))
     if args.out:
         plot(stats, args.out)
-        print(f"written: {args.out}")
+        _say(f"written: {args.out}")
     return 1 if stats.unreadable else 0
 
 
@@ -203,10 +210,10 @@ def _show(args: argparse.Namespace) -> int:
     if args.n < 1:
         raise ConfigError(f"-n is {args.n}; expected 1 or more")
     clips = sample_clips(find_shards(args.shards), args.n, args.seed)
-    print("\n\n".join(text_of(raw) for raw in clips))
+    _say("\n\n".join(text_of(raw) for raw in clips))
     if args.out:
         draw_page(clips, args.out)
-        print(f"written: {args.out}")
+        _say(f"written: {args.out}")
     return 0
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pal_plugin.corpora.items import caption
+from pal_plugin.corpora.items import caption, checked_text
 from pal_plugin.corpora.locate import AudioFolder
 from pal_plugin.corpora.prompts import AUDIOCAPS, CLOTHO
 from pal_plugin.corpora.records import Corpus, Record, record_id
-from pal_plugin.corpora.tables import first_line, read_csv
+from pal_plugin.corpora.tables import Row, first_line, listed, read_csv, seconds
 from pal_plugin.corpora.youtube import clip_names
 from pal_plugin.errors import ConfigError
 
@@ -24,24 +24,27 @@ def read_audiocaps(files: Sequence[Path], folder: AudioFolder) -> Corpus:
 
     Files are named by the video (see `youtube`), or by `audiocap_id`, which is tried last.
     """
-    clips: dict[tuple[str, str], list[dict[str, str]]] = {}
+    clips: dict[tuple[str, float], list[Row]] = {}
+    problems: list[str] = []
     for path in files:
         for row in read_csv(path, ("audiocap_id", "youtube_id", "start_time", "caption")):
-            clips.setdefault((row["youtube_id"], row["start_time"]), []).append(row)
+            with listed(problems, row):
+                checked_text(row["caption"], "caption")
+                clips.setdefault((row["youtube_id"], seconds(row, "start_time")), []).append(row)
     records = []
     for (video, start), rows in clips.items():
-        audio, *others = clip_names(video, int(start), int(start) + 10)
+        audio, *others = clip_names(video, start, start + 10)
         numbers = [row["audiocap_id"] for row in rows]
         records.append(
             Record(
                 f"{video}_{start}",
                 audio,
                 [caption(AUDIOCAPS, [row["caption"] for row in rows])],
-                {"youtube_id": video, "start_time": int(start), "audiocap_ids": numbers},
+                {"youtube_id": video, "start_time": start, "audiocap_ids": numbers},
                 (*others, *numbers),
             )
         )
-    return Corpus(records)
+    return Corpus(records, None, problems)
 
 
 def read_clotho(files: Sequence[Path], folder: AudioFolder) -> Corpus:
@@ -58,8 +61,14 @@ def read_clotho(files: Sequence[Path], folder: AudioFolder) -> Corpus:
             "Clotho needs a file with captions (file_name, caption_1 .. caption_5), such as "
             "clotho_captions_development.csv; the metadata is optional"
         )
-    records = []
+    records, problems = [], []
     for row in captions:
+        texts = []
+        for name in _CAPTIONS:
+            with listed(problems, row):
+                texts.append(checked_text(row[name], name))
+        if not texts:
+            continue
         about = metadata.get(row["file_name"], {})
         facts = {
             "keywords": about.get("keywords"),
@@ -70,8 +79,8 @@ def read_clotho(files: Sequence[Path], folder: AudioFolder) -> Corpus:
             Record(
                 record_id(row["file_name"]),
                 row["file_name"],
-                [caption(CLOTHO, [row[name] for name in _CAPTIONS])],
+                [caption(CLOTHO, texts)],
                 {name: value for name, value in facts.items() if value},
             )
         )
-    return Corpus(records)
+    return Corpus(records, None, problems)

@@ -9,17 +9,20 @@ from __future__ import annotations
 import ast
 import json
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pal_plugin.corpora.items import multiple_choice, open_question
-from pal_plugin.corpora.locate import AudioFolder
+from pal_plugin.corpora.locate import AudioFolder, without_extension
 from pal_plugin.corpora.records import Corpus, Record, grouped, record_id
-from pal_plugin.corpora.tables import read_csv, read_rows
+from pal_plugin.corpora.tables import file_name, listed, read_csv, read_rows
 from pal_plugin.errors import ConfigError
 
 _MUCHO = ("dataset", "dataset_identifier", "question", "correct_answer")
+#: How MuChoMusic's scripts name MusicCaps' clips: `[VIDEO]-[START-END].wav`.
+_MUSICCAPS = re.compile(r"\[(.+)\]-\[(\d+)-\d+\]")
 _DISTRACTORS = ("distractor_1_answer", "distractor_2_answer", "distractor_3_answer")
 
 
@@ -37,7 +40,8 @@ def read_mmau(files: Sequence[Path], folder: AudioFolder) -> Corpus:
                 if k in row
             }
             kind = str(row.get("task", "mmau"))
-            try:
+            split = {"split": row["split"]} if "split" in row else {}
+            with listed(problems, row, f"id {row.get('id')}"):
                 item = multiple_choice(
                     "mmau",
                     row["question"],
@@ -47,12 +51,8 @@ def read_mmau(files: Sequence[Path], folder: AudioFolder) -> Corpus:
                     id=row["id"],
                     facts=facts,
                 )
-            except ConfigError as error:
-                problems.append(f"{row['id']}: {error}")
-                continue
-            audio = row["audio_id"]
-            split = {"split": row["split"]} if "split" in row else {}
-            rows.append(Record(record_id(audio), audio, [item], split))
+                audio = file_name(row, "audio_id")
+                rows.append(Record(record_id(audio), audio, [item], split))
     return Corpus(grouped(rows), None, problems)
 
 
@@ -60,13 +60,15 @@ def read_muchomusic(files: Sequence[Path], folder: AudioFolder) -> Corpus:
     """`dataset, dataset_identifier, question, correct_answer, distractor_1_answer, ...`.
 
     The options are shuffled by a seed of the question's own, so that they stay when rows go. Of
-    `sdd` the audio is `12/345.2min.mp3` or `345.mp3` (MTG-Jamendo), of `musiccaps` the video's id;
+    `sdd` the audio is `12/345.2min.mp3` or `345.mp3` (MTG-Jamendo), of `musiccaps` the video's id,
+    alone or as `[ID]-[START-END].wav` (the table has no times, so whatever times the file has);
     both identifiers end in `.json`.
     """
     rows, problems = [], []
+    timed = _timed_files(folder)
     for path in files:
         for number, row in enumerate(read_csv(path, (*_MUCHO, *_DISTRACTORS))):
-            audio, others = _music_names(row["dataset"], row["dataset_identifier"])
+            audio, others = _music_names(row["dataset"], row["dataset_identifier"], timed)
             choices = [row["correct_answer"], *(row[k] for k in _DISTRACTORS if row[k])]
             random.Random(f"{row['dataset_identifier']} {row['question']}").shuffle(choices)
             facts = {
@@ -75,7 +77,7 @@ def read_muchomusic(files: Sequence[Path], folder: AudioFolder) -> Corpus:
                 "reasoning": _skills(row.get("music_reasoning", "")),
                 "knowledge": _skills(row.get("music_knowledge", "")),
             }
-            try:
+            with listed(problems, row):
                 item = multiple_choice(
                     "muchomusic",
                     row["question"],
@@ -85,10 +87,7 @@ def read_muchomusic(files: Sequence[Path], folder: AudioFolder) -> Corpus:
                     id=f"{path.stem}-{number}",
                     facts=facts,
                 )
-            except ConfigError as error:
-                problems.append(f"{path.name}, row {number + 1}: {error}")
-                continue
-            rows.append(Record(audio, audio, [item], {"dataset": row["dataset"]}, others))
+                rows.append(Record(audio, audio, [item], {"dataset": row["dataset"]}, others))
     return Corpus(grouped(rows), None, problems)
 
 
@@ -101,15 +100,12 @@ def read_airbench(files: Sequence[Path], folder: AudioFolder) -> Corpus:
     for path in files:
         needed = ("uniq_id", "path", "task_name", "dataset_name", "question", "answer_gt")
         for row in read_rows(path, needed):
-            audio = f"{row['task_name']}_{row['dataset_name']}/{row['path']}"
-            try:
+            with listed(problems, row, f"id {row.get('uniq_id')}"):
+                name = file_name(row, "path")
+                audio = f"{row['task_name']}_{row['dataset_name']}/{name}"
+                facts = {"task": row["task_name"]}
                 item = _airbench_item(row)
-            except ConfigError as error:
-                problems.append(f"{row['uniq_id']}: {error}")
-                continue
-            rows.append(
-                Record(record_id(audio), audio, [item], {"task": row["task_name"]}, (row["path"],))
-            )
+                rows.append(Record(record_id(audio), audio, [item], facts, (name,)))
     return Corpus(grouped(rows), None, problems)
 
 
@@ -150,13 +146,29 @@ def _skills(text: str) -> list[str]:
     return [str(entry) for entry in value] if isinstance(value, list | tuple) else []
 
 
-def _music_names(dataset: str, identifier: str) -> tuple[str, tuple[str, ...]]:
+def _timed_files(folder: AudioFolder) -> dict[str, dict[str, str]]:
+    """Files named `[VIDEO]-[START-END]`, by video and start."""
+    found: dict[str, dict[str, str]] = {}
+    for path in folder.files:
+        named = _MUSICCAPS.fullmatch(without_extension(path).rpartition("/")[2])
+        if named:
+            found.setdefault(named[1], {})[named[2]] = path
+    return found
+
+
+def _music_names(
+    dataset: str, identifier: str, timed: dict[str, dict[str, str]]
+) -> tuple[str, tuple[str, ...]]:
     name = identifier.removesuffix(".json")
     if dataset == "sdd" and name.isdigit():
         folder = f"{int(name) % 100:02d}"
         plain = str(int(name))
         return plain, (f"{folder}/{plain}.mp3", f"{folder}/{plain}.2min.mp3", f"{plain}.2min.mp3")
     if dataset == "musiccaps":
-        video = name.rpartition("_")[0] or name
-        return video, (name, f"Y{video}", f"[{video}]")
+        video, _, start = name.rpartition("_")
+        video, files = video or name, timed.get(video or name, {})
+        if start not in files and len(files) != 1:  # between several nothing is guessed
+            files = {}
+        found = [files.get(start) or next(iter(files.values()))] if files else []
+        return video, (name, *found, f"Y{video}", f"[{video}]")
     return name, (f"{dataset}/{name}", f"{dataset}_{name}")

@@ -1,9 +1,10 @@
 """Original files to shards: `pal data convert`.
 
 Design choice: which clip goes into which shard follows from the annotations and the files that are
-there alone, and each shard's record holds a digest of all that decides its content. So the number
-of workers changes nothing, and a conversion goes on exactly where it was. An output folder holds
-one conversion; another one into it is refused.
+there alone, and each shard's record holds a digest of all that decides its content, with size and
+time of every file. So the number of workers changes nothing, a conversion goes on exactly where it
+was, and a file that was repaired is read again. An output folder holds one conversion; another one
+into it is refused.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tqdm import tqdm
 from pal_plugin.corpora.encode import FORMATS
 from pal_plugin.corpora.locate import AudioFolder
 from pal_plugin.corpora.pool import write_shards
+from pal_plugin.corpora.printable import printable
 from pal_plugin.corpora.readers import read_corpus, reader
 from pal_plugin.corpora.records import Corpus
 from pal_plugin.corpora.shards import file_sha256, finished, record_path, safe_keys, write_json
@@ -29,7 +31,7 @@ from pal_plugin.errors import ConfigError
 from pal_plugin.merging import did_you_mean
 from pal_plugin.runtime import usable_cores
 
-VERSION = 1  # raise it when the same files give other shards than before
+VERSION = 2  # raise it when the same files give other shards than before
 INDEX, REQUEST = "index.json", "conversion.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _OURS = re.compile(
@@ -68,13 +70,15 @@ def convert(
         shard_clips: clips in a shard.
         min_seconds: shorter clips are listed and left out.
         workers: processes; None: one a core.
-        resume: keep finished shards of the same conversion; False starts anew.
+        resume: keep finished shards of the same conversion; False replaces whatever conversion is
+            in `out`.
 
     Returns:
         The index, which is also written to `out/index.json`.
 
     Raises:
-        ConfigError: files or options that do not fit, no audio at all, another conversion in `out`.
+        ConfigError: files or options that do not fit, no audio at all, or in `out` a conversion of
+            other annotations, another audio folder or other options; what differs is named.
     """
     _check(split, form, rate_hz, shard_clips, min_seconds, workers)
     folder = AudioFolder(audio)
@@ -84,6 +88,10 @@ def convert(
     request = {
         "version": VERSION,
         "dataset": dataset,
+        "annotations": [
+            {"name": Path(path).name, "sha256": file_sha256(Path(path).expanduser())}
+            for path in annotations
+        ],
         "split": split,
         "where": {k: sorted(map(str, v)) for k, v in (where or {}).items()},
         "format": form,
@@ -92,7 +100,7 @@ def convert(
         "min_seconds": min_seconds,
     }
     clips, missing = _present(corpus, folder)
-    _claim(out, request, resume)
+    _claim(out, {**request, "audio": str(folder.root.resolve())}, resume)
     jobs = _jobs(clips, folder, out, name, request)
     _remove_others(out, {Path(job["path"]).name for job in jobs})
     left = [job for job in jobs if finished(Path(job["path"]), job["digest"]) is None]
@@ -103,7 +111,7 @@ def convert(
         logging.info("%d of %d shards are there already", len(jobs) - len(left), len(jobs))
     with tqdm(total=len(clips), initial=done, desc=name, unit="clip", disable=not progress) as bar:
         write_shards(left, workers or usable_cores(), bar.update)
-    index = _index(request, corpus, annotations, dataset, jobs, missing)
+    index = printable(_index(request, corpus, dataset, jobs, missing))
     write_json(out / INDEX, index)
     return index
 
@@ -171,7 +179,7 @@ def _present(corpus: Corpus, folder: AudioFolder) -> tuple[list[dict], list[dict
         clips.append({"id": record.id, "file": file, "items": record.items, "facts": record.facts})
     if not clips:
         raise ConfigError(
-            f"none of {len(missing)} clips has its audio in {folder.root} ({len(folder.sizes)} "
+            f"none of {len(missing)} clips has its audio in {folder.root} ({len(folder.files)} "
             f"audio files there); first: {missing[0]['reason']}"
         )
     for key, clip in zip(safe_keys(clip["id"] for clip in clips), clips, strict=True):
@@ -199,18 +207,30 @@ def _claim(out: Path, request: dict, resume: bool) -> None:
             before = json.loads(known.read_text("utf-8"))
         except json.JSONDecodeError as error:
             raise ConfigError(f"{known} is not JSON: {error}") from error
-        changed = [k for k in request if before.get(k) != request[k]]
+        pairs = [(k, before.get(k), now) for k, now in printable(request).items()]
+        changed = [_change(name, old, new) for name, old, new in pairs if old != new]
         if changed:
-            told = "; ".join(f"{k} {before.get(k)!r} -> {request[k]!r}" for k in changed)
             raise ConfigError(
-                f"{out} holds another conversion ({told}); choose another folder, or start this "
-                "one anew with --no-resume"
+                f"{out} holds another conversion ({'; '.join(changed)}); choose another folder, or "
+                "replace it with --no-resume"
             )
     out.mkdir(parents=True, exist_ok=True)
     if not resume:
         _remove_others(out, set())
         (out / INDEX).unlink(missing_ok=True)
     write_json(known, request)
+
+
+def _change(name: str, before: Any, now: Any) -> str:
+    """An option's old and new value; of annotations the files, or which of them changed inside."""
+    if name == "annotations" and isinstance(before, list):
+        names = [[file["name"] for file in files] for files in (before, now)]
+        if names[0] == names[1]:
+            pairs = zip(before, now, strict=True)
+            inside = ", ".join(new["name"] for old, new in pairs if old != new)
+            return f"the content of {inside} has changed"
+        before, now = (", ".join(files) or "none" for files in names)
+    return f"{name} {before!r} -> {now!r}"
 
 
 def _remove_others(out: Path, keep: set[str]) -> None:
@@ -231,7 +251,7 @@ def _jobs(
     jobs = []
     for number, first in enumerate(range(0, len(clips), size)):
         chunk = list(clips[first : first + size])
-        content = [request, [[clip, folder.sizes[clip["file"]]] for clip in chunk]]
+        content = [request, [[clip, folder.files[clip["file"]]] for clip in chunk]]
         text = json.dumps(content, sort_keys=True, ensure_ascii=True)
         jobs.append(
             {
@@ -250,7 +270,6 @@ def _jobs(
 def _index(
     request: dict,
     corpus: Corpus,
-    annotations: Sequence[str | Path],
     dataset: str,
     jobs: Sequence[dict],
     missing: list[dict],
@@ -273,10 +292,6 @@ def _index(
     return {
         **request,
         "about": reader(dataset).about,
-        "annotations": [
-            {"name": Path(path).name, "sha256": file_sha256(Path(path).expanduser())}
-            for path in annotations
-        ],
         "clips": len(clips),
         "seconds": round(sum(clip["seconds"] for clip in clips), 3),
         "tasks": dict(tasks),

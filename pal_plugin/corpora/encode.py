@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 import soundfile
 
-from pal_plugin.audio.io import AudioError, load_audio, resample
+from pal_plugin.audio.io import AudioError, load_with_channels, resample
 
 FORMATS = ("keep", "flac", "ogg")
 _BLOCK = 2**16  # samples; libsndfile's Vorbis encoder overflows its stack on long blocks
@@ -59,9 +59,8 @@ def encode(data: bytes, extension: str, form: str, rate_hz: int | None) -> Encod
     Raises:
         AudioError: the clip is broken.
     """
-    waveform, own_hz = load_audio(data)
+    waveform, own_hz, channels = load_with_channels(data)
     seconds = len(waveform) / own_hz
-    channels, subtype = _facts(data)
     if form == "keep":
         return Encoded(data, extension, seconds, own_hz, channels)
     rate_hz = rate_hz or own_hz
@@ -74,7 +73,7 @@ def encode(data: bytes, extension: str, form: str, rate_hz: int | None) -> Encod
     clipped = int((np.abs(samples) > 1).sum())
     out = io.BytesIO()
     kind = "VORBIS" if form == "ogg" else "PCM_16"
-    if form == "flac" and subtype not in (*_INTEGERS, *_LOSSY):
+    if form == "flac" and _subtype(data) not in (*_INTEGERS, *_LOSSY):
         kind = "PCM_24"
     with soundfile.SoundFile(out, "w", rate_hz, 1, kind, format=form.upper()) as file:
         for start in range(0, len(samples), _BLOCK):
@@ -98,13 +97,12 @@ def without_serial(data: bytes) -> bytes:
     return bytes(pages)
 
 
-def _facts(data: bytes) -> tuple[int, str]:
-    """`(channels, subtype)`; what only PyAV reads counts as one channel of a lossy format."""
+def _subtype(data: bytes) -> str:
+    """libsndfile's name of the coding; what only PyAV reads counts as lossy."""
     try:
-        info = soundfile.info(io.BytesIO(data))
+        return soundfile.info(io.BytesIO(data)).subtype
     except soundfile.SoundFileError:
-        return 1, _LOSSY[0]
-    return info.channels, info.subtype
+        return _LOSSY[0]
 
 
 @lru_cache(maxsize=1)

@@ -15,7 +15,15 @@ from pal_plugin.corpora.items import classification, tags
 from pal_plugin.corpora.locate import AudioFolder, without_extension
 from pal_plugin.corpora.prompts import CLASSIFY
 from pal_plugin.corpora.records import Corpus, Record, grouped, record_id
-from pal_plugin.corpora.tables import first_line, read_csv, read_plain_csv, read_text
+from pal_plugin.corpora.tables import (
+    Row,
+    first_line,
+    listed,
+    read_csv,
+    read_plain_csv,
+    read_text,
+    seconds,
+)
 from pal_plugin.corpora.youtube import clip_names
 from pal_plugin.errors import ConfigError
 
@@ -31,15 +39,16 @@ VOCALSOUND = {
 
 def read_esc50(files: Sequence[Path], folder: AudioFolder) -> Corpus:
     """`filename, fold, target, category, esc10, src_file, take`; where fold=1,2 selects folds."""
-    records = []
+    records, problems = [], []
     for path in files:
         for row in read_csv(path, ("filename", "fold", "category")):
             facts = {
                 k: row[k] for k in ("fold", "category", "esc10", "src_file", "take") if k in row
             }
-            item = classification(CLASSIFY, _spaced(row["category"]))
-            records.append(Record(record_id(row["filename"]), row["filename"], [item], facts))
-    return Corpus(records, _answers(records))
+            with listed(problems, row):
+                item = classification(CLASSIFY, _spaced(row["category"]))
+                records.append(Record(record_id(row["filename"]), row["filename"], [item], facts))
+    return Corpus(records, _answers(records), problems)
 
 
 def read_fsd50k(files: Sequence[Path], folder: AudioFolder) -> Corpus:
@@ -58,15 +67,17 @@ def read_fsd50k(files: Sequence[Path], folder: AudioFolder) -> Corpus:
             vocabulary += [r["label"] for r in read_plain_csv(path, ("index", "label", "mid"))]
     if not rows:
         raise ConfigError("FSD50K needs dev.csv or eval.csv (fname, labels, mids)")
-    records = []
+    records, problems = [], []
     for row in rows:
         facts = {"split": row["split"]} if row.get("split") else {}
         licence = about.get(row["fname"], {}).get("license")
         if licence:
             facts["licence"] = licence
-        labels = [_spaced(label) for label in row["labels"].split(",")]
-        records.append(Record(row["fname"], f"{row['fname']}.wav", [tags(CLASSIFY, labels)], facts))
-    return Corpus(records, [_spaced(label) for label in vocabulary] or _answers(records))
+        with listed(problems, row):
+            item = tags(CLASSIFY, [_spaced(label) for label in row["labels"].split(",")])
+            records.append(Record(row["fname"], f"{row['fname']}.wav", [item], facts))
+    labels = [_spaced(label) for label in vocabulary] or _answers(records)
+    return Corpus(records, labels, problems)
 
 
 def read_vocalsound(files: Sequence[Path], folder: AudioFolder) -> Corpus:
@@ -79,7 +90,7 @@ def read_vocalsound(files: Sequence[Path], folder: AudioFolder) -> Corpus:
     lists = [path for path in files if path.suffix == ".json"]
     for path in set(files) - set(lists):
         read_csv(path, ("index", "mid", "display_name"))
-    names = list(folder.sizes)
+    names = list(folder.files)
     if lists:
         try:
             names = [entry["wav"] for path in lists for entry in _json(path)["data"]]
@@ -101,17 +112,18 @@ def read_vocalsound(files: Sequence[Path], folder: AudioFolder) -> Corpus:
 
 def read_vggsound(files: Sequence[Path], folder: AudioFolder) -> Corpus:
     """No header: video, start second, label, split; clips last 10 s."""
-    records = []
+    records, problems = [], []
     for path in files:
         for row in read_plain_csv(path, ("video", "start", "label", "split")):
-            start = _number(row["start"], path)
-            audio, *others = clip_names(row["video"], start, start + 10)
-            item = classification(CLASSIFY, row["label"])
-            facts = {"split": row["split"], "youtube_id": row["video"], "start_time": start}
-            records.append(
-                Record(f"{row['video']}_{start:06.0f}", audio, [item], facts, tuple(others))
-            )
-    return Corpus(records, _answers(records))
+            with listed(problems, row):
+                start = seconds(row, "start")
+                audio, *others = clip_names(row["video"], start, start + 10)
+                item = classification(CLASSIFY, row["label"])
+                facts = {"split": row["split"], "youtube_id": row["video"], "start_time": start}
+                records.append(
+                    Record(f"{row['video']}_{start:06.0f}", audio, [item], facts, tuple(others))
+                )
+    return Corpus(records, _answers(records), problems)
 
 
 def read_audioset(files: Sequence[Path], folder: AudioFolder) -> Corpus:
@@ -121,31 +133,34 @@ def read_audioset(files: Sequence[Path], folder: AudioFolder) -> Corpus:
     Instead of segments a `.lbl` manifest as in EAT and SSLAM: file stem, tab, mids.
     """
     names: dict[str, str] = {}
-    rows: list[tuple[str, list[str], str, dict[str, Any]]] = []
+    rows: list[tuple[Row, str, list[str], str, dict[str, Any]]] = []
+    problems: list[str] = []
     for path in files:
         if path.suffix == ".lbl":
             for row in read_plain_csv(path, ("stem", "mids"), delimiter="\t"):
-                rows.append((row["stem"], [row["stem"]], row["mids"], {}))
+                rows.append((row, row["stem"], [row["stem"]], row["mids"], {}))
         elif first_line(path).startswith("index,"):
             table = read_csv(path, ("mid", "display_name"))
             names.update({row["mid"]: row["display_name"] for row in table})
         else:
             columns = ("YTID", "start_seconds", "end_seconds", "positive_labels")
             for row in read_plain_csv(path, columns, comment="#"):
-                start, end = (_number(row[k], path) for k in ("start_seconds", "end_seconds"))
-                facts = {"youtube_id": row["YTID"], "start_time": start, "end_time": end}
-                found = clip_names(row["YTID"], start, end)
-                rows.append((row["YTID"], found, row["positive_labels"], facts))
+                with listed(problems, row):
+                    start, end = seconds(row, "start_seconds"), seconds(row, "end_seconds")
+                    facts = {"youtube_id": row["YTID"], "start_time": start, "end_time": end}
+                    found = clip_names(row["YTID"], start, end)
+                    rows.append((row, row["YTID"], found, row["positive_labels"], facts))
     if not names or not rows:
         raise ConfigError(
             "AudioSet needs segments (YTID, start_seconds, ...) or a .lbl manifest, and "
             "class_labels_indices.csv (index, mid, display_name)"
         )
-    records, problems = [], []
-    for stem, (audio, *others), mids, facts in rows:
+    records = []
+    for row, stem, (audio, *others), mids, facts in rows:
         unknown = [mid for mid in mids.split(",") if mid not in names]
         if unknown:
-            problems.append(f"{stem}: {', '.join(unknown)} is not in the table of labels")
+            told = f"{stem}: {', '.join(unknown)} is not in the table of labels"
+            problems.append(f"{row.where}: {told}")
             continue
         item = tags(CLASSIFY, [names[mid] for mid in mids.split(",")])
         records.append(Record(stem, audio, [item], facts, tuple(others)))
@@ -170,11 +185,3 @@ def _json(path: Path) -> dict:
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: expected an object, got {type(value).__name__}")
     return value
-
-
-def _number(text: str, path: Path) -> float:
-    try:
-        value = float(text)
-    except ValueError as error:
-        raise ConfigError(f"{path}: expected seconds, got {text!r}") from error
-    return int(value) if value == int(value) else value

@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
+from pal_plugin.corpora.printable import printable
 from pal_plugin.errors import ConfigError
 
 #: Extensions of audio files; where a clip is there under several, the first of these is taken.
@@ -42,12 +43,13 @@ class AudioFolder:
         self.root = Path(root).expanduser()
         if not self.root.is_dir():
             raise ConfigError(f"no audio folder at {root}; expected the folder of the audio files")
-        #: Relative path (with `/`) and size in bytes of each file, sorted.
-        self.sizes = dict(sorted(_walk(self.root)))
-        self._exact = {_normal(path): path for path in self.sizes}
+        #: Relative path (with `/`) of each file, with its size in bytes and the time in ns at which
+        #: it was last written; sorted.
+        self.files = dict(sorted(_walk(self.root)))
+        self._exact = {_normal(path): path for path in self.files}
         self._stems: dict[str, list[str]] = {}
         self._names: dict[str, list[str]] = {}
-        for path in self.sizes:
+        for path in self.files:
             normal = _normal(path)
             stem = without_extension(normal)
             self._stems.setdefault(stem, []).append(path)
@@ -85,12 +87,12 @@ class AudioFolder:
                 if len({without_extension(path) for path in found}) == 1:
                     return _preferred(found), ""
                 if found:
-                    some = ", ".join(found[:_SHOWN])
+                    some = printable(", ".join(found[:_SHOWN]))
                     return None, f"{len(found)} files have this name: {some}"
-        return None, f"no file; tried {', '.join(dict.fromkeys(names))}"
+        return None, printable(f"no file; tried {', '.join(dict.fromkeys(names))}")
 
 
-def _walk(root: Path) -> Iterator[tuple[str, int]]:
+def _walk(root: Path) -> Iterator[tuple[str, tuple[int, int]]]:
     seen = set()
     for folder, folders, files in os.walk(root, followlinks=True):
         identity = os.stat(folder)
@@ -103,7 +105,8 @@ def _walk(root: Path) -> Iterator[tuple[str, int]]:
             if name.rpartition(".")[2].lower() in AUDIO_EXTENSIONS and "." in name:
                 path = Path(folder, name)
                 if path.is_file():  # not a link to nowhere
-                    yield path.relative_to(root).as_posix(), path.stat().st_size
+                    about = path.stat()
+                    yield path.relative_to(root).as_posix(), (about.st_size, about.st_mtime_ns)
 
 
 def _preferred(paths: list[str]) -> str:

@@ -26,7 +26,7 @@ def write_shards(jobs: Sequence[dict[str, Any]], workers: int, tick: Callable[[i
     """Do all jobs of `shards.write_shard`; with one worker in this process.
 
     Raises:
-        ConfigError: a shard cannot be written (a full disk, no permission).
+        ConfigError: a shard cannot be written (a full disk, no permission), or no process started.
         RuntimeError: a worker died.
     """
     workers = min(workers, len(jobs))
@@ -43,13 +43,12 @@ def write_shards(jobs: Sequence[dict[str, Any]], workers: int, tick: Callable[[i
         with lock:
             tick(clips)
 
-    threads = [
-        threading.Thread(target=_serve, args=(left, errors, count), daemon=True)
-        for _ in range(workers)
-    ]
-    for thread in threads:
-        thread.start()
+    threads = []
     try:
+        for _ in range(workers):
+            thread = threading.Thread(target=_serve, args=(left, errors, count), daemon=True)
+            thread.start()
+            threads.append(thread)
         for thread in threads:
             thread.join()
     except BaseException:
@@ -61,31 +60,50 @@ def write_shards(jobs: Sequence[dict[str, Any]], workers: int, tick: Callable[[i
 
 
 def _serve(left: deque, errors: list[Exception], tick: Callable[[int], None]) -> None:
-    """One worker process, given one job after another until none is left or one failed."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "pal_plugin.corpora.worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        env=_environment(),
-    ) as process:
-        while left and not errors:
-            try:
-                job = left.popleft()
-            except IndexError:
-                break
-            try:
-                process.stdin.write(json.dumps(job) + "\n")
-                process.stdin.flush()
-                _await(process, job, tick)
-            except Exception as error:
-                errors.append(error)
+    """One worker process, given one job after another until none is left or one failed.
+
+    Whatever fails is in `errors`, also that the process cannot be started: an exception would end
+    this thread alone, and nobody would know.
+    """
+    try:
+        process = _started()
+    except Exception as error:
+        errors.append(error)
+        return
+    with process:
+        try:
+            while not errors:
+                try:
+                    job = left.popleft()
+                except IndexError:  # another thread took the last one
+                    break
+                _do(process, job, tick)
+        except Exception as error:
+            errors.append(error)
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
 
 
-def _await(process: subprocess.Popen, job: dict, tick: Callable[[int], None]) -> None:
+def _started() -> subprocess.Popen:
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "pal_plugin.corpora.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            env=_environment(),
+        )
+    except OSError as error:
+        raise ConfigError(
+            f"cannot start a worker process: {error}; fewer --workers may do"
+        ) from error
+
+
+def _do(process: subprocess.Popen, job: dict, tick: Callable[[int], None]) -> None:
+    with contextlib.suppress(BrokenPipeError):  # that it has ended is told below
+        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.flush()
     for line in process.stdout:
         message = json.loads(line)
         if "done" in message:

@@ -1,8 +1,13 @@
 """The questions of the published protocols, and the ways multiple choices are put into one.
 
-The wordings are what scores were published with, so they are taken as they are, spaces included:
-LTU's and GAMA's close-ended questions, MMAU's and AIR-Bench's inference scripts, MuChoMusic's
-format. Where a dataset has no published wording the question is this package's own.
+As they were published, spaces included: LTU's and GAMA's close-ended questions, and MMAU's.
+
+Near, and not the same: MuChoMusic's (the original has a line break and a space before `Options:`
+and before `The correct answer is:`, and may begin with an example) and AIR-Bench's (the same words
+for four choices; the original also lists choices that an entry does not have, as `C. None`). Scores
+under these two are not those of the published wording to the letter.
+
+Where a dataset has no published wording the question is this package's own.
 """
 
 from __future__ import annotations

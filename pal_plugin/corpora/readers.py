@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pal_plugin.corpora.captions import read_audiocaps, read_clotho
 from pal_plugin.corpora.choices import read_airbench, read_mmau, read_muchomusic
+from pal_plugin.corpora.clothoaqa import read_clotho_aqa
 from pal_plugin.corpora.events import read_dcase17
 from pal_plugin.corpora.labels import (
     read_audioset,
@@ -18,8 +19,9 @@ from pal_plugin.corpora.labels import (
 )
 from pal_plugin.corpora.locate import AudioFolder
 from pal_plugin.corpora.openaqa import read_compar_test, read_openaqa
-from pal_plugin.corpora.own import read_own
-from pal_plugin.corpora.records import Corpus, selected, with_unique_ids
+from pal_plugin.corpora.own import joined_captions, read_own
+from pal_plugin.corpora.printable import printable
+from pal_plugin.corpora.records import Corpus, Record, selected, with_unique_ids
 from pal_plugin.corpora.speech import read_fsdd, read_librispeech
 from pal_plugin.errors import ConfigError
 from pal_plugin.merging import did_you_mean
@@ -34,6 +36,7 @@ class Reader:
         about: what it is, in a line.
         annotations: the files it takes.
         optional: whether it can be read without any.
+        finish: of the records that `where` left, None where nothing is left to do.
         licence: of the dataset as a whole, None where it is not known here; see the data's own
             pages before you publish anything.
     """
@@ -42,6 +45,7 @@ class Reader:
     about: str
     annotations: str
     optional: bool = False
+    finish: Callable[[Sequence[Record]], list[Record]] | None = None
     licence: str | None = None
 
 
@@ -60,6 +64,9 @@ READERS: dict[str, Reader] = {
         "Clotho, captions",
         "clotho_captions_*.csv, clotho_metadata_*.csv",
         licence="captions: Tampere University licence (non-commercial, attribution)",
+    ),
+    "clotho_aqa": Reader(
+        read_clotho_aqa, "Clotho-AQA, questions with three answers each", "clotho_aqa_*.csv"
     ),
     "esc50": Reader(read_esc50, "ESC-50, 50 classes", "esc50.csv", licence="CC BY-NC 3.0"),
     "fsd50k": Reader(
@@ -113,6 +120,7 @@ READERS: dict[str, Reader] = {
         "your own data",
         "CSV, TSV, JSON or JSONL: audio and label, labels, caption, "
         "transcript, or question and answer",
+        finish=joined_captions,
     ),
 }
 
@@ -156,4 +164,5 @@ def read_corpus(
     if not corpus.records:
         problems = "; ".join(corpus.problems[:3])
         raise ConfigError(f"{dataset}: no clip in {', '.join(map(str, files))} {problems}".strip())
-    return Corpus(with_unique_ids(corpus.records), corpus.labels, corpus.problems)
+    records = entry.finish(corpus.records) if entry.finish else corpus.records
+    return Corpus(with_unique_ids(records), corpus.labels, printable(corpus.problems))

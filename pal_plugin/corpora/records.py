@@ -7,10 +7,11 @@ translated between the original file and the model.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pal_plugin.corpora.locate import without_extension
+from pal_plugin.corpora.printable import printable
 from pal_plugin.errors import ConfigError
 from pal_plugin.merging import did_you_mean
 
@@ -56,14 +57,32 @@ class Corpus:
 def grouped(rows: Iterable[Record]) -> list[Record]:
     """Rows about the same file become one record with all their items, in order.
 
-    The facts of the first row stay; those of a later one that differ are in the items.
+    Facts on which all rows agree are the record's. Where rows differ, or one lacks a fact, each
+    row's own are in its items (an item's fact of that name stays). The licence is always the
+    record's; of several, all are named.
     """
-    by_audio: dict[str, Record] = {}
+    by_audio: dict[str, list[Record]] = {}
     for row in rows:
-        known = by_audio.setdefault(row.audio, row)
-        if known is not row:
-            known.items.extend(row.items)
-    return list(by_audio.values())
+        by_audio.setdefault(row.audio, []).append(row)
+    return [several[0] if len(several) == 1 else _one(several) for several in by_audio.values()]
+
+
+def _one(rows: Sequence[Record]) -> Record:
+    first, *others = rows
+    shared = {
+        name: value
+        for name, value in first.facts.items()
+        if all(name in row.facts and row.facts[name] == value for row in others)
+    }
+    licences = dict.fromkeys(str(r.facts["licence"]) for r in rows if r.facts.get("licence"))
+    if licences:
+        shared["licence"] = "; ".join(licences)
+    items = []
+    for row in rows:
+        own = {name: value for name, value in row.facts.items() if name not in shared}
+        for item in row.items:
+            items.append({**item, "facts": {**own, **item.get("facts", {})}} if own else item)
+    return Record(first.id, first.audio, items, shared, first.others)
 
 
 def record_id(audio: str) -> str:
@@ -72,7 +91,7 @@ def record_id(audio: str) -> str:
 
 
 def with_unique_ids(records: Sequence[Record]) -> list[Record]:
-    """The records; those of one id for two files get the file's full name instead.
+    """The records; those of one id for two files get the file's full name instead, printable.
 
     Raises:
         ConfigError: that is not unique either.
@@ -82,14 +101,11 @@ def with_unique_ids(records: Sequence[Record]) -> list[Record]:
         counts[record.id] = counts.get(record.id, 0) + 1
     unique, seen = [], set()
     for record in records:
-        if counts[record.id] > 1:
-            record = Record(record.audio, record.audio, record.items, record.facts, record.others)
-        if record.id in seen:
-            raise ConfigError(
-                f"two clips are called {record.id!r}; expected one entry for each audio file"
-            )
-        seen.add(record.id)
-        unique.append(record)
+        name = printable(record.audio if counts[record.id] > 1 else record.id)
+        if name in seen:
+            raise ConfigError(f"two clips are called {name!r}; expected one entry for each file")
+        seen.add(name)
+        unique.append(record if name == record.id else replace(record, id=name))
     return unique
 
 

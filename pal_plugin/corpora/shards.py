@@ -19,6 +19,7 @@ import webdataset as wds
 
 from pal_plugin.audio.io import AudioError
 from pal_plugin.corpora.encode import encode
+from pal_plugin.corpora.printable import json_text
 
 _KEY_LENGTH = 60
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
@@ -101,8 +102,7 @@ def write_json(path: Path, value: Any) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("w", encoding="utf-8") as file:
-            json.dump(value, file, indent=1, ensure_ascii=False)
-            file.write("\n")
+            file.write(json_text(value, indent=1) + "\n")
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
@@ -150,7 +150,7 @@ def _add(tar: wds.TarWriter, clip: dict, job: dict, record: dict) -> None:
         "facts": clip["facts"],
         "items": clip["items"],
     }
-    text = json.dumps(facts, ensure_ascii=False, separators=(",", ":")).encode()
+    text = json_text(facts, separators=(",", ":")).encode()
     tar.write({"__key__": clip["key"], encoded.extension: encoded.data, "json": text})
     tasks: dict[str, int] = {}
     for item in clip["items"]:

@@ -41,10 +41,13 @@ def text_of(raw: dict[str, Any]) -> str:
         _, _, facts = parse(raw)
     except ValueError as error:
         return f"{raw['__key__']}: {error}"
-    head = f"{facts.get('id', raw['__key__'])}"
-    if "seconds" in facts:
-        head += f"   {facts['seconds']:.2f} s, {facts['rate_hz']} Hz, {facts['channels']} ch"
-    lines = [head]
+    units = (("seconds", "s"), ("rate_hz", "Hz"), ("channels", "ch"))
+    known = [
+        f"{facts[name]:.2f} {unit}" if name == "seconds" else f"{facts[name]} {unit}"
+        for name, unit in units
+        if isinstance(facts.get(name), int | float)
+    ]
+    lines = [f"{facts.get('id', raw['__key__'])}   {', '.join(known)}".rstrip()]
     for item in facts["items"][:_ITEMS]:
         lines.append(f"[{item['task']}] {item['question']}")
         for answer in item.get("answers", [item["answer"]])[:_ITEMS]:
@@ -92,14 +95,14 @@ def draw_page(clips: list[dict[str, Any]], path: Path) -> None:
 def log_mel(waveform: torch.Tensor, rate_hz: int) -> torch.Tensor:
     """`[S]` -> `[64, frames]` in dB, at most about 800 frames whatever the length."""
     window = 1 << max(6, round(0.032 * rate_hz).bit_length() - 1)
+    n_fft = max(window, 512)
     mel = torchaudio.transforms.MelSpectrogram(
         rate_hz,
-        n_fft=max(window, 512),
+        n_fft=n_fft,
         win_length=window,
         hop_length=max(window // 4, len(waveform) // _FRAMES),
         n_mels=_MELS,
     )
-    padded = waveform
-    if len(waveform) < 512:
-        padded = torch.nn.functional.pad(waveform, (0, 512 - len(waveform)))
+    # The transform mirrors half of n_fft at both ends.
+    padded = torch.nn.functional.pad(waveform, (0, max(0, n_fft - len(waveform))))
     return 10 * torch.log10(mel(padded) + 1e-10)

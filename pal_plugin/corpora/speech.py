@@ -28,19 +28,20 @@ def read_librispeech(files: Sequence[Path], folder: AudioFolder) -> Corpus:
         raise ConfigError(
             f"no *.trans.txt below {folder.root}; expected LibriSpeech's SPEAKER/CHAPTER folders"
         )
-    records = []
+    records, problems = [], []
     for path in paths:
         for number, line in enumerate(read_text(path).split("\n"), 1):
             if not line.strip():
                 continue
             name, _, text = line.strip().partition(" ")
             if not text or name.count("-") != 2:
-                raise ConfigError(f"{path}, line {number}: expected 'ID TEXT', got {line!r}")
+                problems.append(f"{path.name}, line {number}: expected 'ID TEXT', got {line!r}")
+                continue
             speaker, chapter, _ = name.split("-")
             item = open_question("transcript", "transcript", TRANSCRIBE, text)
             facts = {"speaker": speaker, "chapter": chapter}
             records.append(Record(name, f"{speaker}/{chapter}/{name}.flac", [item], facts))
-    return Corpus(records)
+    return Corpus(records, None, problems)
 
 
 def read_fsdd(files: Sequence[Path], folder: AudioFolder) -> Corpus:
@@ -48,7 +49,7 @@ def read_fsdd(files: Sequence[Path], folder: AudioFolder) -> Corpus:
     `file` names; where speaker=jackson selects speakers."""
     names = [row["file"] for path in files for row in read_csv(path, ("file",))]
     records, problems = [], []
-    for name in names if files else folder.sizes:
+    for name in names if files else folder.files:
         parts = without_extension(name).rpartition("/")[2].split("_")
         if len(parts) != 3 or not (parts[0].isdigit() and len(parts[0]) == 1):
             problems.append(f"{name}: not named DIGIT_SPEAKER_TAKE")

@@ -39,7 +39,7 @@ def statistics(shards: Shards) -> Statistics:
             except ValueError as error:
                 stats.unreadable.append(f"{raw['__key__']} in {url}: {error}")
                 continue
-            if "seconds" in facts:
+            if isinstance(facts.get("seconds"), int | float):
                 stats.seconds.append(facts["seconds"])
             stats.rates_hz[facts.get("rate_hz", "unknown")] += 1
             stats.channels[facts.get("channels", "unknown")] += 1

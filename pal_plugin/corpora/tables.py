@@ -1,11 +1,17 @@
-"""Annotation files as rows: CSV, TSV, JSON and JSON lines, with errors that name file and line."""
+"""Annotation files as rows: CSV, TSV, JSON and JSON lines, with errors that name file and line.
+
+Design choice: a row knows where it stands, so that a reader can list one that cannot be used
+(`listed`) and go on. A file that is wrong as a whole, such as one without a column, stops.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +19,68 @@ from pal_plugin.errors import ConfigError
 from pal_plugin.merging import did_you_mean
 
 csv.field_size_limit(2**27)  # captions and events can be longer than csv's 128 KiB
+
+
+class Row(dict):
+    """One entry of an annotation file; a key that it lacks is a `ConfigError`.
+
+    Attributes:
+        path: the file.
+        place: "line 3" or "entry 3".
+    """
+
+    __slots__ = ("number", "path", "unit")  # OpenAQA has millions
+
+    def __init__(self, values: Any, path: Path, unit: str, number: int) -> None:
+        super().__init__(values)
+        self.path, self.unit, self.number = path, unit, number
+
+    @property
+    def where(self) -> str:
+        """File and place, for messages: `train.csv, line 3`."""
+        return f"{self.path.name}, {self.unit} {self.number}"
+
+    def __missing__(self, name: str) -> Any:
+        raise ConfigError(f"no {name!r}. {did_you_mean(name, list(self))}")
+
+
+@contextmanager
+def listed(problems: list[str], row: Row, part: str = "") -> Iterator[None]:
+    """An entry that cannot be used becomes a line of `problems`, with its place and the reason.
+
+    Args:
+        part: of the entry, such as "pair 2".
+    """
+    try:
+        yield
+    except ConfigError as error:
+        problems.append(f"{row.where}{part and ', '}{part}: {error}")
+
+
+def file_name(row: Row, column: str) -> str:
+    """The name of a clip's file.
+
+    Raises:
+        ConfigError: it is empty or no text.
+    """
+    if not isinstance(row[column], str) or not row[column].strip():
+        raise ConfigError(f"expected a file's name as {column}, got {row[column]!r:.80}")
+    return row[column]
+
+
+def seconds(row: Row, column: str) -> float:
+    """A time; whole ones as int, since file names have them as `30`, however the table has them.
+
+    Raises:
+        ConfigError: it is no number.
+    """
+    try:
+        value = float(row[column])
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise ConfigError(f"expected seconds as {column}, got {row[column]!r}")
+    return int(value) if value == int(value) else value
 
 
 def read_text(path: Path) -> str:
@@ -30,7 +98,7 @@ def read_text(path: Path) -> str:
         return data.decode("latin-1")
 
 
-def read_csv(path: Path, required: Sequence[str], delimiter: str = ",") -> list[dict[str, str]]:
+def read_csv(path: Path, required: Sequence[str], delimiter: str = ",") -> list[Row]:
     """Rows of a CSV with a header.
 
     Raises:
@@ -53,13 +121,13 @@ def read_csv(path: Path, required: Sequence[str], delimiter: str = ",") -> list[
                 f"{path}, line {number}: expected {len(header)} fields "
                 f"({', '.join(header)}), got {len(cells)}: {cells}"
             )
-        rows.append(dict(zip(header, cells, strict=True)))
+        rows.append(Row(zip(header, cells, strict=True), path, "line", number))
     return rows
 
 
 def read_plain_csv(
     path: Path, columns: Sequence[str], delimiter: str = ",", comment: str | None = None
-) -> list[dict[str, str]]:
+) -> list[Row]:
     """Rows of a CSV without a header, whose columns are known.
 
     Args:
@@ -75,7 +143,8 @@ def read_plain_csv(
                 f"{path}, line {number}: expected the {len(columns)} fields "
                 f"{', '.join(columns)}, got {len(cells)}: {cells}"
             )
-        rows.append(dict(zip(columns, (cell.strip() for cell in cells), strict=True)))
+        stripped = (cell.strip() for cell in cells)
+        rows.append(Row(zip(columns, stripped, strict=True), path, "line", number))
     return rows
 
 
@@ -84,29 +153,44 @@ def first_line(path: Path) -> str:
     return read_text(path).partition("\n")[0].strip()
 
 
-def read_rows(path: Path, required: Sequence[str]) -> list[dict[str, Any]]:
+def read_rows(path: Path, required: Sequence[str]) -> list[Row]:
     """Entries of a JSON list, or of JSON lines where the name ends in `.jsonl`.
 
     Raises:
-        ConfigError: not JSON, not a list of objects, or an entry without a key of `required`.
+        ConfigError: not JSON, not a list of objects, or a key of `required` that no entry has.
     """
+    numbers, rows, unit = _entries(path)
+    if not isinstance(rows, list):
+        raise ConfigError(f"{path}: expected a list of objects, got {type(rows).__name__}")
+    for number, row in zip(numbers, rows, strict=True):
+        if not isinstance(row, dict):
+            raise ConfigError(f"{path}, {unit} {number}: expected an object, got {row!r:.80}")
+    for name in required:
+        if rows and not any(name in row for row in rows):
+            raise ConfigError(f"{path}: no entry has {name!r}. {did_you_mean(name, list(rows[0]))}")
+    for place, number in enumerate(numbers):  # one by one, as OpenAQA does not fit twice
+        rows[place] = Row(rows[place], path, unit, number)
+    return rows
+
+
+def _entries(path: Path) -> tuple[Sequence[int], Any, str]:
+    """`(numbers, values, "entry" or "line")` of a JSON file."""
     text = read_text(path)
     try:
-        if path.suffix == ".jsonl":
-            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
-        else:
+        if path.suffix != ".jsonl":
             rows = json.loads(text)
+            return range(1, len(rows) + 1) if isinstance(rows, list) else (), rows, "entry"
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path} is not JSON: {error}") from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ConfigError(f"{path}: expected a list of objects, got {type(rows).__name__}")
-    for number, row in enumerate(rows):
-        for name in required:
-            if name not in row:
-                raise ConfigError(
-                    f"{path}, entry {number}: no {name!r}. {did_you_mean(name, list(row))}"
-                )
-    return rows
+    numbers, rows = [], []
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise ConfigError(f"{path}, line {number}, is not JSON: {error}") from error
+            numbers.append(number)
+    return numbers, rows, "line"
 
 
 def _cells(path: Path, delimiter: str, comment: str | None = None) -> list[tuple[int, list[str]]]:

@@ -6,12 +6,8 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pal_plugin.corpora.items import TASKS
 from pal_plugin.errors import ConfigError
-
-TASKS = (
-    *("classification", "caption", "qa", "transcript"),
-    *("multiple_choice", "reasoning", "chat"),
-)
 
 
 class QuestionMix:

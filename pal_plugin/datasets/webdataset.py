@@ -1,18 +1,19 @@
 """WebDataset shards as a stream of clips.
 
 Training is endless and never ends an epoch: each pass shuffles shards and clips anew from the seed
-and the pass's number, so a run repeats itself whatever the timing. Evaluation is one pass over
-every clip, of known length. Shards are split between nodes and workers, so nobody repeats what
-another one reads. What cannot be read (a clip, a shard that is cut or gone) is named and left out
-in training and an error in evaluation.
+and the pass's number, so a run repeats itself whatever the timing. It is read in lanes
+(`runners.lanes`), each a part of the shards with a position of its own. Evaluation is one pass over
+every clip, of known length, in blocks that no two readers share. What cannot be read (a clip, a
+shard that is cut or gone) is named and left out in training and an error in evaluation.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
-import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ from pal_plugin.datasets.collate import SkippedClip, collate_clips
 from pal_plugin.datasets.questions import QuestionMix
 from pal_plugin.errors import ConfigError
 
-#: See `ShardStream._patience`.
+#: Passes without a usable clip in one of several lanes until it is an error.
 _PASSES = 20
+#: Where a clip is, its id, the bytes of its file, and what is asked; or why there is none.
+Ticket = tuple[str, str, bytes, list] | SkippedClip
 
 
 class ShardStream(IterableDataset):
@@ -51,7 +54,7 @@ class ShardStream(IterableDataset):
     Raises:
         AudioError: a clip that cannot be decoded, in evaluation; names shard and clip.
         ConfigError: in evaluation a shard that cannot be read to its end or a clip without audio or
-            metadata; a pass without a single question, or of which nothing can be used.
+            metadata; a pass without a single question.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class ShardStream(IterableDataset):
         self.candidates = None if candidates is None else list(candidates)
         self.collate_audio = collate_audio
         self.counts = dict(counts or {})
+        self.place, self.places = 0, 1
 
     def __len__(self) -> int:
         """Clips of one pass.
@@ -94,72 +98,128 @@ class ShardStream(IterableDataset):
         return collate_clips(clips, self.collate_audio)
 
     def __iter__(self) -> Iterator[dict | SkippedClip]:
-        number = useless = 0
-        while True:
-            read = useful = 0
-            skipped = None
-            for raw in self._pass(number):
-                read += 1
-                clip = self._clip(raw, number)
-                if isinstance(clip, SkippedClip):
-                    skipped = skipped or clip
-                    yield clip
-                elif clip is not None:
-                    useful += 1
-                    yield clip
-            if not self.train or not read:  # more workers than shards leave some without any
-                return
-            useless = 0 if useful else useless + 1
-            if useless >= (1 if skipped is None else self._patience()):
-                raise ConfigError(self._nothing(read, skipped))
-            number += 1
-
-    @staticmethod
-    def _patience() -> int:
-        """Passes without a clip that can be used until it is an error.
-
-        One of several workers may get all the bad shards of a pass; the next deals anew.
-        """
         worker = get_worker_info()
-        return 1 if worker is None or worker.num_workers == 1 else _PASSES
+        place, places = (worker.id, worker.num_workers) if worker else (0, 1)
+        if self.train:
+            for ticket, _ in self.draws(place, places):
+                yield self.make(ticket)
+            return
+        read = useful = 0
+        for raw in self._block(place, places):
+            ticket = self._ticket(raw, 0)
+            read += 1
+            if ticket is not None:
+                useful += 1
+                yield self.make(ticket)
+        if read and not useful:
+            raise ConfigError(self._nothing(read))
 
-    def _nothing(self, read: int, skipped: SkippedClip | None) -> str:
-        """Why a pass had nothing to hear."""
-        if skipped is not None:
-            return f"none of {read} clips can be used; {skipped.name}: {skipped.reason}"
+    def part(self, place: int, places: int) -> ShardStream:
+        """Of the clips of an evaluation, the block that one of several processes asks about."""
+        mine = copy.copy(self)
+        mine.place, mine.places = place, places
+        return mine
+
+    def draws(
+        self, lane: int, lanes: int, start: Sequence[int] | None = None
+    ) -> Iterator[tuple[Ticket, tuple[int, int]]]:
+        """What training reads in one of `lanes` parts of the shards, without decoding it.
+
+        Args:
+            start: a position that was yielded: what came behind it comes next.
+
+        Yields:
+            `(ticket, position)`; `make` turns a ticket into a clip.
+
+        Raises:
+            ConfigError: a pass without a single question, or fewer clips than lanes.
+        """
+        number, skip = start or (0, 0)
+        useless = 0
+        while True:
+            read = drawn = skip
+            fault = None
+            for raw in islice(self._pass(number, lane, lanes), skip, None):
+                read += 1
+                ticket = self._ticket(raw, number)
+                if isinstance(ticket, SkippedClip):
+                    fault = fault or ticket
+                elif ticket is not None:
+                    drawn += 1
+                if ticket is not None:
+                    yield ticket, (number, read)
+            if not read:
+                raise ConfigError(
+                    f"lane {lane} of {lanes} is empty: {len(self.shards)} shards hold fewer clips "
+                    "than that; lower run.lanes or run.num_workers"
+                )
+            useless = 0 if drawn else useless + 1
+            # One of several lanes may get all the bad shards of a pass; the next deals anew.
+            if useless >= (_PASSES if fault and lanes > 1 else 1):
+                raise ConfigError(self._nothing(read, fault))
+            number, skip = number + 1, 0
+
+    def make(self, ticket: Ticket) -> dict | SkippedClip:
+        """The clip of a ticket, decoded."""
+        if isinstance(ticket, SkippedClip):
+            return ticket
+        where, sample_id, audio, items = ticket
+        try:
+            features = self.audio_processor(audio)
+        except AudioError as error:
+            if not self.train:
+                raise AudioError(f"{where}: {error}") from error
+            logging.debug("skipped %s: %s", where, error)
+            return SkippedClip(where, str(error))
+        return {"audio": features, "items": self._prepared(items), "sample_id": sample_id}
+
+    def _nothing(self, read: int, fault: SkippedClip | None = None) -> str:
+        """Why a pass had nothing to ask."""
+        if fault is not None:
+            return f"none of {read} clips can be used; {fault.name}: {fault.reason}"
         types = ", ".join(sorted(self.mix.question_types or ()))
         return (
             f"none of {read} clips holds a question of the tasks {', '.join(self.mix.weights)}"
             + (f" and types {types}" if types else "")
         )
 
-    def _pass(self, number: int) -> Iterable[dict]:
-        """Raw samples of one pass for this worker."""
+    def _pass(self, number: int, lane: int, lanes: int) -> Iterable[dict]:
+        """Raw samples of one training pass: whole shards, or clips where shards are too few."""
         shards = list(self.shards)
-        if not self.train and int(os.environ.get("WORLD_SIZE", 1)) > 1:
-            raise ConfigError(
-                f"evaluation runs in one process, and WORLD_SIZE is {os.environ['WORLD_SIZE']}: "
-                "each would count a part of the clips; start evaluate.py without torchrun"
-            )
-        if self.train:
-            random.Random(f"{self.seed}-{number}").shuffle(shards)
-        stages = [
-            wds.SimpleShardList(shards),
-            wds.split_by_node,
-            wds.split_by_worker,
-            self._samples,
-        ]
-        if self.train and self.shuffle_buffer > 1:
-            worker = get_worker_info()
-            rng = random.Random(f"{self.seed}-{number}-{worker.id if worker else 0}")
-            size = self.shuffle_buffer
-            stages.append(wds.shuffle(size, initial=size, rng=rng))
-        return wds.DataPipeline(*stages)
+        random.Random(f"{self.seed}-{number}").shuffle(shards)
+        if len(shards) >= lanes:
+            samples = self._samples(shards[lane::lanes])
+        else:
+            samples = islice(self._samples(shards), lane, None, lanes)
+        if self.shuffle_buffer <= 1:
+            return samples
+        rng = random.Random(f"{self.seed}-{number}-{lane}")
+        size = self.shuffle_buffer
+        return wds.shuffle(size, initial=size, rng=rng)(samples)
 
-    def _samples(self, sources: Iterable[dict]) -> Iterator[dict]:
+    def _block(self, worker: int, workers: int) -> Iterator[dict]:
+        """Raw samples of an evaluation: of all clips in their order, this reader's share."""
+        place, places = self.place * workers + worker, self.places * workers
+        if places == 1:
+            yield from self._samples(self.shards)
+            return
+        first, last = (round(len(self) * p / places) for p in (place, place + 1))
+        number = 0
+        for shard in self.shards:
+            known = self.counts.get(shard)
+            if known is not None and (number + known <= first or number >= last):
+                number += known
+                continue
+            for raw in self._samples([shard]):
+                # What lies behind the stated number is the last one's, to be found wanting.
+                if first <= number and (number < last or place + 1 == places):
+                    yield raw
+                number += 1
+
+    def _samples(self, shards: Iterable[str]) -> Iterator[dict]:
         """Raw samples of shards one after the other; faults of a shard come as samples too."""
-        for source in sources:
-            url, clips = source["url"], 0
+        for url in shards:
+            clips = 0
             faulty = False
             for raw in read_shard(url):
                 faulty = faulty or "__error__" in raw
@@ -170,7 +230,8 @@ class ShardStream(IterableDataset):
                 reason = f"it holds {clips} of {expected} clips"
                 yield {"__key__": "the end", "__url__": url, "__error__": reason}
 
-    def _clip(self, raw: dict, number: int) -> dict | SkippedClip | None:
+    def _ticket(self, raw: dict, number: int) -> Ticket | None:
+        """What is asked about a raw sample; None for nothing."""
         where = f"{raw['__key__']} in {raw['__url__']}"
         try:
             _, audio, facts = parse(raw)
@@ -183,16 +244,7 @@ class ShardStream(IterableDataset):
             items = self.mix.draw(facts["items"], f"{self.seed}-{number}-{sample_id}")
         else:
             items = self.mix.all(facts["items"])
-        if not items:
-            return None
-        try:
-            features = self.audio_processor(audio)
-        except AudioError as error:
-            if not self.train:
-                raise AudioError(f"{where}: {error}") from error
-            logging.debug("skipped %s: %s", where, error)
-            return SkippedClip(where, str(error))
-        return {"audio": features, "items": self._prepared(items), "sample_id": sample_id}
+        return (where, sample_id, audio, items) if items else None
 
     def _prepared(self, items: list[dict]) -> list[dict]:
         closed = {"candidates": self.candidates} if self.candidates else {}

@@ -58,6 +58,7 @@ class CLAPFeatures(AudioFeatures):
         **windowing,
     ) -> None:
         super().__init__(sample_rate_hz, window_s, **windowing)
+        self.frame_s = hop_length / sample_rate_hz
         self.n_fft, self.hop_length, self.n_mels = n_fft, hop_length, n_mels
         self.low_hz, self.high_hz = low_hz, high_hz
 

@@ -324,6 +324,21 @@ class AudioLLM(nn.Module):
         )
         return out.last_hidden_state[:, inputs.prefix :]
 
+    def answer_tokens(self, samples: dict) -> int:
+        """Tokens that `forward` averages its loss over."""
+        return sum(len(self.text.answer_ids(a)) for a in self._texts(samples, "text_output"))
+
+    def audio_seconds(self, samples: dict) -> float:
+        """Seconds of audio in a batch of features, as its first encoder hears them."""
+        name = next(iter(self.encoders))
+        frames = int(samples["audio"][name]["frames"].sum())
+        return frames * self.frontend.features[name].frame_s
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The LLM's stack of layers, which is what is sharded, compiled and checkpointed."""
+        return self.llm.get_decoder()
+
     # Inference
 
     @torch.no_grad()

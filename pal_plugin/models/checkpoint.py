@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pal_plugin.models.stages import component_of
+from pal_plugin.sharding import like, whole
 from pal_plugin.version import __version__
 
 
@@ -37,20 +38,28 @@ def routing_of(model: nn.Module) -> str:
     return json.dumps(table)
 
 
-def save(model: nn.Module, path: str | Path, dtype: torch.dtype | None = None, /, **meta) -> Path:
+def save(
+    model: nn.Module,
+    path: str | Path,
+    dtype: torch.dtype | None = None,
+    state: dict[str, torch.Tensor] | None = None,
+    /,
+    **meta,
+) -> Path:
     """Write `<path>.safetensors` and `<path>.json`; each is whole or absent.
 
     Args:
         model: parameters with `requires_grad` decide which components are written.
         path: with or without the suffix.
         dtype: storage type of floating point tensors; None keeps them.
+        state: what `trained_state` gave, for a model that is sharded; None takes it here.
         meta: JSON-able facts (recipe, epoch, metrics, the model's configuration).
     """
     path = Path(path).with_suffix(".safetensors")
     components = trained_components(model)
     if not components:
         raise CheckpointError("nothing is trainable in this stage, so there is nothing to save")
-    write(model, path, components, dtype)
+    write(model, path, components, dtype, state)
     facts = {"pal_plugin": __version__, "torch": torch.__version__}
     facts["components"] = sorted(components)
     temporary = path.with_suffix(".json.tmp")
@@ -59,17 +68,32 @@ def save(model: nn.Module, path: str | Path, dtype: torch.dtype | None = None, /
     return path
 
 
-def write(
-    model: nn.Module, path: Path, components: set[str], dtype: torch.dtype | None = None
-) -> None:
-    """Write parameters and buffers of `components` as safetensors; the file is whole or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    state = {
+def trained_state(model: nn.Module, components: set[str] | None = None) -> dict[str, torch.Tensor]:
+    """Parameters and buffers of `components` (default: what is trained), whole and on the CPU.
+
+    Of a sharded model all processes must call it.
+    """
+    components = trained_components(model) if components is None else components
+    return {
         # A copy each: tied weights share memory, which safetensors refuses.
-        n: t.detach().to("cpu", dtype if dtype and t.is_floating_point() else t.dtype, copy=True)
+        n: whole(t).detach().to("cpu", copy=True)
         for n, t in model.state_dict().items()
         if component_of(n) in components
     }
+
+
+def write(
+    model: nn.Module,
+    path: Path,
+    components: set[str],
+    dtype: torch.dtype | None = None,
+    state: dict[str, torch.Tensor] | None = None,
+) -> None:
+    """Write parameters and buffers of `components` as safetensors; the file is whole or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = trained_state(model, components) if state is None else state
+    if dtype is not None:
+        state = {n: t.to(dtype) if t.is_floating_point() else t for n, t in state.items()}
     metadata = {"components": json.dumps(sorted(components)), "routing": routing_of(model)}
     temporary = path.with_suffix(".safetensors.tmp")
     save_file({n: t.contiguous() for n, t in state.items()}, temporary, metadata=metadata)
@@ -123,7 +147,7 @@ def load(model: nn.Module, path: str | Path) -> list[str]:
         raise CheckpointError(f"{path} does not fit this model:\n  " + "\n  ".join(problems) + hint)
     with torch.no_grad():
         for name, tensor in state.items():
-            own[name].copy_(tensor)
+            own[name].copy_(like(tensor, own[name]))
         if "llm.lora" not in components:
             # Adapters of another checkpoint must not stay active beside these weights.
             for name in own:

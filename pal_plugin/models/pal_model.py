@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from pal_plugin.models import checkpoint
 from pal_plugin.models.audio_llm import AudioLLM
-from pal_plugin.models.stages import parameter_table
+from pal_plugin.models.stages import kind_of, parameter_table
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "models"
 
@@ -64,18 +64,29 @@ class PALModel(AudioLLM, BaseModel):
             raise checkpoint.CheckpointError(f"{facts} does not hold a model's configuration")
         return cls.from_config({**model, "checkpoint": str(path)})
 
-    def save_checkpoint(self, path: str | Path, dtype: torch.dtype | None = None, **meta) -> Path:
+    def save_checkpoint(
+        self,
+        path: str | Path,
+        dtype: torch.dtype | None = None,
+        state: dict[str, torch.Tensor] | None = None,
+        **meta,
+    ) -> Path:
         """Write what this stage trains, with the model's configuration beside it."""
-        return checkpoint.save(self, path, dtype, model=getattr(self, "config", None), **meta)
+        config = getattr(self, "config", None)
+        return checkpoint.save(self, path, dtype, state, model=config, **meta)
 
     def trainable_table(self) -> str:
         """Trainable and frozen parameters by component, as text."""
         return parameter_table(self)
 
     def param_groups(self, weight_decay: float) -> list[dict]:
-        """AdamW groups: matrices decay, vectors do not."""
-        trained = [p for p in self.parameters() if p.requires_grad]
+        """AdamW groups by kind of component, with its `name`; matrices decay, vectors do not."""
+        groups: dict[tuple[str, bool], list] = {}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                kind = kind_of(name)
+                groups.setdefault((kind, parameter.dim() > 1), []).append(parameter)
         return [
-            {"params": [p for p in trained if p.dim() > 1], "weight_decay": weight_decay},
-            {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+            {"name": kind, "params": parameters, "weight_decay": weight_decay if decays else 0.0}
+            for (kind, decays), parameters in groups.items()
         ]

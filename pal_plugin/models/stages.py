@@ -76,6 +76,16 @@ def component_of(name: str) -> str:
     return ".".join(name.split(".")[:2])
 
 
+#: Kinds of components that may have learning rates of their own (`run.lr_scale`).
+KINDS = ("connectors", "cross_attention", "lora", "llm", "encoders")
+
+
+def kind_of(name: str) -> str:
+    """The kind of component that a parameter belongs to."""
+    component = component_of(name)
+    return "lora" if component == "llm.lora" else component.split(".")[0]
+
+
 def parameter_table(model: nn.Module) -> str:
     """Trainable and frozen parameters by component, as text."""
     counts: dict[str, list[int]] = {}

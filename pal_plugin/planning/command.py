@@ -79,5 +79,11 @@ def plan_of(
         answer=answer,
         accumulate=int(run["accum_grad_iters"]),
     )
-    skeleton = build_skeleton(cfg["model"])
-    return make_plan(skeleton, work, world_size=world_size, amp=str(run["amp"] or "none"))
+    return make_plan(
+        build_skeleton(cfg["model"]),
+        work,
+        world_size=world_size,
+        amp=str(run["amp"] or "none"),
+        parallel=str(run["parallel"]),
+        checkpointing=bool(run["activation_checkpointing"]),
+    )

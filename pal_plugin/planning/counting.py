@@ -66,21 +66,23 @@ class SavedBytes:
 class LiveBytes(TorchDispatchMode):
     """Follows what operations make under it until it is freed: how much is alive, and the most.
 
-    Gradients are followed on their own, because they may be sharded: `peaks[share]` is the most
-    that was alive at once if a process keeps that share of each finished gradient, and the bytes of
-    whole gradients in that moment.
-
     Args:
         without: tensors that are there anyway; views of them are no new memory.
-        shares: keys of `peaks`.
+
+    Attributes:
+        total: bytes alive.
+        peak: the most at once, and the bytes of finished gradients in that moment.
+        peak_without: the most at once of all but finished gradients.
+        made: how many storages there were so far, for `since`.
     """
 
-    def __init__(self, without: Iterable[Tensor] = (), shares: Iterable[float] = (1.0,)) -> None:
+    def __init__(self, without: Iterable[Tensor] = ()) -> None:
         super().__init__()
         self._without = {t.untyped_storage()._cdata for t in without}
         self._alive: dict[int, tuple[weakref.ref, int, int]] = {}
-        self.peaks: dict[float, tuple[float, int]] = dict.fromkeys(shares, (0.0, 0))
-        self.total, self.gradients, self.made = 0, 0, 0
+        self._gradients = 0
+        self.total, self.made = 0, 0
+        self.peak, self.peak_without = (0, 0), 0
 
     def since(self, made: int) -> int:
         """Bytes alive of what was made when `self.made` was this number, or later."""
@@ -90,8 +92,7 @@ class LiveBytes(TorchDispatchMode):
         """Hooks (to be removed by the caller) that tell apart gradients once they are finished."""
 
         def finished(parameter: nn.Parameter) -> None:
-            self.gradients += parameter.grad.numel() * parameter.grad.element_size()
-            self._note()
+            self._gradients += parameter.grad.numel() * parameter.grad.element_size()
 
         return [
             p.register_post_accumulate_grad_hook(finished)
@@ -113,13 +114,8 @@ class LiveBytes(TorchDispatchMode):
         size = storage.nbytes()
         self._alive[at] = weakref.ref(storage, lambda _: self._freed(at)), size, self.made
         self.total, self.made = self.total + size, self.made + 1
-        self._note()
+        self.peak = max(self.peak, (self.total, self._gradients))
+        self.peak_without = max(self.peak_without, self.total - self._gradients)
 
     def _freed(self, at: int) -> None:
         self.total -= self._alive.pop(at)[1]
-
-    def _note(self) -> None:
-        for share, (most, _) in self.peaks.items():
-            now = self.total - (1 - share) * self.gradients
-            if now > most:
-                self.peaks[share] = now, self.gradients

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from pal_plugin.errors import ConfigError
 from pal_plugin.planning.gpus import CONTEXT_GIB, FRAGMENTATION, GIB, needed_gib
-from pal_plugin.planning.memory import DDP, FSDP, Memory, gradient_share, memory_of
+from pal_plugin.planning.memory import DDP, FSDP, Memory, memory_of
 from pal_plugin.planning.skeleton import Skeleton
 from pal_plugin.planning.step import StepCount, count_step
 from pal_plugin.planning.workload import Workload
@@ -24,10 +24,18 @@ class Way:
     strategy: str
     checkpointing: bool
     memory: Memory
+    alone: bool
 
     @property
     def name(self) -> str:
-        return self.strategy + (" + checkpointing" if self.checkpointing else "")
+        strategy = "one process" if self.alone else self.strategy
+        return strategy + (" + checkpointing" if self.checkpointing else "")
+
+    @property
+    def options(self) -> str:
+        """The keys of `run` that ask for it."""
+        checkpointing = f"run.activation_checkpointing={str(self.checkpointing).lower()}"
+        return checkpointing if self.alone else f"run.parallel={self.strategy} {checkpointing}"
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,7 @@ class Plan:
         work: of one process and one batch.
         counts: of a batch, without and with checkpointing.
         ways: with their memory per process.
+        chosen: the one of them that the run file asks for.
     """
 
     parameters: dict[str, tuple[int, int]]
@@ -50,6 +59,7 @@ class Plan:
     world_size: int
     counts: dict[bool, StepCount]
     ways: tuple[Way, ...]
+    chosen: Way
 
     def tokens(self) -> dict[str, int]:
         """Tokens of one sample (a question about a clip) by route."""
@@ -98,9 +108,10 @@ class Plan:
                 for with_it, count in self.counts.items()
             },
             "gpu_gib": gpu,
+            "chosen": self.chosen.name,
             "memory": {
                 way.name: {
-                    **{part: round(size) for part, size in way.memory.parts.items()},
+                    **{part: round(size) for part, size in vars(way.memory).items()},
                     "total": round(way.memory.total),
                     "needed_gib": round(needed_gib(way.memory.total), 2),
                     "fits": needed_gib(way.memory.total) <= gpu,
@@ -112,19 +123,26 @@ class Plan:
 
 
 def make_plan(
-    skeleton: Skeleton, work: Workload, *, world_size: int = 1, amp: str = "none"
+    skeleton: Skeleton,
+    work: Workload,
+    *,
+    world_size: int = 1,
+    amp: str = "none",
+    parallel: str = DDP,
+    checkpointing: bool = False,
 ) -> Plan:
     """Count a step in all ways to run it.
 
     Args:
         work: of one process.
-        amp: as `run.amp`.
+        amp, parallel, checkpointing: as `run.amp`, `run.parallel`, `run.activation_checkpointing`.
 
     Raises:
-        ConfigError: an unknown `amp`, a world size below 1, or nothing to train.
+        ConfigError: an unknown `amp` or `parallel`, a world size below 1, or nothing to train.
     """
-    if amp not in _AUTOCAST:
-        raise ConfigError(f"run.amp is {amp!r}; expected {', '.join(_AUTOCAST)}")
+    for key, value, known in (("amp", amp, _AUTOCAST), ("parallel", parallel, (DDP, FSDP))):
+        if value not in known:
+            raise ConfigError(f"run.{key} is {value!r}; expected {', '.join(known)}")
     if world_size < 1:
         raise ConfigError(f"--world-size is {world_size}; expected 1 or more")
     model = skeleton.model
@@ -132,24 +150,17 @@ def make_plan(
         raise ConfigError(
             "nothing is trainable: see model.stage (connectors: full, llm: lora, ...)"
         )
-    strategies = (DDP, FSDP) if world_size > 1 else (DDP,)
-    shares = {0.0, *(gradient_share(s, world_size) for s in strategies)}
     counts = {
-        checkpointing: count_step(
-            model,
-            work,
-            autocast=_AUTOCAST[amp],
-            checkpointing=checkpointing,
-            shares=tuple(shares),
-        )
-        for checkpointing in (False, True)
+        c: count_step(model, work, autocast=_AUTOCAST[amp], checkpointing=c) for c in (False, True)
     }
+    alone = world_size == 1
     ways = tuple(
-        Way(s, c, memory_of(model, counts[c], s, world_size, work.accumulate))
-        for s in strategies
+        Way(s, c, memory_of(model, counts[c], s, world_size, work.accumulate), alone)
+        for s in ((DDP,) if alone else (DDP, FSDP))
         for c in (False, True)
     )
-    if world_size == 1:
-        ways = tuple(replace(way, strategy="one process") for way in ways)
+    asked = (DDP if alone else parallel, checkpointing)
+    chosen = next(way for way in ways if (way.strategy, way.checkpointing) == asked)
     routes = {group: (r.integration, r.layers) for group, r in model.routing.items()}
-    return Plan(skeleton.parameters(), skeleton.sources, routes, work, world_size, counts, ways)
+    sources, parameters = skeleton.sources, skeleton.parameters()
+    return Plan(parameters, sources, routes, work, world_size, counts, ways, chosen)

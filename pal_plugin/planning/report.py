@@ -9,10 +9,9 @@ from pal_plugin.planning.plan import Plan
 
 _PARTS = {
     "weights": "weights",
-    "gathered": "gathered weights",
+    "gathered": "gathered layers",
     "optimizer": "optimiser states",
     "gradients": "gradients",
-    "buckets": "gradient buckets",
     "activations": "activations",
     "logits": "logits and loss",
     "working": "working memory",
@@ -79,7 +78,7 @@ def _flops(plan: Plan) -> str:
 
 
 def _memory(plan: Plan, gpu_name: str, gpu: float) -> str:
-    parts = [way.memory.parts for way in plan.ways]
+    parts = [vars(way.memory) for way in plan.ways]
     rows = [
         [label, *(f"{of[key] / GIB:.2f}" for of in parts)]
         for key, label in _PARTS.items()
@@ -98,27 +97,25 @@ def _memory(plan: Plan, gpu_name: str, gpu: float) -> str:
 
 
 def _advice(plan: Plan, gpu_name: str, gpu: float) -> str:
-    first, *others = plan.ways
-    if needed_gib(first.memory.total) <= gpu:
-        return f"It fits {gpu_name} as it is."
-    lines = [f"It does not fit {gpu_name} as it is. What would:"]
-    lines += [
-        f"- {way.name}: {needed_gib(way.memory.total):.1f} GiB"
-        for way in others
-        if needed_gib(way.memory.total) <= gpu
+    if needed_gib(plan.chosen.memory.total) <= gpu:
+        return f"As the run file has it ({plan.chosen.name}), it fits {gpu_name}."
+    lines = [
+        f"As the run file has it ({plan.chosen.name}), it does NOT fit {gpu_name}. What would:"
     ]
     for way in plan.ways:
         clips = plan.largest_batch(way, gpu)
-        if 0 < clips < plan.work.clips:
+        if clips >= plan.work.clips:
+            lines.append(f"- {way.options}: {needed_gib(way.memory.total):.1f} GiB")
+        elif clips > 0:
             batches = -(-plan.work.clips * plan.work.accumulate // clips)
             lines.append(
-                f"- {way.name}: run.batch_size_train={clips} run.accum_grad_iters={batches}"
+                f"- {way.options} run.batch_size_train={clips} run.accum_grad_iters={batches}"
             )
     if len(lines) == 1:
         lines.append(
-            "- nothing by batch size, checkpointing or sharding alone: more GPUs with FSDP2, "
-            "model.llm.dtype=bfloat16 where it is float32, LoRA in place of full training, or a "
-            "smaller LLM"
+            "- nothing by batch size, checkpointing or sharding alone: more GPUs with "
+            "run.parallel=fsdp, model.llm.dtype=bfloat16 where it is float32, LoRA in place of "
+            "full training, or a smaller LLM"
         )
     return "\n".join(lines)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import AutoModelForCausalLM
 
 from pal_plugin.errors import ConfigError
@@ -83,15 +82,3 @@ def _without_checkpoints(connectors: dict[str, Any]) -> dict[str, Any]:
         args = {k: v for k, v in (entry.get("args") or {}).items() if k != "checkpoint"}
         result[group] = {**entry, "args": args}
     return result
-
-
-def bytes_of(module: nn.Module, trainable: bool | None = None) -> int:
-    """Bytes of the parameters (all, trainable or frozen), tied ones once, and of the buffers."""
-    sizes = [
-        p.numel() * p.element_size()
-        for p in module.parameters()
-        if trainable is None or p.requires_grad == trainable
-    ]
-    if trainable is None:
-        sizes += [b.numel() * b.element_size() for b in module.buffers()]
-    return sum(sizes)

@@ -26,8 +26,8 @@ class StepCount:
         inputs: bytes of the batch.
         activations: bytes held at the end of the forward pass, without the inputs.
         logits: those of them that stand behind the decoder.
-        peaks: `{share of each gradient that a process keeps: (bytes, of whole gradients)}`, the
-            most that was alive at once, inputs included.
+        peak: the most that was alive at once, inputs included, and finished gradients of that.
+        peak_without: the most that was alive at once of all but finished gradients.
         tokens: audio tokens of a clip by group.
     """
 
@@ -36,7 +36,8 @@ class StepCount:
     inputs: int
     activations: int
     logits: int
-    peaks: dict[float, tuple[float, int]]
+    peak: tuple[int, int]
+    peak_without: int
     tokens: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -50,19 +51,17 @@ def count_step(
     *,
     autocast: torch.dtype | None = None,
     checkpointing: bool = False,
-    shares: tuple[float, ...] = (1.0,),
 ) -> StepCount:
     """Count a batch of `work`; works on real tensors too, without autocast.
 
     Args:
         autocast: of the forward pass.
         checkpointing: whether the LLM's layers are computed again in the backward pass.
-        shares: keys of `StepCount.peaks`.
     """
     batch = make_batch(model, work)
     with _checkpointed(model, checkpointing):
         tokens, forward, backward = _flops(model, batch, work, autocast)
-        memory = _memory(model, batch, work, autocast, shares)
+        memory = _memory(model, batch, work, autocast)
     return StepCount(forward, backward, **memory, tokens=tokens)
 
 
@@ -114,10 +113,10 @@ def _flops(model: AudioLLM, batch: Batch, work: Workload, autocast) -> tuple[dic
     return tokens, forward, backward
 
 
-def _memory(model: AudioLLM, batch: Batch, work: Workload, autocast, shares) -> dict:
+def _memory(model: AudioLLM, batch: Batch, work: Workload, autocast) -> dict:
     inputs = sum(t.untyped_storage().nbytes() for t in batch.tensors() if t.device == model.device)
     there = [*model.parameters(), *model.buffers(), *batch.tensors()]
-    live = LiveBytes(there, shares)
+    live = LiveBytes(there)
     before: list[int] = []
     hook = model.llm.get_output_embeddings().register_forward_pre_hook(
         lambda *_: before.append(live.made)
@@ -136,5 +135,6 @@ def _memory(model: AudioLLM, batch: Batch, work: Workload, autocast, shares) -> 
         "inputs": inputs,
         "activations": activations,
         "logits": logits,
-        "peaks": {s: (most + inputs, of) for s, (most, of) in live.peaks.items()},
+        "peak": (live.peak[0] + inputs, live.peak[1]),
+        "peak_without": live.peak_without + inputs,
     }

@@ -71,18 +71,20 @@ class Answered:
     Args:
         path: the partial file; it is made, or read if it is there.
         settings: what answers depend on, as plain values.
+        others: files of other processes, whose rows are known too.
 
     Raises:
-        ConfigError: the file was made under other settings, or a line of it is broken.
+        ConfigError: a file was made under other settings, or a line of it is broken.
     """
 
-    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, path: Path, settings: dict[str, Any], others: Sequence[Path] = ()) -> None:
         self.path, self._dataset = path, None
         self._rows: dict[RowKey, dict] = {}
         self._met: set[RowKey] = set()
         self._synced = time.monotonic()
-        if path.is_file():
-            self._read(settings)
+        for known in dict.fromkeys([path, *others]):
+            if known.is_file():
+                self._read(known, settings, cut=known == path)
         self._file = path.open("a", encoding="utf-8")
         if not path.stat().st_size:
             self._write([{"settings_sha256": settings_hash(settings), "settings": settings}])
@@ -164,17 +166,18 @@ class Answered:
             os.fsync(self._file.fileno())
             self._synced = time.monotonic()
 
-    def _read(self, settings: dict[str, Any]) -> None:
-        whole, _, rest = self.path.read_bytes().rpartition(b"\n")
+    def _read(self, path: Path, settings: dict[str, Any], *, cut: bool) -> None:
+        whole, _, rest = path.read_bytes().rpartition(b"\n")
         if rest:
-            logging.warning("%s: its last line is cut off and is asked again", self.path)
-            os.truncate(self.path, len(whole) + 1 if whole else 0)
+            logging.warning("%s: its last line is cut off and is asked again", path)
+            if cut:
+                os.truncate(path, len(whole) + 1 if whole else 0)
         lines = whole.decode("utf-8").split("\n") if whole else []
         try:
             parsed = [json.loads(line) for line in lines]
         except json.JSONDecodeError as error:
             raise ConfigError(
-                f"{self.path} holds a line that is not JSON ({error}); delete the file to start "
+                f"{path} holds a line that is not JSON ({error}); delete the file to start "
                 "this evaluation anew"
             ) from error
         if not parsed:
@@ -183,11 +186,11 @@ class Answered:
         if header.get("settings_sha256") != settings_hash(settings):
             changed = _changed(header.get("settings") or {}, jsonable(settings))
             raise ConfigError(
-                f"{self.path} was answered under other settings ({', '.join(changed)}); choose "
+                f"{path} was answered under other settings ({', '.join(changed)}); choose "
                 "another --job-id, or use the same settings"
             )
-        self._rows = {row_key(row): row for row in rows}
-        logging.info("%s: going on behind %d answered rows", self.path.name, len(rows))
+        self._rows |= {row_key(row): row for row in rows}
+        logging.info("%s: going on behind %d answered rows", path.name, len(rows))
 
 
 def _changed(first: Any, second: Any, path: str = "") -> list[str]:

@@ -6,49 +6,20 @@ where a stream ends; evaluation is one finite pass over every dataset of a split
 
 from __future__ import annotations
 
+import ctypes
+import logging
 import math
-import random
-from collections.abc import Iterator, Mapping
+import signal
+import sys
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
+from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from pal_plugin.errors import ConfigError
-from pal_plugin.runners.length_batches import LengthBatches
-
-
-class PassSampler(Sampler[int]):
-    """Endless shuffled passes over a map-style dataset, the same for the same seed.
-
-    Yields `pass * len(dataset) + index`: a dataset that varies between passes (which question it
-    asks) can tell them apart, whichever worker is asked.
-    """
-
-    def __init__(self, size: int, seed: int) -> None:
-        self.size, self.seed = size, seed
-
-    def __iter__(self) -> Iterator[int]:
-        number = 0
-        while True:
-            order = list(range(self.size))
-            random.Random(f"{self.seed}-{number}").shuffle(order)
-            yield from (number * self.size + index for index in order)
-            number += 1
-
-
-class _Passes(Dataset):
-    """Lets datasets that know nothing of passes be indexed by `PassSampler`."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-        self.aware = getattr(dataset, "counts_passes", False)
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.dataset[index if self.aware else index % len(self.dataset)]
+from pal_plugin.runners.distributed import ALONE, World
+from pal_plugin.runners.lanes import Indexed, LaneReader, Undivided
 
 
 def clips_of(dataset: Any) -> int | None:
@@ -59,71 +30,121 @@ def clips_of(dataset: Any) -> int | None:
         return None
 
 
-def build_loader(
+def training_loader(
+    datasets: Mapping[str, Any],
+    weights: Mapping[str, float],
+    *,
+    batch_size: int,
+    num_workers: int,
+    lanes: int,
+    pool: int,
+    seed: int,
+    pin_memory: bool,
+    world: World = ALONE,
+    first: int = 0,
+    positions: Mapping[int, dict] | None = None,
+) -> DataLoader:
+    """One loader of all training datasets, which never ends; arguments as of `LaneReader`.
+
+    Yields:
+        `Micro`.
+    """
+    reader = LaneReader(
+        {name: _source(dataset, batch_size, seed) for name, dataset in datasets.items()},
+        {name: getattr(dataset, "collater", list) for name, dataset in datasets.items()},
+        weights,
+        lanes=lanes,
+        batch_size=batch_size,
+        pool=pool,
+        seed=seed,
+        rank=world.rank,
+        size=world.size,
+        first=first,
+        positions=positions,
+    )
+    return DataLoader(
+        reader,
+        batch_size=None,
+        collate_fn=_as_it_is,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        pin_memory=pin_memory,
+        # Keeps the loader from drawing its workers' seed from the global generator.
+        generator=torch.Generator().manual_seed(seed),
+        worker_init_fn=_end_with_the_trainer,
+    )
+
+
+def evaluation_loader(
     dataset: Any,
     batch_size: int,
     num_workers: int,
     *,
-    train: bool,
     seed: int,
     pin_memory: bool,
-    length_pool: int = 1,
+    world: World = ALONE,
 ) -> DataLoader:
-    """One loader of one dataset; the dataset's `collater` makes the batches.
+    """One finite pass over this process's block of a dataset, in batches by its `collater`.
 
-    Training loaders never end (streams are expected to be endless themselves).
-
-    Args:
-        length_pool: training batches' worth of clips that are sorted by length together
-            (`LengthBatches`); 1 leaves the order as it comes.
+    A stream that cannot be divided (without `part`) is read whole by every process.
     """
-    options: dict[str, Any] = {
-        "batch_size": batch_size,
-        "num_workers": num_workers,
-        "collate_fn": getattr(dataset, "collater", None),
-        "persistent_workers": train and num_workers > 0,
-        "pin_memory": pin_memory,
-        # Keeps the loader from drawing its workers' seed from the global generator.
-        "generator": torch.Generator().manual_seed(seed),
-    }
-    streams = isinstance(dataset, IterableDataset)
-    if not train:
-        return DataLoader(dataset, **options)
-    if not streams and not len(dataset):
-        raise ConfigError("a training dataset is empty")
-    sampler = None if streams else PassSampler(len(dataset), seed)
-    dataset = dataset if streams else _Passes(dataset)
-    collate = options["collate_fn"]
-    if length_pool > 1 and collate is not None:
-        options |= {"batch_size": None, "collate_fn": _as_it_is}
-        return DataLoader(
-            LengthBatches(dataset, batch_size, length_pool, seed, collate, sampler), **options
+    collate = getattr(dataset, "collater", None)
+    if world.size > 1:
+        if hasattr(dataset, "part"):
+            dataset = dataset.part(world.rank, world.size)
+        elif not isinstance(dataset, IterableDataset):
+            ends = (world.rank, world.rank + 1)
+            first, last = (round(len(dataset) * p / world.size) for p in ends)
+            dataset = Subset(dataset, range(first, last))
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        generator=torch.Generator().manual_seed(seed),
+        worker_init_fn=_end_with_the_trainer,
+    )
+
+
+def warn_of_shared_lanes(lanes: int, workers: int, processes: int) -> None:
+    """Say what reading by more readers than lanes costs."""
+    readers = max(1, workers) * processes
+    if lanes % readers:
+        logging.warning(
+            "run.lanes=%d and %d readers (%d processes x %d workers) do not fit, so that clips are "
+            "decoded by several of them. For speed make run.lanes a multiple of %d; the order of "
+            "the samples depends on it, so keep it the same in runs that you compare",
+            lanes,
+            readers,
+            processes,
+            max(1, workers),
+            readers,
         )
-    return DataLoader(dataset, sampler=sampler, **options)
 
 
-def _as_it_is(batch: Any) -> Any:
+def _source(dataset: Any, batch_size: int, seed: int) -> Any:
+    if hasattr(dataset, "draws"):
+        return dataset
+    if isinstance(dataset, IterableDataset):
+        return Undivided(dataset, batch_size)
+    return Indexed(dataset, batch_size, seed)
+
+
+def _end_with_the_trainer(_: int) -> None:
+    """Ask Linux to end this data worker with the process that made it.
+
+    Killed with SIGKILL, a trainer cannot tell its workers; they would stay for good, each waiting
+    for somebody to read what it has made.
+    """
+    if sys.platform.startswith("linux"):
+        set_death_signal = 1  # PR_SET_PDEATHSIG of linux/prctl.h
+        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
+
+
+def _as_it_is(micro: Any) -> Any:
     """Without a function DataLoader would turn tuples into lists and arrays into tensors."""
-    return batch
-
-
-class MixedLoader:
-    """Endless batches, each from one of several loaders drawn by weight with a seed of its own."""
-
-    def __init__(self, loaders: dict[str, DataLoader], weights: dict[str, float], seed: int):
-        self.loaders, self.weights, self.seed = loaders, weights, seed
-
-    def __iter__(self) -> Iterator[Any]:
-        rng = random.Random(self.seed)
-        iterators = {name: iter(loader) for name, loader in self.loaders.items()}
-        names = list(iterators)
-        while True:
-            (name,) = rng.choices(names, [self.weights[n] for n in names])
-            try:
-                yield next(iterators[name])
-            except StopIteration:  # a stream that ends after all: start it again
-                iterators[name] = iter(self.loaders[name])
-                yield next(iterators[name])
+    return micro
 
 
 def mixing_weights(
@@ -147,8 +168,10 @@ def mixing_weights(
     return {name: float(size) for name, size in sizes.items()}
 
 
-def steps_per_epoch(datasets: Mapping[str, Any], batch_size: int, configured: int | None) -> int:
-    """Batches of an epoch: `run.steps_per_epoch`, or one pass over the clips of all datasets."""
+def steps_per_epoch(
+    datasets: Mapping[str, Any], clips_per_step: int, configured: int | None
+) -> int:
+    """Optimizer steps of an epoch: `run.steps_per_epoch`, or one pass over all clips."""
     if configured is not None:
         if int(configured) < 1:
             raise ConfigError(f"run.steps_per_epoch is {configured}; expected 1 or more, or null")
@@ -159,4 +182,4 @@ def steps_per_epoch(datasets: Mapping[str, Any], batch_size: int, configured: in
             "a training stream of unknown length needs run.steps_per_epoch, for example "
             "--options run.steps_per_epoch=500"
         )
-    return max(1, math.ceil(sum(sizes) / batch_size))
+    return max(1, math.ceil(sum(sizes) / clips_per_step))

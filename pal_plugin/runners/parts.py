@@ -6,8 +6,8 @@ is built when it is first asked for, as in LAVIS.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,8 +15,12 @@ from lavis.common.registry import registry
 from lavis.runners.runner_base import RunnerBase
 
 from pal_plugin.errors import ConfigError
-from pal_plugin.runners import loaders, loop
+from pal_plugin.merging import did_you_mean
+from pal_plugin.runners import checkpoints, distributed, loaders, loop, parallel
+from pal_plugin.runners.preemption import StopRequest
 from pal_plugin.runners.rundir import interrupted_evaluation, new_run_dir
+from pal_plugin.runners.training import Progress, Trainer
+from pal_plugin.runners.watch import Watch
 
 
 class RunnerParts(RunnerBase):
@@ -24,8 +28,9 @@ class RunnerParts(RunnerBase):
 
     def __init__(self, cfg: Any, task: Any, model: Any, datasets: dict, job_id: str | None = None):
         self.splits = _by_split(datasets)
-        self._train_batches: Iterator | None = None
-        self.config = cfg
+        self.config, self.world = cfg, distributed.current()
+        self.stop = StopRequest()
+        self.resumed: tuple[Path, dict] | None = None
         self._require_splits()  # before a run folder is made
         super().__init__(cfg, task, model, datasets, job_id)
 
@@ -34,19 +39,28 @@ class RunnerParts(RunnerBase):
     def setup_output_dir(self) -> None:
         """A unique folder under the working directory, with `config.yaml` in it.
 
-        An evaluation that was interrupted goes on in its own.
+        A run that goes on does so in its own. The first process makes it and tells the others.
         """
-        run = self.config.run_cfg
-        before = interrupted_evaluation(run.output_dir, self.job_id) if run.evaluate else None
-        self.output_dir = before or new_run_dir(run.output_dir, run.name, self.job_id)
-        self.job_id = self.output_dir.name
+        folder = self.world.from_first(self._make_output_dir() if self.world.first else None)
+        self.output_dir, self.job_id = folder, folder.name
         self.result_dir = self.output_dir / "result"
         self.result_dir.mkdir(exist_ok=True)
         # register_path refuses a second runner in one process, so the map is written directly.
         registry.mapping["paths"]["output_dir"] = str(self.output_dir)
         registry.mapping["paths"]["result_dir"] = str(self.result_dir)
+        if self.config.run_cfg.resume:
+            self.resumed = checkpoints.newest(self.output_dir)
+
+    def _make_output_dir(self) -> Path:
+        run = self.config.run_cfg
+        before = interrupted_evaluation(run.output_dir, self.job_id) if run.evaluate else None
+        if run.resume and self.job_id:  # the folder that `resuming.find_run` found
+            before = Path(run.output_dir).expanduser().resolve() / self.job_id
+            before = before if (before / "config.yaml").is_file() else None
+        folder = before or new_run_dir(run.output_dir, run.name, self.job_id)
         if before is None:
-            self.config.save(self.output_dir / "config.yaml")
+            self.config.save(folder / "config.yaml")
+        return folder
 
     @property
     def device(self) -> torch.device:
@@ -60,18 +74,41 @@ class RunnerParts(RunnerBase):
                 raise ConfigError(f"run.device is {name!r}: {str(error).splitlines()[0]}") from None
             if self._device.type == "cuda" and not torch.cuda.is_available():
                 raise ConfigError("run.device=cuda, but torch sees no cuda device here; use auto")
+            if self._device.type == "cuda" and self.world.size > 1:
+                self._device = torch.device("cuda", self.world.local_rank)
         return self._device
 
     @property
     def use_distributed(self) -> bool:
-        return False
+        return self.world.size > 1
 
     @property
     def model(self) -> torch.nn.Module:
-        """The model on `run.device`."""
+        """The model on `run.device`, with the weights that a resumed run had."""
         if self._wrapped_model is None:
             self._wrapped_model = self._model.to(self.device)
+            if self.resumed is not None:
+                self._wrapped_model.load_checkpoint(str(self.resumed[0] / checkpoints.MODEL))
         return self._wrapped_model
+
+    @cached_property
+    def trained_model(self) -> torch.nn.Module:
+        """What training steps call: the model, or what shares it between processes."""
+        run, model = self.config.run_cfg, self.model
+        if run.activation_checkpointing:
+            model.llm.gradient_checkpointing_enable({"use_reentrant": False})
+        if run.parallel == "fsdp" and self.world.size > 1 and self.scaler.is_enabled():
+            raise ConfigError("run.parallel=fsdp does not go with run.amp=fp16; use bf16")
+        shared = parallel.parallelise(
+            model,
+            self.world,
+            run.parallel,
+            find_unused=bool(run.find_unused_parameters),
+            dtype=self.precision.dtype,
+        )
+        if run.compile:
+            getattr(model, "decoder", model).compile(dynamic=True)
+        return shared
 
     @property
     def train_splits(self) -> list[str]:
@@ -92,6 +129,7 @@ class RunnerParts(RunnerBase):
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW over `model.param_groups(weight_decay)`, or over matrices and the rest apart."""
         if self._optimizer is None:
+            self.trained_model  # noqa: B018 - parameters may become shards
             run = self.config.run_cfg
             decay = float(run.weight_decay)
             groups = (
@@ -104,13 +142,36 @@ class RunnerParts(RunnerBase):
                 raise ConfigError(
                     "nothing is trainable: see model.stage (connectors: full, llm: lora, ...)"
                 )
-            for group in groups:  # an absolute peak becomes a factor, which schedules can keep
-                if "lr" in group:
-                    group["lr_scale"] = group["lr"] / self.init_lr
+            self._scale_rates(groups)
             self._optimizer = torch.optim.AdamW(
-                groups, lr=self.init_lr, weight_decay=decay, betas=(0.9, float(run.beta2))
+                groups,
+                lr=self.init_lr,
+                weight_decay=decay,
+                betas=(0.9, float(run.beta2)),
+                fused=self.device.type == "cuda" or None,
             )
+            if self.resumed is not None:
+                checkpoints.restore_optimizer(self._optimizer, self.model, self.resumed[0])
         return self._optimizer
+
+    def _scale_rates(self, groups: list[dict]) -> None:
+        """`run.lr_scale` by a group's name; an absolute peak becomes a factor, which lasts."""
+        scales = dict(self.config.run_cfg.lr_scale or {})
+        names = {group["name"] for group in groups if "name" in group}
+        for group in groups:
+            if "lr" in group:
+                group["lr_scale"] = group["lr"] / self.init_lr
+            elif "name" in group:
+                if group["name"] not in scales:
+                    hint = did_you_mean(group["name"], list(scales))
+                    raise ConfigError(f"run.lr_scale has no {group['name']!r}. {hint}")
+                group["lr_scale"] = float(scales[group["name"]])
+        idle = [name for name, scale in scales.items() if scale != 1 and name not in names]
+        if idle:
+            raise ConfigError(
+                f"run.lr_scale names {', '.join(idle)}, of which nothing is trained; trained are "
+                f"{', '.join(sorted(names)) or 'parameters without names'}"
+            )
 
     @cached_property
     def precision(self) -> loop.Precision:
@@ -150,43 +211,118 @@ class RunnerParts(RunnerBase):
     @cached_property
     def steps_per_epoch(self) -> int:
         run = self.config.run_cfg
-        return loaders.steps_per_epoch(
-            self.train_datasets, int(run.batch_size_train), run.steps_per_epoch
+        clips = int(run.batch_size_train) * self.accum_grad_iters * self.world.size
+        return loaders.steps_per_epoch(self.train_datasets, clips, run.steps_per_epoch)
+
+    @cached_property
+    def progress(self) -> Progress:
+        """Where training stands."""
+        if self.resumed is None:
+            return Progress()
+        progress = Progress.from_json(self.resumed[1]["progress"])
+        if not self.world.first:  # the names of skipped clips are the first process's
+            progress.stats.skipped = []
+        return progress
+
+    @cached_property
+    def lanes(self) -> int:
+        """`run.lanes`; a run that goes on keeps its number."""
+        run = self.config.run_cfg
+        asked = None if run.lanes is None else int(run.lanes)
+        if asked is not None and asked < 1:
+            raise ConfigError(f"run.lanes is {asked}; expected 1 or more, or null")
+        if self.resumed is None:
+            return asked or max(1, int(run.num_workers))
+        kept = self.resumed[1]["lanes"]
+        if asked not in (None, kept):
+            raise ConfigError(f"run.lanes is {asked}, and this run reads its data in {kept}")
+        return kept
+
+    @cached_property
+    def train_loader(self) -> Any:
+        run = self.config.run_cfg
+        workers = int(run.num_workers)
+        if self.world.first:
+            loaders.warn_of_shared_lanes(self.lanes, workers, self.world.size)
+        return loaders.training_loader(
+            self.train_datasets,
+            loaders.mixing_weights(self.train_datasets, run.train_dataset_ratios),
+            batch_size=int(run.batch_size_train),
+            num_workers=workers,
+            lanes=self.lanes,
+            pool=int(run.length_pool),
+            seed=int(run.seed),
+            pin_memory=self.cuda_enabled,
+            world=self.world,
+            first=self.progress.micros,
+            positions=self.progress.positions,
         )
 
     @cached_property
-    def train_loader(self) -> loaders.MixedLoader:
+    def watch(self) -> Watch | None:
+        """Where figures go, in the process that writes."""
+        if not self.world.first:
+            return None
         run = self.config.run_cfg
-        built = {
-            name: self._loader(dataset, int(run.batch_size_train), train=True)
-            for name, dataset in self.train_datasets.items()
-        }
-        weights = loaders.mixing_weights(self.train_datasets, run.train_dataset_ratios)
-        return loaders.MixedLoader(built, weights, int(run.seed))
+        board = False if self.evaluate_only else run.tensorboard
+        return Watch(self.output_dir, board, run.wandb, self.config.to_dict())
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        """Takes the optimizer steps."""
+        run = self.config.run_cfg
+        return Trainer(
+            task=self.task,
+            model=self.trained_model,
+            plain=self.model,
+            batches=iter(self.train_loader),
+            optimizer=self.optimizer,
+            schedule=self.lr_scheduler,
+            precision=self.precision,
+            device=self.device,
+            world=self.world,
+            accumulate=self.accum_grad_iters,
+            grad_clip=None if run.grad_clip is None else float(run.grad_clip),
+            seed=int(run.seed),
+            on_nonfinite=run.on_nonfinite,
+            on_out_of_memory=run.on_out_of_memory,
+            log_freq=self.log_freq,
+            save_every=None if run.save_every is None else int(run.save_every),
+            stop=lambda: bool(self.stop),
+            report=lambda line: self.log_stats(line, "train_step"),
+            report_fault=self.report_fault,
+            save=self.save_state,
+            progress=self.progress,
+        )
 
     @property
     def dataloaders(self) -> dict[str, Any]:
         """All loaders: the training mixture under "train", one per dataset for other splits."""
         held_out = {
             split: {
-                name: self._loader(dataset, int(self.config.run_cfg.batch_size_eval), train=False)
+                name: self._evaluation_loader(dataset)
                 for name, dataset in self.splits[split].items()
             }
             for split in self._evaluated_splits()
         }
         return held_out if self.evaluate_only else {"train": self.train_loader, **held_out}
 
-    def _loader(self, dataset: Any, batch_size: int, *, train: bool) -> Any:
+    def _evaluation_loader(self, dataset: Any) -> Any:
         run = self.config.run_cfg
-        return loaders.build_loader(
+        return loaders.evaluation_loader(
             dataset,
-            batch_size,
+            int(run.batch_size_eval),
             int(run.num_workers),
-            train=train,
             seed=int(run.seed),
             pin_memory=self.cuda_enabled,
-            length_pool=int(run.length_pool),
+            # Where layers are shards, everybody must ask the same questions.
+            world=distributed.ALONE if self.sharded else self.world,
         )
+
+    @property
+    def sharded(self) -> bool:
+        """Whether the model's layers are spread over the processes."""
+        return self.world.size > 1 and parallel.is_sharded(self.model)
 
     def _evaluated_splits(self) -> list[str]:
         return list(dict.fromkeys([*self.valid_splits, *self.test_splits]))

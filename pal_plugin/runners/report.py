@@ -32,12 +32,14 @@ def jsonable(value: Any) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON; the file is replaced as a whole."""
-    _replace(path, json.dumps(jsonable(value), indent=2) + "\n")
+    replace_text(path, json.dumps(jsonable(value), indent=2) + "\n")
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
     """Write one JSON value per line; the file is replaced as a whole."""
-    _replace(path, "".join(json.dumps(jsonable(row), ensure_ascii=False) + "\n" for row in rows))
+    replace_text(
+        path, "".join(json.dumps(jsonable(row), ensure_ascii=False) + "\n" for row in rows)
+    )
 
 
 @contextlib.contextmanager
@@ -89,7 +91,8 @@ def _number(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, int | float) else "-"
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file; it is replaced as a whole."""
     temporary = path.with_name(f".{path.name}.writing")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)

@@ -64,7 +64,7 @@ def latest_run(recipe: str, output_dir: str | Path = "output") -> Path:
     root = Path(output_dir).expanduser().resolve()
     unfinished, others, found = [], set(), []
     for config in root.glob("*/config.yaml"):
-        name = _recipe_of(config)
+        name = recipe_of(config)
         if (config.parent / BEST).is_file():
             if name == recipe:
                 found.append(config.parent)
@@ -115,9 +115,10 @@ def _run_file(recipe: str) -> str:
     return str(root / f"{recipe}.yaml")
 
 
-def _recipe_of(config: Path) -> str | None:
+def recipe_of(config: Path) -> str | None:
+    """The recipe that a run folder's `config.yaml` names; None for somebody else's file."""
     try:
         run = (yaml.safe_load(config.read_text("utf-8")) or {}).get("run") or {}
     except (yaml.YAMLError, AttributeError):
-        return None  # somebody else's file
+        return None
     return run.get("name")

@@ -1,9 +1,11 @@
-"""`runner_pal`: LAVIS's runner without its traps, for one process on a CPU or one GPU.
+"""`runner_pal`: LAVIS's runner without its traps, on a laptop and on a cluster.
 
 It keeps LAVIS's constructor, properties and flow (train, evaluate each epoch, keep the best, test
-with the best) and overrides what framework.md lists as broken. Any LAVIS task with `train_step`
-and `valid_step` runs in it; the model needs `save_checkpoint(path, **meta)` and
-`load_checkpoint(path)`.
+with the best). Any LAVIS task with `train_step` and `valid_step` runs in it; the model needs
+`save_checkpoint(path, **meta)` and `load_checkpoint(path)`.
+
+Design choice: epochs and what is written here, steps in `training.Trainer`, building in
+`parts.RunnerParts`. All processes run the same lines; the first one writes.
 """
 
 from __future__ import annotations
@@ -19,10 +21,15 @@ import torch
 from lavis.common.registry import registry
 
 from pal_plugin.errors import ConfigError
+from pal_plugin.models import checkpoint
 from pal_plugin.models.locations import resolve
-from pal_plugin.runners import answered, loaders, loop, provenance, report
+from pal_plugin.runners import answered, checkpoints, loaders, loop, provenance, report, resuming
 from pal_plugin.runners.parts import RunnerParts
+from pal_plugin.runners.preemption import Preempted
 from pal_plugin.runners.rundir import BEST, LAST
+from pal_plugin.runners.samples_page import write_page
+
+_BAD_STEPS = "bad_steps.jsonl"
 
 
 @registry.register_runner("runner_pal")
@@ -47,26 +54,34 @@ class RunnerPal(RunnerParts):
     # ---- the run ----------------------------------------------------------------------------
 
     def train(self) -> dict[str, dict]:
-        """The whole run. Returns the metrics by split, which `metrics.json` holds too."""
+        """The whole run. Returns the metrics by split, which `metrics.json` holds too.
+
+        Raises:
+            Preempted: it was told to stop; its state is saved.
+        """
         started = time.time()
         if self.evaluate_only:
             return self.evaluate()
-        logging.info("run folder: %s", self.output_dir)
-        if hasattr(self.model, "trainable_table"):
-            logging.info("parameters by component\n%s", self.model.trainable_table())
-        for epoch in range(self.start_epoch, self.max_epoch):
-            stats = self.train_epoch(epoch)
-            self.log_stats({"epoch": epoch, **stats}, "train")
-            self._save_checkpoint(epoch)
-            for split in self.valid_splits:
-                self._validate(split, epoch)
-            if not self.valid_splits:
-                self._save_checkpoint(epoch, is_best=True)
-                self.best_epoch = epoch
-        self._reload_best_model(self.model)
-        for split in self.test_splits:
-            if split not in self.valid_splits:  # of these the best epoch's figures are known
-                self.eval_epoch(split, cur_epoch="best")
+        self._introduce()
+        with self.stop.listening():
+            self._restore()
+            for epoch in range(self.progress.epoch, self.max_epoch):
+                if epoch > self.progress.epoch:
+                    self.progress.begin_epoch(epoch)
+                if self.progress.step < self.steps_per_epoch:
+                    stats = self.train_epoch(epoch)
+                    self.log_stats({"epoch": epoch, **stats}, "train")
+                    self.save_state()
+                self._save_checkpoint(epoch)
+                for split in self.valid_splits:
+                    self._validate(split, epoch)
+                if not self.valid_splits:
+                    self._save_checkpoint(epoch, is_best=True)
+                    self.best_epoch = epoch
+            self._reload_best_model(self.model)
+            for split in self.test_splits:
+                if split not in self.valid_splits:  # of these the best epoch's figures are known
+                    self.eval_epoch(split, cur_epoch="best")
         return self._finish(started)
 
     def evaluate(self, cur_epoch: str | int = "best", skip_reload: bool = True) -> dict[str, dict]:
@@ -85,26 +100,10 @@ class RunnerPal(RunnerParts):
         return self._finish(started)
 
     def train_epoch(self, epoch: int) -> dict[str, Any]:
-        """One epoch of `steps_per_epoch` batches; the stream goes on where the last one ended."""
-        run = self.config.run_cfg
-        if self._train_batches is None:
-            self._train_batches = iter(self.train_loader)
-        stats = loop.train_epoch(
-            task=self.task,
-            model=self.model,
-            batches=self._train_batches,
-            steps=self.steps_per_epoch,
-            epoch=epoch,
-            optimizer=self.optimizer,
-            schedule=self.lr_scheduler,
-            precision=self.precision,
-            device=self.device,
-            accumulate=self.accum_grad_iters,
-            grad_clip=None if run.grad_clip is None else float(run.grad_clip),
-            log_freq=self.log_freq,
-            log=lambda line: self.log_stats(line, "train_step"),
-        )
-        return stats.summary()
+        """An epoch, or the rest of it; the stream goes on where the last one ended."""
+        if epoch != self.progress.epoch:
+            self.progress.begin_epoch(epoch)
+        return self.trainer.epoch(self.steps_per_epoch).summary()
 
     def eval_epoch(self, split_name: str, cur_epoch: str | int, skip_reload: bool = True) -> dict:
         """Evaluate one split and keep its metrics and predictions.
@@ -115,6 +114,108 @@ class RunnerPal(RunnerParts):
         log, rows, left_out = self._evaluate_split(split_name, cur_epoch)
         self._keep(split_name, log, rows, left_out)
         return log
+
+    def _introduce(self) -> None:
+        if not self.world.first:
+            return
+        logging.info("run folder: %s", self.output_dir)
+        if self.world.size > 1:
+            logging.info(
+                "%d processes (%s), %d clips per step",
+                self.world.size,
+                self.config.run_cfg.parallel,
+                int(self.config.run_cfg.batch_size_train) * self.accum_grad_iters * self.world.size,
+            )
+        if hasattr(self.model, "trainable_table"):
+            logging.info("parameters by component\n%s", self.model.trainable_table())
+
+    # ---- going on ---------------------------------------------------------------------------
+
+    def save_state(self) -> Path | None:
+        """All that the run needs to go on from here; see `checkpoints`."""
+        now = self.progress
+        kept = {
+            "progress": now.to_json() | {"positions": self._positions()},
+            "metrics": report.jsonable(self.metrics),
+            "evaluation": report.jsonable(self.evaluation),
+            "best_epoch": self.best_epoch,
+            "best_metric": None if math.isinf(self.best_metric) else self.best_metric,
+            "scaler": self.scaler.state_dict(),
+            "lanes": self.lanes,
+            "micros_per_step": self.accum_grad_iters * self.world.size,
+            "world_size": self.world.size,
+        }
+        skipped = self.world.gather(now.stats.skipped)
+        kept["progress"]["stats"]["skipped"] = [name for names in skipped for name in names]
+        tensors = checkpoints.optimizer_tensors(self.optimizer, self.model)
+        weights = checkpoint.trained_state(self.model) if self.sharded else None
+        if not self.world.first:
+            self.world.wait()
+            return None
+        path = checkpoints.write(
+            self.output_dir,
+            now.global_step,
+            lambda file: self._save_model(file, now.epoch, weights),
+            tensors,
+            kept | {"log_bytes": self.watch.size()},
+            int(self.config.run_cfg.keep_checkpoints),
+        )
+        self.world.wait()
+        return path
+
+    def _restore(self) -> None:
+        """Go on behind the newest checkpoint, if there is one."""
+        if self.resumed is None:
+            if self.config.run_cfg.resume and self.world.first:
+                logging.info("no checkpoint to go on from: starting at the beginning")
+                self.watch.cut(0)
+            return
+        path, state = self.resumed
+        self.metrics, self.evaluation = state["metrics"], state["evaluation"]
+        self.best_epoch = state["best_epoch"]
+        self.best_metric = -math.inf if state["best_metric"] is None else state["best_metric"]
+        self.scaler.load_state_dict(state["scaler"])
+        if not self.world.first:
+            return
+        self.watch.cut(state["log_bytes"])
+        logging.info(
+            "going on behind step %d of epoch %d (%s)",
+            self.progress.step,
+            self.progress.epoch,
+            path,
+        )
+        micros = self.accum_grad_iters * self.world.size
+        if micros != state["micros_per_step"]:
+            logging.warning(
+                "a step has %d batches now and had %d: the samples go on exactly where they were, "
+                "each once, but they are grouped into other steps, so losses will differ. "
+                "run.accum_grad_iters x processes = %d keeps them",
+                micros,
+                state["micros_per_step"],
+                state["micros_per_step"],
+            )
+
+    def _positions(self) -> dict[int, dict]:
+        """Of every lane the farthest position: each process knows its own batches."""
+        farthest: dict[int, dict] = {}
+        for known in self.world.gather(self.progress.positions):
+            for lane, position in known.items():
+                if position["place"] > farthest.get(lane, {"place": -1})["place"]:
+                    farthest[lane] = position
+        return farthest
+
+    def report_fault(self, fault: dict) -> str:
+        """Write down a step that was left out or stopped the run; returns the file's name."""
+        if self.world.first:
+            with (self.output_dir / _BAD_STEPS).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(report.jsonable(fault)) + "\n")
+        return _BAD_STEPS
+
+    def _check_stop(self) -> None:
+        if self.stop:
+            raise Preempted
+
+    # ---- evaluation -------------------------------------------------------------------------
 
     def _evaluate_split(self, split: str, epoch: str | int) -> tuple[dict, list, list[str]]:
         parts: list[list] = []
@@ -129,19 +230,20 @@ class RunnerPal(RunnerParts):
             found, missed = loop.evaluate(
                 task=self.task,
                 model=self.model,
-                batches=self._loader(
-                    dataset, int(self.config.run_cfg.batch_size_eval), train=False
-                ),
+                batches=self._evaluation_loader(dataset),
                 clips=loaders.clips_of(dataset),
                 split=split if len(self.splits[split]) == 1 else f"{split} {name}",
                 precision=self.precision,
                 device=self.device,
                 answered=known,
+                check=self._check_stop,
+                shown=self.world.first,
             )
             if len(self.splits[split]) > 1:
                 found = [{**row, "dataset": name} for row in found]
-            parts.append(found)
-            left_out.extend(missed)
+            for rows, names in self._everybodys(found, missed):
+                parts.append(rows)
+                left_out.extend(names)
         if known is not None:
             known.close()
         rows = answered.merge_rows(parts)
@@ -150,21 +252,35 @@ class RunnerPal(RunnerParts):
                 f"the split {split!r} held nothing to evaluate: no clip, or no question of the "
                 "chosen tasks"
             )
-        log = self.task.after_evaluation(val_result=rows, split_name=split, epoch=epoch)
+        log = None
+        if self.world.first:
+            log = self.task.after_evaluation(val_result=rows, split_name=split, epoch=epoch)
+        log = self.world.from_first(log)
         if not isinstance(log, dict) or "agg_metrics" not in log:
             raise TypeError(
                 f"{type(self.task).__name__}.after_evaluation must return a dict with "
                 f"'agg_metrics', got {log!r}"
             )
         self.log_stats({"epoch": epoch, **log}, split)
-        return log, rows, left_out
+        return log, rows, list(dict.fromkeys(left_out))
+
+    def _everybodys(self, rows: list, left_out: list[str]) -> list[tuple[list, list[str]]]:
+        """What each process found; where layers are shards all found the same."""
+        if self.world.size == 1 or self.sharded:
+            return [(rows, left_out)]
+        return self.world.gather((report.jsonable(rows), left_out))
 
     def _answered(self, split: str) -> answered.Answered | None:
         """Where the rows of an evaluation are kept; while training, weights change too soon."""
         if not self.evaluate_only:
             return None
         settings = provenance.settings(self.config.to_dict(), self._checkpoint_file())
-        return answered.Answered(self.result_dir / f"{split}{answered.SUFFIX}", settings)
+        mine = "" if self.world.first else f".rank{self.world.rank}"
+        names = (f"{split}{answered.SUFFIX}", f"{split}.rank*{answered.SUFFIX}")
+        others = [path for name in names for path in self.result_dir.glob(name)]
+        self.world.wait()  # before anybody writes, everybody knows what is there
+        path = self.result_dir / f"{split}{mine}{answered.SUFFIX}"
+        return answered.Answered(path, settings, others)
 
     def _checkpoint_file(self) -> Path | None:
         """The file of the weights that are evaluated."""
@@ -181,7 +297,8 @@ class RunnerPal(RunnerParts):
         if selects and (self.best_epoch is None or metric > self.best_metric):
             self.best_metric, self.best_epoch = metric, epoch
             self._save_checkpoint(epoch, is_best=True, metrics={split: _entries(log)})
-        logging.info(
+        logging.log(
+            logging.INFO if self.world.first else logging.DEBUG,
             "epoch %d  %s %s %.4f (best %.4f in epoch %s)",
             epoch,
             split,
@@ -195,6 +312,8 @@ class RunnerPal(RunnerParts):
 
     def _keep(self, split: str, log: dict, rows: list, left_out: list[str]) -> None:
         self.metrics[split] = _entries(log)
+        if not self.world.first:
+            return
         report.write_jsonl(self.result_dir / f"{split}.jsonl", rows)
         report.write_json(self.output_dir / "metrics.json", self.metrics)
         sizes = [loaders.clips_of(dataset) for dataset in self.splits[split].values()]
@@ -215,13 +334,21 @@ class RunnerPal(RunnerParts):
             described["files missing"] = self.task.write_files(rows, split, self.result_dir)
         self.evaluation[split] = described
         report.write_json(self.output_dir / "evaluation.json", self.evaluation)
+        write_page(self.output_dir / f"samples.{split}.html", rows, f"{self.job_id}: {split}")
 
     def _finish(self, started: float) -> dict[str, dict]:
+        self.world.wait()
+        if not self.world.first:
+            return self.metrics
         for partial in self.result_dir.glob(f"*{answered.SUFFIX}"):
             partial.unlink()  # result/SPLIT.jsonl has these rows
         logging.info("\n%s", report.table(self.metrics))
         if not self.evaluate_only:
             logging.info("best checkpoint (epoch %s): %s", self.best_epoch, self.output_dir / BEST)
+            facts = {"epochs": self.max_epoch, "steps": self.progress.global_step}
+            facts |= {"clips": self.progress.clips, "order": self.progress.order}
+            report.write_json(self.output_dir / resuming.FINISHED, facts)
+        self.watch.close()
         minutes, seconds = divmod(int(time.time() - started), 60)
         logging.info(
             "metrics: %s  (%d min %02d s)", self.output_dir / "metrics.json", minutes, seconds
@@ -238,18 +365,27 @@ class RunnerPal(RunnerParts):
         The files appear whole or not at all: an interrupted run leaves the previous ones.
         """
         path = self.output_dir / (BEST if is_best else LAST)
-        config = self.config.to_dict()
-        with report.staged(path) as staging:
-            self.model.save_checkpoint(
-                staging,
-                recipe=config["run"]["name"],
-                run=self.job_id,
-                epoch=cur_epoch,
-                step=(cur_epoch + 1) * self.steps_per_epoch,
-                metrics=report.jsonable(metrics or {}),
-                seed=config["run"]["seed"],
-            )
+        weights = checkpoint.trained_state(self.model) if self.sharded else None
+        if self.world.first:
+            with report.staged(path) as staging:
+                self._save_model(staging, cur_epoch, weights, report.jsonable(metrics or {}))
+        self.world.wait()
         return path
+
+    def _save_model(
+        self, path: Path, epoch: int, weights: dict | None, metrics: dict | None = None
+    ) -> None:
+        run = self.config.to_dict()["run"]
+        self.model.save_checkpoint(
+            path,
+            **({} if weights is None else {"state": weights}),
+            recipe=run["name"],
+            run=self.job_id,
+            epoch=epoch,
+            step=self.progress.global_step,
+            metrics=metrics or {},
+            seed=run["seed"],
+        )
 
     def _reload_best_model(self, model: torch.nn.Module) -> torch.nn.Module:
         """The best checkpoint if it is not what the model holds already."""
@@ -258,9 +394,10 @@ class RunnerPal(RunnerParts):
         return model
 
     def log_stats(self, stats: dict, split_name: str) -> None:
-        """One JSON line in `log.txt`; tensors and arrays become numbers."""
-        with (self.output_dir / "log.txt").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"kind": split_name, **report.jsonable(stats)}) + "\n")
+        """One JSON line in `log.txt`, and what else is watched."""
+        if self.world.first:
+            step = None if self.evaluate_only else self.progress.global_step
+            self.watch.log(split_name, stats, step)
 
     def log_config(self) -> None:
         """`config.yaml` is written with the folder, and `log.txt` holds JSON lines only."""

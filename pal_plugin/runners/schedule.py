@@ -1,4 +1,4 @@
-"""Learning rate: linear warm-up, then half a cosine, stepped per batch.
+"""Learning rate: linear warm-up, then half a cosine, a line or a constant, stepped per batch.
 
 LAVIS's own schedules move once per epoch and set one rate for all groups; this one counts steps,
 and a parameter group's `lr_scale` (or an absolute peak `lr`) is kept in proportion.
@@ -49,10 +49,30 @@ class WarmupCosine:
             return self.start_lr + (self.init_lr - self.start_lr) * share
         after = max(1, self.total_steps - self.warmup_steps)
         share = min(1.0, (step - self.warmup_steps) / after)
-        return self.min_lr + (self.init_lr - self.min_lr) * (1 + math.cos(math.pi * share)) / 2
+        return self.min_lr + (self.init_lr - self.min_lr) * self.falling(share)
+
+    def falling(self, share: float) -> float:
+        """From 1 to 0 while `share` of the steps behind the warm-up goes from 0 to 1."""
+        return (1 + math.cos(math.pi * share)) / 2
 
     def step(self, cur_epoch: int, cur_step: int) -> None:
         """Set the rates for batch `cur_step` of epoch `cur_epoch` (LAVIS's signature)."""
         rate = self.at(cur_epoch * self.steps_per_epoch + cur_step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("lr_scale", 1.0)
+
+
+@registry.register_lr_scheduler("pal_warmup_linear")
+class WarmupLinear(WarmupCosine):
+    """As `WarmupCosine`, falling along a line."""
+
+    def falling(self, share: float) -> float:
+        return 1 - share
+
+
+@registry.register_lr_scheduler("pal_warmup_constant")
+class WarmupConstant(WarmupCosine):
+    """As `WarmupCosine`, staying at `init_lr`."""
+
+    def falling(self, share: float) -> float:
+        return 1.0

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from pal_plugin.corpora.locate import AudioFolder
+from pal_plugin.corpora.readers import read_corpus
+
 RATE_HZ = 16000
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -67,6 +70,31 @@ def write_own(tmp_path):
         return folder, annotations
 
     return write
+
+
+@pytest.fixture
+def read(tmp_path):
+    """read(dataset, {file: text or object}, audio=[names]) -> Corpus"""
+
+    def make(dataset, files, audio=(), where=None):
+        folder = tmp_path / "audio"
+        folder.mkdir(exist_ok=True)
+        for name in audio:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(b"x")
+        paths = []
+        for name, content in files.items():
+            text = content if isinstance(content, str) else json.dumps(content)
+            (tmp_path / name).write_text(text, "utf-8")
+            paths.append(tmp_path / name)
+        return read_corpus(dataset, paths, AudioFolder(folder), where)
+
+    return make
+
+
+def found(corpus, tmp_path):
+    folder = AudioFolder(tmp_path / "audio")
+    return [folder.find(record.audio, *record.others)[0] for record in corpus.records]
 
 
 @pytest.fixture

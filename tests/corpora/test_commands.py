@@ -6,12 +6,15 @@ import re
 import subprocess
 import sys
 import tarfile
+from pathlib import Path
 
 import pytest
+import torch
 
 from pal_plugin.commands import main as command
 from pal_plugin.commands.main import ABOUT, COMMANDS, main
 from pal_plugin.corpora.shards import file_sha256
+from pal_plugin.corpora.show import log_mel
 
 from .conftest import clip_bytes
 
@@ -162,6 +165,64 @@ def test_show_prints_and_draws_also_what_is_broken(shards, tmp_path, capsys):
     assert "c3   0.30 s, 16000 Hz, 1 ch" in out
     assert page.read_bytes()[:4] == b"\x89PNG"
     assert main(["data", "show", str(shards), "-n", "0"]) == 2
+
+
+@pytest.mark.parametrize("seconds", [0.0001, 0.01, 512 / 16000, 513 / 16000])
+def test_show_draws_the_shortest_clips(write_own, tmp_path, capsys, seconds):
+    folder, annotations = write_own({"a.wav": clip_bytes(seconds=seconds)})
+    arguments = ["--audio", str(folder), "--annotations", str(annotations), "--min-seconds", "0"]
+    out, page = str(tmp_path / "out"), tmp_path / "page.png"
+    assert main(["data", "convert", "own", *arguments, "--workers", "1", "--out", out]) == 0
+    assert main(["data", "verify", out]) == 0
+    assert main(["data", "show", out, "--out", str(page)]) == 0
+    assert page.read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 44100, 192000])
+@pytest.mark.parametrize("samples", [1, 256, 511, 512, 513, 1024, 2048, 4096])
+def test_a_picture_is_made_of_any_length_at_any_rate(samples, rate_hz):
+    picture = log_mel(torch.zeros(samples), rate_hz)
+    assert picture.shape[0] == 64
+    assert picture.isfinite().all()
+
+
+def test_stats_and_show_name_a_shard_that_is_cut_or_gone(shards, capsys):
+    first, second = sorted(shards.glob("*.tar"))
+    data = first.read_bytes()
+    first.write_bytes(data[: len(data) // 2])
+    second.unlink()
+    assert main(["data", "stats", str(shards)]) == 1
+    out = capsys.readouterr().out
+    assert "unexpected end of data" in out
+    assert f"the shard in {second}: no such file" in out
+    assert main(["data", "show", str(shards), "-n", "9"]) == 0
+    out = capsys.readouterr().out
+    assert "unexpected end of data" in out
+    assert "the shard: no such file" in out
+
+
+def test_stats_and_show_name_clips_without_their_other_half(shards, capsys):
+    rewrite(shards, lambda m: {n: d for n, d in m.items() if n not in ("c1.wav", "c2.json")})
+    assert main(["data", "stats", str(shards)]) == 1
+    out = capsys.readouterr().out
+    assert "unreadable   2: c1 in" in out
+    assert main(["data", "show", str(shards), "-n", "9"]) == 0
+    out = capsys.readouterr().out
+    assert re.search("c1: expected audio .*, got json", out)
+    assert re.search("c2: expected audio .*, got wav", out)
+
+
+def test_names_that_lead_out_of_a_tar_write_nothing(shards, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hostile = ["../../x", "/tmp/pal_hostile", "a/../../y", "\udcff"]
+    rewrite(shards, lambda m: {f"{n}{e}": m[f"c1{e}"] for n in hostile for e in (".wav", ".json")})
+    before = sorted(tmp_path.parent.rglob("*"))
+    assert main(["data", "verify", str(shards)]) == 1
+    assert main(["data", "stats", str(shards)]) == 0
+    assert main(["data", "show", str(shards), "-n", "9"]) == 0
+    assert r"\xff" in capsys.readouterr().out
+    assert sorted(tmp_path.parent.rglob("*")) == before
+    assert not Path("/tmp/pal_hostile.wav").exists()
 
 
 def test_pictures_without_matplotlib_say_what_to_install(shards, monkeypatch, tmp_path, capsys):

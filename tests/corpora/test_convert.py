@@ -13,6 +13,7 @@ import time
 import pytest
 import soundfile
 
+from pal_plugin.commands.main import main
 from pal_plugin.corpora.convert import convert, read_index, summary
 from pal_plugin.corpora.encode import encode
 from pal_plugin.corpora.reading import find_shards
@@ -238,6 +239,73 @@ def test_another_conversion_into_the_same_folder_is_refused(write_own, good, tmp
     (stranger / "thesis.txt").write_text("x")
     with pytest.raises(ConfigError, match=r"holds other files \(thesis.txt\)"):
         run(folder, annotations, stranger)
+
+
+def test_other_annotations_or_audio_into_the_same_folder_are_refused(write_own, good, tmp_path):
+    folder, annotations = write_own(good)
+    other_folder, other = write_own(good, "other")
+    out = tmp_path / "out"
+    run(folder, annotations, out)
+    before = files_of(out)
+    with pytest.raises(ConfigError, match=r"\(annotations 'own.jsonl' -> 'other.jsonl'\)"):
+        run(folder, other, out)
+    with pytest.raises(ConfigError, match=r"\(audio '.*/own-audio' -> '.*/other-audio'\); .*no-re"):
+        run(other_folder, annotations, out)
+    text = annotations.read_text()
+    annotations.write_text(text.replace("kind 1", "kind 9"))
+    with pytest.raises(ConfigError, match=r"\(the content of own.jsonl has changed\)"):
+        run(folder, annotations, out)
+    assert files_of(out) == before
+    assert "kind 9" in run(folder, annotations, out, resume=False)["labels"]
+    assert str(tmp_path) not in (out / "index.json").read_text()  # shards go to other machines
+
+
+def test_a_repaired_file_of_the_same_size_is_read_again(write_own, good, tmp_path):
+    folder, annotations = write_own({**good, "c2.wav": b"x" * len(good["c2.wav"])})
+    out = tmp_path / "out"
+    assert [e["id"] for e in run(folder, annotations, out)["broken"]] == ["c2"]
+    times = {path.name: path.stat().st_mtime_ns for path in out.glob("*.tar")}
+    (folder / "c2.wav").write_bytes(good["c2.wav"])
+    index = run(folder, annotations, out)
+    assert (index["clips"], index["broken"]) == (7, [])
+    again = {name for name, t in times.items() if (out / name).stat().st_mtime_ns != t}
+    assert again == {"own-00000.tar"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file names are bytes on POSIX only")
+def test_names_in_another_encoding_are_written_escaped(tmp_path, capsys):
+    folder, out = tmp_path / "audio", tmp_path / "out"
+    folder.mkdir()
+    for name in (b"7_j\xf6rg_0.wav", b"notes\xff.wav", "8_jörg_0.wav".encode()):
+        with open(os.path.join(os.fsencode(folder), name), "wb") as file:
+            file.write(clip_bytes(pitch_hz=300 + len(name)))
+    command = ["data", "convert", "fsdd", "--audio", str(folder), "--out", str(out)]
+    assert main([*command, "--workers", "2", "--shard-size", "1"]) == 0
+    index = read_index(out)
+    assert index["problems"] == [r"notes\xff.wav: not named DIGIT_SPEAKER_TAKE"]
+    facts = [json.loads(data) for name, data in members(out).items() if name.endswith("json")]
+    assert sorted(fact["source"] for fact in facts) == [r"7_j\xf6rg_0.wav", "8_jörg_0.wav"]
+    assert sorted(fact["id"] for fact in facts) == [r"7_j\xf6rg_0", "8_jörg_0"]
+    assert main(["data", "verify", str(out)]) == 0
+    assert main(["data", "show", str(out)]) == 0
+    assert main([*command, "--workers", "1", "--shard-size", "1"]) == 0  # finished already
+    with open(os.path.join(os.fsencode(folder), b"7_j\xf6rg_0.wav"), "wb") as file:
+        file.write(b"no audio")
+    assert main([*command, "--workers", "1", "--shard-size", "1"]) == 0
+    assert [entry["file"] for entry in read_index(out)["broken"]] == [r"7_j\xf6rg_0.wav"]
+    assert r"notes\xff.wav" in capsys.readouterr().out
+
+
+def test_unicode_names_of_files_are_found_and_kept(write_own, tmp_path):
+    names = ["雨.wav", "a b.wav", "Öl/été & x.wav", "emoji 🐕.wav", "-dash.wav", "q'uote\".wav"]
+    folder, annotations = write_own(
+        {name: clip_bytes(pitch_hz=300 + 10 * n) for n, name in enumerate(names)}
+    )
+    index = run(folder, annotations, tmp_path / "out")
+    assert (index["clips"], index["missing"]) == (len(names), [])
+    facts = [json.loads(d) for n, d in members(tmp_path / "out").items() if n.endswith("json")]
+    assert [fact["source"] for fact in facts] == names
+    assert verify(find_shards(tmp_path / "out")) == []
 
 
 def test_audio_that_came_later_is_taken_in(write_own, good, tmp_path):

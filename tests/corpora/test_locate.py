@@ -67,7 +67,7 @@ def test_no_name_leads_out_of_the_folder(folder, tmp_path):
 def test_links_that_lead_back_do_not_hang(folder, tmp_path):
     folder("a.wav")
     os.symlink(tmp_path / "audio", tmp_path / "audio" / "again")
-    assert list(AudioFolder(tmp_path / "audio").sizes) == ["a.wav"]
+    assert list(AudioFolder(tmp_path / "audio").files) == ["a.wav"]
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):

@@ -1,7 +1,5 @@
 """Readers on files made from the field lists of the datasets; all of them synthetic."""
 
-import json
-
 import pytest
 
 from pal_plugin.corpora.locate import AudioFolder
@@ -9,30 +7,7 @@ from pal_plugin.corpora.prompts import multiple_choice_prompt
 from pal_plugin.corpora.readers import READERS, read_corpus
 from pal_plugin.errors import ConfigError
 
-
-@pytest.fixture
-def read(tmp_path):
-    """read(dataset, {file: text or object}, audio=[names]) -> Corpus"""
-
-    def make(dataset, files, audio=(), where=None):
-        folder = tmp_path / "audio"
-        folder.mkdir(exist_ok=True)
-        for name in audio:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(b"x")
-        paths = []
-        for name, content in files.items():
-            text = content if isinstance(content, str) else json.dumps(content)
-            (tmp_path / name).write_text(text, "utf-8")
-            paths.append(tmp_path / name)
-        return read_corpus(dataset, paths, AudioFolder(folder), where)
-
-    return make
-
-
-def found(corpus, tmp_path):
-    folder = AudioFolder(tmp_path / "audio")
-    return [folder.find(record.audio, *record.others)[0] for record in corpus.records]
+from .conftest import found
 
 
 def test_synthetic_openaqa_groups_the_questions_of_a_clip(read, tmp_path):
@@ -72,7 +47,7 @@ def test_synthetic_gama_has_no_input(read):
     }
     (record,) = read("gama", {"g.json": [row]}).records
     assert record.items[0]["answer"] == "Because."
-    with pytest.raises(ConfigError, match="entry 0: no 'output'"):
+    with pytest.raises(ConfigError, match=r"g\.json: no entry has 'output'"):
         read("gama", {"g.json": [{k: v for k, v in row.items() if k != "output"}]})
 
 
@@ -174,7 +149,7 @@ def test_synthetic_audioset_segments(read, tmp_path):
     corpus = read("audioset", {"e.csv": segments, "l.csv": table}, ["Y-x.wav"])
     (record,) = corpus.records
     assert record.items[0]["labels"] == ["Speech", "Bark, dog"]
-    assert corpus.problems == ["yy: /m/9 is not in the table of labels"]
+    assert corpus.problems == ["e.csv, line 5: yy: /m/9 is not in the table of labels"]
     assert found(corpus, tmp_path) == ["Y-x.wav"]
     with pytest.raises(ConfigError, match="class_labels_indices"):
         read("audioset", {"e.csv": segments})
@@ -219,7 +194,7 @@ def test_synthetic_mmau_choices_may_be_text_and_a_wrong_answer_is_listed(read):
     assert record.items[0]["question"] == (
         "Who?  Select one option from the provided choices.\n['Man', 'Dog']."
     )
-    assert "3: the answer 'Cat' is not among the choices" in corpus.problems[0]
+    assert "m.json, entry 3, id 3: the answer 'Cat' is not among the choices" in corpus.problems[0]
 
 
 def test_synthetic_muchomusic_options_are_shuffled_the_same_every_time(read, tmp_path):
@@ -242,6 +217,20 @@ def test_synthetic_muchomusic_options_are_shuffled_the_same_every_time(read, tmp
     assert items[0]["facts"]["knowledge"] == ["melody"]
     assert len(items[1]["candidates"]) == 3
     assert found(corpus, tmp_path) == ["34/1234.2min.mp3", "-Ab_c.wav"]
+
+
+def test_synthetic_muchomusic_finds_clips_by_their_times(read, tmp_path):
+    header = (
+        "dataset,dataset_identifier,question,correct_answer,distractor_1_answer,"
+        "distractor_2_answer,distractor_3_answer\n"
+    )
+    rows = "".join(
+        f"musiccaps,{name}.json,q,a,b,c,d\n" for name in ("-Ab_c_x", "two_50", "twice_x")
+    )
+    names = ["mc/[-Ab_c]-[30-40].wav", "[two]-[30-40].wav", "[two]-[50-60].wav"]
+    names += ["[twice]-[30-40].wav", "[twice]-[50-60].wav"]
+    corpus = read("muchomusic", {"m.csv": header + rows}, names)
+    assert found(corpus, tmp_path) == ["mc/[-Ab_c]-[30-40].wav", "[two]-[50-60].wav", None]
 
 
 def test_synthetic_airbench_foundation_and_chat(read, tmp_path):
@@ -293,31 +282,6 @@ def test_synthetic_digits(read):
     assert corpus.problems == ["notes.wav: not named DIGIT_SPEAKER_TAKE"]
 
 
-def test_own_csv_and_json_lines_say_what_is_asked(read):
-    csv = (
-        "audio,label,caption,question,answer,choices,licence\n"
-        "a.wav,dog,,,,,CC0\na.wav,,A dog barks,,,,\nb.wav,,,Who?,Dog,Man|Dog,\n"
-    )
-    a, b = read("own", {"o.csv": csv}).records
-    assert [item["task"] for item in a.items] == ["classification", "caption"]
-    assert a.facts == {"licence": "CC0"}
-    assert b.items[0]["candidates"] == ["Man", "Dog"]
-    lines = "\n".join(
-        json.dumps(row)
-        for row in (
-            {"audio": "a.wav", "captions": ["x\u2028y", "z"]},
-            {"audio": "b.wav", "items": [{"task": "qa", "question": "q", "answer": "a"}]},
-        )
-    )
-    a, b = read("own", {"o.jsonl": lines}).records
-    assert a.items[0]["answers"] == ["x\u2028y", "z"]
-    assert b.items[0]["question_type"] == "qa"
-    with pytest.raises(ConfigError, match=r"entry 1: nothing is asked.*Did you mean 'label'"):
-        read("own", {"o.csv": "audio,lable\na.wav,dog\n"})
-    with pytest.raises(ConfigError, match="name under one of audio"):
-        read("own", {"o.csv": "sound,label\na.wav,dog\n"})
-
-
 def test_a_broken_row_is_named_with_its_line(read):
     with pytest.raises(ConfigError, match=r"e\.csv, line 3: expected 3 fields"):
         read("esc50", {"e.csv": "filename,fold,category\na.wav,1,dog\nb.wav,1\n"})
@@ -355,7 +319,7 @@ def test_unknown_datasets_and_missing_files_are_named(read, tmp_path):
 
 
 def test_every_reader_says_what_it_takes():
-    assert len(READERS) == 17
+    assert len(READERS) == 18
     assert all(entry.about and entry.annotations for entry in READERS.values())
 
 

@@ -148,6 +148,16 @@ def test_a_split_may_come_from_shards(esc, build, tmp_path):
     assert len(datasets["val"]) == 3
 
 
+def test_shards_by_a_pattern_bring_labels_and_what_was_left_out(esc, build, tmp_path):
+    (esc[0] / "2.wav").write_bytes(b"")
+    out = converted(esc, tmp_path / "out", shard_clips=3)
+    pattern = f"{out}/esc50-{{00000..00002}}.tar"
+    with pytest.raises(ConfigError, match="1 clips or questions of 'val' cannot be used: 2: "):
+        build("pal_shards", {"shards": {"val": pattern}})
+    datasets = build("pal_shards", {"shards": {"val": pattern}, "allow_missing": True})
+    assert next(iter(datasets["val"]))["items"][0]["candidates"] == list(LABELS)
+
+
 @pytest.mark.parametrize("pattern", ["{out}", "{out}/esc50-{{00000..00002}}.tar", "{out}/*.tar"])
 def test_shards_from_a_folder_a_brace_glob_and_a_star(esc, build, tmp_path, pattern):
     out = converted(esc, tmp_path / "out", shard_clips=3)

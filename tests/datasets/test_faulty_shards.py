@@ -121,6 +121,21 @@ def test_a_clip_without_its_other_half(write, members, told):
         list(stream([shard], False))
 
 
+def test_foreign_items_are_asked_or_named(write):
+    def shard(item):
+        text = json.dumps({"id": "b", "items": [item]}).encode()
+        return write("s.tar", {"b.wav": sound(), "b.json": text}, json_of=False)
+
+    path = shard({"task": "qa", "question": "q", "answer": "a"})
+    (clip,) = stream([path], False)
+    assert clip["items"][0]["question_type"] == "qa"
+    path = shard({"question": "q", "answer": "a"})
+    with pytest.raises(ConfigError, match=r"b in .*s\.tar: item 0 has no task"):
+        list(stream([path], False))
+    skipped = next(iter(stream([path], True)))
+    assert (skipped.name, skipped.reason) == (f"b in {path}", "item 0 has no task")
+
+
 def test_a_tar_that_is_cut_in_the_middle(write):
     whole = write("a.tar", {f"a{n}.wav": sound() for n in range(3)})
     path = write("b.tar", {f"b{n}.wav": sound() for n in range(3)})
@@ -167,10 +182,10 @@ def test_a_command_that_fails_is_named(write):
         list(stream(["pipe:cat /nowhere 2>/dev/null"], False))
 
 
-def test_nothing_at_all_to_hear_ends_with_an_error(write, tmp_path):
-    for shards in ([str(tmp_path / "gone.tar")], [write("s.tar", {"a.wav": b"", "b.wav": b"x"})]):
-        with pytest.raises(ConfigError, match=r"none of \d clips can be used"):
-            list(islice(stream(shards, True), 9))
+def test_shards_that_are_all_gone_end_with_an_error(tmp_path):
+    dataset = stream([str(tmp_path / "gone.tar")], True)
+    with pytest.raises(ConfigError, match=r"none of \d clips can be used"):
+        list(islice(dataset, 9))
 
 
 @pytest.mark.filterwarnings("ignore:Length of IterableDataset")

@@ -1,203 +1,21 @@
-"""A model and data small enough to train in a second, through the real configuration and loaders.
+"""The toy model and dataset of `toys` as fixtures."""
 
-The model has the interface of the real one (`encode_audio`, `predict_class`, checkpoints) and
-hears one thing: which mel channel is loudest. Clips are low and high tones in real tar shards.
-"""
-
-import io
-import json
-import tarfile
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
-import soundfile
-import torch
 
-import pal_plugin  # noqa: F401  (before lavis, which does not import without the shims)
+sys.path.insert(0, str(Path(__file__).parent))
 
-# isort: split
-from lavis.common.registry import registry
-from lavis.models.base_model import BaseModel
-from omegaconf import OmegaConf
-from safetensors.torch import load_file, save_file
-
-from pal_plugin.datasets.builders import PalBuilder
-from pal_plugin.datasets.questions import QuestionMix
-from pal_plugin.datasets.webdataset import ShardStream
-
-LABELS = ["low", "high"]
-RATE_HZ = 16000
-
-MODEL_YAML = """
-model:
-  arch: toy_listener
-  model_type: {kind}
-  checkpoint: null
-  width: {width}
-  encoders:
-    sslam: {{type: sslam, checkpoint: null, features: {{window_s: 1.0}}}}
-  stage: {{connectors: full, llm: frozen}}
-preprocess:
-  vis_processor:
-    train: {{name: pal_audio, encoders: "${{model.encoders}}"}}
-    eval: {{name: pal_audio, encoders: "${{model.encoders}}"}}
-"""
-
-DATASET_YAML = """
-datasets:
-  toy_tones:
-    data_type: audio
-    build_info: {storage: "???", clips: {train: 12, val: 8}}
-    tasks: {classification: 1.0, caption: 1.0, qa: 1.0, transcript: 0.0}
-    items_per_clip: 2
-    audio_processor:
-      train: {name: pal_audio, encoders: "${oc.select:model.encoders,null}"}
-      eval: {name: pal_audio, encoders: "${oc.select:model.encoders,null}"}
-    text_processor: {train: {name: pal_text}, eval: {name: pal_text}}
-"""
-
-
-class ToyListener(BaseModel):
-    """Scores "low" and "high" from the mean log-mel spectrum."""
-
-    PRETRAINED_MODEL_CONFIG_DICT = {}  # noqa: RUF012 - filled by the fixture
-
-    def __init__(self, width):
-        super().__init__()
-        self.embed = torch.nn.Linear(128, width)
-        self.head = torch.nn.Linear(width, 2)
-        self.frozen = torch.nn.Parameter(torch.zeros(3), requires_grad=False)
-        self.calls = []
-
-    @classmethod
-    def from_config(cls, cfg):
-        model = cls(cfg.width)
-        if cfg.checkpoint:
-            model.load_checkpoint(cfg.checkpoint)
-        model.plain = OmegaConf.to_container(cfg, resolve=True)
-        return model
-
-    def encode_audio(self, samples):
-        self.calls.append("encode_audio")
-        audio = samples["audio"]["sslam"]
-        means = audio["features"].float().flatten(1, -2).mean(1)
-        return torch.stack([part.mean(0) for part in means.split(audio["windows"].tolist())])
-
-    def scores(self, samples):
-        clips = samples.get("audio_tokens")
-        if clips is None:
-            clips = self.encode_audio(samples)
-        rows = self.embed(clips)[samples["clip_index"]]
-        if "audio_mask" in samples:
-            rows = rows * samples["audio_mask"][:, None]
-        return self.head(rows)
-
-    def forward(self, samples):
-        wanted = torch.tensor([int("high" in answer) for answer in samples["text_output"]])
-        losses = torch.nn.functional.cross_entropy(self.scores(samples), wanted, reduction="none")
-        return {"loss": losses.mean(), "per_row_loss": losses.detach()}
-
-    def generate(self, samples, max_new_tokens=32):
-        self.calls.append("generate")
-        return [LABELS[i] for i in self.scores(samples).argmax(1)]
-
-    predict_answers = generate
-
-    def predict_class(self, samples, candidates):
-        self.calls.append(("predict_class", tuple(candidates)))
-        scores = self.scores(samples)[:, : len(candidates)]
-        return {"predictions": [candidates[i] for i in scores.argmax(1)], "scores": scores}
-
-    def save_checkpoint(self, path, **meta):
-        state = {n: p.detach() for n, p in self.named_parameters() if p.requires_grad}
-        save_file(state, path)
-        path.with_suffix(".json").write_text(json.dumps({"model": self.plain, **meta}))
-        return path
-
-    def load_checkpoint(self, path):
-        # The frozen weights are not in the file; exactly what may be absent is asserted.
-        loaded = self.load_state_dict(load_file(path), strict=False)
-        assert loaded.missing_keys == ["frozen"]
-        assert not loaded.unexpected_keys
-
-    def trainable_table(self):
-        return "toy table"
-
-
-class ToyTonesBuilder(PalBuilder):
-    DATASET_CONFIG_DICT = {}  # noqa: RUF012 - filled by the fixture
-
-    def build(self):
-        info = self.settings["build_info"]
-        return {
-            split: ShardStream(
-                [f"{info['storage']}/{split}-{i}.tar" for i in range(2)],
-                clips,
-                self.processor("audio", split == "train"),
-                self.processor("text", split == "train"),
-                QuestionMix(self.settings["tasks"], None, self.settings["items_per_clip"]),
-                train=split == "train",
-                candidates=LABELS,
-            )
-            for split, clips in info["clips"].items()
-        }
-
-
-def tone(label, rng, seconds=0.4):
-    pitch_hz = (300 if label == "low" else 4000) * rng.uniform(0.9, 1.1)
-    time_s = np.arange(int(RATE_HZ * seconds)) / RATE_HZ
-    return (0.5 * np.sin(2 * np.pi * pitch_hz * time_s)).astype(np.float32)
-
-
-def flac(samples):
-    file = io.BytesIO()
-    soundfile.write(file, samples, RATE_HZ, format="FLAC")
-    return file.getvalue()
-
-
-def write_shard(path, clips):
-    """`clips`: list of (key, bytes of the audio, facts)."""
-    with tarfile.open(path, "w") as tar:
-        for key, audio, facts in clips:
-            for name, data in ((f"{key}.flac", audio), (f"{key}.json", json.dumps(facts).encode())):
-                info = tarfile.TarInfo(name)
-                info.size = len(data)
-                tar.addfile(info, io.BytesIO(data))
-
-
-def facts(key, label):
-    def item(task, question, answer):
-        return {
-            "task": task,
-            "question_type": "kind" if task == "classification" else task,
-            "question": question,
-            "answer": answer,
-            "answers": [answer],
-        }
-
-    return {
-        "id": key,
-        "items": [
-            item("classification", "What is it?", label),
-            item("qa", "Is it low or high?", label),
-            item("caption", "Describe it.", f"a {label} tone"),
-        ],
-    }
+from toys import register, write_shards
 
 
 @pytest.fixture(scope="session")
 def shards(tmp_path_factory):
     """A folder with train-{0,1}.tar (12 clips) and val-{0,1}.tar (8 clips)."""
     folder = tmp_path_factory.mktemp("shards")
-    rng = np.random.default_rng(0)
-    for split, per_shard in (("train", 6), ("val", 4)):
-        for shard in range(2):
-            clips = []
-            for i in range(per_shard):
-                key, label = f"{split}-{shard}-{i}", LABELS[i % 2]
-                clips.append((key, flac(tone(label, rng)), facts(key, label)))
-            write_shard(folder / f"{split}-{shard}.tar", clips)
+    write_shards(folder)
     return folder
 
 
@@ -207,26 +25,14 @@ def toy(tmp_path, monkeypatch, shards):
 
     `toy.config(options...)` is a Config of the recipe `toy.recipe`.
     """
+    from lavis.common.registry import registry
+
     from pal_plugin.config import Config
 
-    for kind, width in (("small", 4), ("large", 16)):
-        path = tmp_path / f"model_{kind}.yaml"
-        path.write_text(MODEL_YAML.format(kind=kind, width=width))
-        monkeypatch.setitem(ToyListener.PRETRAINED_MODEL_CONFIG_DICT, kind, str(path))
-    (tmp_path / "toy_tones.yaml").write_text(DATASET_YAML)
-    monkeypatch.setitem(
-        ToyTonesBuilder.DATASET_CONFIG_DICT, "default", str(tmp_path / "toy_tones.yaml")
-    )
-    monkeypatch.setitem(registry.mapping["model_name_mapping"], "toy_listener", ToyListener)
-    monkeypatch.setitem(registry.mapping["builder_name_mapping"], "toy_tones", ToyTonesBuilder)
+    for name in ("model_name_mapping", "builder_name_mapping"):
+        monkeypatch.setitem(registry.mapping, name, dict(registry.mapping[name]))
     monkeypatch.chdir(tmp_path)
-    recipe = tmp_path / "toy_recipe.yaml"
-    recipe.write_text(
-        "model: {arch: toy_listener, model_type: small}\n"
-        f"datasets: {{toy_tones: {{build_info: {{storage: '{shards}'}}}}}}\n"
-        "run: {max_epoch: 2, batch_size_train: 4, batch_size_eval: 3, num_workers: 0,"
-        " init_lr: 0.05, warmup_steps: 1, log_freq: 2}\n"
-    )
+    recipe = register(tmp_path, shards)
 
     def config(*options):
         return Config(SimpleNamespace(cfg_path=recipe, options=list(options)))

@@ -15,16 +15,18 @@ def test_a_pocket_recipe_is_planned_and_nothing_is_run(tmp_path, monkeypatch, ca
     monkeypatch.chdir(tmp_path)
     argv = ["--cfg-path", str(RECIPES / "pal_stage2.yaml"), "--dry-run", "--world-size", "8"]
     argv += ["--gpu", "24", "--json", "plan.json", "--options", "run.accum_grad_iters=2"]
+    argv += ["run.parallel=fsdp", "run.activation_checkpointing=true"]
     assert train(argv) == 0
     text = capsys.readouterr().out
-    for part in ("plan of pal_stage2", "llm.lora", "PLITS, prepended", "TFLOP", "fsdp2", "fits 24"):
+    for part in ("plan of pal_stage2", "llm.lora", "PLITS, prepended", "TFLOP", "fsdp", "fits 24"):
         assert part in text
     facts = json.loads((tmp_path / "plan.json").read_text())
     assert facts["recipe"] == "pal_stage2"
     assert facts["samples_per_step"] == 8 * 16 * 4 * 2
     assert facts["tokens_per_sample"] == {"plits": 100, "lal": 160, "text": 128}
+    assert facts["chosen"] == "fsdp + checkpointing"
     assert set(facts["memory"]) == {
-        *("ddp", "ddp + checkpointing", "fsdp2", "fsdp2 + checkpointing"),
+        *("ddp", "ddp + checkpointing", "fsdp", "fsdp + checkpointing"),
     }
     assert all(of["fits"] for of in facts["memory"].values())
     assert [p.name for p in tmp_path.iterdir()] == ["plan.json"]

@@ -5,10 +5,10 @@ import torch
 
 from pal_plugin.errors import ConfigError
 from pal_plugin.planning.gpus import GIB, gpu_gib, needed_gib
-from pal_plugin.planning.memory import DDP, FSDP, memory_of
+from pal_plugin.planning.memory import DDP, FSDP, bytes_of, memory_of
 from pal_plugin.planning.plan import make_plan
 from pal_plugin.planning.report import as_text
-from pal_plugin.planning.skeleton import build_skeleton, bytes_of
+from pal_plugin.planning.skeleton import build_skeleton
 from pal_plugin.planning.step import count_step
 from pal_plugin.planning.workload import Workload
 
@@ -20,54 +20,52 @@ def skeleton(tiny_config):
     return lambda kind="pal", **stage: build_skeleton(tiny_config(kind, **stage))
 
 
-def counted(model, world_size=1):
-    return count_step(model, WORK, shares=(0.0, 1.0, 1 / world_size))
-
-
 def test_one_process_keeps_weights_and_two_states_per_trained_number(skeleton):
     model = skeleton(llm="full").model
-    memory = memory_of(model, counted(model), DDP, 1)
+    memory = memory_of(model, count_step(model, WORK), DDP, 1)
     assert memory.weights == bytes_of(model)
-    assert memory.optimizer == 2 * bytes_of(model, trainable=True)
-    assert memory.buckets == memory.gathered == 0
-    assert memory.total == sum(memory.parts.values())
+    assert memory.optimizer == 2 * bytes_of(model, trained=True)
+    assert memory.gathered == 0
+    assert memory.total == sum(vars(memory).values())
 
 
-def test_ddp_adds_buckets_and_fsdp2_shares_but_gathers_layers(skeleton):
+def test_ddp_keeps_gradients_and_fsdp_shares_the_layers(skeleton):
     model = skeleton(llm="full").model
-    count, trained = counted(model, 4), bytes_of(model, trainable=True)
+    count, trained = count_step(model, WORK), bytes_of(model, trained=True)
     alone, ddp, fsdp = (memory_of(model, count, s, w) for s, w in ((DDP, 1), (DDP, 4), (FSDP, 4)))
-    assert ddp.total - alone.total == ddp.buckets == trained
-    buffers = sum(b.numel() * b.element_size() for b in model.buffers())
-    assert fsdp.weights == (bytes_of(model) - buffers) / 4 + buffers
-    assert fsdp.optimizer == ddp.optimizer / 4
-    layers = list(model.llm.get_decoder().layers)
-    assert fsdp.gathered == bytes_of(model) - bytes_of(layers[0])  # two of three layers, the root
+    assert ddp.gradients == trained
+    assert alone.total <= ddp.total <= alone.total + trained
+    layers = list(model.decoder.layers)
+    whole = bytes_of(layers[0])  # all of it is trained, and no buffer is in it
+    assert ddp.weights - fsdp.weights == len(layers) * whole * 3 / 4
+    assert ddp.optimizer - fsdp.optimizer == 2 * len(layers) * whole * 3 / 4
+    assert ddp.gradients - fsdp.gradients == len(layers) * whole * 3 / 4
+    assert fsdp.gathered == 2 * whole + whole  # two layers, and the gradients of one
     assert memory_of(model, count, FSDP, 1).total == alone.total
 
 
 def test_accumulated_gradients_stay_and_a_large_optimizer_step_is_the_peak(skeleton):
     model = skeleton(llm="full").model
-    count, trained = counted(model), bytes_of(model, trainable=True)
+    count, trained = count_step(model, WORK), bytes_of(model, trained=True)
     once, several = (memory_of(model, count, DDP, 1, n) for n in (1, 8))
     assert several.gradients == trained
     assert once.total <= several.total <= once.total + trained
     small = Workload(1, clip_s=1.28, text=3, answer=1)
     model = skeleton(encoders="full", llm="full").model
-    memory = memory_of(model, count_step(model, small, shares=(0.0, 1.0)), DDP, 1)
-    least = 4 * bytes_of(model, trainable=True)
-    assert memory.total >= least
+    memory = memory_of(model, count_step(model, small), DDP, 1)
+    assert memory.total >= 4 * bytes_of(model, trained=True)
 
 
 def test_the_report_says_what_fits_and_what_would(skeleton):
     plan = make_plan(skeleton("plits", llm="full"), Workload(8, clip_s=1.28, text=200, answer=9))
     needed = [needed_gib(way.memory.total) for way in plan.ways]
     assert needed[1] < needed[0]
-    assert "It fits h100 as it is." in as_text(plan, "h100", gpu_gib("h100"))
+    fits = "As the run file has it (one process), it fits h100."
+    assert fits in as_text(plan, "h100", gpu_gib("h100"))
     between = sum(needed) / 2
     text = as_text(plan, "a small one", between)
-    assert "It does not fit a small one as it is. What would:" in text
-    assert f"- one process + checkpointing: {needed[1]:.1f} GiB" in text
+    assert "it does NOT fit a small one. What would:" in text
+    assert f"- run.activation_checkpointing=true: {needed[1]:.1f} GiB" in text
     clips = plan.largest_batch(plan.ways[0], between)
     assert 0 < clips < 8
     assert f"run.batch_size_train={clips} run.accum_grad_iters={-(-8 // clips)}" in text
@@ -110,6 +108,8 @@ def test_errors(skeleton, tiny_config):
         make_plan(skeleton(connectors="frozen"), WORK)
     with pytest.raises(ConfigError, match="run.amp is 'fp8'"):
         make_plan(skeleton(), WORK, amp="fp8")
+    with pytest.raises(ConfigError, match="run.parallel is 'tp'; expected ddp, fsdp"):
+        make_plan(skeleton(), WORK, parallel="tp")
     with pytest.raises(ConfigError, match="--world-size is 0"):
         make_plan(skeleton(), WORK, world_size=0)
     with pytest.raises(ConfigError, match="the answer is part of the text"):
@@ -140,7 +140,6 @@ def test_peak_memory_on_a_gpu(kind, checkpointing, llama_1b_config):
         work,
         autocast=torch.bfloat16,
         checkpointing=checkpointing,
-        shares=(0.0, 1.0),
     )
     planned = memory_of(skeleton.model, count, DDP, 1).total
 

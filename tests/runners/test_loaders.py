@@ -1,18 +1,17 @@
-"""Loaders: endless seeded passes, mixing by weight, steps of an epoch."""
+"""Loaders: evaluation in blocks, mixing weights, steps of an epoch."""
 
-from collections import Counter
-from itertools import islice
+import logging
 
 import pytest
 from torch.utils.data import Dataset, IterableDataset
 
 from pal_plugin.errors import ConfigError
+from pal_plugin.runners.distributed import World
 from pal_plugin.runners.loaders import (
-    MixedLoader,
-    PassSampler,
-    build_loader,
+    evaluation_loader,
     mixing_weights,
     steps_per_epoch,
+    warn_of_shared_lanes,
 )
 
 
@@ -35,35 +34,26 @@ class Endless(IterableDataset):
         return iter(range(10**9))
 
 
-def load(dataset, **changes):
-    arguments = {"batch_size": 4, "num_workers": 0, "train": True, "seed": 0, "pin_memory": False}
-    return build_loader(dataset, **{**arguments, **changes})
-
-
-def test_every_pass_holds_every_index_in_another_order():
-    drawn = list(islice(PassSampler(5, seed=1), 15))
-    passes = [drawn[:5], drawn[5:10], drawn[10:]]
-    assert [sorted(p) for p in passes] == [list(range(i * 5, i * 5 + 5)) for i in range(3)]
-    assert len({tuple(i % 5 for i in p) for p in passes}) > 1
-    assert drawn == list(islice(PassSampler(5, seed=1), 15))
-    assert drawn != list(islice(PassSampler(5, seed=2), 15))
-
-
-def test_training_does_not_end_even_with_fewer_clips_than_a_batch():
-    batches = list(islice(iter(load(Numbers(3))), 3))
-    assert [len(b) for b in batches] == [4, 4, 4]
-    assert Counter(i for b in batches for i in b) == {0: 4, 1: 4, 2: 4}
-
-
 def test_evaluation_is_one_pass_in_order_by_the_datasets_collater():
-    assert list(load(Numbers(5), train=False, batch_size=2)) == [[0, 1], [2, 3], [4]]
+    loader = evaluation_loader(Numbers(5), 2, 0, seed=0, pin_memory=False)
+    assert list(loader) == [[0, 1], [2, 3], [4]]
 
 
-def test_mixing_follows_the_weights_and_restarts_what_ends():
-    loaders = {"a": load(Numbers(2), train=False), "b": load(Endless())}
-    drawn = list(islice(MixedLoader(loaders, {"a": 1.0, "b": 3.0}, seed=0), 400))
-    share = sum(isinstance(batch, list) for batch in drawn) / 400
-    assert 0.18 < share < 0.32
+@pytest.mark.parametrize("size", [0, 1, 5, 11])
+@pytest.mark.parametrize("processes", [2, 3, 4])
+def test_every_process_asks_about_its_own_block(size, processes):
+    blocks = [
+        [
+            n
+            for batch in evaluation_loader(
+                Numbers(size), 2, 0, seed=0, pin_memory=False, world=World(rank, processes)
+            )
+            for n in batch
+        ]
+        for rank in range(processes)
+    ]
+    assert [n for block in blocks for n in block] == list(range(size))
+    assert max(map(len, blocks)) - min(map(len, blocks)) <= 1
 
 
 def test_weights_are_sizes_unless_given():
@@ -82,3 +72,12 @@ def test_an_epoch_is_one_pass_or_what_was_asked():
         steps_per_epoch({"a": Endless()}, 4, None)
     with pytest.raises(ConfigError, match="1 or more"):
         steps_per_epoch({"a": Numbers(9)}, 4, 0)
+
+
+def test_readers_that_share_lanes_are_told_what_to_set(caplog):
+    caplog.set_level(logging.WARNING)
+    for fitting in ((4, 2, 2), (1, 0, 1), (1, 1, 1), (6, 3, 1)):
+        warn_of_shared_lanes(*fitting)
+    assert not caplog.text
+    warn_of_shared_lanes(1, 2, 4)
+    assert "make run.lanes a multiple of 8" in caplog.text

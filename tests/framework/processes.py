@@ -1,0 +1,78 @@
+"""Training runs in processes of their own, which may be several, or be killed.
+
+They are forked from one server that has imported everything, so that a run starts at once.
+"""
+
+import multiprocessing
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+# The server starts without pytest's path (before Python 3.13), and must find the modules here.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(Path(__file__).parent), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+)
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["pal_plugin", "toys", "sklearn.metrics", "torch._dynamo"])
+
+
+def start(folder, shards, argv, environ=None, log=None, slow_s=0.0, fail_rank=None):
+    """`train.py ARGV` in `folder` with the toy model; the process is returned."""
+    process = CONTEXT.Process(
+        target=_train, args=(str(folder), str(shards), argv, environ or {}, log, slow_s, fail_rank)
+    )
+    process.start()
+    return process
+
+
+def together(folder, shards, argv, size, wait_s=120, **how):
+    """`torchrun --nproc-per-node SIZE train.py ARGV`; exit codes and output by rank."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    logs = [Path(folder) / f"rank{rank}.txt" for rank in range(size)]
+    processes = []
+    for rank, log in enumerate(logs):
+        environ = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size}
+        environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": port, "LOCAL_WORLD_SIZE": size}
+        processes.append(start(folder, shards, argv, environ, str(log), **how))
+    ended = time.monotonic() + wait_s
+    for process in processes:
+        process.join(max(0, ended - time.monotonic()))
+        if process.is_alive():
+            process.kill()
+    return [p.exitcode for p in processes], [log.read_text() for log in logs]
+
+
+def _train(folder, shards, argv, environ, log, slow_s, fail_rank):
+    import torch
+    from toys import ToyListener, register
+
+    from pal_plugin.audio.io import AudioError
+    from pal_plugin.cli import train
+
+    torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # data workers, as train.py starts them
+    os.environ.update({name: str(value) for name, value in environ.items()})
+    os.chdir(folder)
+    if log:
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        sys.stdout = os.fdopen(1, "w", buffering=1)
+        sys.stderr = os.fdopen(2, "w", buffering=1)
+    recipe = register(folder, shards)
+    forward, calls = ToyListener.forward, []
+
+    def slower(self, samples):
+        time.sleep(slow_s)
+        calls.append(1)
+        if len(calls) == 3 and str(fail_rank) == os.environ.get("RANK"):
+            raise AudioError("made to fail")
+        return forward(self, samples)
+
+    ToyListener.forward = slower
+    torch.manual_seed(0)
+    sys.exit(train(["--cfg-path", str(recipe), *argv]))

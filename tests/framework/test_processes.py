@@ -1,0 +1,104 @@
+"""Several processes (gloo, CPU): the same curve as one, every clip asked once, errors by rank."""
+
+import json
+import time
+
+import processes
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_resume import lines, steps
+
+OPTIONS = [
+    *("--job-id", "run", "--options", "run.max_epoch=2", "run.steps_per_epoch=5"),
+    *("run.log_freq=1", "run.torch_threads=1", "run.batch_size_train=3", "run.init_lr=0.01"),
+]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, shards):
+    """One process that accumulates two batches."""
+    folder = tmp_path_factory.mktemp("alone")
+    process = processes.start(folder, shards, [*OPTIONS, "run.accum_grad_iters=2"])
+    process.join(120)
+    assert process.exitcode == 0
+    return folder / "output" / "run"
+
+
+def same_curve(one, other):
+    ours, theirs = steps(one), steps(other)
+    assert [[*row[:3], *row[5:]] for row in ours] == [[*row[:3], *row[5:]] for row in theirs]
+    for mine, yours in zip(ours, theirs, strict=True):
+        assert mine[3:5] == pytest.approx(yours[3:5], rel=1e-5)
+    weights, expected = (load_file(f / "checkpoint_last.safetensors") for f in (one, other))
+    for name, tensor in expected.items():
+        torch.testing.assert_close(weights[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("more", [[], ["run.num_workers=1"], ["run.length_pool=1"]])
+def test_two_processes_give_the_curve_of_one_that_accumulates(tmp_path, shards, alone, more):
+    codes, output = processes.together(tmp_path, shards, [*OPTIONS, *more], 2)
+    assert codes == [0, 0], output
+    run = tmp_path / "output" / "run"
+    same_curve(run, alone)
+    # Evaluation: every clip once, and the same figures.
+    ids = [json.loads(line)["id"] for line in (run / "result/val.jsonl").read_text().splitlines()]
+    assert len(ids) == len(set(ids)) == 24
+    for mine, theirs in zip(lines(run, "val"), lines(alone, "val"), strict=True):
+        assert mine["classification"] == theirs["classification"]
+    assert "error" not in output[1]
+
+
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path, shards, alone):
+    """Two processes are stopped by a signal; one that accumulates two batches goes on."""
+    import os
+    import signal
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    started = []
+    for rank in range(2):
+        environ = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2}
+        environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": port}
+        log = str(tmp_path / f"rank{rank}.txt")
+        started.append(processes.start(tmp_path, shards, OPTIONS, environ, log, slow_s=0.1))
+    run = tmp_path / "output" / "run"
+    deadline = time.monotonic() + 60
+    while not (run / "log.txt").is_file() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(started[1].pid, signal.SIGTERM)  # one of them is enough
+    for process in started:
+        process.join(60)
+    assert [p.exitcode for p in started] == [75, 75]
+    assert 0 < len(steps(run)) < 10
+    argv = [*OPTIONS, "run.accum_grad_iters=2"]
+    process = processes.start(tmp_path, shards, ["--resume", "auto", *argv])
+    process.join(120)
+    assert process.exitcode == 0
+    same_curve(run, alone)
+
+
+def test_a_process_that_fails_ends_the_run_by_name(tmp_path, shards):
+    """A shard that only one process reads has a batch without audio from a certain step on."""
+    began = time.monotonic()
+    codes, output = processes.together(
+        tmp_path, shards, [*OPTIONS, "run.timeout_s=20"], 2, fail_rank=1
+    )
+    assert codes[1] == 2
+    assert codes[0] != 0
+    assert "error in rank 1 of 2 on " in output[1]
+    assert "made to fail" in output[1]
+    assert time.monotonic() - began < 60
+
+
+def test_a_process_that_nobody_joins_does_not_wait_forever(tmp_path, shards):
+    environ = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 2}
+    environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": 29511}
+    log = tmp_path / "log.txt"
+    argv = [*OPTIONS, "run.timeout_s=2"]
+    process = processes.start(tmp_path, shards, argv, environ, str(log))
+    process.join(60)
+    assert process.exitcode not in (0, None)
+    assert "2 of 2" in log.read_text() or "timed out" in log.read_text().lower()

@@ -1,0 +1,140 @@
+"""A run that is killed at any moment and goes on gives what one that was never killed gives."""
+
+import json
+import random
+import shutil
+import signal
+import time
+
+import processes
+import pytest
+
+from pal_plugin.runners.preemption import EXIT_CODE
+
+OPTIONS = [
+    *("--options", "run.max_epoch=3", "run.steps_per_epoch=12", "run.save_every=2"),
+    *("run.log_freq=1", "run.torch_threads=1", "run.batch_size_train=2", "run.num_workers=1"),
+    *("run.lanes=2", "run.init_lr=0.01"),
+]
+
+
+def lines(folder, kind):
+    parsed = map(json.loads, (folder / "log.txt").read_text().splitlines())
+    return [line for line in parsed if line["kind"] == kind]
+
+
+def steps(folder):
+    """What training steps did, without what depends on the clock."""
+    keys = ("epoch", "step", "global_step", "batch_loss", "grad_norm", "lr", "order", "clips")
+    return [[line[key] for key in keys] for line in lines(folder, "train_step")]
+
+
+def finish(folder, shards, *argv, **how):
+    process = processes.start(folder, shards, [*argv, *OPTIONS], **how)
+    process.join(120)
+    assert process.exitcode == 0
+    return process
+
+
+@pytest.fixture(scope="module")
+def never_killed(tmp_path_factory, shards):
+    folder = tmp_path_factory.mktemp("whole")
+    finish(folder, shards, "--job-id", "run")
+    return folder / "output" / "run"
+
+
+@pytest.mark.parametrize("kills", [5, pytest.param(50, marks=pytest.mark.slow)])
+def test_killed_at_random_moments(tmp_path, shards, never_killed, kills):
+    """SIGKILL; not a sample is lost or doubled, and every weight is the same bit for bit."""
+    rng, alive_s, done = random.Random(kills), 6.0 / kills + 0.25, 0
+    argv = ["--job-id", "run", "--resume", "auto", *OPTIONS]
+    run = tmp_path / "output" / "run"
+    for _ in range(4 * kills):
+        if done == kills:
+            break
+        log = str(tmp_path / "log.txt")
+        process = processes.start(tmp_path, shards, argv, log=log, slow_s=0.02)
+        before = time.monotonic()
+        while not (run / "config.yaml").is_file() and time.monotonic() < before + 60:
+            time.sleep(0.02)
+        process.join(rng.uniform(0, 2 * alive_s))
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            done += 1
+        assert process.exitcode in (0, -signal.SIGKILL), (tmp_path / "log.txt").read_text()
+        if process.exitcode == 0:
+            break
+    assert done >= min(kills, 3)
+    finish(tmp_path, shards, "--job-id", "run", "--resume", "auto")
+    assert steps(run) == steps(never_killed)
+    assert len(steps(run)) == 36
+    for name in ("checkpoint_best.safetensors", "checkpoint_last.safetensors", "finished.json"):
+        assert (run / name).read_bytes() == (never_killed / name).read_bytes()
+    assert [x["classification"] for x in lines(run, "val")] == [
+        x["classification"] for x in lines(never_killed, "val")
+    ]
+    assert len(list((run / "checkpoints").iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_told_to_stop_it_saves_and_has_its_own_exit_code(tmp_path, shards, never_killed, name):
+    run, log = tmp_path / "output" / "run", tmp_path / "log.txt"
+    argv = ["--job-id", "run", *OPTIONS, "run.save_every=null"]
+    process = processes.start(tmp_path, shards, argv, log=str(log), slow_s=0.05)
+    deadline = time.monotonic() + 60
+    while not (run / "log.txt").is_file() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    import os
+
+    os.kill(process.pid, getattr(signal, name))
+    process.join(60)
+    assert process.exitcode == EXIT_CODE
+    assert "told to stop; everything is saved, and --resume auto goes on" in log.read_text()
+    assert 0 < len(steps(run)) < 36
+    finish(tmp_path, shards, "--job-id", "run", "--resume", "auto")
+    assert steps(run) == steps(never_killed)
+
+
+def test_auto_finds_the_newest_run_that_is_not_finished(tmp_path, shards, never_killed):
+    log = tmp_path / "log.txt"
+    argv = ["--resume", "auto", *OPTIONS]
+    process = processes.start(tmp_path, shards, argv, log=str(log), slow_s=0.05)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("output/*/checkpoints/step-*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.join()
+    (run,) = (tmp_path / "output").iterdir()
+    assert "no checkpoint to go on from" in log.read_text()
+    finish(tmp_path, shards, "--resume", "auto")
+    assert [path.name for path in (tmp_path / "output").iterdir()] == [run.name]
+    assert steps(run) == steps(never_killed)
+    # A finished run is left alone, by its name and by auto.
+    again = tmp_path / "again.txt"
+    finish(tmp_path, shards, "--job-id", run.name, "--resume", "auto", log=str(again))
+    assert "is finished; nothing to do" in again.read_text()
+
+
+def test_other_settings_are_refused_by_name(tmp_path, shards, never_killed):
+    shutil.copytree(never_killed, tmp_path / "output" / "run")
+    (tmp_path / "output" / "run" / "finished.json").unlink()
+    log = tmp_path / "log.txt"
+    argv = ["--job-id", "run", "--resume", "auto", *OPTIONS, "run.init_lr=0.5"]
+    process = processes.start(tmp_path, shards, argv, log=str(log))
+    process.join(60)
+    assert process.exitcode == 2
+    assert "run.init_lr: 0.01 then, 0.5 now" in log.read_text()
+
+
+def test_a_damaged_newest_checkpoint_costs_its_steps_only(tmp_path, shards, never_killed):
+    run = tmp_path / "output" / "run"
+    shutil.copytree(never_killed, run)
+    (run / "finished.json").unlink()
+    newest = max((run / "checkpoints").iterdir())
+    file = newest / "optimizer.safetensors"
+    file.write_bytes(file.read_bytes()[:-10])
+    log = tmp_path / "log.txt"
+    finish(tmp_path, shards, "--job-id", "run", "--resume", "auto", log=str(log))
+    assert f"{newest} is damaged: optimizer.safetensors" in log.read_text()
+    assert steps(run) == steps(never_killed)

@@ -1,0 +1,88 @@
+"""Figures of a run: JSON lines, TensorBoard where it is, and a page of answers."""
+
+import importlib.util
+import json
+import sys
+import types
+
+import pytest
+import torch
+
+from pal_plugin.errors import ConfigError
+from pal_plugin.runners.samples_page import PER_TASK, write_page
+from pal_plugin.runners.watch import Watch
+
+
+def test_lines_are_json_and_what_came_behind_a_checkpoint_is_cut(tmp_path):
+    watch = Watch(tmp_path, tensorboard=False)
+    watch.log("train_step", {"loss": torch.tensor(1.5), "lr": {"a": float("nan")}}, step=1)
+    size = watch.size()
+    watch.log("train_step", {"loss": 2.0})
+    watch.cut(size)
+    watch.log("val", {"n": 3})
+    lines = [json.loads(line) for line in (tmp_path / "log.txt").read_text().splitlines()]
+    assert lines == [
+        {"kind": "train_step", "loss": 1.5, "lr": {"a": None}},
+        {"kind": "val", "n": 3},
+    ]
+
+
+class Board:
+    def __init__(self, folder):
+        self.folder, self.points = folder, []
+
+    def add_scalar(self, *point):
+        self.points.append(point)
+
+    def close(self):
+        self.folder = None
+
+
+def test_tensorboard_gets_numbers_by_dotted_names(tmp_path, monkeypatch):
+    """With a stand-in, since the package need not be installed."""
+    module = types.ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = Board
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "tensorboard")
+    watch = Watch(tmp_path)
+    watch.log("train_step", {"loss": 1.0, "lr_by_group": {"lora": 0.5}, "order": "abc"}, step=7)
+    watch.log("train_step", {"loss": 2.0})
+    board = watch._board
+    assert board.points == [("train_step/loss", 1.0, 7), ("train_step/lr_by_group.lora", 0.5, 7)]
+    watch.close()
+    assert board.folder is None
+
+
+def test_what_is_not_installed_is_an_error_only_if_it_was_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert Watch(tmp_path)._board is None
+    with pytest.raises(ConfigError, match=r"run\.tensorboard.*pip install tensorboard"):
+        Watch(tmp_path, tensorboard=True)
+    with pytest.raises(ConfigError, match=r"run\.wandb.*pip install wandb"):
+        Watch(tmp_path, wandb="project")
+
+
+def test_a_page_shows_what_was_asked_and_answered(tmp_path):
+    rows = [
+        {
+            "task": "qa",
+            "question_type": "qa",
+            "sample_id": "<b>.wav",
+            "question": "What?",
+            "answers": ["dog", "a dog"],
+            "prediction": "A dog",
+            "prediction_masked": "cat",
+        },
+        {"task": "classification", "sample_id": "c", "question": "Kind?", "reference": "low"}
+        | {"prediction": "high"},
+        {"task": "caption", "sample_id": "d", "question": "?", "prediction": None},
+        {"free": 1},
+    ]
+    rows += [{**rows[0], "sample_id": f"n{i}"} for i in range(PER_TASK)]
+    write_page(tmp_path / "page.html", rows, "run: val")
+    page = (tmp_path / "page.html").read_text()
+    assert "&lt;b&gt;.wav" in page
+    assert "<b>" not in page
+    assert '<td class="right">A dog</td><td class="masked">cat</td>' in page
+    assert '<td class="wrong">high</td>' in page
+    assert f"{PER_TASK} of {PER_TASK + 1} rows" in page
