@@ -340,7 +340,11 @@ def _message(error: Exception) -> str:
 def _user_errors() -> tuple[type[Exception], ...]:
     from pal_plugin.audio.io import AudioError
     from pal_plugin.runners.checkpoints import SaveError
-    from pal_plugin.runners.faults import NonFiniteLossError, OutOfMemoryBatchError
+    from pal_plugin.runners.faults import (
+        DataWorkerError,
+        NonFiniteLossError,
+        OutOfMemoryBatchError,
+    )
 
-    faults = (NonFiniteLossError, OutOfMemoryBatchError, SaveError)
+    faults = (NonFiniteLossError, OutOfMemoryBatchError, DataWorkerError, SaveError)
     return (ConfigError, AudioError, FileNotFoundError, *faults)

@@ -56,25 +56,28 @@ def snapshot(name: str, patterns: list[str]) -> Path:
     except GatedRepoError as error:
         raise HubError(
             f"{name!r} is gated on the Hugging Face hub: accept its terms on its page there, then "
-            f"log in with `hf auth login`. {_by_hand(name)}"
+            f"log in with `hf auth login`. {by_hand(name)}"
         ) from error
     except RepositoryNotFoundError as error:
         raise HubError(
             f"{name!r} is no existing path and not on the Hugging Face hub; check the spelling. "
-            f"A private repository needs `hf auth login`. {_by_hand(name)}"
+            f"A private repository needs `hf auth login`. {by_hand(name)}"
         ) from error
     # Its client raises errors of several libraries: sockets, HTTP, the cache, the disk.
     except Exception as error:
         raise HubError(
             f"cannot fetch {name!r} from the Hugging Face hub, and its files are not in the cache: "
-            f"{_reason(error)} {_by_hand(name)}"
+            f"{_reason(error)} {by_hand(name)}"
         ) from error
 
 
-def fetch(name: str | Path) -> Path:
+def fetch(name: str | Path, config: list[str] = CONFIG) -> Path:
     """Where the configuration and weights of `name` are; safetensors are preferred.
 
     A path is returned as it is, also where nothing is there: its reader says what it expects.
+
+    Args:
+        config: patterns of the files that are wanted besides the weights.
 
     Raises:
         HubError: as `snapshot`, and where a repository has neither kind of weights.
@@ -83,7 +86,7 @@ def fetch(name: str | Path) -> Path:
     if path.exists() or not is_hub_id(str(name)):
         return path
     for patterns, ending in ((SAFETENSORS, "*.safetensors"), (TORCH_FILES, "*.bin")):
-        path = snapshot(str(name), CONFIG + patterns)
+        path = snapshot(str(name), config + patterns)
         if any(path.glob(ending)):
             return path
     raise HubError(
@@ -93,7 +96,8 @@ def fetch(name: str | Path) -> Path:
     )
 
 
-def _by_hand(name: str) -> str:
+def by_hand(name: str) -> str:
+    """How to get the files of a hub id without this package, as the end of a message."""
     return (
         f"Where there is a connection, `hf download {name} --local-dir DIR`; then give DIR in "
         "place of the id (for an encoder, `checkpoint: DIR`)."

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import pickle
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -19,7 +21,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     A training file that nests the weights under "model" or "state_dict" is unpacked.
 
     Raises:
-        FileNotFoundError, ValueError: nothing there, or no known form.
+        FileNotFoundError: nothing there.
+        ValueError: no known form, a file that is not what its name says or not complete, or one
+            that holds more than tensors.
     """
     path = Path(path)
     if path.is_dir():
@@ -34,19 +38,53 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"no model.safetensors or pytorch_model.bin in {path}")
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path} does not exist")
+    check_is_no_stand_in(path)
     if path.suffix == ".safetensors":
-        return load_file(path)
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(f"{path} cannot be read (is it complete?): {error}") from error
     if path.suffix not in (".pt", ".pth", ".bin"):
         raise ValueError(f"expected a .safetensors, .pt, .pth or .bin checkpoint, got {path.name}")
+    check_is_torch_file(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except (EOFError, OSError, RuntimeError) as error:
+        raise ValueError(f"{path} cannot be read (is it complete?): {error}") from error
     except pickle.UnpicklingError as error:
+        if "truncated" in str(error):
+            raise ValueError(f"{path} is cut off: {error}") from error
         raise ValueError(
             f"{path.name} holds more than tensors and is not unpickled, because that runs code "
             f"from the file. `python -m pal_plugin.encoders.convert {path} OUT.safetensors` copies "
             "its tensors and runs nothing; then give OUT.safetensors"
         ) from error
     return named_tensors(content, path.name)
+
+
+def check_is_no_stand_in(path: Path) -> None:
+    """Raise ValueError for what a failed download leaves under a checkpoint's name."""
+    with open(path, "rb") as file:
+        head = file.read(64)
+    if not head:
+        raise ValueError(f"{path} is empty (0 bytes); fetch it again")
+    if head.startswith(b"version https://git-lfs"):
+        raise ValueError(
+            f"{path} is a pointer of Git LFS and not the weights; `git lfs pull` fetches them"
+        )
+    if head.lstrip().startswith(b"<"):
+        raise ValueError(f"{path} is a web page and not the weights; download the file itself")
+
+
+def check_is_torch_file(path: Path) -> None:
+    """Raise ValueError for what `torch.save` did not write, or not to its end."""
+    with open(path, "rb") as file:
+        head = file.read(4)
+    if head.startswith(b"PK"):  # an archive, whose directory is at its end
+        if not zipfile.is_zipfile(path):
+            raise ValueError(f"{path} is cut off; fetch it again")
+    elif not head.startswith(b"\x80"):  # a pickle, as torch wrote before 1.6
+        raise ValueError(f"{path} is no file that torch.save wrote; it begins with {head!r}")
 
 
 def named_tensors(content: object, name: str) -> dict[str, Tensor]:
@@ -57,12 +95,18 @@ def named_tensors(content: object, name: str) -> dict[str, Tensor]:
     Raises:
         ValueError: no mapping.
     """
+    entries = named_entries(content, name)
+    return {key: value for key, value in entries.items() if isinstance(value, Tensor)}
+
+
+def named_entries(content: object, name: str) -> Mapping[str, object]:
+    """What stands beside the tensors too; otherwise as `named_tensors`."""
     for key in ("model", "state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping):
         raise ValueError(f"{name} holds a {type(content).__name__}, expected named tensors")
-    return {key: value for key, value in content.items() if isinstance(value, Tensor)}
+    return content
 
 
 def load_weights(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from pal_plugin.audio.background import Backgrounds, add_at_snr
 from pal_plugin.audio.frontend import Features
 from pal_plugin.audio.io import resample
+from pal_plugin.encoders.features import AudioFeatures
 
 Range = tuple[float, float]
 #: Speeds are multiples of 1/20: their resampling kernels are small and few, so they stay cached.
@@ -109,16 +111,24 @@ class Augment:
         waveform = self._noise(waveform, rng)
         return self._shift(waveform, sample_rate_hz, rng)
 
-    def features(self, features: Features, rng: random.Random) -> Features:
+    def features(
+        self, features: Features, rng: random.Random, front_ends: Mapping[str, AudioFeatures]
+    ) -> Features:
         """Mask bands of the log-mel features of every encoder; new tensors where masked.
 
         Args:
-            features: `{encoder: {"features": [W, 1, T, mels] or [W, mels, T], "frames": [W]}}`.
+            features: `{encoder: {"features": [W, ...], "frames": [W]}}`.
+            front_ends: what made them, by encoder; says which axis holds the mel channels.
         """
         if not (self.time_masks or self.mel_masks):
             return features
         return {
-            name: {**entry, "features": self._masked(entry["features"], entry["frames"], rng)}
+            name: {
+                **entry,
+                "features": self._masked(
+                    entry["features"], entry["frames"], front_ends[name].mel_axis, rng
+                ),
+            }
             for name, entry in features.items()
         }
 
@@ -162,17 +172,19 @@ class Augment:
             return waveform
         return torch.nn.functional.pad(waveform, (rng.randint(0, longest), 0))
 
-    def _masked(self, features: Tensor, frames: Tensor, rng: random.Random) -> Tensor:
-        """A view `[W, mels, T]` of either layout is masked in a copy."""
+    def _masked(
+        self, features: Tensor, frames: Tensor, mel_axis: int, rng: random.Random
+    ) -> Tensor:
+        """A view `[W, mels, ..., T]` is masked in a copy."""
         features = features.clone()
-        by_window = features[:, 0].transpose(1, 2) if features.dim() == 4 else features
+        by_window = features.movedim(mel_axis, 1)
         for window, valid in zip(by_window, frames.tolist(), strict=True):
-            valid = min(valid, window.shape[1])
-            mean = window[:, :valid].mean()
+            valid = min(valid, window.shape[-1])
+            mean = window[..., :valid].mean()
             for _ in range(self.mel_masks):
-                window[_band(window.shape[0], self.mel_mask_share, rng), :valid] = mean
+                window[_band(window.shape[0], self.mel_mask_share, rng), ..., :valid] = mean
             for _ in range(self.time_masks):
-                window[:, _band(valid, self.time_mask_share, rng)] = mean
+                window[..., _band(valid, self.time_mask_share, rng)] = mean
         return features
 
 

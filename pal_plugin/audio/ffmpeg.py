@@ -10,12 +10,15 @@ import io
 
 import numpy as np
 
-#: Containers whose header says how long they are: by packets, or by duration.
+from pal_plugin.audio import announced
+
+#: Containers that say how long they are: in bytes (`announced`), and in packets or as a duration.
+_KNOW_THEIR_BYTES = ("mov", "matroska", "asf")
 _COUNT_PACKETS = ("mov",)
-_KNOW_THEIR_DURATION = ("matroska", "asf", "wv", "tta")
+_KNOW_THEIR_DURATION = ("wv", "tta")
 #: Streams of frames and nothing else: a last frame that is incomplete is recognised.
 _FRAMES_ONLY = ("aac", "amr")
-#: Their durations are rounded, and may include a codec's lead-in.
+#: Durations are rounded, and may include a codec's lead-in.
 _SLACK_S = 0.05
 
 
@@ -39,6 +42,8 @@ def decode(data: bytes) -> tuple[np.ndarray, int]:
             "WAV, FLAC, OGG, Opus and MP3 are read without it; M4A, AAC and other formats need "
             "PyAV: `pip install av` (or 'pal-plugin[m4a]')"
         ) from error
+    if reason := announced.problem(data):
+        raise FfmpegError(reason)
     try:
         with av.open(io.BytesIO(data)) as container:
             return _read(av, container)
@@ -50,7 +55,7 @@ def _read(av, container) -> tuple[np.ndarray, int]:
     if not container.streams.audio:
         raise FfmpegError("it holds no audio stream")
     kind = container.format.name
-    if not kind.startswith(_COUNT_PACKETS + _KNOW_THEIR_DURATION + _FRAMES_ONLY):
+    if not kind.startswith(_KNOW_THEIR_BYTES + _KNOW_THEIR_DURATION + _FRAMES_ONLY):
         raise FfmpegError(f"in {kind} a missing end is not recognised; convert it to WAV or FLAC")
     stream = container.streams.audio[0]
     to_float = av.AudioResampler(format="fltp")

@@ -45,7 +45,8 @@ def load_audio(source: Any) -> tuple[Tensor, int]:
     Args:
         source: a path, the bytes of a file, an open binary file, or `(array, sample_rate_hz)`
             with an array or tensor `[S]`, `[channels, S]` or `[S, channels]` (the shorter side
-            is the channels). Integer samples are scaled to -1..1 by their type's range.
+            is the channels). Integer samples are scaled to -1..1 by their type's range; int64,
+            which tells none, is refused.
 
     Returns:
         `(waveform [S] float32, sample_rate_hz)`.
@@ -104,10 +105,14 @@ def _from_array(array: Any, rate_hz: Any) -> tuple[np.ndarray, int]:
         samples = samples.T
     if samples.dtype == np.uint8:
         samples = (samples.astype(np.float32) - 128.0) / 128.0
-    elif np.issubdtype(samples.dtype, np.signedinteger):
+    elif samples.dtype in (np.int8, np.int16, np.int32):
         samples = samples / float(-np.iinfo(samples.dtype).min)
     elif not np.issubdtype(samples.dtype, np.floating):
-        raise AudioError(f"expected float, signed integer or uint8 samples, got {samples.dtype}")
+        raise AudioError(
+            f"expected float samples in -1..1, or int16, int32, int8 or uint8, got {samples.dtype} "
+            "(as a list of int is); its range is unknown: convert it, samples.astype('int16') for "
+            "samples of 16 bits"
+        )
     return samples.astype(np.float32), int(rate_hz)
 
 
@@ -180,7 +185,9 @@ def _read(data: bytes) -> tuple[np.ndarray, int, int]:
     with soundfile.SoundFile(io.BytesIO(data)) as sound:
         if sound.frames > _LONGEST:
             raise AudioError("its header does not say how long it is; write it to a file again")
-        return sound.read(dtype="float32", always_2d=True), sound.frames, sound.samplerate
+        # The number of frames is named because libsndfile cannot seek in GSM and G.721.
+        samples = sound.read(sound.frames, dtype="float32", always_2d=True)
+        return samples, sound.frames, sound.samplerate
 
 
 def _undecodable(name: str, reason: Exception) -> AudioError:

@@ -19,16 +19,17 @@ _UNKNOWN = 0x7FFFF000
 
 def is_cut_off(data: bytes) -> bool:
     """True where the container itself says that bytes are missing at the end."""
-    if data[:4] in (b"RIFF", b"RF64") and data[8:12] == b"WAVE":
-        return _wav(data)
+    if data[:4] in (b"RIFF", b"RF64", b"RIFX") and data[8:12] == b"WAVE":
+        return _wav(data, "big" if data[:4] == b"RIFX" else "little")
     if data[:4] == b"riff" and data[24:28] == b"wave":
         return any(end > len(data) for _, end in _chunks(data, 40, 16, "little", 8))
     if data[:4] == b"caff":
         return any(end > len(data) for _, end in _chunks(data, 8, 4, "big", 1))
     if data[:4] == b"FORM":
         return 8 + int.from_bytes(data[4:8], "big") > len(data)
-    if data[:4] == b".snd":
-        start, size = int.from_bytes(data[4:8], "big"), int.from_bytes(data[8:12], "big")
+    if data[:4] in (b".snd", b"dns."):
+        order = "big" if data[:4] == b".snd" else "little"
+        start, size = int.from_bytes(data[4:8], order), int.from_bytes(data[8:12], order)
         return size != 0xFFFFFFFF and start + size > len(data)
     if data[:7] == b"NIST_1A":
         sizes = (rb"sample_count", rb"channel_count", rb"sample_n_bytes")
@@ -51,13 +52,13 @@ def ogg_links(data: bytes) -> list[bytes]:
     return [data[a:b] for a, b in zip(starts, [*starts[1:], len(data)], strict=True)]
 
 
-def _wav(data: bytes) -> bool:
+def _wav(data: bytes, order: str) -> bool:
     size_64 = None
     at = 12
     while at + 8 <= len(data):
-        kind, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+        kind, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], order)
         if kind == b"ds64":
-            size_64 = int.from_bytes(data[at + 16 : at + 24], "little")
+            size_64 = int.from_bytes(data[at + 16 : at + 24], order)
         if kind == b"data":
             if size == 0xFFFFFFFF and size_64:
                 return at + 8 + size_64 > len(data)

@@ -24,12 +24,14 @@ from pal_plugin.version import __version__
 COMMANDS: dict[str, str] = {
     "data": "pal_plugin.commands.data",
     "results": "pal_plugin.commands.results",
+    "run": "pal_plugin.commands.run",
 }
 
 #: One line for each, shown by `pal --help`.
 ABOUT: dict[str, str] = {
     "data": "convert public datasets to shards; verify, count and show shards",
     "results": "merge runs into one table with confidence intervals",
+    "run": "tell where a training run stands: steps, mix of the data, position in them",
 }
 
 _HELP = """\

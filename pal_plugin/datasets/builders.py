@@ -137,17 +137,23 @@ class ClipsBuilder(PalBuilder):
                 f"the annotations hold the labels {', '.join(stray)}, which are not among "
                 f"candidates ({', '.join(candidates)})"
             )
-        return {
-            split: ClipDataset(
-                present(clips, required=split != "train", split=split),
-                self.processor("audio", split == "train"),
-                self.processor("text", split == "train"),
+        datasets = {}
+        for split, clips in by_split.items():
+            if not self.wanted(split):
+                continue
+            train = split == "train"
+            there = present(clips, required=not train and not info["allow_missing"], split=split)
+            gone = sorted({clip.path for clip in clips} - {clip.path for clip in there})
+            datasets[split] = ClipDataset(
+                there,
+                self.processor("audio", train),
+                self.processor("text", train),
                 settings["questions"],
                 candidates,
                 question_type=settings["question_type"],
-                train=split == "train",
+                train=train,
                 seed=settings["order_seed"],
+                allow_missing=info["allow_missing"],
+                left_out=[f"{path}: no such file" for path in gone],
             )
-            for split, clips in by_split.items()
-            if self.wanted(split)
-        }
+        return datasets

@@ -91,8 +91,11 @@ def present(clips: Sequence[LabelledClip], *, required: bool, split: str) -> lis
     named = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
     report = f"{len(missing)} of {len(clips)} clips of {split!r} are missing: {named}"
     if required or len(missing) == len(clips):
-        raise ConfigError(f"{report}. Check build_info.audio.storage and the file names.")
-    logging.warning("%s; training goes without them", report)
+        raise ConfigError(
+            f"{report}. Check build_info.audio.storage and the file names, or set "
+            "build_info.allow_missing=true to go without them"
+        )
+    logging.warning("%s; going without them", report)
     return [clip for clip in clips if clip.path.is_file()]
 
 
@@ -106,9 +109,11 @@ class ClipDataset(Dataset):
         questions: wordings; training draws one, evaluation asks the first.
         candidates: all possible answers.
         question_type: name of the question in the metrics.
-        train: skip what cannot be decoded, or raise.
+        train: skip what cannot be decoded, or raise an `AudioError`.
         seed: of the choice of wording.
         collate_audio: see `collate_clips`.
+        allow_missing: in evaluation, too, leave out what cannot be decoded.
+        left_out: what was missing when the clips were listed, with the reasons.
     """
 
     #: An index beyond the length means a later pass (`runners.loaders.PassSampler`).
@@ -126,6 +131,8 @@ class ClipDataset(Dataset):
         train: bool = False,
         seed: int = 0,
         collate_audio: Callable[[list], Any] | None = None,
+        allow_missing: bool = False,
+        left_out: Sequence[str] = (),
     ) -> None:
         self.clips = list(clips)
         self.ids = _unique_names([clip.path for clip in self.clips])
@@ -134,6 +141,7 @@ class ClipDataset(Dataset):
         self.candidates = list(candidates)
         self.question_type, self.train, self.seed = question_type, train, seed
         self.collate_audio = collate_audio
+        self.allow_missing, self.left_out = allow_missing, list(left_out)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -144,7 +152,7 @@ class ClipDataset(Dataset):
         try:
             features = self.audio_processor(clip.path)
         except AudioError as error:
-            if not self.train:
+            if not (self.train or self.allow_missing):
                 raise AudioError(f"{clip.path}: {error}") from error
             return SkippedClip(str(clip.path), str(error))
         question = self.questions[0]

@@ -22,7 +22,7 @@ MORE = ("stem", "protocol", "labels", "facts")
 
 @dataclass(frozen=True)
 class SkippedClip:
-    """A clip that training goes without."""
+    """A clip that training, or an evaluation that is allowed to, goes without."""
 
     name: str
     reason: str
@@ -44,7 +44,8 @@ def collate_clips(
         `text_input`, `text_output`, `task`, `question_type`, `answers`, `candidates` (None where
         open), `more` (of `stem`, `protocol`, `labels` and `facts` those that the item has),
         `sample_id`, `question_id`, `instance_id`; `num_clips` = C; `skipped`, names and reasons
-        of the clips left out. A batch of skipped clips only has no `audio` and B = 0.
+        of the clips left out; `num_unasked`, clips without a question. A batch of nothing else has
+        no `audio` and B = 0.
     """
     usable = [clip for clip in clips if not isinstance(clip, SkippedClip) and clip["items"]]
     rows = [(c, number, item) for c, clip in enumerate(usable) for number, item in _items(clip)]
@@ -60,12 +61,21 @@ def collate_clips(
         "sample_id": [usable[c]["sample_id"] for c, _, _ in rows],
         "question_id": [f"{usable[c]['sample_id']}#{number}" for c, number, _ in rows],
         "num_clips": len(usable),
+        "num_unasked": sum(not isinstance(c, SkippedClip) and not c["items"] for c in clips),
         "skipped": [f"{s.name} ({s.reason})" for s in clips if isinstance(s, SkippedClip)],
     }
     batch["instance_id"] = list(batch["question_id"])
     if usable:
         batch["audio"] = (collate_audio or AudioFrontend.collate)([c["audio"] for c in usable])
     return batch
+
+
+def clips_of(dataset: Any) -> int | None:
+    """Number of clips in a dataset, None where it cannot be known."""
+    try:
+        return len(dataset)
+    except (TypeError, NotImplementedError):
+        return None
 
 
 def _items(clip: dict) -> list[tuple[int, dict]]:

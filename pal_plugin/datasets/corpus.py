@@ -42,8 +42,8 @@ def corpus_clips(
     *,
     split: str,
     required: bool,
-) -> tuple[list[CorpusClip], list[str]]:
-    """`(clips that are there, labels)` of original files.
+) -> tuple[list[CorpusClip], list[str], list[str]]:
+    """`(clips that are there, labels, what is left out)` of original files.
 
     Args:
         dataset: a name in `corpora.readers.READERS`.
@@ -66,7 +66,7 @@ def corpus_clips(
         else:
             clips.append(CorpusClip(record.id, folder.root / file, record.items))
     check_left_out(faults, split=split, required=required or not clips)
-    return clips, corpus.labels or []
+    return clips, corpus.labels or [], faults
 
 
 def check_left_out(faults: Sequence[str], *, split: str, required: bool) -> None:
@@ -96,9 +96,11 @@ class CorpusDataset(Dataset):
         mix: which questions are asked.
         candidates: closed set of answers of classification questions.
         train: draw questions anew in each pass and skip what cannot be decoded, or ask all of the
-            mix and raise.
+            mix and raise an `AudioError`.
         seed: of the choice of questions.
         collate_audio: see `collate_clips`.
+        allow_missing: in evaluation, too, leave out what cannot be decoded.
+        left_out: what was missing when the clips were listed, with the reasons.
 
     Raises:
         ConfigError: no clip has a question of the mix.
@@ -118,6 +120,8 @@ class CorpusDataset(Dataset):
         train: bool = False,
         seed: int = 0,
         collate_audio: Callable[[list], Any] | None = None,
+        allow_missing: bool = False,
+        left_out: Sequence[str] = (),
     ) -> None:
         self.clips = [clip for clip in clips if mix.eligible(clip.items)]
         if not self.clips:
@@ -130,6 +134,7 @@ class CorpusDataset(Dataset):
         self.mix, self.train, self.seed = mix, train, seed
         self.candidates = list(candidates) if candidates else None
         self.collate_audio = collate_audio
+        self.allow_missing, self.left_out = allow_missing, list(left_out)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -140,7 +145,7 @@ class CorpusDataset(Dataset):
         try:
             features = self.audio_processor(clip.path)
         except AudioError as error:
-            if not self.train:
+            if not (self.train or self.allow_missing):
                 raise AudioError(f"{clip.path}: {error}") from error
             return SkippedClip(str(clip.path), str(error))
         if self.train:

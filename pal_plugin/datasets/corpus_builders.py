@@ -90,6 +90,8 @@ class ShardsBuilder(PalBuilder):
                 shuffle_buffer=self.settings["shuffle_buffer"],
                 candidates=candidates,
                 counts=shards.counts,
+                allow_missing=info["allow_missing"],
+                left_out=faults,
             )
         return streams
 
@@ -121,7 +123,7 @@ class CorpusBuilder(ShardsBuilder):
                 f"the files of {form} ({reader(form).annotations}), or build_info.shards"
             )
         folders: dict[str, AudioFolder] = {}
-        clips, labels = {}, {}
+        clips, labels, left_out = {}, {}, {}
         for split, source in sources.items():
             place = source.get("audio") or info["audio"]["storage"]
             if not place:
@@ -130,7 +132,7 @@ class CorpusBuilder(ShardsBuilder):
                 )
             if place not in folders:
                 folders[place] = AudioFolder(place)
-            clips[split], labels[split] = corpus_clips(
+            clips[split], labels[split], left_out[split] = corpus_clips(
                 form,
                 source.get("files") or [],
                 folders[place],
@@ -150,6 +152,8 @@ class CorpusBuilder(ShardsBuilder):
                     candidates=candidates,
                     train=split == "train",
                     seed=self.settings["order_seed"],
+                    allow_missing=info["allow_missing"],
+                    left_out=left_out[split],
                 )
         return datasets
 

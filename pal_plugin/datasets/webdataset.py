@@ -47,9 +47,12 @@ class ShardStream(IterableDataset):
         candidates: closed set of answers of classification questions.
         collate_audio: see `collate_clips`.
         counts: clips of each shard; one that holds another number is cut.
+        allow_missing: in evaluation, too, name what cannot be used and leave it out.
+        left_out: what was known to be missing beforehand, with the reasons.
 
     Yields:
-        `{"audio", "items", "sample_id"}`, or in training a `SkippedClip`.
+        `{"audio", "items", "sample_id"}` (without items where no question of the mix is asked, in
+        evaluation), or a `SkippedClip` in training and with `allow_missing`.
 
     Raises:
         AudioError: a clip that cannot be decoded, in evaluation; names shard and clip.
@@ -71,6 +74,8 @@ class ShardStream(IterableDataset):
         candidates: Sequence[str] | None = None,
         collate_audio: Callable[[list], Any] | None = None,
         counts: Mapping[str, int] | None = None,
+        allow_missing: bool = False,
+        left_out: Sequence[str] = (),
     ) -> None:
         if not shards:
             raise ConfigError("a stream needs at least one shard, got none")
@@ -82,6 +87,7 @@ class ShardStream(IterableDataset):
         self.collate_audio = collate_audio
         self.counts = dict(counts or {})
         self.place, self.places = 0, 1
+        self.allow_missing, self.left_out = allow_missing, list(left_out)
 
     def __len__(self) -> int:
         """Clips of one pass.
@@ -108,10 +114,9 @@ class ShardStream(IterableDataset):
         for raw in self._block(place, places):
             ticket = self._ticket(raw, 0)
             read += 1
-            if ticket is not None:
-                useful += 1
-                yield self.make(ticket)
-        if read and not useful:
+            useful += isinstance(ticket, SkippedClip) or bool(ticket[-1])
+            yield self.make(ticket)
+        if read and not useful and self.places * places == 1:
             raise ConfigError(self._nothing(read))
 
     def part(self, place: int, places: int) -> ShardStream:
@@ -164,10 +169,12 @@ class ShardStream(IterableDataset):
         if isinstance(ticket, SkippedClip):
             return ticket
         where, sample_id, audio, items = ticket
+        if not items:
+            return {"audio": None, "items": [], "sample_id": sample_id}
         try:
             features = self.audio_processor(audio)
         except AudioError as error:
-            if not self.train:
+            if not (self.train or self.allow_missing):
                 raise AudioError(f"{where}: {error}") from error
             logging.debug("skipped %s: %s", where, error)
             return SkippedClip(where, str(error))
@@ -206,15 +213,15 @@ class ShardStream(IterableDataset):
         first, last = (round(len(self) * p / places) for p in (place, place + 1))
         number = 0
         for shard in self.shards:
-            known = self.counts.get(shard)
-            if known is not None and (number + known <= first or number >= last):
-                number += known
-                continue
-            for raw in self._samples([shard]):
-                # What lies behind the stated number is the last one's, to be found wanting.
-                if first <= number and (number < last or place + 1 == places):
-                    yield raw
-                number += 1
+            known, begin = self.counts.get(shard), number
+            if known is None or (begin < last and begin + known > first):
+                for raw in self._samples([shard]):
+                    # What lies behind the stated number is the last one's, to be found wanting.
+                    if first <= number and (number < last or place + 1 == places):
+                        yield raw
+                    number += 1
+            if known is not None:
+                number = begin + known
 
     def _samples(self, shards: Iterable[str]) -> Iterator[dict]:
         """Raw samples of shards one after the other; faults of a shard come as samples too."""
@@ -236,7 +243,7 @@ class ShardStream(IterableDataset):
         try:
             _, audio, facts = parse(raw)
         except ValueError as error:
-            if not self.train:
+            if not (self.train or self.allow_missing):
                 raise ConfigError(f"{where}: {error}. Write or fetch it again") from error
             return SkippedClip(where, str(error))
         sample_id = str(facts.get("id", raw["__key__"]))
@@ -244,7 +251,9 @@ class ShardStream(IterableDataset):
             items = self.mix.draw(facts["items"], f"{self.seed}-{number}-{sample_id}")
         else:
             items = self.mix.all(facts["items"])
-        return (where, sample_id, audio, items) if items else None
+        if items or not self.train:  # in evaluation one without questions counts as met
+            return where, sample_id, audio, items
+        return None
 
     def _prepared(self, items: list[dict]) -> list[dict]:
         closed = {"candidates": self.candidates} if self.candidates else {}

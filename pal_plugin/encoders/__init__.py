@@ -77,8 +77,8 @@ def build_encoder(
             where `model` does not give one.
 
     Raises:
-        ValueError: unknown type or argument, a checkpoint that does not fit, or features with
-            another number of mels than the encoder reads.
+        ValueError: unknown type or argument, a checkpoint that does not fit, or features that
+            make another input than the encoder reads (mels, seconds, frames).
         HubError: the files of a hub id could not be had.
     """
     cls = _encoder_class(type)
@@ -87,12 +87,10 @@ def build_encoder(
         model.setdefault("window_s", features["window_s"])
     reject_unknown(model, arguments_of(cls), f"model settings of encoder {type!r}")
     encoder = cls.from_checkpoint(checkpoint, **model) if checkpoint else cls(**model)
-    made = getattr(build_features(type, features), "n_mels", None)
-    if encoder.n_mels is not None and made is not None and encoder.n_mels != made:
-        raise ValueError(
-            f"encoder {type!r} reads {encoder.n_mels} mels, its features make {made}; "
-            f"set features: {{n_mels: {encoder.n_mels}}}"
-        )
+    try:
+        encoder.check(build_features(type, features))
+    except ValueError as error:
+        raise ValueError(f"encoder {type!r}: {error}") from error
     return encoder
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import Tensor
 from transformers import ASTConfig, ASTModel, PretrainedConfig
 
@@ -21,13 +22,10 @@ from pal_plugin.weights import read_weights
 MEAN, STD = -4.2677393, 4.5689974
 FRAMES_PER_S = RATE_HZ // HOP_SAMPLES
 PATCH_FRAMES, STRIDE_FRAMES = 16, 10
+_DEFAULTS = ASTConfig().to_dict()
 #: Of the configuration; the number of frames follows from `window_s`.
 CONFIG_NAMES = tuple(
-    sorted(
-        set(ASTConfig().to_dict())
-        - set(PretrainedConfig().to_dict())
-        - {"model_type", "max_length"}
-    )
+    sorted(set(_DEFAULTS) - set(PretrainedConfig().to_dict()) - {"model_type", "max_length"})
 )
 
 
@@ -92,6 +90,7 @@ class AST(AudioEncoder):
         frames = round(window_s * FRAMES_PER_S)
         self.model = ASTModel(ASTConfig(**config, max_length=frames))
         self.window_s = frames / FRAMES_PER_S
+        self.n_mels = self.model.config.num_mel_bins
         self.width = self.model.config.hidden_size
         frequency_cells, time_cells = self.model.embeddings.get_shape(self.model.config)
         self.grid = (time_cells, frequency_cells)
@@ -135,13 +134,16 @@ class AST(AudioEncoder):
         if path.is_dir():
             stored = ASTConfig.from_pretrained(path)
             size = {name: getattr(stored, name) for name in CONFIG_NAMES}
+            size = {name: value for name, value in size.items() if value != _DEFAULTS[name]}
             model = {"window_s": stored.max_length / FRAMES_PER_S, **size, **model}
         encoder = cls(**model)
+        encoder.arguments = model
         weights = {k: v for k, v in read_weights(path).items() if not k.startswith("classifier.")}
         encoder.model, report = ASTModel.from_pretrained(
             None,
             config=encoder.model.config,
             state_dict=weights,
+            dtype=torch.float32,  # and not the file's, as the other encoders
             ignore_mismatched_sizes=True,  # so that all problems are reported together
             output_loading_info=True,
         )

@@ -6,7 +6,10 @@ is saved here is read elsewhere and the other way round.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +26,8 @@ class AudioEncoder(nn.Module):
         window_s: seconds that one window covers.
         grid: `(time cells, frequency cells)` of one window, or None for a plain sequence.
         n_mels: mel channels that it reads, or None where there is no choice.
+        arguments: what `from_checkpoint` built it with, by name, sizes that a folder gave included;
+            empty where it was built by its class.
         Features: the AudioFeatures class that makes this encoder's input.
     """
 
@@ -31,6 +36,7 @@ class AudioEncoder(nn.Module):
     width: int
     window_s: float
     grid: tuple[int, int] | None
+    arguments: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def span_s(self) -> float:
@@ -44,6 +50,20 @@ class AudioEncoder(nn.Module):
         Cells after the clip's end are False in the mask; each row has at least one True cell.
         """
         raise NotImplementedError
+
+    def check(self, features: AudioFeatures) -> None:
+        """Raise ValueError where `features` make another input than this encoder reads."""
+        made = getattr(features, "n_mels", None)
+        if self.n_mels is not None and made is not None and self.n_mels != made:
+            raise ValueError(
+                f"it reads {self.n_mels} mels, its features make {made}; "
+                f"set features: {{n_mels: {self.n_mels}}}"
+            )
+        if abs(self.window_s - features.window_s) > 1e-6:
+            raise ValueError(
+                f"its windows last {self.window_s} s, those of its features "
+                f"{features.window_s} s; give window_s once, under features"
+            )
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, **model) -> AudioEncoder:

@@ -22,9 +22,8 @@ from pal_plugin.weights import load_weights, read_weights
 
 #: Least mel power.
 FLOOR = 1e-10
-CONFIG_NAMES = tuple(
-    sorted(set(ClapAudioConfig().to_dict()) - set(PretrainedConfig().to_dict()) - {"model_type"})
-)
+_DEFAULTS = ClapAudioConfig().to_dict()
+CONFIG_NAMES = tuple(sorted(set(_DEFAULTS) - set(PretrainedConfig().to_dict()) - {"model_type"}))
 _NO_FUSION = (
     "fused CLAP, whose features are random: it hears a random clip as longer; "
     "use an unfused one, such as laion/clap-htsat-unfused"
@@ -131,6 +130,16 @@ class CLAP(AudioEncoder):
         mask = self.valid_cells(frames, mel, self.grid[0], mel.shape[2] / self.grid[0])
         return AudioTokens(tokens, mask.repeat_interleave(self.grid[1], dim=1), self.grid)
 
+    def check(self, features: CLAPFeatures) -> None:
+        """As `AudioEncoder.check`; a window must also fit the model's map."""
+        super().check(features)
+        frames = 1 + features.window_samples // features.hop_length
+        if frames > self.max_frames:
+            raise ValueError(
+                f"a window of {features.window_s} s makes {frames} frames, the model reads up to "
+                f"{self.max_frames}; use shorter windows or a larger hop_length or spec_size"
+            )
+
     def train(self, mode: bool = True) -> CLAP:
         """BatchNorm layers whose parameters are frozen stay in eval mode: they would otherwise
         go on moving their running statistics."""
@@ -154,7 +163,8 @@ class CLAP(AudioEncoder):
         given, path = path, fetch(path)
         if Path(path).is_dir():
             stored = ClapAudioConfig.from_pretrained(path).to_dict()
-            model = {**{k: stored[k] for k in CONFIG_NAMES if k in stored}, **model}
+            size = {k: stored[k] for k in CONFIG_NAMES if k in stored and stored[k] != _DEFAULTS[k]}
+            model = {**size, **model}
         if model.get("enable_fusion"):
             raise ValueError(f"{given} is a {_NO_FUSION}")
         weights = {}
@@ -166,6 +176,7 @@ class CLAP(AudioEncoder):
             if not key.startswith(("text_", "audio_projection.", "logit_scale_")):
                 weights[key] = value
         encoder = cls(**model)
+        encoder.arguments = model
         load_weights(encoder, weights, path, computed=("relative_position_index",))
         return encoder
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import os
 import pickle
 import sys
 import zipfile
@@ -23,13 +24,26 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pal_plugin.weights import named_tensors
+from pal_plugin.weights import check_is_no_stand_in, check_is_torch_file, named_entries
+
+
+def _without_state(data: Tensor, requires_grad: bool, hooks: Any, state: Any) -> Tensor:
+    """A parameter without the attributes that were set on it."""
+    return torch._utils._rebuild_parameter(data, requires_grad, hooks)
+
+
+def _without_type(rebuild: Any, kind: Any, arguments: tuple, state: Any) -> Any:
+    """The plain tensor of one with attributes, or of a class of its own (a `nn.Buffer`)."""
+    return rebuild(*arguments)
+
 
 _ALLOWED = {
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("torch._utils", "_rebuild_tensor"): torch._utils._rebuild_tensor,
     ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
     ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
+    ("torch._utils", "_rebuild_parameter_with_state"): _without_state,
+    ("torch._tensor", "_rebuild_from_type_v2"): _without_type,
 }
 
 
@@ -63,7 +77,14 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     Raises:
         ValueError: no file of `torch.save`, or one without named tensors.
     """
+    return _split(path)[0]
+
+
+def _split(path: str | Path) -> tuple[dict[str, Tensor], list[str]]:
+    """The named tensors, and the keys beside them that hold anything else."""
     path = Path(path)
+    check_is_no_stand_in(path)
+    check_is_torch_file(path)
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             # torch.load would hand a TorchScript archive to a loader of its own.
@@ -72,13 +93,21 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     reader = SimpleNamespace(Unpickler=_TensorsOnly, load=_load, __name__="tensors only")
     try:
         content = torch.load(path, map_location="cpu", pickle_module=reader, weights_only=False)
-    except (pickle.UnpicklingError, EOFError, RuntimeError, AttributeError, TypeError) as error:
+    except (
+        *(pickle.UnpicklingError, EOFError, OSError, RuntimeError),
+        *(AttributeError, TypeError),
+    ) as error:
         raise ValueError(f"{path.name} is no file that torch.save wrote: {error}") from error
-    tensors = named_tensors(content, path.name)
+    entries = named_entries(content, path.name)
+    # Copies, as .safetensors takes no views of one memory.
+    tensors = {
+        key: value.detach().clone().contiguous()
+        for key, value in entries.items()
+        if isinstance(value, Tensor)
+    }
     if not tensors:
         raise ValueError(f"{path.name} holds no named tensors; keys: {list(content)[:10]}")
-    # Copies, as .safetensors takes no views of one memory.
-    return {key: value.detach().clone().contiguous() for key, value in tensors.items()}
+    return tensors, [str(key) for key in entries if key not in tensors]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -97,12 +126,16 @@ def main(arguments: list[str] | None = None) -> int:
     if options.target.exists():
         parser.error(f"{options.target} exists; move it away first")
     try:
-        tensors = read_tensors(options.source)
+        tensors, others = _split(options.source)
     except ValueError as error:
         parser.error(str(error))
-    save_file(tensors, options.target)
+    temporary = options.target.with_suffix(".safetensors.tmp")
+    save_file(tensors, temporary)
+    os.replace(temporary, options.target)
     values = sum(tensor.numel() for tensor in tensors.values())
     print(f"{options.target}: {len(tensors)} tensors, {values / 1e6:.2f} M values")
+    if others:
+        print(f"left out, as they are no plain tensors: {', '.join(others)}")
     return 0
 
 

@@ -46,6 +46,8 @@ class AudioFeatures:
     extra_arguments = ("overlap_s", "max_s", "precision")
     #: Windows start at multiples of this many samples.
     step_samples = 1
+    #: Axis of the mel channels: the last, behind time, or the one before it (Whisper).
+    mel_axis = -1
     #: Seconds from one feature frame to the next.
     frame_s = 0.01
 

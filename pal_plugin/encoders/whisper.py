@@ -38,6 +38,8 @@ class WhisperFeatures(AudioFeatures):
         windowing: `overlap_s`, `max_s`, `precision` of AudioFeatures.
     """
 
+    mel_axis = -2
+
     def __init__(self, window_s: float = 30.0, n_mels: int = 80, **windowing) -> None:
         super().__init__(sample_rate_hz=16000, window_s=window_s, **windowing)
         self.n_mels = n_mels
@@ -158,5 +160,6 @@ class Whisper(AudioEncoder):
                 continue
             weights[key if key.startswith("encoder.") else f"encoder.{key}"] = value
         encoder = cls(**model)
+        encoder.arguments = model
         load_weights(encoder, weights, path)
         return encoder

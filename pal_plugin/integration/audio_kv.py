@@ -16,6 +16,7 @@ which enter the LLM again with every call.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -56,14 +57,15 @@ class AudioKV:
         return replace(self, routed=self.routed.select(index))
 
     def save(self, path: str | Path) -> Path:
-        """Write `<path>.safetensors`."""
-        path = Path(path)
-        if path.suffix != ".safetensors":  # "clip_0.25" has a dot of its own
-            path = path.with_name(f"{path.name}.safetensors")
+        """Write `<path>.safetensors`, which is whole or absent; `load` takes the same `path`."""
+        path = _file(path)
         contexts = {"audio": self.routed.audio, "cross_audio": self.routed.cross_audio}
         layers = {n: c.layers and sorted(c.layers) for n, c in contexts.items() if c is not None}
         facts = {"weights": self.weights, "layers": json.dumps(layers)}
-        save_file({n: t.contiguous() for n, t in self._tensors().items()}, path, metadata=facts)
+        temporary = path.with_name(f"{path.name}.tmp")
+        tensors = {n: t.contiguous() for n, t in self._tensors().items()}
+        save_file(tensors, temporary, metadata=facts)
+        os.replace(temporary, path)
         return path
 
     @classmethod
@@ -74,8 +76,10 @@ class AudioKV:
             weights: hash of the model's weights (`AudioLLM.load_audio` gives it).
 
         Raises:
+            FileNotFoundError: nothing there.
             ValueError: other weights made it, or the file is no AudioKV.
         """
+        path = _file(path)
         try:
             with safe_open(path, "pt") as file:
                 facts = file.metadata() or {}
@@ -110,6 +114,13 @@ class AudioKV:
             for layer, (key, val) in (getattr(value, "kv", None) or {}).items():
                 found |= {f"{part}.{layer}.key": key, f"{part}.{layer}.value": val}
         return found
+
+
+def _file(path: str | Path) -> Path:
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        return path
+    return path.with_name(f"{path.name}.safetensors")  # "clip_0.25" has a dot of its own
 
 
 def _context(tensors: dict[str, Tensor], layers: list[int] | None) -> AudioContext:

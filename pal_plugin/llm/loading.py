@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from pal_plugin.hub import SAFETENSORS, TORCH_FILES, snapshot
+from pal_plugin.hub import HubError, by_hand, fetch, is_hub_id, snapshot
 from pal_plugin.llm.prompts import CHAT, TextFormat
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -42,20 +42,35 @@ def load_llm(
 
     Raises:
         HubError: the files cannot be had; says how to get them.
-        ValueError: an unknown value, a folder without model or tokenizer, or a tokenizer with more
-            tokens than the LLM.
+        ValueError: an unknown value, a folder without model or tokenizer, a model that is code of
+            its own (none is run), or a tokenizer with more tokens than the LLM.
         ImportError: `quantize` without bitsandbytes.
     """
     if dtype not in DTYPES:
         raise ValueError(f"llm.dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
     folder = _files(str(path))
-    llm = AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype=getattr(torch, dtype),
-        attn_implementation=attn_implementation,
-        quantization_config=_quantization(quantize, dtype),
-        local_files_only=True,
-    )
+    try:
+        llm = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            attn_implementation=attn_implementation,
+            quantization_config=_quantization(quantize, dtype),
+            local_files_only=True,
+            weights_only=True,
+            trust_remote_code=False,  # unset, transformers asks at the terminal
+        )
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise ValueError(
+            f"the LLM {path} is code of its own, which is not run here; expected one of a family "
+            "that transformers has (docs/lal.md lists those that can hear)"
+        ) from error
+    except OSError as error:  # a shard that is not there, say
+        reason = str(error).splitlines()[0]
+        if is_hub_id(str(path)):
+            raise HubError(f"cannot load the LLM {path}: {reason} {by_hand(str(path))}") from error
+        raise ValueError(f"cannot load the LLM in {folder}: {reason}") from error
     text = TextFormat(_tokenizer(Path(tokenizer or folder)), prompt, system)
     tokens, rows = len(text.tokenizer), llm.get_input_embeddings().num_embeddings
     if tokens > rows:
@@ -67,9 +82,7 @@ def load_llm(
 
 
 def _files(path: str) -> Path:
-    folder = snapshot(path, _TOKENIZER + SAFETENSORS)
-    if not Path(path).expanduser().exists() and not any(folder.glob("*.safetensors")):
-        folder = snapshot(path, _TOKENIZER + TORCH_FILES)
+    folder = fetch(path, _TOKENIZER) if is_hub_id(path) else snapshot(path, [])
     if not (folder / "config.json").is_file():
         raise ValueError(
             f"{folder} holds no config.json; expected the folder of a causal LM, as "
@@ -85,7 +98,7 @@ def _tokenizer(folder: Path):
             f"no tokenizer in {folder}; expected tokenizer.json and tokenizer_config.json beside "
             "the weights, or llm.tokenizer: the folder that holds them"
         )
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def _quantization(quantize: str | None, dtype: str) -> BitsAndBytesConfig | None:

@@ -6,7 +6,7 @@ interval is the spread over clips of this one model; other seeds of training may
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,32 +66,28 @@ def paired_interval(
     return _interval(sums[:, [0, 2]], sums[:, [1, 3]], draws, seed, level)
 
 
-def statistic_interval(
-    statistic: Callable[[np.ndarray], float | None],
-    clips: Sequence[Hashable],
-    *,
-    draws: int = 200,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Interval | None:
-    """Interval of any figure of a set of answers (F1, mAP).
+def row_weights(clips: Sequence[Hashable], *, draws: int = 200, seed: int = 0) -> np.ndarray:
+    """How often each row occurs in each bootstrap sample, `[rows, draws]` (see `resampled`).
 
     Args:
-        statistic: gets row numbers, with repetitions, and returns the figure; None where it is not
-            defined (no positive clip): such draws are left out.
-        clips: which clip each answer is about.
+        clips: which clip each row is about.
     """
     index = _clip_numbers(clips)
-    rows_of = [np.flatnonzero(index == clip) for clip in range(index.max() + 1)]
-    value = statistic(np.arange(len(index)))
+    count = int(index.max()) + 1
+    rng = np.random.default_rng(seed)
+    samples = np.empty((count, draws), dtype=np.float32)
+    for number in range(draws):
+        samples[:, number] = np.bincount(rng.integers(0, count, count), minlength=count)
+    return samples[index]
+
+
+def values_interval(
+    value: float | None, values: np.ndarray, *, level: float = 0.95
+) -> Interval | None:
+    """Interval of a figure from its values in the samples; NaN (no such figure) is left out."""
     if value is None:
         return None
-    rng = np.random.default_rng(seed)
-    found = []
-    for _ in range(draws):
-        drawn = rng.integers(0, len(rows_of), len(rows_of))
-        found.append(statistic(np.concatenate([rows_of[clip] for clip in drawn])))
-    return _limits(value, np.array([f for f in found if f is not None]), level)
+    return _limits(value, values[np.isfinite(values)], level)
 
 
 def _interval(

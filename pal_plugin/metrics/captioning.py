@@ -66,7 +66,7 @@ def caption_scores(
         candidates: one generated caption per clip.
         references: of the same clips, at least one each.
         tokenizer: see `tokenizers.tokenize`.
-        wanted: names in `SCORERS`; None for all.
+        wanted: names in `SCORERS`, or "spider" for the two it is the mean of; None for all.
 
     Raises:
         ConfigError: an unknown score.
@@ -76,10 +76,14 @@ def caption_scores(
         raise ValueError(f"{len(candidates)} captions and {len(references)} lists of references")
     if not candidates or not all(references):
         raise ValueError("expected at least one caption, and one reference or more for each")
-    names = list(SCORERS) if wanted is None else list(wanted)
+    names = list(SCORERS) if wanted is None else list(dict.fromkeys(wanted))
+    if "spider" in names:
+        names.remove("spider")
+        names += [name for name in ("cider", "spice") if name not in names]
     for name in names:
         if name not in SCORERS:
-            raise ConfigError(f"no captioning score {name!r}. {did_you_mean(name, list(SCORERS))}")
+            known = [*SCORERS, "spider"]
+            raise ConfigError(f"no captioning score {name!r}. {did_you_mean(name, known)}")
     result = CaptionScores()
     try:
         words, cut_by = _cut(candidates, references, tokenizer)
@@ -90,6 +94,9 @@ def caption_scores(
             found, package = SCORERS[name](words)
         except MissingScoreError as error:
             result.missing[name] = str(error)
+            continue
+        except ImportError as error:  # of a package's own packages: no reason to lose the others
+            result.missing[name] = f"its package cannot be imported: {error}"
             continue
         for key, (value, rows) in found.items():
             result.scores[key] = Score(value, rows, package, cut_by)
@@ -227,7 +234,8 @@ def _spider(result: CaptionScores, names: list[str]) -> None:
     cider = result.scores.get("cider_d") or result.scores.get("cider")
     spice = result.scores.get("spice")
     if cider is None or spice is None:
-        result.missing["spider"] = "SPIDEr is the mean of CIDEr-D and SPICE: see these"
+        lacking = [result.missing[n] for n in ("cider_d", "cider", "spice") if n in result.missing]
+        result.missing["spider"] = "SPIDEr is the mean of CIDEr-D and SPICE. " + "; ".join(lacking)
         return
     rows = None
     if cider.rows is not None and spice.rows is not None:

@@ -11,9 +11,9 @@ import re
 import string
 from collections.abc import Sequence
 
+from pal_plugin.metrics.answers import tokens
+
 _WORD = re.compile(r"\b\w+\b")
-#: Words of a choice; keys such as "A#" are not "A".
-_TOKEN = re.compile(r"[\w#]+")
 #: Between sentences; not behind the initials of "J.D. Salinger".
 _SENTENCE = re.compile(r"(?<=[^A-Z\s][.!?;])\s+|\n+")
 #: Words that make what follows them a conclusion.
@@ -84,12 +84,8 @@ def _words(text: str) -> set[str]:
     return set(_WORD.findall(text.lower()))
 
 
-def _tokens(text: str) -> list[str]:
-    return _TOKEN.findall(text.lower().replace("'", "").replace("\u2019", ""))
-
-
 def _squeezed(text: str) -> str:
-    return "".join(_tokens(text))
+    return "".join(tokens(text))
 
 
 def _equal(text: str, choices: Sequence[str], squeezed: list[str]) -> set[int] | None:
@@ -114,9 +110,7 @@ def _by_letter(text: str, squeezed: list[str]) -> set[int] | None:
     if start and _ANOTHER.match(text[start.end() :]):
         return None
     if not start or _number(_of(start), len(squeezed)) is None:
-        matches = [
-            m for m in _CONCLUSION.finditer(text) if not _negated(_tokens(text[: m.start()]))
-        ]
+        matches = [m for m in _CONCLUSION.finditer(text) if not _negated(tokens(text[: m.start()]))]
         if not matches:
             matches = list(_BRACKETED.finditer(text))
             if len({_of(match) for match in matches}) > 1:
@@ -174,7 +168,7 @@ def _named(sentence: str, squeezed: list[str]) -> set[int]:
 
     "steel drum" names "Steeldrum". A choice inside a longer one that is named there is not.
     """
-    said = _tokens(sentence)
+    said = tokens(sentence)
     spans = [
         (start, end, number)
         for number, choice in enumerate(squeezed)

@@ -1,4 +1,4 @@
-"""Word error rates by jiwer: raw, after `normalise`, and after Whisper's English normaliser.
+"""Word error rates by jiwer: raw, after `spoken_words`, and after Whisper's English normaliser.
 
 Errors are kept per transcript, so that rates over any set of clips are sums of them. A transcript
 without reference words has no rate and is left out of all three.
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pal_plugin.errors import ConfigError
-from pal_plugin.metrics.answers import normalise
+from pal_plugin.metrics.answers import spoken_words
 
 
 def word_errors(reference: str, prediction: str) -> tuple[int, int]:
@@ -31,9 +31,9 @@ def word_errors(reference: str, prediction: str) -> tuple[int, int]:
 
 
 def word_error_rate(references: Sequence[str], predictions: Sequence[str]) -> float | None:
-    """Errors per reference word over all rows, after `normalise`; None without reference words."""
+    """Errors per reference word over all rows of `spoken_words`; None without any."""
     pairs = zip(references, predictions, strict=True)
-    counted = [word_errors(normalise(r), normalise(p)) for r, p in pairs]
+    counted = [word_errors(spoken_words(r), spoken_words(p)) for r, p in pairs]
     words = sum(count for _, count in counted)
     return sum(errors for errors, _ in counted) / words if words else None
 

@@ -29,7 +29,7 @@ from pal_plugin.llm.lora import merge_lora
 from pal_plugin.llm.prompts import TextFormat
 from pal_plugin.llm.ranking import log_probabilities
 from pal_plugin.models import checkpoint, pretrained
-from pal_plugin.models.batching import pad_ids, which_clip
+from pal_plugin.models.batching import is_one_clip, pad_ids, which_clip
 from pal_plugin.models.build import build_parts
 from pal_plugin.models.fingerprint import Fingerprint
 from pal_plugin.models.locations import resolve
@@ -78,12 +78,16 @@ class AudioLLM(nn.Module):
         self.config: dict | None = None
         self.stage = stage or Stage()
         self.stage.apply(self.encoders, self.connectors, self.llm, self.cross_attention)
+        self.train(self.training)  # what is frozen hears in eval mode from the first call on
 
     # Whole models
 
     @classmethod
     def from_config(cls, cfg: dict) -> AudioLLM:
-        """Build from a plain `model:` section (see `build_parts`), then load its `checkpoint`."""
+        """Build from a plain `model:` section (see `build_parts`), then load its `checkpoint`.
+
+        As any new module it is in training mode; what is frozen is in eval mode.
+        """
         model = cls(**build_parts(cfg))
         model.config = cfg
         if cfg.get("checkpoint"):
@@ -119,13 +123,14 @@ class AudioLLM(nn.Module):
         merge_lora(self.llm)
         self.stage = replace(self.stage, llm="frozen")
         if self.config is not None:
-            self.config = {**self.config, "stage": {**self.config["stage"], "llm": "frozen"}}
+            stage = {**(self.config.get("stage") or {}), "llm": "frozen"}
+            self.config = {**self.config, "stage": stage}
         loaded = getattr(self, "loaded_components", set())
         self.loaded_components = (loaded | {"llm"}) - {"llm.lora"}
         return self
 
     def train(self, mode: bool = True):
-        """What is frozen stays in eval mode: no dropout, no moving batch statistics."""
+        """Frozen encoders and connectors stay in eval mode: no dropout, no moving statistics."""
         super().train(mode)
         if self.stage.encoders == "frozen":
             self.encoders.eval()
@@ -144,14 +149,16 @@ class AudioLLM(nn.Module):
             ValueError: `samples` carries no audio.
         """
         audio = samples.get("audio")
-        if audio is None or len(audio) == 0:
+        if is_one_clip(audio):
+            raise ValueError("samples['audio'] is one clip; write a list of clips: [clip]")
+        if audio is not None and not isinstance(audio, dict):
+            audio = list(audio)
+        if not audio:
             raise ValueError(
                 "expected samples['audio'] (what the audio processor makes, or a list of paths or "
                 f"(array, rate) pairs); the sample has the keys {sorted(samples)}. To ask without "
                 "audio, mask it: samples['audio_mask'] = torch.zeros(rows, dtype=torch.bool)"
             )
-        if isinstance(audio, str | Path):
-            raise ValueError(f"samples['audio'] is one path; write a list: [{str(audio)!r}]")
         if isinstance(audio, dict):
             if "windows" not in next(iter(audio.values())):  # one clip, straight from the processor
                 audio = AudioFrontend.collate([audio])
@@ -210,7 +217,7 @@ class AudioLLM(nn.Module):
         """Hear clips once, for any number of questions: `model.ask(model.encode(clip), ...)`.
 
         Args:
-            audio: one clip or a list of them, as in `ask`, or what the audio processor makes.
+            audio: one clip or several, as in `ask`, or what the audio processor makes.
             store: "kv" (fast) or "features" (small); `integration/audio_kv.py` has the arithmetic.
 
         Raises:
@@ -218,9 +225,8 @@ class AudioLLM(nn.Module):
         """
         if store not in STORES:
             raise ValueError(f"unknown store {store!r}; known: {', '.join(STORES)}")
-        clips = audio if isinstance(audio, list | dict) else [audio]
         with torch.no_grad():
-            encoded = self.encode_audio({"audio": clips})
+            encoded = self.encode_audio({"audio": [audio] if is_one_clip(audio) else audio})
             routed = route(encoded, self.routing, self.llm.dtype)
             if store == "kv":
                 routed = RoutedAudio(
@@ -269,6 +275,8 @@ class AudioLLM(nn.Module):
                 f"expected samples[{key!r}] as a list of strings, got {type(texts).__name__}; "
                 f"the sample has the keys {sorted(samples)}"
             )
+        if not texts:
+            raise ValueError(f"samples[{key!r}] is empty; expected at least one text")
         return list(texts)
 
     # Training
@@ -372,6 +380,7 @@ class AudioLLM(nn.Module):
             **inputs.heard,
             **generation,
         )
+        ids = getattr(ids, "sequences", ids)  # of return_dict_in_generate
         return [self.text.decode(row) for row in ids]
 
     @torch.no_grad()

@@ -1,10 +1,23 @@
-"""From lists to tensors: padded token ids, and which clip each text row is about."""
+"""From lists to tensors: what one clip is, padded ids, and which clip each row is about."""
 
 from __future__ import annotations
+
+import os
+from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+
+
+def is_one_clip(audio: Any) -> bool:
+    """Whether `audio` is a clip as `load_audio` takes it: a path, bytes, an open file, or an
+    `(array, rate)` pair; otherwise it holds clips."""
+    if isinstance(audio, str | os.PathLike | bytes | bytearray | memoryview):
+        return True
+    pair = isinstance(audio, tuple | list) and len(audio) == 2 and isinstance(audio[1], Real)
+    return pair or hasattr(audio, "read")
 
 
 def pad_ids(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any
 
 from pal_plugin.audio.frontend import AudioFrontend
@@ -15,6 +17,7 @@ from pal_plugin.models.stages import Stage
 
 #: Keys of a `model:` section.
 KEYS = ("arch", "model_type", "encoders", "connectors", "routing", "llm", "stage", "checkpoint")
+REQUIRED = ("encoders", "connectors", "routing", "llm")
 #: Sections of named entries: the keys that an entry must have, and those that it may have.
 ENTRIES = (
     ("encoders", ("type",), ("checkpoint", "features", "model")),
@@ -36,11 +39,19 @@ def build_parts(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str, Any
             weights).
 
     Raises:
-        ValueError: an unknown key, a connector that names an unknown encoder, an encoder that no
-            connector reads, a group without a route, or a route to layers that the LLM does not
-            have.
+        ValueError: a key that is unknown or missing, a connector that names an unknown
+            encoder, an encoder that no connector reads, a group without a route, or a route to
+            layers that the LLM does not have.
     """
     reject_unknown(cfg, KEYS, "model")
+    cfg = {**cfg, "stage": cfg.get("stage") or {}}
+    missing = [key for key in REQUIRED if not isinstance(cfg.get(key), Mapping)]
+    if missing:
+        raise ValueError(f"model needs maps under {', '.join(missing)}; got {sorted(cfg)}")
+    if "path" not in cfg["llm"]:
+        raise ValueError(f"model.llm needs path, a folder or owner/name; got {sorted(cfg['llm'])}")
+    reject_unknown(cfg["llm"], inspect.signature(load_llm).parameters, "model.llm")
+    reject_unknown(cfg["stage"], (field.name for field in fields(Stage)), "model.stage")
     if cfg["llm"].get("quantize") and cfg["stage"].get("llm") == "full":
         raise ValueError(
             "a quantized LLM cannot be trained in full; choose stage.llm lora or frozen, or "
@@ -58,7 +69,7 @@ def build_parts(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str, Any
         name: build_encoder(
             e["type"],
             e.get("model"),
-            e.get("checkpoint") and resolve(e["checkpoint"]),
+            _located(e).get("checkpoint"),
             e.get("features"),
         )
         for name, e in cfg["encoders"].items()
@@ -91,7 +102,7 @@ def build_parts(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str, Any
             {n: encoders[n].width for n in c["encoders"]},
             {n: encoders[n].grid for n in c["encoders"]},
             width,
-            c.get("args") or {},
+            _located(c.get("args") or {}),
         )
         for group, c in cfg["connectors"].items()
     }
@@ -105,3 +116,10 @@ def build_parts(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str, Any
         "frontend": AudioFrontend(cfg["encoders"]),
         "stage": Stage(**cfg["stage"]),
     }
+
+
+def _located(entry: dict[str, Any]) -> dict[str, Any]:
+    """The entry with its checkpoint where it is."""
+    if not entry.get("checkpoint"):
+        return entry
+    return {**entry, "checkpoint": resolve(entry["checkpoint"])}

@@ -107,8 +107,8 @@ def load(model: nn.Module, path: str | Path) -> list[str]:
         The components that were loaded; all others are left as they were.
 
     Raises:
-        CheckpointError: no such file, one that cannot be read, another routing table, or keys or
-            shapes that do not match, each of them named.
+        CheckpointError: no such file, one that cannot be read, another routing table, or
+            components, keys or shapes that are missing or do not match, each of them named.
     """
     path = Path(path)
     if path.is_dir():
@@ -131,7 +131,9 @@ def load(model: nn.Module, path: str | Path) -> list[str]:
     components = {component_of(n) for n in state}
     own = model.state_dict()
     expected = {n for n in own if component_of(n) in components}
-    problems = [f"unexpected: {n}" for n in sorted(state.keys() - expected)]
+    named = set(json.loads(metadata.get("components", "[]")))
+    problems = [f"missing: all of {name}" for name in sorted(named - components)]
+    problems += [f"unexpected: {n}" for n in sorted(state.keys() - expected)]
     problems += [f"missing: {n}" for n in sorted(expected - state.keys())]
     problems += [
         f"shape: {n} is {tuple(state[n].shape)} in the file and {tuple(own[n].shape)} in the model"

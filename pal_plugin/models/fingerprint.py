@@ -29,9 +29,10 @@ class Fingerprint:
 
     def of(self, model: AudioLLM) -> str:
         """The hash of `model`, as 64 hexadecimal digits."""
+        everything = {**dict(model.named_buffers()), **model.state_dict(keep_vars=True)}
         tensors = {
             name: tensor
-            for name, tensor in sorted(model.state_dict(keep_vars=True).items())
+            for name, tensor in sorted(everything.items())
             if not name.startswith("llm.") or any(part in name for part in _MAKES_KV)
         }
         settings = repr(_settings(model))

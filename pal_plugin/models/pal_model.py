@@ -37,16 +37,37 @@ class PALModel(AudioLLM, BaseModel):
     def from_pretrained(
         cls, source: str | Path | None = None, *, model_type: str | None = None, **overrides
     ) -> PALModel:
-        """A type of LAVIS's zoo (`model_type`, or its name), or a folder of `save_pretrained`."""
-        if model_type is None and source in cls.PRETRAINED_MODEL_CONFIG_DICT:
-            model_type = str(source)
-        if model_type is not None:
-            return super(AudioLLM, cls).from_pretrained(model_type)
-        return super().from_pretrained(source, **overrides)
+        """A type of LAVIS's zoo, or what `save_pretrained` wrote; in eval mode, but for LAVIS.
+
+        Args:
+            source: the name of a type, a folder, or `owner/name` of the hub.
+            model_type: a type, in place of `source`: LAVIS's way, which sets the mode itself.
+            overrides: for a folder or the hub, as of `pretrained.load_pretrained`.
+
+        Raises:
+            ValueError: neither or both are given, or overrides of a type.
+            CheckpointError: as of `pretrained.load_pretrained`.
+        """
+        types = ", ".join(cls.PRETRAINED_MODEL_CONFIG_DICT)
+        if (source is None) == (model_type is None):
+            raise ValueError(
+                f"expected a type ({types}), a folder of save_pretrained, or owner/name of the "
+                f"hub; got source={source!r} and model_type={model_type!r}"
+            )
+        if source is not None and source not in cls.PRETRAINED_MODEL_CONFIG_DICT:
+            return super().from_pretrained(source, **overrides)
+        if overrides:
+            raise ValueError(
+                f"{', '.join(overrides)}: a type of the zoo is built as its YAML file says; change "
+                "a copy of the file's model section and give it to from_config"
+            )
+        if source is not None:
+            return super(AudioLLM, cls).from_pretrained(str(source)).eval()
+        return super(AudioLLM, cls).from_pretrained(model_type)
 
     @classmethod
     def from_run(cls, path: str | Path) -> PALModel:
-        """The model of a training run, built as it was trained.
+        """The model of a training run, built as it was trained, in eval mode.
 
         Args:
             path: a run folder (its best checkpoint) or a `.safetensors` file with its JSON.
@@ -62,7 +83,7 @@ class PALModel(AudioLLM, BaseModel):
         model = json.loads(facts.read_text("utf-8")).get("model")
         if not model:
             raise checkpoint.CheckpointError(f"{facts} does not hold a model's configuration")
-        return cls.from_config({**model, "checkpoint": str(path)})
+        return cls.from_config({**model, "checkpoint": str(path)}).eval()
 
     def save_checkpoint(
         self,

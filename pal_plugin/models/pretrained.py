@@ -1,7 +1,11 @@
 """A whole model as one folder: configuration, what was trained, tokenizer, model card.
 
 What was not trained stays where it came from. The folder holds a few numbers of each of those
-weights instead, so that another base model is refused by name and not noticed by its answers.
+weights instead, and the settings that no weight shows, so that another base model is refused by
+name and not noticed by its answers.
+
+Without config.json a folder is no model: it goes first and comes back last, so an interrupted save
+leaves the old model or none, but never a mixture.
 
     config.json        the model's section, the components in the file, samples of the others
     model.safetensors  what was trained
@@ -14,6 +18,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import shutil
+import tempfile
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from pal_plugin.hub import snapshot
+from pal_plugin.hub import is_hub_id, snapshot
 from pal_plugin.models import checkpoint, model_card
 from pal_plugin.models.checkpoint import CheckpointError
 from pal_plugin.models.stages import component_of
@@ -33,8 +40,17 @@ if TYPE_CHECKING:
 CONFIG, WEIGHTS, LLM = "config.json", "model.safetensors", "llm"
 _FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", f"{LLM}/*"]
 _SAMPLES = 4
-#: Two roundings to bfloat16 apart: the same base may be loaded in another type.
-_TOLERANCE = 2.0**-7
+#: Two roundings to bfloat16 apart, or one of a float16 subnormal: the same base may be loaded in
+#: another type.
+_TOLERANCE, _LEAST = 2.0**-7, 2.0**-24
+#: What an LLM computes with its weights; rope is sampled, as its settings differ by version.
+_LLM_SETTINGS = (
+    *("num_attention_heads", "num_key_value_heads", "head_dim", "rms_norm_eps"),
+    *("hidden_act", "hidden_activation", "query_pre_attn_scalar"),
+    *("attn_logit_softcapping", "final_logit_softcapping"),
+)
+#: Buffers that transformers computes; whether they exist, and how they are called, is a version's.
+_COMPUTED = ("inv_freq", "embed_scale")
 
 
 def save_pretrained(
@@ -47,31 +63,41 @@ def save_pretrained(
     """Write the folder that `load_pretrained` reads.
 
     Args:
+        folder: made where it is not there; files of the same names are replaced.
         dtype: storage type of what was trained; None keeps it (and the outputs identical).
         metrics: measured figures for the model card, by name.
 
     Raises:
-        CheckpointError: the model was not built from a configuration, or nothing was trained.
+        CheckpointError: the model was not built from a configuration.
     """
     if model.config is None:
         raise CheckpointError("this model has no configuration; build it by AudioLLM.from_config")
-    kept = _kept(model)
-    if not kept:
-        raise CheckpointError("nothing was trained or loaded, so there is nothing to save")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as made:
+        _write(model, Path(made), dtype, metrics or {})
+        _put_in_place(Path(made), folder)
+    return folder
+
+
+def _write(
+    model: AudioLLM, folder: Path, dtype: torch.dtype | None, metrics: dict[str, Any]
+) -> None:
+    kept = _kept(model)
     section = {**deepcopy(model.config), "checkpoint": None}
     section["llm"].pop("tokenizer", None)  # the folder holds it
     if "llm" in kept and "llm.lora" not in kept:
-        model.llm.save_pretrained(folder / LLM)
+        _write_llm(model.llm, folder / LLM, dtype)
         section["llm"]["path"] = f"./{LLM}"
         kept = kept - {"llm"}
+    for name, encoder in model.encoders.items():  # the sizes, which its checkpoint may have given
+        given = section["encoders"][name].get("model") or {}
+        section["encoders"][name]["model"] = {**given, **encoder.arguments}
     for part in ("encoders", "connectors"):  # what the folder holds is needed nowhere else
         for name in section[part]:
             if f"{part}.{name}" in kept:
                 _forget_checkpoint(section[part][name])
-    if kept:
-        checkpoint.write(model, folder / WEIGHTS, kept, dtype)
+    checkpoint.write(model, folder / WEIGHTS, kept, dtype)
     base = {component_of(name) for name in model.state_dict()} - kept
     if section["llm"]["path"] == f"./{LLM}":
         base -= {"llm"}
@@ -81,13 +107,38 @@ def save_pretrained(
         "components": sorted(kept),
         "model": section,
         "llm_shape": _shape(model.llm.config),
+        "llm_settings": _llm_settings(model.llm.config),
         "base": {name: _samples(model, name) for name in sorted(base)},
     }
     model.text.tokenizer.save_pretrained(folder)
     (folder / CONFIG).write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
-    card = model_card.text(section, model, kept, metrics or {})
+    card = model_card.text(section, model, kept, metrics)
     (folder / "README.md").write_text(card, "utf-8")
-    return folder
+
+
+def _write_llm(llm: nn.Module, folder: Path, dtype: torch.dtype | None) -> None:
+    if dtype is None:
+        llm.save_pretrained(folder)
+        return
+    cast: dict[tuple, torch.Tensor] = {}  # tied weights stay one tensor
+    state = {
+        name: cast.setdefault((t.data_ptr(), t.shape), t.to(dtype) if t.is_floating_point() else t)
+        for name, t in llm.state_dict().items()
+    }
+    llm.save_pretrained(folder, state_dict=state)
+    config = json.loads((folder / CONFIG).read_text("utf-8"))
+    name = "dtype" if "dtype" in config else "torch_dtype"  # by version of transformers
+    config[name] = str(dtype).removeprefix("torch.")
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+
+
+def _put_in_place(made: Path, folder: Path) -> None:
+    (folder / CONFIG).unlink(missing_ok=True)
+    for path in sorted(made.iterdir(), key=lambda path: path.name == CONFIG):
+        target = folder / path.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        os.replace(path, target)
 
 
 def load_pretrained(
@@ -108,31 +159,41 @@ def load_pretrained(
 
     Raises:
         CheckpointError: no such folder, another base model, or keys that do not fit; names them.
+        HubError: the files of a hub id could not be had.
     """
+    if not Path(source).expanduser().exists() and not is_hub_id(str(source)):
+        raise CheckpointError(
+            f"there is no folder {source}; expected one that save_pretrained wrote, or owner/name "
+            "of the hub"
+        )
     folder = snapshot(str(source), _FILES)
     if not (folder / CONFIG).is_file():
-        raise CheckpointError(f"{folder} holds no {CONFIG}; expected what save_pretrained writes")
+        raise CheckpointError(
+            f"{folder} holds no {CONFIG}; expected what save_pretrained writes, to its end"
+        )
     facts = json.loads((folder / CONFIG).read_text("utf-8"))
     if "model" not in facts or "base" not in facts:
         raise CheckpointError(f"{folder / CONFIG} was not written by pal_plugin's save_pretrained")
     section = _located(facts["model"], folder, llm, encoders or {})
     section["llm"] |= llm_settings
-    _check_shape(folder, facts, section["llm"]["path"])
+    _check_llm_config(folder, facts, section["llm"]["path"])
     model = cls.from_config(section)
     for component, expected in facts["base"].items():
         _check_samples(folder, facts, section, model, component, expected)
-    if facts["components"]:
-        checkpoint.load(model, folder / WEIGHTS)
+    checkpoint.load(model, folder / WEIGHTS)
     model.loaded_components = set(facts["components"]) | ({"llm"} if _own_llm(facts) else set())
     return model.eval()
 
 
 def _kept(model: AudioLLM) -> set[str]:
-    """Components that are trained, were loaded from a checkpoint, or come from nowhere else."""
+    """Components that are trained, were loaded from a checkpoint, or come from nowhere else: as
+    all connectors and all cross attention do, since only parts of them may have a checkpoint."""
     trained = {component_of(n) for n, p in model.named_parameters() if p.requires_grad}
     entries = model.config["encoders"].items()
     homeless = {f"encoders.{n}" for n, entry in entries if entry and not entry.get("checkpoint")}
-    return trained | getattr(model, "loaded_components", set()) | homeless
+    everything = {component_of(name) for name in model.state_dict()}
+    new = {name for name in everything if name.startswith(("connectors.", "cross_attention"))}
+    return trained | getattr(model, "loaded_components", set()) | homeless | new
 
 
 def _forget_checkpoint(entry: dict) -> None:
@@ -171,12 +232,32 @@ def _shape(config) -> str:
     )
 
 
-def _check_shape(folder: Path, facts: dict, path: str) -> None:
+def _llm_settings(config) -> dict[str, Any]:
+    found = {name: getattr(config, name, None) for name in _LLM_SETTINGS}
+    found["head_dim"] = found["head_dim"] or config.hidden_size // config.num_attention_heads
+    return found
+
+
+def _check_llm_config(folder: Path, facts: dict, path: str) -> None:
     from transformers import AutoConfig
 
     from pal_plugin.models.locations import resolve
 
-    found = _shape(AutoConfig.from_pretrained(snapshot(resolve(path), ["config.json"])))
+    config = AutoConfig.from_pretrained(
+        snapshot(resolve(path), ["config.json"]), trust_remote_code=False
+    )
+    settings = _llm_settings(config)
+    differ = [
+        f"{name} {settings.get(name)} instead of {value}"
+        for name, value in facts.get("llm_settings", {}).items()
+        if settings.get(name) != value
+    ]
+    if differ:
+        raise CheckpointError(
+            f"{folder} was trained on the LLM {facts['model']['llm']['path']}; {path} is another "
+            f"one: its config.json says {', '.join(differ)}. Give the right one, llm="
+        )
+    found = _shape(config)
     if found != facts["llm_shape"]:
         raise CheckpointError(
             f"{folder} was trained on the LLM {facts['model']['llm']['path']} "
@@ -185,10 +266,11 @@ def _check_shape(folder: Path, facts: dict, path: str) -> None:
 
 
 def _samples(model: nn.Module, component: str) -> dict[str, list[float]]:
-    """A few numbers of each floating matrix of a component, evenly spaced."""
+    """A few numbers of each floating tensor of a component, evenly spaced; computed ones too."""
     found = {}
-    for name, tensor in model.state_dict().items():
-        if component_of(name) == component and tensor.dim() > 1 and tensor.is_floating_point():
+    tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers())
+    for name, tensor in tensors.items():
+        if component_of(name) == component and tensor.is_floating_point() and tensor.numel():
             flat = tensor.detach().flatten()
             at = torch.linspace(0, len(flat) - 1, _SAMPLES + 2, dtype=torch.double).long()[1:-1]
             found[name] = flat[at.to(flat.device)].float().tolist()
@@ -206,8 +288,10 @@ def _check_samples(
     wrong = []
     for name, numbers in expected.items():
         here = found.get(name)
+        if here is None and name.endswith(_COMPUTED):
+            continue
         near = here is not None and all(
-            abs(a - b) <= _TOLERANCE * max(abs(a), abs(b))
+            abs(a - b) <= max(_LEAST, _TOLERANCE * max(abs(a), abs(b)))
             for a, b in zip(here, numbers, strict=True)
         )
         if not near:
@@ -219,6 +303,6 @@ def _check_samples(
         before = before["path"] if kind == "llm" else before[name].get("checkpoint")
         raise CheckpointError(
             f"{folder} was trained on {component} of {before}, and {entry} holds other weights: "
-            f"{len(wrong)} of {len(expected)} matrices differ, the first is {wrong[0]}. Give the "
+            f"{len(wrong)} of {len(expected)} tensors differ, the first is {wrong[0]}. Give the "
             f"right one, {'llm=' if kind == 'llm' else f'encoders={{{name!r}: ...}}'}"
         )

@@ -43,7 +43,8 @@ class AugmentedAudioProcessor(PalAudioProcessor):
         """Features of the changed clip; see `PalAudioProcessor`."""
         waveform, rate_hz = load_audio(item)
         changed = self.augment.waveform(waveform, rate_hz, self.rng)
-        return self.augment.features(self.frontend((changed, rate_hz)), self.rng)
+        made = self.frontend((changed, rate_hz))
+        return self.augment.features(made, self.rng, self.frontend.features)
 
     @classmethod
     def from_config(cls, cfg: Any = None) -> AugmentedAudioProcessor:

@@ -14,6 +14,8 @@ from pal_plugin.metrics.judge import FORMS, read_judged
 from pal_plugin.runners.answered import SUFFIX
 from pal_plugin.tasks.metrics import by_task
 
+_SHOWN = 10
+
 
 @dataclass
 class Run:
@@ -144,12 +146,18 @@ def _evaluation(run: Run, evaluation: dict) -> None:
         run.settings[f"{split}: questions, SHA-256"] = origin.get("rows_sha256")
         checkpoint = origin.get("checkpoint") or {}
         run.settings["checkpoint, SHA-256"] = checkpoint.get("sha256")
-        left_out = (origin.get("clips") or {}).get("left out") or []
+        left_out = origin.get("left out") or []
         if left_out:
-            run.notes.append(f"{split}: {len(left_out)} clips left out: {'; '.join(left_out[:5])}")
+            run.notes.append(
+                f"{split}: {len(left_out)} clips or questions left out: {_some(left_out)}"
+            )
         for entry, told in (of_split.get("figures") or {}).items():
             for name, reason in (told.get("missing") or {}).items():
                 run.missing[f"{split} {entry} {name}"] = reason
+
+
+def _some(names: list[str]) -> str:
+    return "; ".join(names[:_SHOWN]) + ("; ..." if len(names) > _SHOWN else "")
 
 
 def _judged(run: Run, split: str) -> None:
@@ -170,11 +178,15 @@ def _judged(run: Run, split: str) -> None:
                 if found is not None:
                     row[f"figures{key}"] = dict(found)
         unread = [name for name, found in scores.items() if found is None]
-        absent = [row["id"] for row in rows if row["id"] not in scores]
-        if unread or absent:
-            run.notes.append(
-                f"{split} {entry}: {len(absent)} answers not judged, {len(unread)} of the judge's "
-                "answers unreadable; they count in no score"
-            )
+        # Of masked answers none has to be judged; if some are, all should be.
+        masked = any(f"{row['id']}_masked" in scores for row in rows)
+        asked = [f"{row['id']}{key}" for key in ("", "_masked")[: 1 + masked] for row in rows]
+        absent = [name for name in asked if name not in scores]
+        for names, what in ((absent, "answers not judged"), (unread, "judgements not readable")):
+            if names:
+                run.notes.append(
+                    f"{split} {entry}: {len(names)} of {len(asked)} {what}, they count in no "
+                    f"score: {_some(names)}"
+                )
         for name in FORMS[task].aspects:
             run.missing.pop(f"{split} {entry} {name}", None)

@@ -47,6 +47,7 @@ _CSV = (
     "difference_high",
     "chance",
     "n",
+    "asked",
     "clips",
 )
 
@@ -106,6 +107,7 @@ def comma_separated(runs: Sequence[Run], figures: Sequence[Figure]) -> str:
             *_limits(figure.difference),
             figure.chance,
             figure.n,
+            figure.asked,
             figure.clips,
         ]
         settings = [of_runs[number[figure.run]] for of_runs in differing.values()]
@@ -125,7 +127,7 @@ def _cells(figure: Figure) -> list[str]:
         _number(figure.masked),
         f"{difference.value:+.3f} {_range(difference)}" if difference else "-",
         _number(figure.chance),
-        str(figure.n),
+        str(figure.n) if figure.n == figure.asked else f"{figure.n} of {figure.asked}",
         str(figure.clips),
     ]
 

@@ -19,6 +19,25 @@ class OutOfMemoryBatchError(RuntimeError):
     """A batch did not fit into memory; names its samples."""
 
 
+class DataWorkerError(RuntimeError):
+    """A process that reads data died."""
+
+
+@contextlib.contextmanager
+def dead_workers_named() -> Iterator[None]:
+    """Turn the loader's error about a worker that died into one that says what to do."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DataWorkerError(
+            f"a process that reads data died ({str(error).splitlines()[0]}). Most often memory ran "
+            "out: lower run.num_workers or run.length_pool, or give more shared memory (docker run "
+            "--shm-size=8g). What is saved is whole, and --resume auto goes on"
+        ) from error
+
+
 def ids_of(samples: dict) -> list[str]:
     """Names of the questions or clips of a batch."""
     names = samples.get("question_id") or samples.get("sample_id") or ["(samples without ids)"]

@@ -149,6 +149,7 @@ class LaneReader(IterableDataset):
         """`(dataset, function that makes the clips, position behind)` of a lane's batches."""
         known = self.positions.get(lane, {})
         place, saved = known.get("place", 0), dict(known.get("datasets", {}))
+        taken = {name: known.get("taken", {}).get(name, 0) for name in self.sources}
         streams: dict[str, Iterator] = {}
         names = list(self.sources)
         while True:
@@ -158,7 +159,9 @@ class LaneReader(IterableDataset):
                 streams[name] = self._pooled(name, lane, saved.get(name))
             make, saved[name] = next(streams[name])
             place += 1
-            yield name, make, {"lane": lane, "place": place, "datasets": dict(saved)}
+            taken[name] += 1
+            position = {"lane": lane, "place": place, "taken": dict(taken), "datasets": dict(saved)}
+            yield name, make, position
 
     def _pooled(
         self, name: str, lane: int, saved: Sequence | None

@@ -17,17 +17,10 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
+from pal_plugin.datasets.collate import clips_of
 from pal_plugin.errors import ConfigError
 from pal_plugin.runners.distributed import ALONE, World
 from pal_plugin.runners.lanes import Indexed, LaneReader, Undivided
-
-
-def clips_of(dataset: Any) -> int | None:
-    """Number of clips in a dataset, None where it cannot be known."""
-    try:
-        return len(dataset)
-    except (TypeError, NotImplementedError):
-        return None
 
 
 def training_loader(
@@ -89,12 +82,12 @@ def evaluation_loader(
     A stream that cannot be divided (without `part`) is read whole by every process.
     """
     collate = getattr(dataset, "collater", None)
-    if world.size > 1:
+    if world.size > 1 and divisible(dataset):
         if hasattr(dataset, "part"):
             dataset = dataset.part(world.rank, world.size)
-        elif not isinstance(dataset, IterableDataset):
+        else:
             ends = (world.rank, world.rank + 1)
-            first, last = (round(len(dataset) * p / world.size) for p in ends)
+            first, last = (round(len(dataset) * end / world.size) for end in ends)
             dataset = Subset(dataset, range(first, last))
     return DataLoader(
         dataset,
@@ -105,6 +98,11 @@ def evaluation_loader(
         generator=torch.Generator().manual_seed(seed),
         worker_init_fn=_end_with_the_trainer,
     )
+
+
+def divisible(dataset: Any) -> bool:
+    """Whether processes can evaluate a part of the dataset each."""
+    return hasattr(dataset, "part") or not isinstance(dataset, IterableDataset)
 
 
 def warn_of_shared_lanes(lanes: int, workers: int, processes: int) -> None:

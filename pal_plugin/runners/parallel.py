@@ -120,9 +120,8 @@ def _shard(model: Any, dtype: torch.dtype | None) -> None:
             f"run.parallel=fsdp shards the layers of `model.decoder.layers`, and "
             f"{type(model).__name__} has none; use run.parallel=ddp"
         )
-    for parameter in model.parameters():
-        if parameter.requires_grad:  # as DDP does: everybody starts from the first's
-            distributed.broadcast(parameter.data, 0)
+    for tensor in (*model.parameters(), *model.buffers()):  # as DDP: all start from the first's
+        distributed.broadcast(tensor.data, 0)
     in_layers = {p for layer in decoder.layers for p in layer.parameters()}
     policy = MixedPrecisionPolicy(param_dtype=dtype)
     for layer in decoder.layers:

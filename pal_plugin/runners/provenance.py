@@ -11,12 +11,11 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pal_plugin.models.locations import resolve
 from pal_plugin.runners.answered import settings_hash
+from pal_plugin.runners.fingerprints import file_facts, files_named, model_facts
 from pal_plugin.version import __version__
 
 #: Keys of `run` that answers depend on.
@@ -44,12 +43,10 @@ _PACKAGES = (
 )
 #: Wordings of a task that are written out; the others are in the rows.
 _WORDINGS = 20
-#: Files larger than this are named with their size only.
-_LARGEST_BYTES = 4 * 2**30
 
 
 def settings(config: dict, checkpoint: Path | None) -> dict[str, Any]:
-    """What answers depend on, out of a plain configuration.
+    """What answers depend on, out of a plain configuration: values, and the files that it names.
 
     Args:
         config: sections `model`, `datasets`, `run`.
@@ -61,8 +58,11 @@ def settings(config: dict, checkpoint: Path | None) -> dict[str, Any]:
         "pal_plugin": __version__,
         "model": model,
         "checkpoint": weights.get("sha256") or weights,
+        "weights": _weights(config["model"]),
         "datasets": config["datasets"],
+        "data": _data(config["datasets"]),
         "run": {key: config["run"].get(key) for key in RUN_KEYS},
+        "files": files_named(config["run"].get("evaluation")),
     }
 
 
@@ -83,8 +83,9 @@ def describe(
         model: what was evaluated.
         rows: answered rows.
         checkpoint: as in `settings`.
-        left_out: names and reasons of clips that were not asked about.
-        clips: of the datasets, as far as they know.
+        left_out: names and reasons of clips or questions that were left out.
+        clips: of the datasets, as far as they know; without those that were missing before, and
+            with those that no question was asked about.
         device: what it ran on.
     """
     run = config["run"]
@@ -106,15 +107,15 @@ def describe(
         "weights": _weights(config["model"]),
         "prompt": _prompt(model, rows),
         "questions": _questions(rows),
-        "data": {name: _files_in(entry) for name, entry in config["datasets"].items()},
+        "data": _data(config["datasets"]),
         "rows": len(rows),
         "rows_sha256": rows_hash(rows),
         "clips": {
             "in the datasets": clips,
-            "asked": answered + len(left_out),
             "answered": answered,
-            "left out": list(left_out),
+            "left out": len(left_out),
         },
+        "left out": list(left_out),
     }
 
 
@@ -138,41 +139,23 @@ def rows_hash(rows: Sequence[dict]) -> str:
     return hashlib.sha256("".join(asked).encode()).hexdigest()
 
 
-def file_facts(path: Path | None) -> dict[str, Any] | None:
-    """Path and SHA-256 of a file; of a very large one its size instead."""
-    if path is None or not path.is_file():
-        return None
-    facts = path.stat()
-    if facts.st_size > _LARGEST_BYTES:
-        return {"path": str(path), "bytes": facts.st_size}
-    return {"path": str(path), "sha256": _sha256(str(path), facts.st_size, facts.st_mtime_ns)}
-
-
-@lru_cache(maxsize=256)
-def _sha256(path: str, size: int, modified_ns: int) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _weights(model: dict) -> dict[str, Any]:
-    """Of the encoders and the LLM: where they come from, with hashes of local files."""
+    """Of the encoders, the LLM and the connectors: where they come from, with hashes."""
     sources = {
         f"encoders.{name}": (entry or {}).get("checkpoint")
         for name, entry in (model.get("encoders") or {}).items()
     }
     sources["llm"] = (model.get("llm") or {}).get("path")
-    return {name: _weight_facts(str(source)) for name, source in sources.items() if source}
+    found = {name: model_facts(str(source)) for name, source in sources.items() if source}
+    return found | files_named(model.get("connectors"))
 
 
-def _weight_facts(source: str) -> dict[str, Any]:
-    path = Path(resolve(source)).expanduser()
-    if path.is_dir():
-        files = sorted([*path.glob("*.safetensors"), *path.glob("*.bin")])
-        return {"source": source, "files": {f.name: file_facts(f) for f in files}}
-    return {"source": source, **(file_facts(path) or {})}
+def _data(datasets: dict) -> dict[str, Any]:
+    """By dataset, of the files that it names; what its processors name belongs to the model."""
+    return {
+        name: files_named({k: v for k, v in entry.items() if not k.endswith("_processor")})
+        for name, entry in datasets.items()
+    }
 
 
 def _prompt(model: Any, rows: Sequence[dict]) -> dict[str, Any] | None:
@@ -198,18 +181,3 @@ def _questions(rows: Sequence[dict]) -> dict[str, dict]:
         task: {"wordings": len(counts), "most frequent": dict(counts.most_common(_WORDINGS))}
         for task, counts in by_task.items()
     }
-
-
-def _files_in(value: Any) -> dict[str, Any]:
-    """Hashes of all files that a dataset's section names: annotations, shards' indexes."""
-    if isinstance(value, dict | list):
-        inner = value.values() if isinstance(value, dict) else value
-        return {k: v for part in inner for k, v in _files_in(part).items()}
-    if isinstance(value, str) and "\n" not in value and 0 < len(value) < 1024:
-        path = Path(value).expanduser()
-        try:
-            facts = file_facts(path)
-        except OSError:  # a name that no file system takes
-            return {}
-        return {value: facts} if facts else {}
-    return {}

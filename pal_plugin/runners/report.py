@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pal_plugin.datasets.collate import clips_of
+
 # The figures of the table in order of preference, with whether a larger one is better.
 HEADLINE = ("accuracy", "map", "wer", "loss")
 
@@ -54,6 +56,20 @@ def staged(path: Path) -> Iterator[Path]:
         written = sorted(Path(folder).iterdir(), key=lambda file: file.name == path.name)
         for file in written:
             os.replace(file, path.parent / file.name)
+
+
+def mix_table(datasets: dict[str, Any], weights: dict[str, float]) -> str:
+    """Training datasets with their clips and shares of the batches, as text."""
+    rows = [("dataset", "clips", "share of batches")]
+    for name, dataset in datasets.items():
+        clips = clips_of(dataset)
+        share = weights[name] / sum(weights.values())
+        rows.append((name, "unknown" if clips is None else f"{clips:,}", f"{share:.1%}"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        f"{name:<{widths[0]}}  {clips:>{widths[1]}}  {share:>{widths[2]}}"
+        for name, clips, share in rows
+    )
 
 
 def table(metrics: dict[str, dict[str, dict]]) -> str:

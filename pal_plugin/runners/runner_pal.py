@@ -20,10 +20,12 @@ from typing import Any
 import torch
 from lavis.common.registry import registry
 
+from pal_plugin.datasets.collate import clips_of
 from pal_plugin.errors import ConfigError
 from pal_plugin.models import checkpoint
 from pal_plugin.models.locations import resolve
 from pal_plugin.runners import answered, checkpoints, loaders, loop, provenance, report, resuming
+from pal_plugin.runners.completeness import Tally
 from pal_plugin.runners.parts import RunnerParts
 from pal_plugin.runners.preemption import Preempted
 from pal_plugin.runners.rundir import BEST, LAST
@@ -128,6 +130,11 @@ class RunnerPal(RunnerParts):
             )
         if hasattr(self.model, "trainable_table"):
             logging.info("parameters by component\n%s", self.model.trainable_table())
+        if len(self.train_datasets) > 1:
+            weights = loaders.mixing_weights(
+                self.train_datasets, self.config.run_cfg.train_dataset_ratios
+            )
+            logging.info("training data\n%s", report.mix_table(self.train_datasets, weights))
 
     # ---- going on ---------------------------------------------------------------------------
 
@@ -227,12 +234,13 @@ class RunnerPal(RunnerParts):
                 rows = known.begin(name if len(self.splits[split]) > 1 else None)
                 if rows and hasattr(self.task, "resume"):
                     self.task.resume(rows)
+            tally = Tally(dataset, split if len(self.splits[split]) == 1 else f"{split} {name}")
             found, missed = loop.evaluate(
                 task=self.task,
                 model=self.model,
-                batches=self._evaluation_loader(dataset),
-                clips=loaders.clips_of(dataset),
-                split=split if len(self.splits[split]) == 1 else f"{split} {name}",
+                batches=tally.counted(self._evaluation_loader(dataset)),
+                clips=clips_of(dataset),
+                split=tally.name,
                 precision=self.precision,
                 device=self.device,
                 answered=known,
@@ -241,9 +249,13 @@ class RunnerPal(RunnerParts):
             )
             if len(self.splits[split]) > 1:
                 found = [{**row, "dataset": name} for row in found]
-            for rows, names in self._everybodys(found, missed):
+            counts = []
+            missing: list[str] = []
+            for rows, names, counted in self._everybodys(dataset, (found, missed, tally.counts)):
                 parts.append(rows)
-                left_out.extend(names)
+                missing += names
+                counts.append(counted)
+            left_out.extend(tally.left_out(missing, counts))
         if known is not None:
             known.close()
         rows = answered.merge_rows(parts)
@@ -264,11 +276,12 @@ class RunnerPal(RunnerParts):
         self.log_stats({"epoch": epoch, **log}, split)
         return log, rows, list(dict.fromkeys(left_out))
 
-    def _everybodys(self, rows: list, left_out: list[str]) -> list[tuple[list, list[str]]]:
-        """What each process found; where layers are shards all found the same."""
-        if self.world.size == 1 or self.sharded:
-            return [(rows, left_out)]
-        return self.world.gather((report.jsonable(rows), left_out))
+    def _everybodys(self, dataset: Any, mine: tuple) -> list[tuple]:
+        """What each process found in its part; of what is not divided all found the same."""
+        if self.sharded or not loaders.divisible(dataset):
+            return [mine]
+        rows, *rest = mine
+        return self.world.gather((report.jsonable(rows) if self.world.size > 1 else rows, *rest))
 
     def _answered(self, split: str) -> answered.Answered | None:
         """Where the rows of an evaluation are kept; while training, weights change too soon."""
@@ -316,7 +329,7 @@ class RunnerPal(RunnerParts):
             return
         report.write_jsonl(self.result_dir / f"{split}.jsonl", rows)
         report.write_json(self.output_dir / "metrics.json", self.metrics)
-        sizes = [loaders.clips_of(dataset) for dataset in self.splits[split].values()]
+        sizes = [clips_of(dataset) for dataset in self.splits[split].values()]
         described = {
             "provenance": provenance.describe(
                 self.config.to_dict(),

@@ -195,7 +195,8 @@ class Trainer:
     def _step(self) -> float | None:
         """The norm of the gradient, or None if nothing was learned."""
         asked = time.perf_counter()
-        micros = [next(self.batches) for _ in range(self.accumulate)]
+        with faults.dead_workers_named():
+            micros = [next(self.batches) for _ in range(self.accumulate)]
         waited = time.perf_counter() - asked
         if micros[0].number != self.progress.micros + self.world.rank:
             raise RuntimeError(

@@ -7,6 +7,8 @@ of the types' chances, because such a model may answer each type by its own larg
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Mapping, Sequence
 
 from pal_plugin.errors import ConfigError
@@ -98,6 +100,7 @@ def select(entries: dict[str, dict], select_by: str, tasks: Sequence[str]) -> fl
         entries: of `summarise`.
         select_by: a figure ("accuracy", "loss", "wer"), averaged over the tasks that have it, or
             one entry's figure ("classification.accuracy"). Loss, perplexity and WER count negative.
+            NaN where no caption has a loss that is a number.
         tasks: names of the entries to average over.
 
     Raises:
@@ -105,8 +108,11 @@ def select(entries: dict[str, dict], select_by: str, tasks: Sequence[str]) -> fl
     """
     entry, _, figure = select_by.rpartition(".")
     names = [entry] if entry else tasks
-    values = [entries[n][figure] for n in names if n in entries and figure in entries[n]]
-    values = [value for value in values if value is not None]
+    given = [entries[n][figure] for n in names if n in entries and figure in entries[n]]
+    values = [value for value in given if value is not None]
+    if given and not values and figure in ("loss", "perplexity"):
+        logging.warning("run.select_by: no %s of this evaluation is a number", select_by)
+        return math.nan
     if not values:
         known = {f for values in entries.values() for f in values if f != "n"}
         known |= {f"{name}.{f}" for name, values in entries.items() for f in values if f != "n"}

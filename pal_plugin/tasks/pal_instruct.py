@@ -171,7 +171,7 @@ class PalInstructTask(BaseTask):
     def describe(self, split: str) -> dict[str, dict]:
         """Of the last evaluation of a split: what computed each figure, and which are missing."""
         return {
-            name: {"how": by_pass[""].how, "missing": by_pass[""].missing}
+            name: {"how": by_pass[""].how, "missing": _missing(by_pass)}
             for name, by_pass in self._finished.get(split, {}).items()
         }
 
@@ -191,6 +191,15 @@ class PalInstructTask(BaseTask):
             return samples
         tokens = model.encode_audio(samples)
         return {k: v for k, v in samples.items() if k != "audio"} | {"audio_tokens": tokens}
+
+
+def _missing(by_pass: dict[str, Finished]) -> dict[str, str]:
+    """Of both passes; what both lack for the same reason once."""
+    found = dict(by_pass[""].missing)
+    for figure, why in by_pass.get("_masked", Finished()).missing.items():
+        if found.get(figure) != why:
+            found[f"{figure}, audio masked"] = why
+    return found
 
 
 def _groups(samples: dict) -> dict[tuple[str, tuple[str, ...] | None], list[int]]:

@@ -28,6 +28,9 @@ FORMATS = [
     ("OGG", "VORBIS"),
     ("OGG", "OPUS"),
     ("MP3", "MPEG_LAYER_III"),
+    ("WAV", "GSM610"),
+    ("WAV", "G721_32"),
+    ("WAV", "NMS_ADPCM_32"),
 ]
 
 
@@ -49,6 +52,17 @@ def test_a_missing_end_raises_wherever_it_begins(container, subtype):
     cuts = [len(data) * percent // 100 for percent in (*range(10, 100, 5), 99)]
     for kept in [*cuts, *range(len(data) - 20, len(data))]:
         with pytest.raises(AudioError, match=r"cut off|cannot decode"):
+            load_audio(data[:kept])
+
+
+@pytest.mark.parametrize(("container", "endian"), [("WAV", "BIG"), ("AU", "LITTLE")])
+def test_a_missing_end_raises_in_the_other_byte_order(container, endian):
+    buffer = io.BytesIO()
+    soundfile.write(buffer, noise(), RATE_HZ, format=container, subtype="PCM_16", endian=endian)
+    data = buffer.getvalue()
+    assert len(load_audio(data)[0]) == 2 * RATE_HZ
+    for kept in (len(data) // 2, len(data) - 100, len(data) - 2):
+        with pytest.raises(AudioError, match="cut off"):
             load_audio(data[:kept])
 
 

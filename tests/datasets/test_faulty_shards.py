@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from collections import Counter
 from itertools import islice
 
 import numpy as np
@@ -201,6 +202,34 @@ def test_a_worker_whose_only_shard_vanished_leaves_the_others_going(write, tmp_p
 
 def _collate(clips):
     return collate_clips(clips, torch.nn.utils.rnn.pad_sequence)
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(("processes", "workers"), [(1, 2), (2, 0), (3, 0), (2, 3)])
+def test_readers_of_an_evaluation_share_it_also_past_what_is_broken(
+    write, tmp_path, processes, workers, known
+):
+    shards = [
+        write("a.tar", {f"a{i}.wav": sound() for i in range(4)}),
+        str(tmp_path / "gone.tar"),
+        write("b.tar", {f"b{i}.wav": b"x" if i == 3 else sound() for i in range(5)}),
+    ]
+    counts = dict(zip(shards, (4, 3, 5), strict=True)) if known else None
+    clips = 12 if known else 10
+    dataset = stream(shards, False, clips, counts=counts, allow_missing=True)
+    found = []
+    for rank in range(processes):
+        part = dataset.part(rank, processes) if processes > 1 else dataset
+        found += DataLoader(part, batch_size=None, num_workers=workers, collate_fn=list_or_skipped)
+    heard = Counter(name for kind, name in found if kind == "heard")
+    assert heard == dict.fromkeys([*(f"a{i}" for i in range(4)), "b0", "b1", "b2", "b4"], 1)
+    skipped = Counter(name.partition(" in ")[0] for kind, name in found if kind == "skipped")
+    assert skipped == {"the shard": 1, "b3": 1}
+
+
+def list_or_skipped(clip):
+    skipped = isinstance(clip, SkippedClip)
+    return ("skipped", clip.name) if skipped else ("heard", clip["sample_id"])
 
 
 def test_names_in_a_tar_write_nothing(write, tmp_path, monkeypatch):

@@ -98,6 +98,13 @@ def test_a_tone_burst_changes_the_cells_at_its_time_and_frequency_most(cell):
     assert divmod(int(change.argmax()), encoder.grid[1]) == cell
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_in_half_precision_become_float32(stock, tmp_path, dtype):
+    stock.to(dtype).save_pretrained(tmp_path / "half")
+    encoder = AST.from_checkpoint(tmp_path / "half")
+    assert {p.dtype for p in encoder.parameters()} == {torch.float32}
+
+
 def test_folder_and_files_of_a_whole_model(ast, stock, tmp_path):
     mel = torch.randn(1, 104, 128)
     public = load_file(tmp_path / "model.safetensors")

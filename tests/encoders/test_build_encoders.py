@@ -103,6 +103,27 @@ def test_half_precision_weights_take_float_features(name):
     assert torch.isfinite(tokens.features).all()
 
 
+@pytest.mark.parametrize(
+    ("name", "model", "features", "message"),
+    [
+        ("ast", {"num_mel_bins": 128}, {"n_mels": 64}, "'ast': it reads 128 mels.*make 64"),
+        (
+            "sslam",
+            {"window_s": 2.56},
+            {"window_s": 1.28},
+            r"'sslam': its windows last 2\.56 s.*1\.28",
+        ),
+        ("clap", {"window_s": 5.0}, {}, r"'clap': its windows last 5\.0 s.*10\.0 s"),
+        ("clap", {}, {"window_s": 20.0}, r"'clap': a window of 20\.0 s makes 2001 frames.*1024"),
+    ],
+)
+def test_features_that_do_not_fit_are_noticed_when_the_encoder_is_built(
+    name, model, features, message
+):
+    with torch.device("meta"), pytest.raises(ValueError, match=message):
+        build_encoder(name, model, features=features)
+
+
 def test_unknown_names_suggest_the_known():
     with pytest.raises(ValueError, match=r"'sslm' .did you mean 'sslam'.*known: ast, clap, sslam"):
         build_encoder("sslm", {})
@@ -119,6 +140,6 @@ def test_missing_and_foreign_checkpoints_are_named(tmp_path):
         build_encoder("sslam", {}, tmp_path / "nothing.safetensors")
     with pytest.raises(FileNotFoundError, match=r"no model\.safetensors"):
         build_encoder("sslam", {}, tmp_path)
-    (tmp_path / "weights.npz").write_bytes(b"")
+    (tmp_path / "weights.npz").write_bytes(b"x")
     with pytest.raises(ValueError, match=r"got weights\.npz"):
         build_encoder("sslam", {}, tmp_path / "weights.npz")

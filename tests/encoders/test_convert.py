@@ -12,7 +12,7 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from pal_plugin.encoders import SSLAM
+from pal_plugin.encoders import SSLAM, convert
 from pal_plugin.encoders.convert import main
 
 SIZE = {"embed_dim": 16, "depth": 1, "num_heads": 2}
@@ -76,6 +76,44 @@ def test_a_file_with_objects_becomes_a_checkpoint(tmp_path, weights, capsys):
     assert all(torch.equal(loaded[key], half[key].float()) for key in half)
 
 
+class Kind(torch.Tensor):
+    """A tensor class of its own."""
+
+
+def test_tensors_of_every_form_arrive_and_the_rest_is_listed(tmp_path, capsys):
+    parameter = torch.nn.Parameter(torch.randn(3))
+    parameter.note = torch.randn(3).numpy()
+    noted = torch.randn(3)
+    noted.note = "x"
+    forms = {
+        "plain": torch.randn(2),
+        "parameter": parameter,
+        "noted": noted,
+        "buffer": torch.nn.Buffer(torch.randn(2)),
+        "kind": torch.randn(2).as_subclass(Kind),
+    }
+    torch.save({"model": {**forms, "step": 3, "names": ["a"]}}, tmp_path / "a.pt")
+    target = tmp_path / "a.safetensors"
+    assert main([str(tmp_path / "a.pt"), str(target)]) == 0
+    written = load_file(target)
+    assert written.keys() == forms.keys()
+    assert all(torch.equal(written[key], torch.Tensor(forms[key].detach())) for key in forms)
+    assert "left out, as they are no plain tensors: step, names" in capsys.readouterr().out
+
+
+def test_an_interrupted_conversion_leaves_no_checkpoint(tmp_path, monkeypatch):
+    torch.save({"a": torch.zeros(2)}, tmp_path / "a.pt")
+
+    def interrupted(_, path):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(convert, "save_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        main([str(tmp_path / "a.pt"), str(tmp_path / "a.safetensors")])
+    assert not (tmp_path / "a.safetensors").exists()
+
+
 def test_code_in_a_file_does_not_run(tmp_path, weights):
     marker = tmp_path / "marker"
     bad = Malicious(marker)
@@ -118,7 +156,8 @@ def test_other_ways_in_are_closed_too(tmp_path, weights, way_in, old_format):
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (lambda path: path.write_text("version https://git-lfs"), "no file that torch.save wrote"),
+        (lambda path: path.write_text("version https://git-lfs"), "pointer of Git LFS"),
+        (lambda path: path.write_text("something else"), "no file that torch.save wrote"),
         (lambda path: torch.save([1, 2], path), "holds a list, expected named tensors"),
         (lambda path: torch.save({"model": {"a": 1}}, path), "no named tensors"),
         (lambda path: torch.jit.script(torch.nn.Identity()).save(path), "TorchScript archive"),

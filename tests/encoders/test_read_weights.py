@@ -61,3 +61,35 @@ def test_a_file_without_names_is_refused(tmp_path):
     torch.save([torch.zeros(1)], tmp_path / "w.pt")
     with pytest.raises(ValueError, match=r"w\.pt holds a list, expected named tensors"):
         read_weights(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("ending", ["pt", "safetensors"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"is empty \(0 bytes\)"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\n", "pointer of Git LFS"),
+        (b"\n<!DOCTYPE html><html>", "is a web page"),
+        (b"anything else at all", r"no file that torch\.save wrote|is it complete"),
+    ],
+)
+def test_what_a_failed_download_leaves_is_named(tmp_path, content, ending, message):
+    path = tmp_path / f"w.{ending}"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_weights(path)
+
+
+@pytest.mark.parametrize("form", ["zip", "old", "safetensors"])
+def test_a_file_that_is_cut_off_is_named(tmp_path, form):
+    path = tmp_path / ("w.safetensors" if form == "safetensors" else "w.pt")
+    weights = {"a": torch.randn(100, 100)}
+    if form == "safetensors":
+        save_file(weights, path)
+    else:
+        torch.save(weights, path, _use_new_zipfile_serialization=form == "zip")
+    data = path.read_bytes()
+    for percent in (1, 20, 50, 90, 99):
+        path.write_bytes(data[: len(data) * percent // 100])
+        with pytest.raises(ValueError, match="is cut off|is it complete"):
+            read_weights(path)

@@ -4,12 +4,16 @@ repeated, and with masked audio on request."""
 import hashlib
 import json
 import logging
+import os
 
 import pytest
+import torch
 
 from pal_plugin import cli
 from pal_plugin.commands.main import main as pal
 from pal_plugin.tasks.pal_instruct import PalInstructTask
+
+from .conftest import ToyListener
 
 
 @pytest.fixture
@@ -72,6 +76,26 @@ def test_an_interrupted_evaluation_goes_on_and_ends_as_a_whole_one(
     assert evaluate(toy, "halves") == 2  # it is done: nothing is overwritten
 
 
+def test_an_interrupted_evaluation_samples_as_a_whole_one(toy, trained, monkeypatch):
+    def sampled(self, samples, max_new_tokens=32, do_sample=False):
+        assert do_sample
+        drawn = torch.multinomial(torch.ones(len(samples["text_input"]), 1000), 1)
+        return [str(number) for number in drawn.flatten().tolist()]
+
+    for method in ("generate", "predict_answers"):
+        monkeypatch.setattr(ToyListener, method, sampled)
+    sampling = ("run.generation.do_sample=true", "run.caption_examples=3")
+    assert evaluate(toy, "whole", *sampling) == 0
+    with monkeypatch.context() as patch:
+        fail_after(patch, 1)
+        assert evaluate(toy, "halves", *sampling) == 130
+    assert evaluate(toy, "halves", *sampling, "run.batch_size_eval=2") == 0
+    output = toy.folder / "output"
+    whole, halves = (lines(output / n / "result" / "val.jsonl") for n in ("whole", "halves"))
+    assert whole == halves
+    assert len({row["prediction"] for row in whole if row["task"] == "qa"}) > 6
+
+
 def test_going_on_under_other_settings_is_refused(toy, trained, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         fail_after(patch, 1)
@@ -79,6 +103,19 @@ def test_going_on_under_other_settings_is_refused(toy, trained, monkeypatch, cap
     assert evaluate(toy, "halves", "run.max_new_tokens=5") == 2
     assert "run.max_new_tokens" in capsys.readouterr().err
     assert evaluate(toy, "halves", "run.batch_size_eval=2") == 0  # changes no answer
+
+
+def test_going_on_with_other_files_of_the_same_names_is_refused(toy, trained, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        fail_after(patch, 1)
+        assert evaluate(toy, "halves") == 130
+    shard = toy.shards / "val-1.tar"
+    before = shard.stat().st_mtime_ns
+    os.utime(shard, ns=(1, 1))
+    assert evaluate(toy, "halves") == 2
+    assert "val-1.tar.modified_ns" in capsys.readouterr().err
+    os.utime(shard, ns=(before, before))
+    assert evaluate(toy, "halves") == 0
 
 
 def test_evaluation_json_says_what_is_needed_to_repeat_it(toy, trained):
@@ -92,8 +129,8 @@ def test_evaluation_json_says_what_is_needed_to_repeat_it(toy, trained):
     assert origin["seed"] == 42
     assert origin["generation"]["max_new_tokens"] == 32
     assert origin["rows"] == 24
-    counts = {"in the datasets": 8, "asked": 8, "answered": 8, "left out": []}
-    assert origin["clips"] == counts
+    assert origin["clips"] == {"in the datasets": 8, "answered": 8, "left out": 0}
+    assert origin["left out"] == []
     assert origin["questions"]["qa"] == {
         "wordings": 1,
         "most frequent": {"Is it low or high?": 8},

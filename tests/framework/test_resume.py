@@ -9,6 +9,7 @@ import time
 import processes
 import pytest
 
+from pal_plugin.commands.main import main
 from pal_plugin.runners.preemption import EXIT_CODE
 
 OPTIONS = [
@@ -44,37 +45,55 @@ def never_killed(tmp_path_factory, shards):
 
 
 @pytest.mark.parametrize("kills", [5, pytest.param(50, marks=pytest.mark.slow)])
-def test_killed_at_random_moments(tmp_path, shards, never_killed, kills):
+def test_killed_at_random_moments(tmp_path, shards, kills):
     """SIGKILL; not a sample is lost or doubled, and every weight is the same bit for bit."""
-    rng, alive_s, done = random.Random(kills), 6.0 / kills + 0.25, 0
-    argv = ["--job-id", "run", "--resume", "auto", *OPTIONS]
-    run = tmp_path / "output" / "run"
-    for _ in range(4 * kills):
-        if done == kills:
-            break
-        log = str(tmp_path / "log.txt")
-        process = processes.start(tmp_path, shards, argv, log=log, slow_s=0.02)
-        before = time.monotonic()
-        while not (run / "config.yaml").is_file() and time.monotonic() < before + 60:
-            time.sleep(0.02)
-        process.join(rng.uniform(0, 2 * alive_s))
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-            done += 1
-        assert process.exitcode in (0, -signal.SIGKILL), (tmp_path / "log.txt").read_text()
-        if process.exitcode == 0:
-            break
-    assert done >= min(kills, 3)
-    finish(tmp_path, shards, "--job-id", "run", "--resume", "auto")
-    assert steps(run) == steps(never_killed)
-    assert len(steps(run)) == 36
+    rng, done = random.Random(kills), 0
+    options = [*OPTIONS, f"run.steps_per_epoch={4 + 2 * kills}"]
+    (tmp_path / "whole").mkdir()
+    whole = processes.start(tmp_path / "whole", shards, ["--job-id", "run", *options])
+    whole.join(120)
+    argv, log = ["--job-id", "run", "--resume", "auto", *options], tmp_path / "log.txt"
+    run, expected = (folder / "output" / "run" for folder in (tmp_path, tmp_path / "whole"))
+    for _ in range(kills):
+        process = processes.start(tmp_path, shards, argv, log=str(log), slow_s=0.01)
+        # Some steps on, but at any moment of a step, a save, or the start.
+        further = rng.randint(0, 6)
+        goal = further and logged(run) + further
+        while process.is_alive() and logged(run) < goal:
+            time.sleep(0.005)
+        process.join(rng.uniform(0, 0.1))
+        done += process.is_alive()
+        process.kill()
+        process.join()
+        assert process.exitcode in (0, -signal.SIGKILL), log.read_text()
+    assert done > kills / 2
+    process = processes.start(tmp_path, shards, argv)
+    process.join(120)
+    assert process.exitcode == whole.exitcode == 0
+    assert steps(run) == steps(expected)
+    assert len(steps(run)) == 3 * (4 + 2 * kills)
     for name in ("checkpoint_best.safetensors", "checkpoint_last.safetensors", "finished.json"):
-        assert (run / name).read_bytes() == (never_killed / name).read_bytes()
+        assert (run / name).read_bytes() == (expected / name).read_bytes()
     assert [x["classification"] for x in lines(run, "val")] == [
-        x["classification"] for x in lines(never_killed, "val")
+        x["classification"] for x in lines(expected, "val")
     ]
     assert len(list((run / "checkpoints").iterdir())) == 2
+
+
+def logged(run):
+    """Lines of a log that may not be there yet."""
+    return (run / "log.txt").read_bytes().count(b"\n") if (run / "log.txt").is_file() else 0
+
+
+def test_pal_run_tells_where_it_stands(never_killed, capsys):
+    assert main(["run", str(never_killed)]) == 0
+    told = capsys.readouterr().out
+    assert "step-00000036 (finished)" in told
+    assert "epoch 2, step 12 (36 in all), 72 clips" in told
+    assert "toy_tones  36  100.0%" in told
+    assert "1: 18 batches; toy_tones at [" in told
+    assert main(["run", str(never_killed / "result")]) == 2
+    assert "holds no whole checkpoint" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])

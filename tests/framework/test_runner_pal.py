@@ -2,12 +2,9 @@
 
 import json
 import logging
-import os
-from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from pal_plugin.errors import ConfigError
 from pal_plugin.runners.faults import NonFiniteLossError
@@ -31,42 +28,12 @@ class FixedMetrics(PalInstructTask):
         return {"classification": {"accuracy": torch.tensor(value), "n": 1}, "agg_metrics": value}
 
 
-def test_the_model_is_there_when_it_is_on_the_device_already(toy):
-    assert make_runner(toy.config("run.device=cpu")).model is not None
-
-
 def test_device_auto_is_cuda_where_there_is_one(toy, monkeypatch):
     runner = make_runner(toy.config())
     assert runner.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match=r"run\.device=cuda"):
         make_runner(toy.config("run.device=cuda")).model  # noqa: B018
-
-
-def test_a_second_runner_in_one_process_gets_a_folder_of_its_own(toy):
-    from lavis.common.registry import registry
-
-    first, second = make_runner(toy.config()), make_runner(toy.config())
-    assert first.output_dir != second.output_dir
-    assert registry.get_path("output_dir") == str(second.output_dir)
-    assert second.output_dir.parent == Path(os.getcwd()) / "output"  # not in site-packages
-
-
-def test_negative_metrics_save_a_best_checkpoint_and_the_best_is_kept(toy):
-    task = type("Negative", (FixedMetrics,), {"values": (-3.0, -1.0, -2.0)})
-    runner = make_runner(toy.config("run.max_epoch=3"), task)
-    runner.train()
-    assert runner.best_epoch == 1
-    best = load_file(runner.output_dir / "checkpoint_best.safetensors")
-    last = load_file(runner.output_dir / "checkpoint_last.safetensors")
-    assert not torch.equal(best["head.weight"], last["head.weight"])
-    assert torch.equal(runner.model.head.weight, best["head.weight"])  # reloaded at the end
-    facts = json.loads((runner.output_dir / "checkpoint_best.json").read_text())
-    assert facts["epoch"] == 1
-    assert facts["recipe"] == "toy_recipe"
-    assert "frozen" not in best
-    metrics = json.loads((runner.output_dir / "metrics.json").read_text())
-    assert metrics["val"]["classification"]["accuracy"] == -1.0  # of the best epoch, a tensor
 
 
 def test_without_validation_the_last_is_the_best(toy):
@@ -83,13 +50,6 @@ def test_the_encoders_run_once_per_batch_of_evaluation(toy):
     # Shards of 4 clips in batches of 3 clips: 3 batches, whatever is asked about them.
     assert runner.model.calls.count("encode_audio") == 3
     assert ("predict_class", ("low", "high")) in runner.model.calls
-
-
-def test_a_split_that_is_trained_on_is_not_evaluated_forever(toy):
-    with pytest.raises(ConfigError, match="trained on and evaluated"):
-        make_runner(toy.config("run.valid_splits=[train]"))
-    with pytest.raises(ConfigError, match="made for training"):
-        make_runner(toy.config("run.evaluate=true", "run.valid_splits=[train]"))
 
 
 def test_an_unknown_split_is_named_with_the_known_ones(toy):
@@ -118,29 +78,6 @@ def gradients(toy, monkeypatch, *options):
     )
     runner.train_epoch(0)
     return seen
-
-
-def test_accumulated_gradients_are_means(toy, monkeypatch):
-    one = gradients(toy, monkeypatch, "run.steps_per_epoch=4")
-    assert len(one) == 4
-    two = gradients(toy, monkeypatch, "run.steps_per_epoch=2", "run.accum_grad_iters=2")
-    assert len(two) == 2
-    torch.testing.assert_close(two[0], (one[0] + one[1]) / 2)
-    torch.testing.assert_close(two[1], (one[2] + one[3]) / 2)
-
-
-def test_amp_bf16_works_on_the_cpu_and_fp16_says_what_to_use(toy):
-    class SeesType(PalInstructTask):
-        types = set()  # noqa: RUF012
-
-        def train_step(self, model, samples):
-            self.types.add(torch.nn.functional.linear(torch.ones(1, 2), torch.ones(2, 2)).dtype)
-            return super().train_step(model, samples)
-
-    make_runner(toy.config("run.device=cpu", "run.amp=bf16"), SeesType).train()
-    assert SeesType.types == {torch.bfloat16}
-    with pytest.raises(ConfigError, match="bf16"):
-        make_runner(toy.config("run.device=cpu", "run.amp=fp16")).train()
 
 
 def test_a_learning_rate_per_component_is_kept_in_proportion(toy):
@@ -194,15 +131,6 @@ def test_an_interrupted_checkpoint_leaves_the_previous_one(toy, monkeypatch):
         runner._save_checkpoint(1)
     assert path.read_bytes() == before
     assert not list(runner.output_dir.glob(".writing*"))
-
-
-def test_several_datasets_are_mixed_in_training_and_told_apart_in_evaluation(toy):
-    cfg = toy.config(
-        f"datasets.more={{builder: toy_tones, build_info: {{storage: '{toy.shards}'}}}}",
-        "run.train_dataset_ratios={toy_tones: 1, more: 3}",
-    )
-    metrics = make_runner(cfg).train()
-    assert {"toy_tones/classification", "more/classification"} <= set(metrics["val"])
 
 
 def test_steps_are_one_pass_unless_given(toy):

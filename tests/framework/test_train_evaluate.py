@@ -8,6 +8,8 @@ import yaml
 from pal_plugin import cli
 from pal_plugin.errors import ConfigError
 
+CHECKPOINT = ("model.safetensors", "model.json", "optimizer.safetensors", "state.json")
+
 
 def run_dirs(toy):
     return sorted(p for p in (toy.folder / "output").iterdir() if p.is_dir())
@@ -25,6 +27,9 @@ def test_training_leaves_a_whole_run_folder(toy, caplog):
         "metrics.json",
         "evaluation.json",
         "result/val.jsonl",
+        "samples.val.html",
+        "finished.json",
+        *(f"checkpoints/step-{step:08}/{file}" for step in (15, 18) for file in CHECKPOINT),
         "checkpoint_best.safetensors",
         "checkpoint_best.json",
         "checkpoint_last.safetensors",

@@ -1,5 +1,9 @@
 """Loading an LLM: folders that `save_pretrained` wrote, and errors that say what to do."""
 
+import json
+import shutil
+from pathlib import Path
+
 import huggingface_hub
 import pytest
 import torch
@@ -50,6 +54,41 @@ def test_offline_it_says_how_to_get_the_files(monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
     with pytest.raises(HubError, match=r"hf download owner/tiny --local-dir DIR"):
         load_llm("owner/tiny")
+
+
+def test_weights_that_are_not_in_the_cache_are_named(tiny_llm, monkeypatch, tmp_path):
+    for path in Path(tiny_llm).glob("*.json"):
+        shutil.copy(path, tmp_path)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(tmp_path))
+    with pytest.raises(HubError, match=r"no model\.safetensors and no pytorch_model\.bin of 'own"):
+        load_llm("owner/tiny")
+    with pytest.raises(ValueError, match=f"cannot load the LLM in {tmp_path}: Error no file"):
+        load_llm(tmp_path)
+    index = {"weight_map": {"lm_head.weight": "model-00002-of-00002.safetensors"}, "metadata": {}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    (tmp_path / "model-00001-of-00002.safetensors").write_bytes(b"")
+    with pytest.raises(HubError, match=r"cannot load the LLM owner/tiny.*hf download owner/tiny"):
+        load_llm("owner/tiny")
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_code_of_a_model_is_not_run_nor_asked_about(tiny_llm, tmp_path, monkeypatch, file):
+    folder, ran = tmp_path / "evil", tmp_path / "ran"
+    shutil.copytree(tiny_llm, folder)
+    settings = json.loads((folder / file).read_text())
+    settings |= {"model_type": "evil", "tokenizer_class": "EvilTokenizer"}
+    settings["auto_map"] = {
+        "AutoConfig": "evil.C",
+        "AutoModelForCausalLM": "evil.M",
+        "AutoTokenizer": ["evil.T", None],
+    }
+    (folder / file).write_text(json.dumps(settings))
+    (folder / "evil.py").write_text(f"open({str(ran)!r}, 'w')")
+    # As at a terminal: the question would be answered by yes.
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(ValueError, match="is code of its own, which is not run|custom code"):
+        load_llm(folder)
+    assert not ran.exists()
 
 
 def test_folders_that_hold_no_llm(tiny_llm, tmp_path):

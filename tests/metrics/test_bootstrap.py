@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from pal_plugin.metrics.bootstrap import paired_interval, ratio_interval, statistic_interval
+from pal_plugin.metrics.bootstrap import (
+    paired_interval,
+    ratio_interval,
+    row_weights,
+    values_interval,
+)
 
 
 def bits(count, share, seed=0):
@@ -48,14 +53,20 @@ def test_pairing_removes_what_both_share():
     assert (same.low, same.value, same.high) == (0.0, 0.0, 0.0)
 
 
-def test_any_statistic_gives_the_same_interval_as_its_ratio():
+def test_weights_give_the_same_interval_as_the_ratio():
     right = bits(300, 0.8)
-    by_ratio = ratio_interval(right, np.ones(300), range(300), draws=400)
-    by_rows = statistic_interval(lambda index: right[index].mean(), range(300), draws=400)
-    assert by_rows.value == by_ratio.value
-    assert by_rows.low == pytest.approx(by_ratio.low, abs=0.01)
-    assert by_rows.high == pytest.approx(by_ratio.high, abs=0.01)
-    assert statistic_interval(lambda index: None, range(3)) is None
+    clips = [number // 3 for number in range(300)]
+    by_ratio = ratio_interval(right, np.ones(300), clips, draws=400)
+    weights = row_weights(clips, draws=400)
+    assert weights.shape == (300, 400)
+    assert (weights.sum(axis=0) == 300).all()
+    assert (weights[0] == weights[2]).all()
+    by_weights = values_interval(right.mean(), right @ weights / 300)
+    assert by_weights.value == by_ratio.value
+    assert by_weights.low == pytest.approx(by_ratio.low, abs=0.015)
+    assert by_weights.high == pytest.approx(by_ratio.high, abs=0.015)
+    assert values_interval(None, np.ones(3)) is None
+    assert values_interval(0.5, np.full(3, np.nan)) is None
 
 
 def test_seeds_repeat():

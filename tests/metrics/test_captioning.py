@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import sys
 
 import pytest
 
@@ -123,7 +124,24 @@ def test_spice_downloads_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(captioning, "java", lambda: "java")
     found = caption_scores(CANDIDATES, REFERENCES, "plain", ["cider", "spice"])
     assert "get_stanford_models" in found.missing["spice"]
-    assert "SPICE" in found.missing["spider"]
+    assert "get_stanford_models" in found.missing["spider"]
+    asked = caption_scores(CANDIDATES, REFERENCES, "plain", ["spider"])
+    assert set(asked.scores) == {"cider"}
+    assert set(asked.missing) == {"spice", "spider"}
+
+
+def test_fense_downloads_nothing_and_needs_its_packages(tmp_path, monkeypatch):
+    monkeypatch.setattr(captioning, "version_of", lambda package: f"{package} 0")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    found = caption_scores(CANDIDATES, REFERENCES, "plain", ["fense", "rouge_l"])
+    assert "aac-metrics-download" in found.missing["fense"]
+    detector = tmp_path / "hub" / "fense_data" / "echecker_clotho_audiocaps_base.ckpt"
+    detector.parent.mkdir(parents=True)
+    detector.touch()
+    monkeypatch.setitem(sys.modules, "aac_metrics.functional.fense", None)
+    found = caption_scores(CANDIDATES, REFERENCES, "plain", ["fense", "rouge_l"])
+    assert "cannot be imported" in found.missing["fense"]
+    assert set(found.scores) == {"rouge_l"}
 
 
 def test_spider_is_the_mean_of_cider_and_spice(monkeypatch):

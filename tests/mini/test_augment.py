@@ -2,11 +2,13 @@
 
 import math
 import random
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from pal_plugin.audio.augment import Augment, tilt
+from pal_plugin.encoders import build_features
 
 RATE_HZ = 16000
 
@@ -27,7 +29,7 @@ def test_nothing_is_changed_unless_asked_for():
     clip = torch.randn(1000)
     features = {"a": {"features": torch.randn(1, 1, 10, 4), "frames": torch.tensor([10])}}
     assert torch.equal(Augment().waveform(clip, RATE_HZ, random.Random(0)), clip)
-    assert Augment().features(features, random.Random(0)) is features
+    assert Augment().features(features, random.Random(0), {}) is features
 
 
 def test_the_same_seed_gives_the_same_clip_and_another_seed_another():
@@ -99,19 +101,23 @@ def test_tilt_turns_around_1_khz():
         assert change == pytest.approx(expected_db, abs=0.1)
 
 
-@pytest.mark.parametrize("layout", ["[W, 1, T, mels]", "[W, mels, T]"])
+@pytest.mark.parametrize("layout", ["[W, 1, T, mels]", "[W, T, mels]", "[W, mels, T]"])
 def test_masks_set_bands_of_the_valid_part_to_its_mean(layout):
     torch.manual_seed(0)
     mel = torch.randn(2, 20, 50)  # [W, mels, T]
     valid = [50, 10]
-    given = mel.transpose(1, 2)[:, None].contiguous() if layout == "[W, 1, T, mels]" else mel
+    front_end = SimpleNamespace(mel_axis=-2 if layout == "[W, mels, T]" else -1)
+    given = mel if layout == "[W, mels, T]" else mel.transpose(1, 2).contiguous()
+    given = given[:, None] if layout == "[W, 1, T, mels]" else given
     augment = Augment(time_masks=2, time_mask_share=0.3, mel_masks=2, mel_mask_share=0.3)
     changed_any = False
     for seed in range(5):
         entry = {"features": given.clone(), "frames": torch.tensor(valid)}
-        out = augment.features({"a": entry}, random.Random(seed))["a"]["features"]
+        made = augment.features({"a": entry}, random.Random(seed), {"a": front_end})
+        out = made["a"]["features"]
         assert torch.equal(entry["features"], given)  # not in place
-        out = out[:, 0].transpose(1, 2) if out.dim() == 4 else out
+        out = out[:, 0] if layout == "[W, 1, T, mels]" else out
+        out = out if layout == "[W, mels, T]" else out.transpose(1, 2)
         for window, frames in enumerate(valid):
             changed = out[window] != mel[window]
             assert not changed[:, frames:].any()
@@ -119,6 +125,21 @@ def test_masks_set_bands_of_the_valid_part_to_its_mean(layout):
             assert torch.allclose(out[window][changed], mean)
             changed_any |= bool(changed.any())
     assert changed_any
+
+
+@pytest.mark.parametrize("encoder", ["ast", "clap", "sslam", "whisper"])
+def test_each_front_end_says_where_its_mel_channels_are(encoder):
+    front_end = build_features(encoder, {"window_s": 5.12})
+    made = front_end(torch.randn(front_end.sample_rate_hz))
+    valid = int(made["frames"][0])
+    augment = Augment(time_masks=1, time_mask_share=0.5)
+    out = augment.features({encoder: made}, random.Random(1), {encoder: front_end})
+    changed = (out[encoder]["features"] != made["features"])[0]
+    by_mel = changed.movedim(front_end.mel_axis, 0).flatten(1)  # [mels, T]
+    assert by_mel.any()
+    assert by_mel.shape[1] > 500
+    assert not by_mel[:, valid:].any()
+    assert torch.equal(by_mel, by_mel[:1].expand_as(by_mel))  # the same frames in all channels
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from pal_plugin.integration import audio_kv
 from pal_plugin.integration.audio_kv import AudioKV
 
 TYPES = ["lal", "plits", "pal", "flamingo"]
@@ -71,6 +72,9 @@ def test_the_hash_covers_what_makes_keys_and_values_only(tiny_model):
     assert model.fingerprint() == before
     torch.nn.init.normal_(model.llm.model.layers[0].self_attn.v_proj.weight)
     assert model.fingerprint() != before
+    before = model.fingerprint()
+    model.encoders["sslam"].pos_embed.add_(1.0)  # computed, and in no state dict
+    assert model.fingerprint() != before
 
 
 def test_what_is_stored_is_what_the_docstring_says(tiny_model, two_clips):
@@ -100,8 +104,25 @@ def test_keys_and_values_are_computed_once(tiny_model, two_clips):
 
 def test_names_with_dots_stay_apart(tiny_model, two_clips, tmp_path):
     kv = tiny_model("lal").encode(two_clips["audio"], "features")
-    paths = {kv.save(tmp_path / name).name for name in ("clip_0.25", "clip_0.5", "a.safetensors")}
+    names = ("clip_0.25", "clip_0.5", "a.safetensors")
+    paths = {kv.save(tmp_path / name).name for name in names}
     assert paths == {"clip_0.25.safetensors", "clip_0.5.safetensors", "a.safetensors"}
+    for name in names:  # under the name that it was given
+        assert len(AudioKV.load(tmp_path / name, kv.weights)) == 2
+
+
+def test_an_interrupted_save_keeps_the_old_file(tiny_model, two_clips, tmp_path, monkeypatch):
+    kv = tiny_model("lal").encode(two_clips["audio"], "features")
+    path = kv.save(tmp_path / "clip")
+
+    def interrupted(_, where, metadata):
+        where.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(audio_kv, "save_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        kv.save(path)
+    assert len(AudioKV.load(path, kv.weights)) == 2
 
 
 def test_errors(tiny_model, two_clips, tmp_path):

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from pal_plugin.models.audio_llm import AudioLLM
+
 TYPES = ["lal", "plits", "pal", "flamingo"]
 
 
@@ -125,6 +127,35 @@ def test_unfrozen_encoders_are_trained(tiny_model, two_clips):
         assert any(p.grad is not None for p in model.encoders[name].parameters()), name
 
 
+def test_frozen_encoders_do_not_move_in_a_new_model(tiny_config, two_clips):
+    model = AudioLLM.from_config(tiny_config("lal"))
+    assert model.training
+    before = {n: t.clone() for n, t in model.encoders.state_dict().items()}
+    kv = model.encode(two_clips["audio"])
+    model(two_clips)
+    assert all(torch.equal(t, before[n]) for n, t in model.encoders.state_dict().items())
+    assert model.generate({"text_input": ["One?", "Two?"]}, max_new_tokens=2, audio=kv)
+
+
+def test_clips_come_as_any_iterable(tiny_model, two_clips, tmp_path):
+    model = tiny_model("lal")
+    clips = two_clips["audio"]
+    expected = model.encode_audio({"audio": clips})["general"].features
+    for form in (tuple(clips), iter(clips)):
+        assert torch.equal(model.encode_audio({"audio": form})["general"].features, expected)
+    assert len(model.encode(tuple(clips))) == 2
+    assert len(model.encode(list(clips[0]))) == 1
+    for clip in (clips[0], list(clips[0]), "a.wav", tmp_path / "a.wav", b"RIFF"):
+        with pytest.raises(ValueError, match=r"is one clip; write a list of clips: \[clip\]"):
+            model.encode_audio({"audio": clip})
+
+
+def test_generate_gives_strings_whatever_form_is_asked_for(tiny_model, two_clips):
+    model = tiny_model("lal")
+    answers = model.generate(two_clips, max_new_tokens=3)
+    assert model.generate(two_clips, max_new_tokens=3, return_dict_in_generate=True) == answers
+
+
 def test_ask_takes_a_path_of_any_rate_and_stereo(tiny_model, tmp_path):
     import soundfile
 
@@ -145,11 +176,13 @@ def test_errors_say_what_came(tiny_model, two_clips):
         model({**two_clips, "text_input": ["One?"], "text_output": ["no"]})
     with pytest.raises(ValueError, match="list of strings, got str"):
         model({**two_clips, "text_input": "What do you hear?"})
+    with pytest.raises(ValueError, match=r"samples\['text_input'\] is empty"):
+        model.generate({**two_clips, "text_input": []})
     with pytest.raises(ValueError, match="max_tokens"):
         model.generate(two_clips, max_tokens=3)
     with pytest.raises(ValueError, match="no samples"):
         model.generate({**two_clips, "audio": [(torch.zeros(0).numpy(), 16_000)] * 2})
-    with pytest.raises(ValueError, match="is one path; write a list"):
+    with pytest.raises(ValueError, match="is one clip; write a list"):
         model.generate({**two_clips, "audio": "clip.wav"})
     bad = torch.full((1000,), float("nan")).numpy()
     with pytest.raises(ValueError, match="finite"):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from pal_plugin.models import checkpoint
@@ -96,6 +97,17 @@ def test_every_mismatch_is_named(tiny_model, tmp_path):
         r"shape: connectors.general.newline is (5,) in the file and (32,) in the model",
     ):
         assert problem in str(error.value)
+
+
+def test_a_component_that_is_named_and_absent_is_missed(tiny_model, tmp_path):
+    model = tiny_model("lal")
+    path = checkpoint.save(model, tmp_path / "a")
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    state = {n: t for n, t in load_file(path).items() if not n.startswith("connectors.speech")}
+    save_file(state, path, metadata=metadata)
+    with pytest.raises(CheckpointError, match=r"missing: all of connectors\.speech"):
+        checkpoint.load(model, path)
 
 
 def test_lora_without_a_place_for_it(tiny_model, tmp_path):

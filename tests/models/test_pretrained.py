@@ -1,6 +1,9 @@
 """`save_pretrained` and `from_pretrained`: identical outputs, and no other base model."""
 
+import copy
 import json
+import os
+import shutil
 
 import pytest
 import torch
@@ -105,13 +108,132 @@ def test_another_base_model_is_refused_by_name(trained, tiny_llm, tmp_path):
     with pytest.raises(CheckpointError) as error:
         AudioLLM.from_pretrained(folder, llm=str(tmp_path / "tuned"))
     assert f"llm of {tiny_llm}, and {tmp_path / 'tuned'} holds other weights" in str(error.value)
-    assert "1 of 23 matrices differ, the first is llm.model.layers.1.mlp.up_proj.weight" in str(
+    assert "1 of 32 tensors differ, the first is llm.model.layers.1.mlp.up_proj.weight" in str(
         error.value
     )
     base.config.num_hidden_layers = 2
     LlamaForCausalLM(base.config).save_pretrained(tmp_path / "short")
     with pytest.raises(CheckpointError, match=r"\(llama, 3 layers.*\(llama, 2 layers"):
         AudioLLM.from_pretrained(folder, llm=str(tmp_path / "short"))
+
+
+def changed(tiny_llm, folder, **settings):
+    """A copy of the tiny LLM whose config.json differs."""
+    shutil.copytree(tiny_llm, folder)
+    config = json.loads((folder / "config.json").read_text()) | settings
+    (folder / "config.json").write_text(json.dumps(config))
+    return str(folder)
+
+
+def test_a_base_that_differs_in_vectors_or_settings_is_refused(trained, tiny_llm, tmp_path):
+    folder = trained().save_pretrained(tmp_path / "model")
+    base = AutoModelForCausalLM.from_pretrained(tiny_llm)
+    with torch.no_grad():
+        base.model.norm.weight.mul_(3)
+    base.save_pretrained(tmp_path / "norm")
+    with pytest.raises(CheckpointError, match=r"1 of 32 tensors differ.*llm\.model\.norm\.weight"):
+        AudioLLM.from_pretrained(folder, llm=str(tmp_path / "norm"))
+    rope = {"rope_theta": 500.0, "rope_type": "default"}
+    other = changed(tiny_llm, tmp_path / "rope", rope_parameters=rope, rope_theta=500.0)
+    with pytest.raises(CheckpointError, match="inv_freq"):
+        AudioLLM.from_pretrained(folder, llm=other)
+    other = changed(
+        tiny_llm, tmp_path / "eps", rms_norm_eps=1e-2, num_attention_heads=8, head_dim=4
+    )
+    with pytest.raises(
+        CheckpointError, match="num_attention_heads 8 instead of 4, head_dim 4 .*eps"
+    ):
+        AudioLLM.from_pretrained(folder, llm=other)
+
+
+def test_the_right_base_is_taken_in_float16(tiny_llm, trained, tmp_path):
+    # Small numbers, as large models have: in float16 the least of them have few digits.
+    base = AutoModelForCausalLM.from_pretrained(tiny_llm)
+    with torch.no_grad():
+        base.model.layers[0].mlp.up_proj.weight.mul_(1e-5)
+    small = tmp_path / "small"
+    base.save_pretrained(small)
+    AutoTokenizer.from_pretrained(tiny_llm).save_pretrained(small)
+    model = trained()
+    model.llm.load_state_dict(base.state_dict())
+    folder = model.save_pretrained(tmp_path / "model")
+    half = AudioLLM.from_pretrained(folder, llm=str(small), dtype="float16")
+    assert half.llm.dtype == torch.float16
+
+
+def test_an_interrupted_save_leaves_no_mixture(trained, two_clips, tmp_path, monkeypatch):
+    first, second = trained(llm="lora"), trained(llm="full")
+    expected = scores(first, two_clips)
+    folder = first.save_pretrained(tmp_path / "model")
+
+    def while_writing(*_, **__):
+        raise KeyboardInterrupt
+
+    def while_moving(source, target, replace=os.replace):
+        if target == folder / "model.safetensors":
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(second.text.tokenizer), "save_pretrained", while_writing)
+        with pytest.raises(KeyboardInterrupt):
+            second.save_pretrained(folder)
+    assert not list(folder.glob(".saving-*"))
+    assert torch.equal(scores(AudioLLM.from_pretrained(folder), two_clips), expected)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", while_moving)
+        with pytest.raises(KeyboardInterrupt):
+            second.save_pretrained(folder)
+    with pytest.raises(CheckpointError, match=r"holds no config\.json"):
+        AudioLLM.from_pretrained(folder)
+    again = AudioLLM.from_pretrained(second.save_pretrained(folder))
+    assert torch.equal(scores(again, two_clips), scores(second, two_clips))
+    over_itself = AudioLLM.from_pretrained(again.save_pretrained(folder))
+    assert torch.equal(scores(over_itself, two_clips), scores(second, two_clips))
+
+
+def test_a_trained_encoder_keeps_the_sizes_of_its_folder(tiny_config, two_clips, tmp_path):
+    from transformers import WhisperConfig, WhisperModel
+
+    sizes = {
+        f"{half}_{name}": value
+        for half in ("encoder", "decoder")
+        for name, value in (("layers", 1), ("attention_heads", 2), ("ffn_dim", 16))
+    }
+    sizes |= {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "vocab_size": 9}
+    config = WhisperConfig(d_model=16, max_source_positions=64, decoder_start_token_id=1, **sizes)
+    WhisperModel(config).save_pretrained(tmp_path / "whisper")
+    section = copy.deepcopy(tiny_config("lal", encoders="full"))
+    section["encoders"]["whisper"] = {
+        "type": "whisper",
+        "checkpoint": str(tmp_path / "whisper"),
+        "features": {"window_s": 1.28},
+    }
+    model = AudioLLM.from_config(section).eval()
+    folder = model.save_pretrained(tmp_path / "model")
+    shutil.rmtree(tmp_path / "whisper")
+    again = AudioLLM.from_pretrained(folder)
+    assert torch.equal(scores(again, two_clips), scores(model, two_clips))
+
+
+@pytest.mark.parametrize(("model_type", "llm"), [("lal", "lora"), ("flamingo", "lora")])
+def test_frozen_new_parts_go_along(trained, two_clips, tmp_path, model_type, llm):
+    model = trained(model_type, connectors="frozen", llm=llm)
+    again = AudioLLM.from_pretrained(model.save_pretrained(tmp_path))
+    assert torch.equal(scores(again, two_clips), scores(model, two_clips))
+
+
+def test_the_storage_type_is_the_llms_too(trained, two_clips, tmp_path):
+    model = trained(llm="full")
+    folder = model.save_pretrained(tmp_path, dtype=torch.bfloat16)
+    stored = load_file(folder / "llm" / "model.safetensors")
+    assert {t.dtype for t in stored.values()} == {torch.bfloat16}
+    assert (
+        AutoModelForCausalLM.from_pretrained(folder / "llm", dtype="auto").dtype == torch.bfloat16
+    )
+    assert next(model.llm.parameters()).dtype == torch.float32
+    again = AudioLLM.from_pretrained(folder)
+    assert torch.allclose(scores(again, two_clips), scores(model, two_clips), atol=0.1)
 
 
 def test_another_encoder_is_refused_by_name(trained, two_clips, tmp_path):
@@ -146,6 +268,8 @@ def test_errors(tiny_model, tiny_config, tmp_path):
         tiny_model("lal").save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match=r"holds no config\.json"):
         AudioLLM.from_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="there is no folder nothing_here"):
+        AudioLLM.from_pretrained("nothing_here")
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(CheckpointError, match="was not written by pal_plugin"):
         AudioLLM.from_pretrained(tmp_path)

@@ -162,6 +162,21 @@ def test_f1_and_map_have_intervals_too(tmp_path):
         assert figure.difference is None
 
 
+def test_captions_without_a_loss_have_figures_of_the_others(tmp_path, capsys):
+    rows = [
+        {
+            "id": f"{i}#0", "sample_id": str(i), "task": "caption", "question_type": "caption",
+            "reference": "r", "answers": ["r"], "prediction": None, "loss": loss,
+        }
+        for i, loss in enumerate([1.0, None, 3.0, None])
+    ]  # fmt: skip
+    text = table(capsys, write(tmp_path / "some", rows, masked=False))
+    assert "| some | val | caption | loss | 2.000 | [1.000, 3.000] |" in text
+    rows = [{**row, "loss": None} for row in rows]
+    text = table(capsys, write(tmp_path / "none", rows, masked=False))
+    assert "| none | val | caption | loss | - | - |" in text
+
+
 def test_a_judges_scores_become_figures(tmp_path, capsys):
     rows = [
         {
@@ -179,8 +194,12 @@ def test_a_judges_scores_become_figures(tmp_path, capsys):
     path = folder / "result" / "val.chat.judged.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in judged))
     text = table(capsys, folder)
-    assert "| run | val | chat | second | 6.500 | [6.000, 7.000] | 1.000 |" in text
-    assert "1 answers not judged, 1 of the judge's answers unreadable" in text
+    assert "| run | val | chat | second | 6.500 | [6.000, 7.000] | 1.000 | +5.000 [5" in text
+    assert "| - | 2 of 4 | 2 |" in text
+    assert "4 of 8 answers not judged, they count in no score: 3#0; 1#0_masked; 2#0_" in text
+    assert "1 of 8 judgements not readable, they count in no score: 2#0." in text
+    rows = list(csv.DictReader(io.StringIO(table(capsys, folder, "--csv"))))
+    assert {(r["n"], r["asked"], r["clips"]) for r in rows} == {("2", "4", "2")}
     assert "not computed" not in text
     path.write_text('{"id": "9#0", "response": "First: 5"}\n')
     assert pal(["results", str(folder)]) == 2

@@ -171,6 +171,32 @@ def test_without_scores_a_few_captions_are_generated_the_same_with_audio_and_wit
     assert "scores=true" in task.describe("val")["caption"]["missing"]["captioning scores"]
 
 
+def test_a_loss_that_is_no_number_is_named_and_left_out(tmp_path):
+    samples = batch(*(item("caption", "x") for _ in range(3)))
+
+    class Overflows(Told):
+        def __call__(self, samples):
+            masked = "audio_mask" in samples
+            return {
+                "per_row_loss": torch.tensor([1.0, float("nan"), float("inf") if masked else 3])
+            }
+
+    task, rows, entries = evaluate(Overflows(dict.fromkeys("abc", "text")), samples)
+    entry = entries["caption"]
+    assert (entry["loss"], entry["loss_masked_audio"]) == (2.0, 1.0)
+    assert [row["loss"] for row in rows] == [1.0, None, 3.0]
+    missing = task.describe("val")["caption"]["missing"]
+    assert "(b#0)" in missing["loss of 1 captions"]
+    assert "(b#0, c#0)" in missing["loss of 2 captions, audio masked"]
+    # The rows are the same when they are read again, and have an interval.
+    again = json.loads(json.dumps(rows))
+    assert task.after_evaluation(again, "val")["caption"] == entry
+    for row in again:
+        row["loss"] = None
+    nothing = task.after_evaluation(again, "val")["caption"]
+    assert (nothing["loss"], nothing["perplexity"]) == (None, None)
+
+
 def test_transcripts_have_three_rates():
     says = {"a": "twenty one dogs, isn't it", "b": "One two"}
     samples = batch(item("transcript", "21 dogs is not it"), item("transcript", "one two"))

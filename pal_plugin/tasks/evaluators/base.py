@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from pal_plugin.errors import ConfigError
+from pal_plugin.tasks.rows import take_rows
 
 Rows = Sequence[dict[str, Any]]
 #: Numerators and denominators of a figure, one per row.
@@ -29,8 +31,9 @@ class Asking:
     Args:
         max_new_tokens: length limit of an answer.
         generation: other arguments of the model's `generate`; None stands for its own default.
-        seed: of sampling, where `do_sample` is set. Draws follow from the seed and the rows asked,
-            so an evaluation that goes on after an interruption samples the same.
+        seed: of sampling, where `do_sample` is set. A row's draws follow from the seed, its id and
+            its question alone, so rows are then generated one by one: an evaluation that goes on
+            after an interruption, or has other batches, samples the same.
     """
 
     max_new_tokens: int = 32
@@ -48,10 +51,13 @@ class Asking:
         ask = getattr(model, method)
         if not self.generation.get("do_sample"):
             return list(ask(samples, **self.arguments))
-        rows = "|".join(map(str, samples.get("question_id", samples["text_input"])))
+        names = samples.get("question_id", samples["text_input"])
+        said = []
         with torch.random.fork_rng():
-            torch.manual_seed(zlib.crc32(f"{self.seed}|{rows}".encode()))
-            return list(ask(samples, **self.arguments))
+            for row, (name, text) in enumerate(zip(names, samples["text_input"], strict=True)):
+                torch.manual_seed(zlib.crc32(f"{self.seed}|{name}|{text}".encode()))
+                said += ask(take_rows(samples, [row]), **self.arguments)
+        return said
 
 
 @dataclass
@@ -119,6 +125,15 @@ class Evaluator:
     @classmethod
     def whole(cls, rows: Rows, key: str) -> dict[str, float | None]:
         """Figures of a set of rows that are no ratio of sums, computed from the rows alone."""
+        return {}
+
+    @classmethod
+    def resampled(cls, rows: Rows, key: str, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Figures of `whole` in bootstrap samples, `[draws]` each; NaN where one has none.
+
+        Args:
+            weights: how often each row occurs in each sample, `[rows, draws]`.
+        """
         return {}
 
     @classmethod

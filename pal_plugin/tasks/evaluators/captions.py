@@ -10,6 +10,8 @@ from pal_plugin.metrics.captioning import caption_scores
 from pal_plugin.tasks.evaluators.base import Asking, Columns, Evaluator, Finished, Rows
 from pal_plugin.tasks.rows import row_count, take_rows
 
+_SHOWN = 10
+
 
 class Captions(Evaluator):
     """Loss and perplexity of the first reference; generated captions against all of them.
@@ -42,6 +44,8 @@ class Captions(Evaluator):
 
     def answer(self, model: Any, samples: dict) -> dict[str, list]:
         losses = model(samples)["per_row_loss"].float().tolist()
+        # JSON has no NaN: a row that is read again must be the row that was kept.
+        losses = [loss if math.isfinite(loss) else None for loss in losses]
         chosen = self._chosen(samples)
         said: list[str | None] = [None] * row_count(samples)
         if chosen:
@@ -51,15 +55,17 @@ class Captions(Evaluator):
         return {"loss": losses, "prediction": said}
 
     def finish(self, rows: Rows, key: str) -> Finished:
+        missing = _without_loss(rows, key)
         if not self.scores:
-            return Finished(missing={"captioning scores": "set run.evaluation.caption.scores=true"})
+            how = "set run.evaluation.caption.scores=true"
+            return Finished(missing=missing | {"captioning scores": how})
         found = caption_scores(
             [row[f"prediction{key}"] for row in rows],
             [row["answers"] for row in rows],
             self.tokenizer,
             self.metrics,
         )
-        done = Finished(missing=found.missing)
+        done = Finished(missing=missing | found.missing)
         for row in rows:
             row[f"figures{key}"] = {}
         for name, score in found.scores.items():
@@ -73,14 +79,16 @@ class Captions(Evaluator):
 
     @classmethod
     def columns(cls, rows: Rows, key: str) -> Columns:
-        losses = [float(row[f"loss{key}"]) for row in rows]
-        return {"loss": (losses, [1.0] * len(rows)), **super().columns(rows, key)}
+        losses = [row[f"loss{key}"] for row in rows]
+        known = [float(loss is not None) for loss in losses]
+        return {"loss": ([loss or 0.0 for loss in losses], known), **super().columns(rows, key)}
 
     @classmethod
     def summarise(cls, rows: Rows, key: str) -> dict[str, float | None]:
         figures = super().summarise(rows, key)
-        perplexity = math.exp(min(figures["loss"], 700.0))
-        return {"loss": figures.pop("loss"), "perplexity": perplexity, **figures}
+        loss = figures.pop("loss")
+        perplexity = None if loss is None else math.exp(min(loss, 700.0))
+        return {"loss": loss, "perplexity": perplexity, **figures}
 
     def _chosen(self, samples: dict) -> list[int]:
         """Rows whose captions are generated; the same ones with the audio masked."""
@@ -92,3 +100,15 @@ class Captions(Evaluator):
                 self._shown.add(name)
             chosen.append(row)
         return chosen
+
+
+def _without_loss(rows: Rows, key: str) -> dict[str, str]:
+    """Captions whose loss is no number; they are left out of its mean."""
+    names = [row["id"] for row in rows if row[f"loss{key}"] is None]
+    if not names:
+        return {}
+    some = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    return {
+        f"loss of {len(names)} captions": f"NaN or infinite ({some}), left out of the mean; try "
+        "run.amp=none, and see whether a reference is empty"
+    }

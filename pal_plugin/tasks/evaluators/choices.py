@@ -6,8 +6,9 @@ spread. Answers that cannot be read are counted as unparsed and are never replac
 
 from __future__ import annotations
 
-import statistics
 from typing import Any
+
+import numpy as np
 
 from pal_plugin.corpora.prompts import multiple_choice_prompt
 from pal_plugin.errors import ConfigError
@@ -113,14 +114,18 @@ class MultipleChoice(Evaluator):
 
     @classmethod
     def whole(cls, rows: Rows, key: str) -> dict[str, float | None]:
-        orders = {len(row[f"asked{key}"]) for row in rows}
-        if len(orders) != 1 or orders == {1}:
+        right = _right_by_order(rows, key)
+        if right is None:
             return {}
-        accuracies = [
-            sum(row[f"asked{key}"][i]["read"] == row["reference"] for row in rows) / len(rows)
-            for i in range(orders.pop())
-        ]
-        return {"accuracy_sd": statistics.stdev(accuracies)}
+        return {"accuracy_sd": float(right.mean(axis=0).std(ddof=1))}
+
+    @classmethod
+    def resampled(cls, rows: Rows, key: str, weights: np.ndarray) -> dict[str, np.ndarray]:
+        right = _right_by_order(rows, key)
+        if right is None:
+            return {}
+        accuracies = weights.T @ right / weights.sum(axis=0)[:, None]
+        return {"accuracy_sd": accuracies.std(axis=1, ddof=1)}
 
     @classmethod
     def chance(cls, rows: Rows) -> float | None:
@@ -165,6 +170,17 @@ def _check(samples: dict, row: int) -> None:
             f"the multiple-choice question {samples['question_id'][row]!r} must have its answer "
             f"{samples['text_output'][row]!r} among its candidates, got {choices!r}"
         )
+
+
+def _right_by_order(rows: Rows, key: str) -> np.ndarray | None:
+    """Right or not, `[rows, orders]`; None where there is one order, or not the same number."""
+    orders = {len(row[f"asked{key}"]) for row in rows}
+    if len(orders) != 1 or orders == {1}:
+        return None
+    return np.array(
+        [[asked["read"] == row["reference"] for asked in row[f"asked{key}"]] for row in rows],
+        dtype=np.float64,
+    )
 
 
 def _all_ranked(rows: Rows, key: str) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 
 from pal_plugin.errors import ConfigError
 from pal_plugin.merging import did_you_mean
+from pal_plugin.metrics import resampled
 from pal_plugin.metrics.answers import is_correct, largest_share, normalise
 from pal_plugin.metrics.classification import (
     f1_scores,
@@ -135,6 +136,17 @@ class Classification(_Labels):
             return {}  # `finish` names it
 
     @classmethod
+    def resampled(cls, rows: Rows, key: str, weights: np.ndarray) -> dict[str, np.ndarray]:
+        right, given, labels = _single(rows, key)
+        number = {label: i for i, label in enumerate(labels)} | {"": -1}
+        return resampled.label_f1(
+            np.array([number[label] for label in right]),
+            np.array([number.get(label, len(labels)) for label in given]),
+            len(labels),
+            weights,
+        )
+
+    @classmethod
     def chance(cls, rows: Rows) -> float | None:
         return largest_share([row["reference"] for row in rows])
 
@@ -199,6 +211,17 @@ class Tagging(_Labels):
             return {"map": precision, **multi_label_f1(targets, given)}
         except MissingScoreError:
             return {}
+
+    @classmethod
+    def resampled(cls, rows: Rows, key: str, weights: np.ndarray) -> dict[str, np.ndarray]:
+        targets = _targets(rows, key)
+        if targets is None:
+            return {}
+        scores = np.array([row[f"scores{key}"] for row in rows], dtype=np.float64)
+        return {
+            "map": resampled.mean_average_precisions(targets, scores, weights),
+            **resampled.multi_label_f1(targets, scores.argmax(axis=1), weights),
+        }
 
     @classmethod
     def chance(cls, rows: Rows) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pal_plugin.metrics.answers import is_correct, largest_share, normalise
+from pal_plugin.metrics.answers import is_correct, largest_share, spoken_words
 from pal_plugin.metrics.missing import version_of
 from pal_plugin.metrics.speech import whisper_normaliser, word_errors
 from pal_plugin.tasks.evaluators.base import Asking, Columns, Evaluator, Finished, Rows
@@ -30,7 +30,7 @@ class Questions(Evaluator):
 
 
 class Transcripts(Evaluator):
-    """`transcript`: `wer` after `normalise`, `wer_whisper` after Whisper's normaliser, `wer_raw`.
+    """`transcript`: `wer` of `spoken_words`, `wer_whisper` by Whisper's normaliser, `wer_raw`.
 
     Args:
         spelling: see `speech.whisper_normaliser`.
@@ -57,7 +57,7 @@ class Transcripts(Evaluator):
             "wer_raw": f"{jiwer}, words between spaces as they are",
             "wer_whisper": f"{jiwer}, {name}",
         }
-        empty = sum(not normalise(row["reference"]) for row in rows)
+        empty = sum(not spoken_words(row["reference"]) for row in rows)
         if empty:
             how["left out of wer"] = f"{empty} transcripts without reference words"
         return Finished(how=how)
@@ -65,7 +65,7 @@ class Transcripts(Evaluator):
     @classmethod
     def columns(cls, rows: Rows, key: str) -> Columns:
         counted = [
-            word_errors(normalise(row["reference"]), normalise(row[f"prediction{key}"]))
+            word_errors(spoken_words(row["reference"]), spoken_words(row[f"prediction{key}"]))
             for row in rows
         ]
         plain = [float(e) for e, _ in counted], [float(w) for _, w in counted]

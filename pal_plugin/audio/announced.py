@@ -1,0 +1,99 @@
+"""How long MP4, Matroska and ASF files say they are, by their own boxes.
+
+Design choice: ffmpeg reads a fragmented MP4 or a live WebM to wherever its bytes end, and guesses a
+duration from them. So the sizes in these containers are compared with the bytes at hand, as `whole`
+does for those of libsndfile; a file that does not give any is refused, with the way to add them.
+
+Sources: ISO 14496-12 (boxes; mfra, sidx), RFC 8794 and 9559 (Matroska), the ASF
+specification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_ASF_BROADCAST = 1
+_CUT_OFF = "it is cut off: its header announces more bytes than there are"
+_UNKNOWN = (
+    "{0}, so a missing end would not be noticed; if it is whole, `ffmpeg -i IN -c copy OUT` writes "
+    "a file that says how long it is"
+)
+
+
+def problem(data: bytes) -> str | None:
+    """Why a file may not be all there; None where its container says that it is, or is another."""
+    if data[4:8] in (b"ftyp", b"styp", b"moov", b"mdat", b"moof", b"free", b"wide", b"skip"):
+        return _mp4(data)
+    if data[:4] == _EBML:
+        return _matroska(data)
+    if data[:4] == b"\x30\x26\xb2\x75":
+        return _asf(data)
+    return None
+
+
+def _mp4(data: bytes) -> str | None:
+    boxes = list(_boxes(data, 0, len(data)))
+    kinds = [kind for kind, _, _ in boxes]
+    in_moov = [k for kind, at, end in boxes if kind == b"moov" for k, _, _ in _boxes(data, at, end)]
+    if b"mvex" not in in_moov and b"moof" not in kinds:
+        return None  # one table of all packets, which are counted; a tag may follow the last box
+    if any(end > len(data) for _, _, end in boxes):
+        return _CUT_OFF
+    if kinds[-1] == b"mfra":
+        return None
+    for kind, at, end in boxes:
+        if kind == b"sidx" and (announced := _indexed(data[at:end])) is not None:
+            return _CUT_OFF if end + announced > len(data) else None
+    return _UNKNOWN.format("it is fragmented and has no index of its fragments")
+
+
+def _boxes(data: bytes, at: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
+    """`(kind, start of the content, end)` of each box; the last end may lie behind `stop`."""
+    while at < stop:
+        size, head = int.from_bytes(data[at : at + 4], "big"), 8
+        if size == 1:
+            size, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
+        end = stop if size == 0 and at + head <= stop else at + max(size, head)  # 0: up to the end
+        yield data[at + 4 : at + 8], at + head, end
+        at = end
+
+
+def _indexed(sidx: bytes) -> int | None:
+    """Bytes behind the box that it gives an index of; None where it is one fragment's own."""
+    wide = 8 if sidx[0] == 1 else 4  # bytes of a time and of an offset
+    offset_at = 12 + wide
+    count_at = offset_at + wide + 2
+    count = int.from_bytes(sidx[count_at : count_at + 2], "big")
+    if count < 2:
+        return None
+    sizes = [sidx[at : at + 4] for at in range(count_at + 2, len(sidx), 12)][:count]
+    offset = int.from_bytes(sidx[offset_at : offset_at + wide], "big")
+    # The topmost bit says whether what is referenced is an index again.
+    return offset + sum(int.from_bytes(size, "big") & 0x7FFFFFFF for size in sizes)
+
+
+def _matroska(data: bytes) -> str | None:
+    at = 0
+    while at + 12 <= len(data):
+        kind = data[at : at + 4]
+        width = 9 - data[at + 4].bit_length()
+        size = int.from_bytes(data[at + 4 : at + 4 + width], "big") - (1 << 7 * width)
+        if size == (1 << 7 * width) - 1:
+            return _UNKNOWN.format("it was written as a stream and does not say how long it is")
+        at += 4 + width + size
+        if kind == _SEGMENT:
+            return _CUT_OFF if at > len(data) else None
+        if kind != _EBML:
+            break
+    return _CUT_OFF
+
+
+def _asf(data: bytes) -> str | None:
+    at = data.find(_ASF_FILE)
+    size = int.from_bytes(data[at + 40 : at + 48], "little")
+    flags = int.from_bytes(data[at + 88 : at + 92], "little")
+    if at < 0 or size == 0 or flags & _ASF_BROADCAST:
+        return _UNKNOWN.format("it was written as a stream and does not say how long it is")
+    return _CUT_OFF if size > len(data) else None
