@@ -19,26 +19,22 @@ storage once:
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from unittest import mock
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.shapes import Shape
 from benchmarks.variants import Batch, Variant
+from pal_plugin.planning.counting import SavedBytes
+from pal_plugin.planning.meta import FUSED, FUSED_BACKWARD, on_meta
 
-_FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-_FUSED_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 #: Matrix products of the attention in the forward pass, and in both.
 _FORWARD, _STEP = 1, 3
 
@@ -50,30 +46,6 @@ class Count:
     flops: int
     saved_bytes: int | None = None
     held_bytes: int | None = None
-
-
-class SavedBytes:
-    """Counts what a forward pass under `hooks()` saves for the backward pass.
-
-    Args:
-        without: tensors that are there anyway; their storages do not count.
-    """
-
-    def __init__(self, without: Iterable[Tensor] = ()) -> None:
-        self._without = {t.untyped_storage()._cdata for t in without}
-        self._kept: dict[int, torch.UntypedStorage] = {}  # held, so that no address comes twice
-
-    def hooks(self) -> saved_tensors_hooks:
-        return saved_tensors_hooks(self._keep, lambda tensor: tensor)
-
-    @property
-    def total(self) -> int:
-        return sum(s.nbytes() for at, s in self._kept.items() if at not in self._without)
-
-    def _keep(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        self._kept[storage._cdata] = storage
-        return tensor
 
 
 class HeldBytes(TorchDispatchMode):
@@ -100,34 +72,6 @@ class HeldBytes(TorchDispatchMode):
                 if storage._cdata not in self._without:
                     self._made[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
         return out
-
-
-@contextlib.contextmanager
-def on_meta() -> Iterator[None]:
-    """Lets a model of transformers run on meta tensors; real ones are left alone."""
-    # torch answers no question about autocast for meta tensors. None is on here.
-    autocast = mock.patch.object(torch, "autocast", return_value=contextlib.nullcontext())
-    enabled = mock.patch.object(torch, "is_autocast_enabled", return_value=False)
-    with autocast, enabled, _MetaFunctions():
-        yield
-
-
-class _MetaFunctions(TorchFunctionMode):
-    """Two functions that meta tensors lack, or have in a form that misleads.
-
-    torch would take attention apart into plain products and save the scores for the backward pass,
-    which no kernel in use does. The CPU's kernel stands in: it has a function for meta tensors,
-    grouped queries and masks, and saves what the GPU's saves. And transformers asks for two values,
-    whether a mask is all ones and whether positions are consecutive: here they are.
-    """
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if function is torch.Tensor.__bool__ and args[0].is_meta:
-            return True
-        if function is F.scaled_dot_product_attention and args[0].is_meta:
-            return _fused_attention(*args, **kwargs)
-        return function(*args, **kwargs)
 
 
 def count_step(shape: Shape, variant: Variant, batch: Batch) -> Count:
@@ -178,7 +122,7 @@ def _above_diagonal(shape: Shape, variant: Variant, batch: Batch) -> int:
 
 def _flop_counter() -> FlopCounterMode:
     # The counter knows the GPU's kernels only.
-    formulas = {_FUSED: _attention_flops, _FUSED_BACKWARD: _attention_backward_flops}
+    formulas = {FUSED: _attention_flops, FUSED_BACKWARD: _attention_backward_flops}
     return FlopCounterMode(display=False, custom_mapping=formulas)
 
 
@@ -190,10 +134,3 @@ def _attention_flops(query, key, value, *_, **__) -> int:
 
 def _attention_backward_flops(_gradient, query, key, value, *_, **__) -> int:
     return 2 * _attention_flops(query, key, value)
-
-
-def _fused_attention(
-    query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False
-):
-    """`scaled_dot_product_attention`; the kernel groups queries without being told."""
-    return _FUSED(query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)[0]

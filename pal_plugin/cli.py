@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from pal_plugin.errors import ConfigError
+from pal_plugin.planning.command import add_arguments, dry_run
 from pal_plugin.runners import distributed, preemption
 from pal_plugin.runners.preemption import Preempted
 from pal_plugin.runtime import keep_freed_memory, usable_cores
@@ -34,6 +35,8 @@ examples:
   python train.py --cfg-path projects/pal/lal_stage1.yaml --options run.steps_per_epoch=20 \\
       datasets.pal_soundworld.build_info.clips.train=200 \\
       datasets.pal_soundworld.build_info.clips.val=40
+  # what it would cost on 8 GPUs (docs/planning.md):
+  python train.py --cfg-path projects/pal/lal_stage1.yaml --dry-run --world-size 8 --gpu h100
   # go on from another run (its folder, its .safetensors file, or the newest run of a recipe):
   python train.py --cfg-path projects/pal/lal_stage2.yaml \\
       --options model.checkpoint=latest:lal_stage1
@@ -72,6 +75,7 @@ was trained; --options may change it, a run file's model section only chooses th
 def train(argv: list[str] | None = None) -> int:
     """Entry of `train.py`. Returns the exit code."""
     parser = _parser("Train a model as a run file says.", _TRAIN_HELP)
+    add_arguments(parser)
     parser.add_argument(
         "--resume",
         metavar="auto|FOLDER",
@@ -121,6 +125,9 @@ def set_threads(threads: int | str | None, num_workers: int, processes: int = 1)
 def _train(args: argparse.Namespace) -> None:
     from pal_plugin.config import Config
 
+    if args.dry_run:
+        dry_run(args)
+        return
     cfg = Config(args)
     cfg.config.run.evaluate = False
     if args.resume:

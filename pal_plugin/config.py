@@ -1,4 +1,4 @@
-"""One configuration out of package defaults, a run file and `--options`, in this order.
+"""One configuration out of package defaults, a run file (on top of its `base`) and `--options`.
 
 It keeps the interface of LAVIS's `Config` and replaces how it is put together: keys are strict,
 `run:` has defaults, `model.model_type` on the command line loads that type's defaults, and all
@@ -20,9 +20,9 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 
 from pal_plugin.errors import ConfigError
 from pal_plugin.merging import did_you_mean, merge_strict
+from pal_plugin.run_files import SECTIONS, load_yaml, read_run_file
 
 RUN_DEFAULTS = Path(__file__).parent / "configs" / "runs" / "default.yaml"
-_SECTIONS = ("model", "preprocess", "run", "datasets", "data")
 
 
 class Config(LavisConfig):
@@ -41,17 +41,17 @@ class Config(LavisConfig):
         self.args = args
         self._errors: list[str] = []
         self.cfg_path = Path(args.cfg_path)
-        file = _load_yaml(self.cfg_path)
+        file = read_run_file(self.cfg_path)
         options = parse_options(getattr(args, "options", None))
         for section in (*file.items(), *options.items()):
             if section[1] is not None and not isinstance(section[1], dict):
                 raise ConfigError(f"{section[0]} is a section of keys, got {section[1]!r}")
         for section in (*file, *options):
-            if section not in _SECTIONS:
+            if section not in SECTIONS:
                 where = "--options" if section in options else self.cfg_path.name
                 self._errors.append(
                     f"{section}: unknown key {section!r} in {where}. "
-                    f"{did_you_mean(section, _SECTIONS)}"
+                    f"{did_you_mean(section, SECTIONS)}"
                 )
         merged = {
             "data": self._merge(file.get("data") or {}, options.get("data"), "data", "--options"),
@@ -83,7 +83,7 @@ class Config(LavisConfig):
         return merge_strict(base, over, source=source, errors=self._errors, path=path)
 
     def _run(self, file: dict, options: dict) -> dict:
-        run = _load_yaml(RUN_DEFAULTS)["run"]
+        run = load_yaml(RUN_DEFAULTS)["run"]
         run = self._merge(run, file.get("run"), "run", self.cfg_path.name)
         run = self._merge(run, options.get("run"), "run", "--options")
         run["name"] = str(run.get("name") or self.cfg_path.stem)
@@ -129,7 +129,7 @@ class Config(LavisConfig):
             hint = did_you_mean(str(model_type), types)
             self._errors.append(f"model.model_type: {arch} has no type {model_type!r}. {hint}")
             return None
-        return _load_yaml(Path(cls.default_config_path(model_type)))
+        return load_yaml(Path(cls.default_config_path(model_type)))
 
     def _datasets(self, file: dict, options: dict) -> dict:
         from_file, from_options = file.get("datasets") or {}, options.get("datasets") or {}
@@ -152,7 +152,7 @@ class Config(LavisConfig):
                 self._errors.append(f"datasets.{name}.type: {builder} has no {kind!r}. {hint}")
                 continue
             defaults = next(
-                iter(_load_yaml(Path(cls.default_config_path(kind)))["datasets"].values())
+                iter(load_yaml(Path(cls.default_config_path(kind)))["datasets"].values())
             )
             base = {"builder": builder, "type": kind, **defaults}
             path = f"datasets.{name}"
@@ -206,20 +206,6 @@ def parse_options(options: list[str] | None) -> dict:
         return OmegaConf.to_container(OmegaConf.from_dotlist(pairs), resolve=False)
     except (OmegaConfBaseException, ValueError) as error:
         raise ConfigError(f"--options {' '.join(pairs)}: {error}") from error
-
-
-def _load_yaml(path: Path) -> dict:
-    if not path.is_file():
-        beside = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        hint = did_you_mean(path.name, beside) if beside else f"No folder {path.parent}."
-        raise ConfigError(f"no configuration file {path}. {hint}")
-    try:
-        loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except Exception as error:  # PyYAML and OmegaConf raise unrelated types; all name the line
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(loaded, dict):
-        raise ConfigError(f"{path} must hold a map with the keys {', '.join(_SECTIONS)}")
-    return loaded
 
 
 def _leaves(node: Any, path: str = "") -> Any:

@@ -50,6 +50,13 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
     return f"Known here: {', '.join(sorted(map(str, known))) or 'nothing'}."
 
 
+def merge_plain(base: Any, over: Any) -> Any:
+    """`base` with `over` on top, any keys: maps are merged key by key, all else is replaced."""
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return over
+    return {**base, **{k: merge_plain(base.get(k), value) for k, value in over.items()}}
+
+
 def merge_strict(base: Any, over: Any, *, source: str, errors: list[str], path: str = "") -> Any:
     """`base` with `over` on top; both are plain containers and neither is changed.
 

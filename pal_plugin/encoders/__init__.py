@@ -29,6 +29,7 @@ __all__ = [
     "AudioEncoder",
     "AudioFeatures",
     "Whisper",
+    "arguments_of",
     "build_encoder",
     "build_features",
     "reject_unknown",
@@ -52,7 +53,8 @@ def _encoder_class(type: str) -> type[AudioEncoder]:
     return ENCODERS[type]
 
 
-def _arguments(cls: type) -> list[str]:
+def arguments_of(cls: type) -> list[str]:
+    """Names of what an encoder's or a front end's class takes."""
     parameters = inspect.signature(cls).parameters.values()
     named = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
     return named + list(getattr(cls, "extra_arguments", ()))
@@ -83,7 +85,7 @@ def build_encoder(
     model = dict(model or {})
     if features and "window_s" in features:
         model.setdefault("window_s", features["window_s"])
-    reject_unknown(model, _arguments(cls), f"model settings of encoder {type!r}")
+    reject_unknown(model, arguments_of(cls), f"model settings of encoder {type!r}")
     encoder = cls.from_checkpoint(checkpoint, **model) if checkpoint else cls(**model)
     try:
         encoder.check(build_features(type, features))
@@ -100,5 +102,5 @@ def build_features(type: str, features: dict[str, Any] | None = None) -> AudioFe
     """
     cls = _encoder_class(type).Features
     features = dict(features or {})
-    reject_unknown(features, _arguments(cls), f"features of encoder {type!r}")
+    reject_unknown(features, arguments_of(cls), f"features of encoder {type!r}")
     return cls(**features)

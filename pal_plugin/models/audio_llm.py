@@ -307,20 +307,30 @@ class AudioLLM(nn.Module):
         start = torch.tensor([len(p) for p in prompts], device=ids.device)
         is_answer = (column >= start[:, None]) & mask.bool()
 
-        inputs = self._inputs(samples, ids, mask)
-        hidden = self.llm.get_decoder()(
-            inputs_embeds=inputs.embeds,
-            attention_mask=inputs.mask,
-            position_ids=inputs.positions,
-            use_cache=False,
-            **inputs.heard,
-        ).last_hidden_state[:, inputs.prefix :]
+        hidden = self.hidden_states(samples, ids, mask)
         predicts = is_answer[:, 1:]
         logits = logits_of(self.llm, hidden[:, :-1][predicts])
         losses = nn.functional.cross_entropy(logits, ids[:, 1:][predicts], reduction="none")
         row = predicts.nonzero()[:, 0]
         per_row = losses.new_zeros(len(ids)).index_add(0, row, losses) / predicts.sum(1)
         return {"loss": losses.mean(), "per_row_loss": per_row.detach()}
+
+    def hidden_states(self, samples: dict, ids: Tensor, mask: Tensor) -> Tensor:
+        """The decoder's output for the text alone, `[R, n, D]`.
+
+        Args:
+            samples: as in `forward`; its texts are not read.
+            ids, mask: `[R, n]`.
+        """
+        inputs = self._inputs(samples, ids, mask)
+        out = self.llm.get_decoder()(
+            inputs_embeds=inputs.embeds,
+            attention_mask=inputs.mask,
+            position_ids=inputs.positions,
+            use_cache=False,
+            **inputs.heard,
+        )
+        return out.last_hidden_state[:, inputs.prefix :]
 
     def answer_tokens(self, samples: dict) -> int:
         """Tokens that `forward` averages its loss over."""

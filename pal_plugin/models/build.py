@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -31,8 +31,12 @@ def present(entries: dict[str, Any]) -> dict[str, Any]:
     return {name: entry for name, entry in entries.items() if entry is not None}
 
 
-def build_parts(cfg: dict[str, Any]) -> dict[str, Any]:
+def build_parts(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str, Any]:
     """Keyword arguments of `AudioLLM` from a plain `model:` section.
+
+    Args:
+        load: makes the LLM and its text format out of `model.llm` (`planning` makes one without
+            weights).
 
     Raises:
         ValueError: a key that is unknown or missing, a connector that names an unknown
@@ -82,7 +86,7 @@ def build_parts(cfg: dict[str, Any]) -> dict[str, Any]:
             f"model.routing has the groups {sorted(cfg['routing'])}, model.connectors has "
             f"{sorted(groups)}; each group needs one route"
         )
-    llm, text = load_llm(**{**cfg["llm"], "path": resolve(cfg["llm"]["path"])})
+    llm, text = load(**{**cfg["llm"], "path": resolve(cfg["llm"]["path"])})
     width = llm.get_input_embeddings().embedding_dim
     routing = {group: Route(**route) for group, route in cfg["routing"].items()}
     for group, route in routing.items():

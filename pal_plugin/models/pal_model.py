@@ -1,4 +1,4 @@
-"""The model as LAVIS knows it: arch `pal`, types `lal`, `plits`, `pal` and `flamingo`."""
+"""The model as LAVIS knows it: arch `pal`, types `lal`, `plits`, `pal`, `flamingo` and `full`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "models"
 
 @registry.register_model("pal")
 class PALModel(AudioLLM, BaseModel):
-    """`load_model("pal", "lal" | "plits" | "pal" | "flamingo")`."""
+    """`load_model("pal", "lal" | "plits" | "pal" | "flamingo")`; `full` is what the full-size
+    recipes of projects/pal start from."""
 
     PRETRAINED_MODEL_CONFIG_DICT: ClassVar = {
-        name: str(CONFIGS / f"pal_{name}.yaml") for name in ("lal", "plits", "pal", "flamingo")
+        name: str(CONFIGS / f"pal_{name}.yaml")
+        for name in ("lal", "plits", "pal", "flamingo", "full")
     }
 
     @classmethod

@@ -115,9 +115,12 @@ def resolve_checkpoint(location: str, output_dir: str | Path) -> Path:
 
 def _run_file(recipe: str) -> str:
     """Where the recipe's run file is, as far as its name tells."""
-    folder, _, rest = recipe.partition("_")
-    inner = Path("projects/pal") / folder / f"{rest}.yaml"
-    return str(inner if inner.is_file() else Path("projects/pal") / f"{recipe}.yaml")
+    root = Path("projects/pal")
+    for at in (i for i, letter in enumerate(recipe) if letter == "_"):
+        inner = root / recipe[:at] / f"{recipe[at + 1 :]}.yaml"
+        if inner.is_file():
+            return str(inner)
+    return str(root / f"{recipe}.yaml")
 
 
 def recipe_of(config: Path) -> str | None:

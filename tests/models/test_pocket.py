@@ -53,7 +53,7 @@ def test_it_answers_in_words(model, scenes):
 
 
 def test_the_zoo_lists_it():
-    assert dict(model_zoo)["pal"] == [*TYPES, "flamingo"]
+    assert dict(model_zoo)["pal"] == [*TYPES, "flamingo", "full"]
     assert "pal" in str(model_zoo)
 
 
@@ -75,10 +75,10 @@ def test_the_configurations_differ_in_routing_only():
     from pal_plugin.models.pal_model import PALModel
 
     paths = PALModel.PRETRAINED_MODEL_CONFIG_DICT
-    assert list(paths) == [*TYPES, "flamingo"]
+    assert list(paths) == [*TYPES, "flamingo", "full"]
     bare = []
-    for path in paths.values():
-        config = OmegaConf.to_container(OmegaConf.load(path))
+    for name in (*TYPES, "flamingo"):
+        config = OmegaConf.to_container(OmegaConf.load(paths[name]))
         for key in ("model_type", "checkpoint", "routing"):
             del config["model"][key]
         bare.append(config)

@@ -1,0 +1,166 @@
+"""All figures of a recipe on so many GPUs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pal_plugin.errors import ConfigError
+from pal_plugin.planning.gpus import CONTEXT_GIB, FRAGMENTATION, GIB, needed_gib
+from pal_plugin.planning.memory import DDP, FSDP, Memory, memory_of
+from pal_plugin.planning.skeleton import Skeleton
+from pal_plugin.planning.step import StepCount, count_step
+from pal_plugin.planning.workload import Workload
+
+_AUTOCAST = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to run the same step: how processes share, and whether activations are kept."""
+
+    strategy: str
+    checkpointing: bool
+    memory: Memory
+    alone: bool
+
+    @property
+    def name(self) -> str:
+        strategy = "one process" if self.alone else self.strategy
+        return strategy + (" + checkpointing" if self.checkpointing else "")
+
+    @property
+    def options(self) -> str:
+        """The keys of `run` that ask for it."""
+        checkpointing = f"run.activation_checkpointing={str(self.checkpointing).lower()}"
+        return checkpointing if self.alone else f"run.parallel={self.strategy} {checkpointing}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `--dry-run` prints.
+
+    Args:
+        parameters: `{component: (trainable, frozen)}`.
+        sources: where sizes came from.
+        routes: `{group: (integration, layers or None)}`.
+        work: of one process and one batch.
+        counts: of a batch, without and with checkpointing.
+        ways: with their memory per process.
+        chosen: the one of them that the run file asks for.
+    """
+
+    parameters: dict[str, tuple[int, int]]
+    sources: dict[str, str]
+    routes: dict[str, tuple[str, tuple[int, ...] | None]]
+    work: Workload
+    world_size: int
+    counts: dict[bool, StepCount]
+    ways: tuple[Way, ...]
+    chosen: Way
+
+    def tokens(self) -> dict[str, int]:
+        """Tokens of one sample (a question about a clip) by route."""
+        found = {"plits": 0, "lal": 0, "flamingo": 0}
+        for group, count in self.counts[False].tokens.items():
+            found[self.routes[group][0]] += count
+        return {**{k: v for k, v in found.items() if v}, "text": self.work.text}
+
+    def flops_per_sample(self, checkpointing: bool = False) -> float:
+        """Forward and backward of one question, with its share of the clip."""
+        return self.counts[checkpointing].flops / self.work.rows
+
+    @property
+    def samples_per_step(self) -> int:
+        """Questions per optimizer step of all processes."""
+        return self.work.rows * self.work.accumulate * self.world_size
+
+    def largest_batch(self, way: Way, gpu: float) -> int:
+        """Clips that fit a GPU of so many GiB, in proportion to what this batch takes."""
+        memory = way.memory
+        room = (gpu - CONTEXT_GIB) * GIB / (1 + FRAGMENTATION) - memory.total + memory.per_batch
+        per_clip = memory.per_batch / self.work.clips
+        return max(0, int(room // per_clip)) if per_clip else 0
+
+    def to_dict(self, gpu: float) -> dict[str, Any]:
+        """Plain numbers; bytes unless the name says otherwise."""
+        return {
+            "world_size": self.world_size,
+            "workload": vars(self.work),
+            "samples_per_step": self.samples_per_step,
+            "sizes_from": self.sources,
+            "parameters": {
+                name: {"trainable": t, "frozen": f} for name, (t, f) in self.parameters.items()
+            },
+            "routing": {
+                group: {"integration": name, "layers": layers}
+                for group, (name, layers) in self.routes.items()
+            },
+            "tokens_per_sample": self.tokens(),
+            "flops_per_batch": {
+                ("with" if with_it else "without") + "_checkpointing": {
+                    "forward": count.forward,
+                    "backward": count.backward,
+                    "total": count.flops,
+                }
+                for with_it, count in self.counts.items()
+            },
+            "gpu_gib": gpu,
+            "chosen": self.chosen.name,
+            "memory": {
+                way.name: {
+                    **{part: round(size) for part, size in vars(way.memory).items()},
+                    "total": round(way.memory.total),
+                    "needed_gib": round(needed_gib(way.memory.total), 2),
+                    "fits": needed_gib(way.memory.total) <= gpu,
+                    "largest_batch": self.largest_batch(way, gpu),
+                }
+                for way in self.ways
+            },
+        }
+
+
+def make_plan(
+    skeleton: Skeleton,
+    work: Workload,
+    *,
+    world_size: int = 1,
+    amp: str = "none",
+    parallel: str = DDP,
+    checkpointing: bool = False,
+) -> Plan:
+    """Count a step in all ways to run it.
+
+    Args:
+        work: of one process.
+        amp, parallel, checkpointing: as `run.amp`, `run.parallel`, `run.activation_checkpointing`.
+
+    Raises:
+        ConfigError: an unknown `amp` or `parallel`, a world size below 1, or nothing to train.
+    """
+    for key, value, known in (("amp", amp, _AUTOCAST), ("parallel", parallel, (DDP, FSDP))):
+        if value not in known:
+            raise ConfigError(f"run.{key} is {value!r}; expected {', '.join(known)}")
+    if world_size < 1:
+        raise ConfigError(f"--world-size is {world_size}; expected 1 or more")
+    model = skeleton.model
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ConfigError(
+            "nothing is trainable: see model.stage (connectors: full, llm: lora, ...)"
+        )
+    counts = {
+        c: count_step(model, work, autocast=_AUTOCAST[amp], checkpointing=c) for c in (False, True)
+    }
+    alone = world_size == 1
+    ways = tuple(
+        Way(s, c, memory_of(model, counts[c], s, world_size, work.accumulate), alone)
+        for s in ((DDP,) if alone else (DDP, FSDP))
+        for c in (False, True)
+    )
+    asked = (DDP if alone else parallel, checkpointing)
+    chosen = next(way for way in ways if (way.strategy, way.checkpointing) == asked)
+    routes = {group: (r.integration, r.layers) for group, r in model.routing.items()}
+    sources, parameters = skeleton.sources, skeleton.parameters()
+    return Plan(parameters, sources, routes, work, world_size, counts, ways, chosen)

@@ -1,0 +1,136 @@
+"""A plan as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pal_plugin.planning.gpus import CONTEXT_GIB, FRAGMENTATION, GIB, needed_gib
+from pal_plugin.planning.plan import Plan
+
+_PARTS = {
+    "weights": "weights",
+    "gathered": "gathered layers",
+    "optimizer": "optimiser states",
+    "gradients": "gradients",
+    "activations": "activations",
+    "logits": "logits and loss",
+    "working": "working memory",
+}
+_ROUTES = {
+    "plits": "PLITS, prepended",
+    "lal": "LAL, keys and values",
+    "flamingo": "cross attention",
+    "text": "text",
+}
+
+
+def as_text(plan: Plan, gpu_name: str, gpu: float) -> str:
+    """Tables of parameters, tokens, FLOPs and memory, and what to change where it does not fit."""
+    return "\n\n".join(
+        [
+            _head(plan),
+            _parameters(plan),
+            _tokens(plan),
+            _flops(plan),
+            _memory(plan, gpu_name, gpu),
+            _advice(plan, gpu_name, gpu),
+        ]
+    )
+
+
+def _head(plan: Plan) -> str:
+    work = plan.work
+    lines = [
+        f"{plan.world_size} x {work.clips} clips of {work.clip_s:g} s, {work.rows_per_clip} "
+        f"question(s) each, {work.accumulate} batch(es) per step: {plan.samples_per_step} samples "
+        "per optimizer step",
+        f"assumed: {work.text} text tokens, {work.answer} of them answer; nothing is padded",
+    ]
+    lines += [f"sizes of {name}: {source}" for name, source in plan.sources.items()]
+    return "\n".join(lines)
+
+
+def _parameters(plan: Plan) -> str:
+    rows = [[name, f"{t:,}", f"{f:,}"] for name, (t, f) in plan.parameters.items()]
+    total = [sum(column) for column in zip(*plan.parameters.values(), strict=True)]
+    rows.append(["total", *(f"{n:,}" for n in total)])
+    return _table(["parameters", "trainable", "frozen"], rows)
+
+
+def _tokens(plan: Plan) -> str:
+    rows = [[_ROUTES[route], f"{count}"] for route, count in plan.tokens().items()]
+    for group, (name, layers) in plan.routes.items():
+        if layers is not None:
+            rows.append([f"  {group} by {name} in layers", ",".join(map(str, layers))])
+    return _table(["tokens per sample", ""], rows)
+
+
+def _flops(plan: Plan) -> str:
+    plain, again = plan.counts[False], plan.counts[True]
+    rows = [[f"forward, {name}", f"{n / 1e12:.3f}", ""] for name, n in plain.forward.items()]
+    rows.append(["backward", f"{plain.backward / 1e12:.3f}", f"{again.backward / 1e12:.3f}"])
+    times = plan.work.accumulate
+    totals = [count.flops * times / 1e12 for count in (plain, again)]
+    rows.append(["a step of one GPU", *(f"{t:.3f}" for t in totals)])
+    rows.append(["a step of all GPUs", *(f"{t * plan.world_size:.3f}" for t in totals)])
+    rows.append(["a sample", *(f"{plan.flops_per_sample(c) / 1e12:.3f}" for c in (False, True))])
+    return _table(["TFLOP", "", "checkpointing"], rows)
+
+
+def _memory(plan: Plan, gpu_name: str, gpu: float) -> str:
+    parts = [vars(way.memory) for way in plan.ways]
+    rows = [
+        [label, *(f"{of[key] / GIB:.2f}" for of in parts)]
+        for key, label in _PARTS.items()
+        if any(of[key] for of in parts)
+    ]
+    rows.append(["tensors at most", *(f"{w.memory.total / GIB:.2f}" for w in plan.ways)])
+    needed = [needed_gib(way.memory.total) for way in plan.ways]
+    rows.append(["needed", *(f"{n:.2f}" for n in needed)])
+    rows.append([f"fits {gpu_name} ({gpu:g} GiB)", *("yes" if n <= gpu else "NO" for n in needed)])
+    rows.append(["largest batch, clips", *(f"{plan.largest_batch(w, gpu)}" for w in plan.ways)])
+    table = _table(["GiB per GPU", *(way.name for way in plan.ways)], rows)
+    return (
+        f"{table}\n(needed: {CONTEXT_GIB} GiB for CUDA and NCCL, and {FRAGMENTATION:.0%} lost by "
+        "the allocator, are assumed)"
+    )
+
+
+def _advice(plan: Plan, gpu_name: str, gpu: float) -> str:
+    if needed_gib(plan.chosen.memory.total) <= gpu:
+        return f"As the run file has it ({plan.chosen.name}), it fits {gpu_name}."
+    lines = [
+        f"As the run file has it ({plan.chosen.name}), it does NOT fit {gpu_name}. What would:"
+    ]
+    for way in plan.ways:
+        clips = plan.largest_batch(way, gpu)
+        if clips >= plan.work.clips:
+            lines.append(f"- {way.options}: {needed_gib(way.memory.total):.1f} GiB")
+        elif clips > 0:
+            batches = -(-plan.work.clips * plan.work.accumulate // clips)
+            lines.append(
+                f"- {way.options} run.batch_size_train={clips} run.accum_grad_iters={batches}"
+            )
+    if len(lines) == 1:
+        lines.append(
+            "- nothing by batch size, checkpointing or sharding alone: more GPUs with "
+            "run.parallel=fsdp, model.llm.dtype=bfloat16 where it is float32, LoRA in place of "
+            "full training, or a smaller LLM"
+        )
+    return "\n".join(lines)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    made = [
+        "  ".join(
+            [
+                line[0].ljust(widths[0]),
+                *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True)),
+            ]
+        )
+        for line in lines
+    ]
+    made.insert(1, "-" * len(made[0]))
+    return "\n".join(line.rstrip() for line in made)

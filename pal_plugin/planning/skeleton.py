@@ -1,0 +1,84 @@
+"""The whole model on the meta device: every parameter has a shape and a type, none has a value."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from pal_plugin.errors import ConfigError
+from pal_plugin.models.audio_llm import AudioLLM
+from pal_plugin.models.build import build_parts, present
+from pal_plugin.models.stages import component_of
+from pal_plugin.planning.shapes import encoder_sizes, llm_config
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """A model without weights.
+
+    Args:
+        model: on the meta device, with its stage applied.
+        sources: where sizes came from, by component.
+    """
+
+    model: AudioLLM
+    sources: dict[str, str]
+
+    def parameters(self) -> dict[str, tuple[int, int]]:
+        """`{component: (trainable, frozen)}`, in the order of the model."""
+        counts: dict[str, list[int]] = {}
+        for name, parameter in self.model.named_parameters():
+            row = counts.setdefault(component_of(name), [0, 0])
+            row[0 if parameter.requires_grad else 1] += parameter.numel()
+        return {name: (row[0], row[1]) for name, row in counts.items()}
+
+
+def build_skeleton(cfg: dict[str, Any]) -> Skeleton:
+    """From a plain `model:` section, as `AudioLLM.from_config` takes it.
+
+    Raises:
+        ConfigError: sizes that cannot be found out, a quantized LLM, or a section that does not
+            fit together.
+    """
+    if cfg["llm"].get("quantize"):
+        raise ConfigError(
+            "a quantized LLM is not planned, since its kernels do not run without a GPU; plan with "
+            "model.llm.quantize=null"
+        )
+    config, source = llm_config(str(cfg["llm"]["path"]))
+    sources, encoders = {"llm": source}, {}
+    for name, entry in present(cfg["encoders"]).items():
+        sizes, source = encoder_sizes(entry)
+        encoders[name] = {**entry, "model": sizes, "checkpoint": None}
+        if source:
+            sources[f"encoders.{name}"] = source
+    cfg = {**cfg, "encoders": encoders, "connectors": _without_checkpoints(cfg["connectors"])}
+
+    def on_meta(dtype: str = "float32", attn_implementation: str = "sdpa", **_) -> tuple:
+        llm = AutoModelForCausalLM.from_config(
+            config, dtype=getattr(torch, dtype), attn_implementation=attn_implementation
+        )
+        return llm, None
+
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # initialising meta tensors does nothing, as it should
+            model = AudioLLM(**build_parts(cfg, load=on_meta))
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"the model cannot be built: {error}") from error
+    return Skeleton(model.train(), sources)
+
+
+def _without_checkpoints(connectors: dict[str, Any]) -> dict[str, Any]:
+    """Connectors as they are, but for weights to start from."""
+    result = dict(connectors)
+    for group, entry in present(connectors).items():
+        args = {k: v for k, v in (entry.get("args") or {}).items() if k != "checkpoint"}
+        result[group] = {**entry, "args": args}
+    return result

@@ -1,0 +1,89 @@
+"""One training step's worth of input, without data: shapes are those of silence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pal_plugin.errors import ConfigError
+from pal_plugin.llm.head import logits_of
+from pal_plugin.models.audio_llm import AudioLLM
+
+_RATE_HZ = 16_000
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What one process is given in one step; nothing in it is padded.
+
+    Args:
+        clips: of a batch.
+        rows_per_clip: questions about each.
+        clip_s: seconds of a clip.
+        text: tokens of a row: prompt and answer.
+        answer: those of them that carry loss, and for which logits are made.
+        accumulate: batches per optimizer step.
+    """
+
+    clips: int
+    rows_per_clip: int = 1
+    clip_s: float = 10.0
+    text: int = 128
+    answer: int = 64
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        wrong = [f"{k}={v}" for k, v in vars(self).items() if not v > 0]
+        if wrong:
+            raise ConfigError(f"a plan needs numbers above 0, got {', '.join(wrong)}")
+        if self.answer >= self.text:
+            raise ConfigError(
+                f"the answer is part of the text, behind the prompt: expected fewer than "
+                f"{self.text} tokens, got {self.answer}"
+            )
+
+    @property
+    def rows(self) -> int:
+        """Text rows of a batch."""
+        return self.clips * self.rows_per_clip
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`samples` as the model takes them (without texts), and ids and mask `[R, n]`."""
+
+    samples: dict[str, Any]
+    ids: Tensor
+    mask: Tensor
+
+    def tensors(self) -> list[Tensor]:
+        parts = [part for audio in self.samples["audio"].values() for part in audio.values()]
+        return [*parts, self.ids, self.mask]
+
+
+def make_batch(model: AudioLLM, work: Workload) -> Batch:
+    """A batch on the model's device, the front end run on silence."""
+    silence = np.zeros(round(work.clip_s * _RATE_HZ), dtype=np.float32)
+    clip = model.frontend((silence, _RATE_HZ))
+    audio = model.frontend.collate([clip] * work.clips)
+    device = model.device
+    for part in audio.values():  # `windows` is read as numbers and stays
+        part["features"], part["frames"] = (part[k].to(device) for k in ("features", "frames"))
+    samples: dict[str, Any] = {"audio": audio}
+    if work.rows_per_clip > 1:
+        samples["clip_index"] = torch.arange(work.clips).repeat_interleave(work.rows_per_clip)
+    ids = torch.zeros(work.rows, work.text, dtype=torch.long, device=device)
+    return Batch(samples, ids, torch.ones_like(ids))
+
+
+def loss_of(model: AudioLLM, batch: Batch, answer: int) -> Tensor:
+    """The loss as `AudioLLM.forward` computes it; all answers are equally long here, so that no
+    position has to be looked up."""
+    hidden = model.hidden_states(batch.samples, batch.ids, batch.mask)
+    logits = logits_of(model.llm, hidden[:, -answer - 1 : -1].flatten(0, 1))
+    return F.cross_entropy(logits, batch.ids[:, -answer:].flatten())
