@@ -347,6 +347,12 @@ class AudioLLM(nn.Module):
         """The LLM's stack of layers, which is what is sharded, compiled and checkpointed."""
         return self.llm.get_decoder()
 
+    def checkpoint_activations(self) -> None:
+        """Make the layers' activations anew in the backward pass, in place of keeping them."""
+        # transformers 5.24 has another name for it.
+        enable = getattr(self.llm, "activation_checkpointing_enable", None)
+        (enable or self.llm.gradient_checkpointing_enable)({"use_reentrant": False})
+
     # Inference
 
     @torch.no_grad()

@@ -105,6 +105,21 @@ def divisible(dataset: Any) -> bool:
     return hasattr(dataset, "part") or not isinstance(dataset, IterableDataset)
 
 
+def warn_of_few_shards(datasets: Mapping[str, Any], lanes: int) -> None:
+    """Say which datasets every lane has to read whole."""
+    for name, dataset in datasets.items():
+        shards = len(getattr(dataset, "shards", ()))
+        if 0 < shards < lanes:
+            logging.warning(
+                "%s has %d shards and run.lanes is %d, so each lane reads all of them for its part "
+                "of the clips; more and smaller shards are read faster (pal data convert "
+                "--shard-size)",
+                name,
+                shards,
+                lanes,
+            )
+
+
 def warn_of_shared_lanes(lanes: int, workers: int, processes: int) -> None:
     """Say what reading by more readers than lanes costs."""
     readers = max(1, workers) * processes

@@ -96,7 +96,7 @@ class RunnerParts(RunnerBase):
         """What training steps call: the model, or what shares it between processes."""
         run, model = self.config.run_cfg, self.model
         if run.activation_checkpointing:
-            model.llm.gradient_checkpointing_enable({"use_reentrant": False})
+            model.checkpoint_activations()
         if run.parallel == "fsdp" and self.world.size > 1 and self.scaler.is_enabled():
             raise ConfigError("run.parallel=fsdp does not go with run.amp=fp16; use bf16")
         shared = parallel.parallelise(
@@ -244,6 +244,7 @@ class RunnerParts(RunnerBase):
         workers = int(run.num_workers)
         if self.world.first:
             loaders.warn_of_shared_lanes(self.lanes, workers, self.world.size)
+            loaders.warn_of_few_shards(self.train_datasets, self.lanes)
         return loaders.training_loader(
             self.train_datasets,
             loaders.mixing_weights(self.train_datasets, run.train_dataset_ratios),

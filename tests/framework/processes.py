@@ -22,7 +22,8 @@ def start(folder, shards, argv, environ=None, log=None, **how):
     """`train.py ARGV` in `folder` with the toy model; the process is returned.
 
     Keywords: `slow_s`, how long each batch takes; `fail_rank`, `fail_at`, the process that fails
-    and at which of its batches; `script`, train or evaluate.
+    and at which of its batches; `kill_worker_at`, at which batch its data workers are killed;
+    `script`, train or evaluate.
     """
     process = CONTEXT.Process(
         target=_run, args=(str(folder), str(shards), argv, environ or {}, log), kwargs=how
@@ -50,7 +51,18 @@ def together(folder, shards, argv, size, wait_s=120, **how):
     return [p.exitcode for p in processes], [log.read_text() for log in logs]
 
 
-def _run(folder, shards, argv, environ, log, slow_s=0.0, fail_rank=None, fail_at=3, script="train"):
+def _run(
+    folder,
+    shards,
+    argv,
+    environ,
+    log,
+    slow_s=0.0,
+    fail_rank=None,
+    fail_at=3,
+    kill_worker_at=None,
+    script="train",
+):
     import torch
     from toys import ToyListener, register
 
@@ -75,6 +87,9 @@ def _run(folder, shards, argv, environ, log, slow_s=0.0, fail_rank=None, fail_at
         calls.append(1)
         if len(calls) == fail_at and str(fail_rank) == os.environ.get("RANK"):
             raise AudioError("made to fail")
+        if len(calls) == kill_worker_at:
+            for worker in multiprocessing.active_children():
+                worker.kill()
         return scores(self, samples)
 
     ToyListener.scores = slower

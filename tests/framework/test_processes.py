@@ -93,6 +93,16 @@ def test_a_process_that_fails_ends_the_run_by_name(tmp_path, shards):
     assert time.monotonic() - began < 60
 
 
+def test_a_data_worker_that_dies_ends_the_run_with_a_word(tmp_path, shards):
+    log = tmp_path / "log.txt"
+    argv = [*OPTIONS, "run.num_workers=1", "run.steps_per_epoch=50"]
+    process = processes.start(tmp_path, shards, argv, log=str(log), kill_worker_at=4)
+    process.join(60)
+    assert process.exitcode == 2, log.read_text()
+    assert "a process that reads data died" in log.read_text()
+    assert "--resume auto goes on" in log.read_text()
+
+
 def test_a_process_that_nobody_joins_does_not_wait_forever(tmp_path, shards):
     environ = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 2}
     environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": 29511}

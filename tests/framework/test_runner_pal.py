@@ -99,6 +99,32 @@ def test_lavis_schedules_still_work(toy):
     assert runner.best_epoch is not None
 
 
+def test_kinds_of_components_have_rates_of_their_own(toy):
+    runner = make_runner(toy.config("run.lr_scale.connectors=0.5"))
+    runner.model.param_groups = lambda decay: [
+        {"name": name, "params": list(part.parameters()), "weight_decay": decay}
+        for name, part in (("connectors", runner.model.embed), ("lora", runner.model.head))
+    ]
+    runner.train()
+    slow, fast = runner.optimizer.param_groups
+    assert slow["lr"] == pytest.approx(fast["lr"] / 2)
+    lines = (runner.output_dir / "log.txt").read_text().splitlines()
+    rates = json.loads(lines[0])["lr_by_group"]
+    assert rates["connectors"] == pytest.approx(rates["lora"] / 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["run.lr_scale.encoders=0.1"], "names encoders, of which nothing is trained"),
+        (["run.lr_scale.encodres=0.1"], "Did you mean 'encoders'"),
+    ],
+)
+def test_a_rate_of_what_is_not_trained_is_an_error(toy, options, told):
+    with pytest.raises(ConfigError, match=told):
+        make_runner(toy.config(*options)).train()
+
+
 def test_nothing_trainable_is_an_error(toy):
     runner = make_runner(toy.config())
     runner.model.requires_grad_(False)

@@ -11,6 +11,7 @@ from pal_plugin.runners.loaders import (
     evaluation_loader,
     mixing_weights,
     steps_per_epoch,
+    warn_of_few_shards,
     warn_of_shared_lanes,
 )
 
@@ -72,6 +73,13 @@ def test_an_epoch_is_one_pass_or_what_was_asked():
         steps_per_epoch({"a": Endless()}, 4, None)
     with pytest.raises(ConfigError, match="1 or more"):
         steps_per_epoch({"a": Numbers(9)}, 4, 0)
+
+
+def test_datasets_of_fewer_shards_than_lanes_are_named(caplog):
+    few, enough, plain = (type("D", (), {"shards": ["x"] * n})() for n in (3, 4, 0))
+    warn_of_few_shards({"few": few, "enough": enough, "plain": plain, "numbers": Numbers(3)}, 4)
+    (record,) = caplog.records
+    assert "few has 3 shards and run.lanes is 4" in record.getMessage()
 
 
 def test_readers_that_share_lanes_are_told_what_to_set(caplog):

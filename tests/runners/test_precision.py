@@ -84,10 +84,14 @@ def test_bf16_on_the_cpu_is_bf16_and_near(train):
 
 
 def test_checkpointing_the_layers_changes_nothing(train):
-    def prepare(model):
-        model.llm.gradient_checkpointing_enable({"use_reentrant": False})
+    calls = []
 
-    assert train(prepare=prepare)[0] == pytest.approx(train()[0], rel=1e-5)
+    def prepare(model):
+        model.checkpoint_activations()
+        model.decoder.layers[0].mlp.register_forward_hook(lambda *_: calls.append(1))
+
+    assert train(prepare=prepare, steps=2)[0] == pytest.approx(train(steps=2)[0], rel=1e-5)
+    assert len(calls) == 4  # twice a step
 
 
 @pytest.mark.slow
