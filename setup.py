@@ -68,6 +68,7 @@ setup(
         # CIDEr-D and FENSE; later versions do not install beside transformers 5.
         "captions": ["aac-metrics==0.5.3"],
         "demo": ["matplotlib>=3.8"],
+        "watch": ["tensorboard>=2.15"],
     },
     classifiers=[
         "License :: OSI Approved :: BSD License",

@@ -56,7 +56,7 @@ def test_importing_registers_everything():
     from lavis.datasets.builders import dataset_zoo
     from lavis.models import model_zoo
 
-    assert dict(model_zoo)["pal"] == ["lal", "plits", "pal", "flamingo"]
+    assert dict(model_zoo)["pal"] == ["lal", "plits", "pal", "flamingo", "full"]
     assert dataset_zoo.dataset_zoo["pal_soundworld"] == ["default"]
     assert "pal_clips" in dataset_zoo.get_names()
     assert "runner_pal" in registry.list_runners()

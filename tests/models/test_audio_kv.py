@@ -119,7 +119,7 @@ def test_an_interrupted_save_keeps_the_old_file(tiny_model, two_clips, tmp_path,
         where.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(audio_kv, "save_file", interrupted)
+    monkeypatch.setattr(audio_kv, "write_tensors", interrupted)
     with pytest.raises(KeyboardInterrupt):
         kv.save(path)
     assert len(AudioKV.load(path, kv.weights)) == 2

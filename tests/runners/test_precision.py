@@ -88,7 +88,7 @@ def test_checkpointing_the_layers_changes_nothing(train):
 
     def prepare(model):
         model.checkpoint_activations()
-        model.decoder.layers[0].mlp.register_forward_hook(lambda *_: calls.append(1))
+        model.decoder.layers[0].mlp.register_forward_pre_hook(lambda *_: calls.append(1))
 
     assert train(prepare=prepare, steps=2)[0] == pytest.approx(train(steps=2)[0], rel=1e-5)
     assert len(calls) == 4  # twice a step
