@@ -1,4 +1,4 @@
-"""How much of training batches is padding: clips as they come, and clips of like length together."""
+"""How much of training batches is padding: clips as they come, and of like length together."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
     """Count, print the table, and return the files that were written."""
     args = _parser().parse_args(argv)
     seconds = _of_files(args.audio)
-    described = [f"{len(seconds)} files, {min(seconds):.2f} to {max(seconds):.2f} s"] * bool(
-        seconds
-    )
+    described = []
+    if seconds:
+        described = [f"{len(seconds)} files, {min(seconds):.2f} to {max(seconds):.2f} s"]
     rng = random.Random(args.seed)
     for low, high, count in args.uniform:
         seconds += [rng.uniform(low, high) for _ in range(int(count))]
