@@ -147,7 +147,6 @@ def _train(args: argparse.Namespace) -> None:
         logging.info("%s is finished; nothing to do", run_dir)
         return
     saved = resuming.saved_config(run_dir)
-    resuming.require_same(run_dir, saved, cfg.to_dict())
     # What it started from, though `latest:` may mean another run by now.
     cfg.config.model.checkpoint = saved["model"].get("checkpoint")
     cfg.config.run.output_dir = str(run_dir.parent)
@@ -158,7 +157,9 @@ def _interrupted(cfg: Any, job_id: str | None) -> Path | None:
     from pal_plugin.runners.resuming import find_run
 
     run = cfg.run_cfg
-    return find_run(run.output_dir, run.name, job_id, str(run.resume)) if run.resume else None
+    if not run.resume:
+        return None
+    return find_run(run.output_dir, job_id, str(run.resume), cfg.to_dict())
 
 
 def _join(cfg: Any) -> Any:

@@ -105,6 +105,8 @@ def _mismatch(base: Any, over: Any) -> str | None:
         return None
     if isinstance(base, dict):
         return f"expected a map with the keys {', '.join(map(str, base))}, got {over!r}"
+    if base in ("auto", "none") and isinstance(over, bool):  # a word for a mode, or yes and no
+        return None
     if isinstance(base, bool) != isinstance(over, bool):
         return f"expected {_kind(base)} (such as {base!r}), got {over!r}"
     if isinstance(base, (int, float)) and not isinstance(over, (int, float)):

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the state. Returns the exit code."""
     from pal_plugin.runners.checkpoints import newest
 
-    found = newest(args.folder)
+    found = newest(args.folder, check=False)
     if found is None:
         raise ConfigError(
             f"{args.folder} holds no whole checkpoint; expected a run folder with "

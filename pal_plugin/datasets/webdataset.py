@@ -13,7 +13,7 @@ import copy
 import logging
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -191,13 +191,13 @@ class ShardStream(IterableDataset):
         )
 
     def _pass(self, number: int, lane: int, lanes: int) -> Iterable[dict]:
-        """Raw samples of one training pass: whole shards, or clips where shards are too few."""
+        """Raw samples of a training pass: as many whole shards in each lane, the rest by clips."""
         shards = list(self.shards)
         random.Random(f"{self.seed}-{number}").shuffle(shards)
-        if len(shards) >= lanes:
-            samples = self._samples(shards[lane::lanes])
-        else:
-            samples = islice(self._samples(shards), lane, None, lanes)
+        dealt = len(shards) // lanes * lanes
+        samples = self._samples(shards[:dealt][lane::lanes])
+        if shards[dealt:]:
+            samples = chain(samples, islice(self._samples(shards[dealt:]), lane, None, lanes))
         if self.shuffle_buffer <= 1:
             return samples
         rng = random.Random(f"{self.seed}-{number}-{lane}")

@@ -26,6 +26,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pal_plugin.errors import ConfigError
+from pal_plugin.runners.report import force_to_disk
 from pal_plugin.sharding import like, whole
 from pal_plugin.weights import write_tensors
 
@@ -52,8 +53,8 @@ def write(
     Args:
         save_model: called with the path of the weights' file.
         optimizer: what `optimizer_tensors` gave.
-        state: plain values.
-        keep: how many of the newest stay.
+        state: plain values; `trained` names the parameters of the optimizer.
+        keep: how many of the newest stay, 1 or more.
 
     Raises:
         SaveError: it could not be written, with the reason.
@@ -61,32 +62,52 @@ def write(
     folder = run_dir / FOLDER
     folder.mkdir(exist_ok=True)
     target = folder / f"step-{step:08d}"
+    if target.exists():  # of this very step: nothing was learned since
+        return target
     with _whole_or_absent(folder, target) as staging:
         save_model(staging / MODEL)
         write_tensors(optimizer, staging / OPTIMIZER)
         files = {f.name: _facts(f) for f in sorted(staging.iterdir())}
         text = json.dumps({**state, "files": files}, indent=1)
         (staging / STATE).write_text(text + "\n", encoding="utf-8")
-    for old in _steps(folder)[keep:]:
+    for old in [path for path in _steps(folder) if path != target][keep - 1 :]:
         shutil.rmtree(old)
     return target
 
 
-def newest(run_dir: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The newest whole checkpoint and its state; those that are damaged are named in the log."""
+def recover(run_dir: Path) -> tuple[Path, dict[str, Any]] | None:
+    """`newest`, after tidying up: for the one process that goes on with the run.
+
+    What a killed save left behind is removed, and damaged checkpoints are moved aside, so that they
+    count no more.
+    """
     folder = run_dir / FOLDER
     for leftover in folder.glob(f"{_WRITING}*"):
-        shutil.rmtree(leftover, ignore_errors=True)  # of a run that was killed while it wrote
+        shutil.rmtree(leftover, ignore_errors=True)
+    found = newest(run_dir)
     for path in _steps(folder):
+        if found is not None and path == found[0]:
+            break
+        shutil.rmtree(folder / f"damaged-{path.name}", ignore_errors=True)
+        path.rename(folder / f"damaged-{path.name}")
+    return found
+
+
+def newest(run_dir: Path, *, check: bool = True) -> tuple[Path, dict[str, Any]] | None:
+    """The newest whole checkpoint and its state; those that are damaged are named in the log."""
+    for path in _steps(run_dir / FOLDER):
         try:
-            return path, read(path)
+            return path, read(path, check=check)
         except ConfigError as error:
             logging.warning("%s; an older checkpoint is taken", error)
     return None
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path, *, check: bool = True) -> dict[str, Any]:
     """The state of a checkpoint, all files of which are as they were written.
+
+    Args:
+        check: whether to read them all for that.
 
     Raises:
         ConfigError: it is not whole; says which file and why.
@@ -96,7 +117,7 @@ def read(path: Path) -> dict[str, Any]:
         files = state.pop("files")
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(f"the checkpoint {path} has no {STATE} that can be read") from error
-    for name, facts in files.items():
+    for name, facts in files.items() if check else ():
         file = path / name
         found = file.stat().st_size if file.is_file() else None
         if found != facts["bytes"]:
@@ -119,6 +140,12 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dic
     }
 
 
+def trained_names(optimizer: torch.optim.Optimizer, model: nn.Module) -> list[str]:
+    """The parameters of an optimizer by name; those without a gradient so far have no tensors."""
+    names = {id(p): n for n, p in model.named_parameters()}
+    return sorted(names[id(p)] for group in optimizer.param_groups for p in group["params"])
+
+
 def restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, path: Path) -> None:
     """Give an optimizer the states that `write` kept.
 
@@ -135,7 +162,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, path: 
         kept.setdefault(name, {})[key] = tensor
     names = {id(p): n for n, p in model.named_parameters()}
     trained = {names[id(p)]: (p, g) for g in optimizer.param_groups for p in g["params"]}
-    if kept and (strange := kept.keys() ^ trained.keys()):
+    known = set(json.loads((path / STATE).read_text("utf-8"))["trained"])
+    if strange := known ^ trained.keys():
         raise ConfigError(
             f"{path} holds the optimizer of other parameters; of one and not the other: "
             + ", ".join(sorted(strange)[:10])
@@ -165,11 +193,10 @@ def _whole_or_absent(folder: Path, target: Path) -> Iterator[Path]:
         staging.mkdir()
         yield staging
         for file in staging.iterdir():
-            _force(file)
-        _force(staging)
-        shutil.rmtree(target, ignore_errors=True)  # of this step, from before a resume
+            force_to_disk(file)
+        force_to_disk(staging)
         os.rename(staging, target)
-        _force(folder)
+        force_to_disk(folder)
     except BaseException as error:
         shutil.rmtree(staging, ignore_errors=True)
         if isinstance(error, OSError | SafetensorError):
@@ -178,15 +205,6 @@ def _whole_or_absent(folder: Path, target: Path) -> Iterator[Path]:
                 "whole: make room, then go on with --resume auto"
             ) from error
         raise
-
-
-def _force(path: Path) -> None:
-    """Force a file or a folder's list of names to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _facts(path: Path) -> dict[str, Any]:

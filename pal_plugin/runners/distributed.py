@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import distributed
 
 from pal_plugin.errors import ConfigError
+from pal_plugin.runners.data_workers import end_with_parent
+
+_PATIENCE = timedelta(hours=24)
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class World:
         if self.size == 1:
             return [value]
         values = [None] * self.size
-        distributed.all_gather_object(values, value)
+        distributed.all_gather_object(values, value, group=_patient_group())
         return values
 
     def gather_numbers(self, numbers: Sequence[float]) -> list[list[float]]:
@@ -66,13 +71,13 @@ class World:
         if self.size == 1:
             return value
         values = [value]
-        distributed.broadcast_object_list(values, src=0)
+        distributed.broadcast_object_list(values, src=0, group=_patient_group())
         return values[0]
 
     def wait(self) -> None:
         """Until everybody is here."""
         if self.size > 1:
-            distributed.barrier()
+            distributed.barrier(group=_patient_group())
 
 
 ALONE = World()
@@ -112,8 +117,8 @@ def read_environment(environ: Mapping[str, str]) -> World | None:
 def join(device_type: str, timeout_s: float) -> World:
     """Meet the other processes; does nothing for a process of its own.
 
-    gloo carries what is on the CPU, nccl what is on GPUs. Whoever waits longer than `timeout_s`
-    for another process ends with an error.
+    gloo carries what is on the CPU, nccl what is on GPUs. Whoever waits in a step longer than
+    `timeout_s` for another process ends with an error.
 
     Raises:
         ConfigError: variables that do not fit, or more processes on a machine than it has GPUs.
@@ -127,6 +132,8 @@ def join(device_type: str, timeout_s: float) -> World:
         os.environ |= slurm_meeting_point(os.environ)
     backend = "gloo"
     if device_type == "cuda":
+        if "RANK" not in os.environ and torch.cuda.device_count() == 1:
+            world = replace(world, local_rank=0)  # srun --gpus-per-task shows each task its own
         if world.local_rank >= torch.cuda.device_count():
             raise ConfigError(
                 f"{world}: it needs GPU {world.local_rank}, and this machine shows "
@@ -137,7 +144,19 @@ def join(device_type: str, timeout_s: float) -> World:
     distributed.init_process_group(
         backend, rank=world.rank, world_size=world.size, timeout=timedelta(seconds=timeout_s)
     )
+    _patient_group()
+    if "TORCHELASTIC_RUN_ID" in os.environ and sys.platform.startswith("linux"):
+        end_with_parent(signal.SIGTERM)  # torchrun itself may be killed, by SIGUSR1 for example
     return world
+
+
+@lru_cache(maxsize=1)
+def _patient_group() -> Any:
+    """For what only the first process does, or some sooner than others: saving, evaluation.
+
+    Steps have the short timeout; here a process that died is noticed by its closed connection.
+    """
+    return distributed.new_group(backend="gloo", timeout=_PATIENCE)
 
 
 def leave(code: int) -> None:

@@ -28,8 +28,8 @@ def dead_workers_named() -> Iterator[None]:
     """Turn the loader's error about a worker that died into one that says what to do."""
     try:
         yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
         raise DataWorkerError(
             f"a process that reads data died ({str(error).splitlines()[0]}). Most often memory ran "

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from itertools import count, islice
 from typing import Any, NamedTuple
 
@@ -48,6 +48,7 @@ class Indexed:
             raise ConfigError("a training dataset is empty")
         self.dataset, self.batch_size, self.seed = dataset, batch_size, seed
         self.aware = getattr(dataset, "counts_passes", False)
+        self._order: tuple[int, list[int]] = (-1, [])
 
     def draws(self, lane: int, lanes: int, start: int | None = None) -> Iterator[tuple[int, int]]:
         """`(index, number of the clip that comes next in this lane)`."""
@@ -55,7 +56,9 @@ class Indexed:
         number = lane * self.batch_size if start is None else start
         while True:
             passed, place = divmod(number, size)
-            index = _shuffled(f"{self.seed}-{passed}", size)[place]
+            if self._order[0] != passed:
+                self._order = (passed, _shuffled(f"{self.seed}-{passed}", size))
+            index = self._order[1][place]
             number += 1
             if number % self.batch_size == 0:  # the next batches are other lanes'
                 number += (lanes - 1) * self.batch_size
@@ -232,7 +235,6 @@ def length_of(clip: Any) -> float:
     return sum(len(e["frames"]) for e in entries if isinstance(e, dict) and "frames" in e)
 
 
-@lru_cache(maxsize=4)
 def _shuffled(key: str, size: int) -> list[int]:
     order = list(range(size))
     random.Random(key).shuffle(order)

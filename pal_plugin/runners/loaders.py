@@ -6,11 +6,8 @@ where a stream ends; evaluation is one finite pass over every dataset of a split
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import math
-import signal
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from pal_plugin.datasets.collate import clips_of
 from pal_plugin.errors import ConfigError
+from pal_plugin.runners import data_workers
 from pal_plugin.runners.distributed import ALONE, World
 from pal_plugin.runners.lanes import Indexed, LaneReader, Undivided
 
@@ -64,7 +62,7 @@ def training_loader(
         pin_memory=pin_memory,
         # Keeps the loader from drawing its workers' seed from the global generator.
         generator=torch.Generator().manual_seed(seed),
-        worker_init_fn=_end_with_the_trainer,
+        worker_init_fn=data_workers.start,
     )
 
 
@@ -96,7 +94,7 @@ def evaluation_loader(
         collate_fn=collate,
         pin_memory=pin_memory,
         generator=torch.Generator().manual_seed(seed),
-        worker_init_fn=_end_with_the_trainer,
+        worker_init_fn=data_workers.start,
     )
 
 
@@ -142,17 +140,6 @@ def _source(dataset: Any, batch_size: int, seed: int) -> Any:
     if isinstance(dataset, IterableDataset):
         return Undivided(dataset, batch_size)
     return Indexed(dataset, batch_size, seed)
-
-
-def _end_with_the_trainer(_: int) -> None:
-    """Ask Linux to end this data worker with the process that made it.
-
-    Killed with SIGKILL, a trainer cannot tell its workers; they would stay for good, each waiting
-    for somebody to read what it has made.
-    """
-    if sys.platform.startswith("linux"):
-        set_death_signal = 1  # PR_SET_PDEATHSIG of linux/prctl.h
-        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
 
 
 def _as_it_is(micro: Any) -> Any:

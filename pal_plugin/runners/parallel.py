@@ -31,13 +31,17 @@ def parallelise(
     *,
     find_unused: bool = False,
     dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
 ) -> nn.Module:
-    """What to train in place of `model`, which is on its device.
+    """What to train in place of `model`, on its device.
 
     Args:
+        model: on the device, but for "fsdp": its layers go there one by one, each as a shard.
         strategy: "ddp" or "fsdp"; without other processes neither does anything.
         find_unused: whether a trained parameter may take no part in a step (DDP).
-        dtype: in which sharded layers compute (FSDP2); None leaves them as they are.
+        dtype: in which sharded layers compute (FSDP2); None leaves them as they are. Gradients
+            are averaged in float32.
+        device: of the shards.
 
     Raises:
         ConfigError: an unknown strategy, or a model whose layers cannot be found.
@@ -47,12 +51,12 @@ def parallelise(
     if world.size == 1:
         return model
     if strategy == "fsdp":
-        _shard(model, dtype)
+        _shard(model, dtype, device)
         return model
-    device = next(model.parameters()).device
+    place = next(model.parameters()).device
     return DistributedDataParallel(
         model,
-        device_ids=[device] if device.type == "cuda" else None,
+        device_ids=[place] if place.type == "cuda" else None,
         find_unused_parameters=find_unused,
         gradient_as_bucket_view=True,
         broadcast_buffers=False,  # what is trained has none, or they are the first process's
@@ -111,7 +115,8 @@ def _norm(parameters: list[nn.Parameter]) -> float:
     return float(whole(nn.utils.get_total_norm([p.grad for p in parameters])))
 
 
-def _shard(model: Any, dtype: torch.dtype | None) -> None:
+def _shard(model: Any, dtype: torch.dtype | None, device: torch.device | str) -> None:
+    from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     decoder = getattr(model, "decoder", None)
@@ -122,10 +127,15 @@ def _shard(model: Any, dtype: torch.dtype | None) -> None:
         )
     for tensor in (*model.parameters(), *model.buffers()):  # as DDP: all start from the first's
         distributed.broadcast(tensor.data, 0)
-    in_layers = {p for layer in decoder.layers for p in layer.parameters()}
-    policy = MixedPrecisionPolicy(param_dtype=dtype)
+    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
+    mesh = init_device_mesh(torch.device(device).type, (distributed.get_world_size(),))
     for layer in decoder.layers:
-        fully_shard(layer, mp_policy=policy)
+        fully_shard(layer, mesh=mesh, mp_policy=policy)
     # The root schedules the layers' exchange and shards nothing of its own: embeddings are used
     # outside its forward pass.
-    fully_shard(decoder, ignored_params=set(decoder.parameters()) - in_layers)
+    fully_shard(
+        decoder,
+        mesh=mesh,
+        ignored_params=set(decoder.parameters()) - set(decoder.layers.parameters()),
+    )
+    model.to(device)

@@ -17,8 +17,10 @@ from lavis.runners.runner_base import RunnerBase
 from pal_plugin.errors import ConfigError
 from pal_plugin.merging import did_you_mean
 from pal_plugin.runners import checkpoints, distributed, loaders, loop, parallel
+from pal_plugin.runners.lock import RunLock
 from pal_plugin.runners.preemption import StopRequest
 from pal_plugin.runners.rundir import interrupted_evaluation, new_run_dir
+from pal_plugin.runners.schedule import WarmupCosine
 from pal_plugin.runners.training import Progress, Trainer
 from pal_plugin.runners.watch import Watch
 
@@ -31,6 +33,7 @@ class RunnerParts(RunnerBase):
         self.config, self.world = cfg, distributed.current()
         self.stop = StopRequest()
         self.resumed: tuple[Path, dict] | None = None
+        self.lock: RunLock | None = None
         self._require_splits()  # before a run folder is made
         super().__init__(cfg, task, model, datasets, job_id)
 
@@ -48,17 +51,23 @@ class RunnerParts(RunnerBase):
         # register_path refuses a second runner in one process, so the map is written directly.
         registry.mapping["paths"]["output_dir"] = str(self.output_dir)
         registry.mapping["paths"]["result_dir"] = str(self.result_dir)
-        if self.config.run_cfg.resume:
-            self.resumed = checkpoints.newest(self.output_dir)
+        # One process at a time, and one decision for all.
+        if self.world.first:
+            self.lock = RunLock(self.output_dir)
+            if self.config.run_cfg.resume:
+                self.resumed = checkpoints.recover(self.output_dir)
+        self.resumed = self.world.from_first(self.resumed)
 
     def _make_output_dir(self) -> Path:
         run = self.config.run_cfg
-        before = interrupted_evaluation(run.output_dir, self.job_id) if run.evaluate else None
+        before = None
+        if run.evaluate:
+            before = interrupted_evaluation(run.output_dir, self.job_id, run.name)
         if run.resume and self.job_id:  # the folder that `resuming.find_run` found
             before = Path(run.output_dir).expanduser().resolve() / self.job_id
             before = before if (before / "config.yaml").is_file() else None
         folder = before or new_run_dir(run.output_dir, run.name, self.job_id)
-        if before is None:
+        if before is None or run.evaluate:
             self.config.save(folder / "config.yaml")
         return folder
 
@@ -86,7 +95,8 @@ class RunnerParts(RunnerBase):
     def model(self) -> torch.nn.Module:
         """The model on `run.device`, with the weights that a resumed run had."""
         if self._wrapped_model is None:
-            self._wrapped_model = self._model.to(self.device)
+            # What is to be sharded may not fit there as a whole.
+            self._wrapped_model = self._model if self._shards else self._model.to(self.device)
             if self.resumed is not None:
                 self._wrapped_model.load_checkpoint(str(self.resumed[0] / checkpoints.MODEL))
         return self._wrapped_model
@@ -97,7 +107,7 @@ class RunnerParts(RunnerBase):
         run, model = self.config.run_cfg, self.model
         if run.activation_checkpointing:
             model.checkpoint_activations()
-        if run.parallel == "fsdp" and self.world.size > 1 and self.scaler.is_enabled():
+        if self._shards and self.scaler.is_enabled():
             raise ConfigError("run.parallel=fsdp does not go with run.amp=fp16; use bf16")
         shared = parallel.parallelise(
             model,
@@ -105,6 +115,7 @@ class RunnerParts(RunnerBase):
             run.parallel,
             find_unused=bool(run.find_unused_parameters),
             dtype=self.precision.dtype,
+            device=self.device,
         )
         if run.compile:
             getattr(model, "decoder", model).compile(dynamic=True)
@@ -185,7 +196,14 @@ class RunnerParts(RunnerBase):
     def lr_scheduler(self) -> Any:
         if self._lr_sched is None:
             run = self.config.run_cfg
-            self._lr_sched = registry.get_lr_scheduler_class(run.lr_sched)(
+            schedule = registry.get_lr_scheduler_class(run.lr_sched)
+            scaled = any(g.get("lr_scale", 1.0) != 1.0 for g in self.optimizer.param_groups)
+            if scaled and not issubclass(schedule, WarmupCosine):
+                raise ConfigError(
+                    f"run.lr_sched={run.lr_sched} sets one rate for all; with run.lr_scale use "
+                    "pal_warmup_cosine, pal_warmup_linear or pal_warmup_constant"
+                )
+            self._lr_sched = schedule(
                 optimizer=self.optimizer,
                 max_epoch=self.max_epoch,
                 steps_per_epoch=self.steps_per_epoch,
@@ -219,7 +237,14 @@ class RunnerParts(RunnerBase):
         """Where training stands."""
         if self.resumed is None:
             return Progress()
-        progress = Progress.from_json(self.resumed[1]["progress"])
+        state = self.resumed[1]
+        progress = Progress.from_json(state["progress"])
+        if self.config.run_cfg.steps_per_epoch is None:
+            # An epoch is a pass over the clips: the same share of it is done.
+            micros = self.accum_grad_iters * self.world.size
+            progress.step = progress.step * state["micros_per_step"] // micros
+            if progress.step * micros >= state["steps_per_epoch"] * state["micros_per_step"]:
+                progress.step = self.steps_per_epoch
         if not self.world.first:  # the names of skipped clips are the first process's
             progress.stats.skipped = []
         return progress
@@ -259,6 +284,14 @@ class RunnerParts(RunnerBase):
             positions=self.progress.positions,
         )
 
+    def _count(self, key: str, default: int | None) -> int | None:
+        value = self.config.run_cfg[key]
+        if value is None:
+            return default
+        if int(value) < 1:
+            raise ConfigError(f"run.{key} is {value}; expected 1 or more")
+        return int(value)
+
     @cached_property
     def watch(self) -> Watch | None:
         """Where figures go, in the process that writes."""
@@ -266,7 +299,8 @@ class RunnerParts(RunnerBase):
             return None
         run = self.config.run_cfg
         board = False if self.evaluate_only else run.tensorboard
-        return Watch(self.output_dir, board, run.wandb, self.config.to_dict())
+        step = self.progress.global_step
+        return Watch(self.output_dir, board, run.wandb, self.config.to_dict(), step)
 
     @cached_property
     def trainer(self) -> Trainer:
@@ -288,7 +322,7 @@ class RunnerParts(RunnerBase):
             on_nonfinite=run.on_nonfinite,
             on_out_of_memory=run.on_out_of_memory,
             log_freq=self.log_freq,
-            save_every=None if run.save_every is None else int(run.save_every),
+            save_every=self._count("save_every", None),
             stop=lambda: bool(self.stop),
             report=lambda line: self.log_stats(line, "train_step"),
             report_fault=self.report_fault,
@@ -319,6 +353,10 @@ class RunnerParts(RunnerBase):
             # Where layers are shards, everybody must ask the same questions.
             world=distributed.ALONE if self.sharded else self.world,
         )
+
+    @property
+    def _shards(self) -> bool:
+        return self.world.size > 1 and self.config.run_cfg.parallel == "fsdp"
 
     @property
     def sharded(self) -> bool:

@@ -55,7 +55,19 @@ def staged(path: Path) -> Iterator[Path]:
         yield Path(folder) / path.name
         written = sorted(Path(folder).iterdir(), key=lambda file: file.name == path.name)
         for file in written:
+            force_to_disk(file)
+        for file in written:
             os.replace(file, path.parent / file.name)
+        force_to_disk(path.parent)
+
+
+def force_to_disk(path: Path) -> None:
+    """Have a file, or a folder's list of names, on the disk before going on."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def mix_table(datasets: dict[str, Any], weights: dict[str, float]) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from pal_plugin.errors import ConfigError
-from pal_plugin.runners import checkpoints
+from pal_plugin.runners import checkpoints, lock
 from pal_plugin.runners.rundir import FINISHED, recipe_of
 
 #: Keys of `run` that may be others when a run goes on: nothing that is learned depends on them.
@@ -20,29 +21,34 @@ FREE = (
 )
 
 
-def find_run(output_dir: str | Path, recipe: str, job_id: str | None, resume: str) -> Path | None:
+def find_run(
+    output_dir: str | Path, job_id: str | None, resume: str, asked: dict[str, Any]
+) -> Path | None:
     """The folder of the run to go on with, None to start one.
 
     Args:
-        resume: "auto", for the folder of `job_id`, or without one the newest of the recipe that is
-            not finished; else a run folder.
+        resume: "auto", for the folder of `job_id`, or without one the newest run of the recipe that
+            has these settings, is not finished, and that nobody trains; else a run folder.
+        asked: the configuration.
 
     Raises:
-        ConfigError: a folder that is no run, or of another recipe.
+        ConfigError: a folder that is no run, or of other settings.
     """
-    root = Path(output_dir).expanduser().resolve()
+    root, recipe = Path(output_dir).expanduser().resolve(), asked["run"]["name"]
     if resume != "auto":
         folder = Path(resume).expanduser().resolve()
         if not (folder / "config.yaml").is_file():
             raise ConfigError(
                 f"--resume {resume}: expected auto or a run folder (with a config.yaml in it)"
             )
-        found = recipe_of(folder / "config.yaml")
-        if found != recipe:
-            raise ConfigError(f"{folder} is a run of {found!r}, and the run file is {recipe!r}")
+        require_same(folder, saved_config(folder), asked)
         return folder
     if job_id:
-        return root / job_id if (root / job_id / "config.yaml").is_file() else None
+        folder = root / job_id
+        if not (folder / "config.yaml").is_file():
+            return None
+        require_same(folder, saved_config(folder), asked)
+        return folder
     candidates = [
         config.parent
         for config in root.glob("*/config.yaml")
@@ -50,7 +56,18 @@ def find_run(output_dir: str | Path, recipe: str, job_id: str | None, resume: st
         and not (config.parent / FINISHED).is_file()
         and any((config.parent / checkpoints.FOLDER).glob("step-*"))
     ]
-    return max(candidates, key=lambda run: (run / "config.yaml").stat().st_mtime_ns, default=None)
+    candidates.sort(key=lambda run: (run / "config.yaml").stat().st_mtime_ns, reverse=True)
+    for run in candidates:
+        try:
+            require_same(run, saved_config(run), asked)
+        except ConfigError as error:
+            logging.info("passed over: %s", error)
+            continue
+        if lock.in_use(run):
+            logging.info("passed over: %s is being trained", run)
+            continue
+        return run
+    return None
 
 
 def saved_config(run_dir: Path) -> dict[str, Any]:

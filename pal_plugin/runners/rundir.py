@@ -49,12 +49,16 @@ def new_run_dir(output_dir: str | Path, recipe: str, job_id: str | None = None) 
             return candidate
 
 
-def interrupted_evaluation(output_dir: str | Path, job_id: str | None) -> Path | None:
-    """The folder `<output_dir>/<job_id>` if an evaluation was interrupted in it, else None."""
+def interrupted_evaluation(output_dir: str | Path, job_id: str | None, recipe: str) -> Path | None:
+    """The folder `<output_dir>/<job_id>` if an evaluation of `recipe` did not end in it."""
     if not job_id:
         return None
     folder = Path(output_dir).expanduser().resolve() / job_id
-    return folder if any((folder / "result").glob("*.partial.jsonl")) else None
+    config = folder / "config.yaml"
+    if not config.is_file() or (folder / FINISHED).is_file() or (folder / "metrics.json").is_file():
+        return None
+    run = (yaml.safe_load(config.read_text("utf-8")) or {}).get("run") or {}
+    return folder if run.get("evaluate") and run.get("name") == recipe else None
 
 
 def latest_run(recipe: str, output_dir: str | Path = "output") -> Path:

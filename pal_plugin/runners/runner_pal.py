@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ class RunnerPal(RunnerParts):
         if self.evaluate_only:
             return self.evaluate()
         self._introduce()
+        self.trained_model  # noqa: B018 - on its device, and shared, also where no step is left
         with self.stop.listening():
             self._restore()
             for epoch in range(self.progress.epoch, self.max_epoch):
@@ -91,6 +93,8 @@ class RunnerPal(RunnerParts):
         started = time.time()
         if not skip_reload:
             self._reload_best_model(self.model)
+        if self._shards:
+            self.trained_model  # noqa: B018
         if self.evaluate_only:
             logging.info(
                 "run folder: %s (after an interruption, the same command with --job-id %s goes on)",
@@ -150,6 +154,8 @@ class RunnerPal(RunnerParts):
             "scaler": self.scaler.state_dict(),
             "lanes": self.lanes,
             "micros_per_step": self.accum_grad_iters * self.world.size,
+            "steps_per_epoch": self.steps_per_epoch,
+            "trained": checkpoints.trained_names(self.optimizer, self.model),
             "world_size": self.world.size,
         }
         skipped = self.world.gather(now.stats.skipped)
@@ -164,8 +170,8 @@ class RunnerPal(RunnerParts):
             now.global_step,
             lambda file: self._save_model(file, now.epoch, weights),
             tensors,
-            kept | {"log_bytes": self.watch.size()},
-            int(self.config.run_cfg.keep_checkpoints),
+            kept | {"log_bytes": self.watch.size(), "faults_bytes": self._faults_size()},
+            self._count("keep_checkpoints", 1),
         )
         self.world.wait()
         return path
@@ -185,6 +191,8 @@ class RunnerPal(RunnerParts):
         if not self.world.first:
             return
         self.watch.cut(state["log_bytes"])
+        if self._faults_size() > state["faults_bytes"]:
+            os.truncate(self.output_dir / _BAD_STEPS, state["faults_bytes"])
         logging.info(
             "going on behind step %d of epoch %d (%s)",
             self.progress.step,
@@ -211,6 +219,10 @@ class RunnerPal(RunnerParts):
                     farthest[lane] = position
         return farthest
 
+    def _faults_size(self) -> int:
+        file = self.output_dir / _BAD_STEPS
+        return file.stat().st_size if file.is_file() else 0
+
     def report_fault(self, fault: dict) -> str:
         """Write down a step that was left out or stopped the run; returns the file's name."""
         if self.world.first:
@@ -219,7 +231,9 @@ class RunnerPal(RunnerParts):
         return _BAD_STEPS
 
     def _check_stop(self) -> None:
-        if self.stop:
+        # Where layers are shards nobody may leave alone.
+        told = self.world.gather_numbers([bool(self.stop)]) if self.sharded else [[self.stop]]
+        if any(numbers[0] for numbers in told):
             raise Preempted
 
     # ---- evaluation -------------------------------------------------------------------------
@@ -308,7 +322,8 @@ class RunnerPal(RunnerParts):
         metric = float(log["agg_metrics"])
         # The first epoch counts even with a metric that is not a number: a checkpoint is kept.
         if selects and (self.best_epoch is None or metric > self.best_metric):
-            self.best_metric, self.best_epoch = metric, epoch
+            self.best_metric = metric if math.isfinite(metric) else -math.inf
+            self.best_epoch = epoch
             self._save_checkpoint(epoch, is_best=True, metrics={split: _entries(log)})
         logging.log(
             logging.INFO if self.world.first else logging.DEBUG,
@@ -358,10 +373,13 @@ class RunnerPal(RunnerParts):
         logging.info("\n%s", report.table(self.metrics))
         if not self.evaluate_only:
             logging.info("best checkpoint (epoch %s): %s", self.best_epoch, self.output_dir / BEST)
-            facts = {"epochs": self.max_epoch, "steps": self.progress.global_step}
+        facts: dict[str, Any] = {"evaluated": list(self.metrics)}
+        if not self.evaluate_only:
+            facts |= {"epochs": self.max_epoch, "steps": self.progress.global_step}
             facts |= {"clips": self.progress.clips, "order": self.progress.order}
-            report.write_json(self.output_dir / FINISHED, facts)
+        report.write_json(self.output_dir / FINISHED, facts)
         self.watch.close()
+        self.lock.release()
         minutes, seconds = divmod(int(time.time() - started), 60)
         logging.info(
             "metrics: %s  (%d min %02d s)", self.output_dir / "metrics.json", minutes, seconds
@@ -409,8 +427,7 @@ class RunnerPal(RunnerParts):
     def log_stats(self, stats: dict, split_name: str) -> None:
         """One JSON line in `log.txt`, and what else is watched."""
         if self.world.first:
-            step = None if self.evaluate_only else self.progress.global_step
-            self.watch.log(split_name, stats, step)
+            self.watch.log(split_name, stats, self.progress.global_step)
 
     def log_config(self) -> None:
         """`config.yaml` is written with the folder, and `log.txt` holds JSON lines only."""

@@ -16,6 +16,7 @@ import resource
 import sys
 import time
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -153,6 +154,8 @@ class Trainer:
                 "wait for this one's gradients"
             )
         self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self._turns = range(self.accumulate)
+        self._ahead: deque[Micro] = deque()
         self._filler: dict | None = None
         self._idle = self._bad = 0
 
@@ -171,15 +174,15 @@ class Trainer:
         with progress_bar(steps, f"epoch {now.epoch} train", "step", shown=first) as bar:
             bar.update(now.step)
             while now.step < steps:
-                norm = self._step()
+                with faults.dead_workers_named():  # noticed anywhere, by a signal
+                    done, learned = self._step()
                 now.stats.seconds = time.perf_counter() - started
-                if norm is None:
+                if not done:
                     continue
-                line = self._line(norm)
-                bar.set_postfix_str(
-                    "loss {batch_loss:.3f} lr {lr:.1e} {clips_per_s:.0f} clips/s".format(**line),
-                    refresh=False,
-                )
+                line = self._line(*(learned or (None, None)))
+                if learned:
+                    told = "loss {batch_loss:.3f} lr {lr:.1e} {clips_per_s:.0f} clips/s"
+                    bar.set_postfix_str(told.format(**line), refresh=False)
                 bar.update()
                 if now.step % self.log_freq == 0 or now.step == steps:
                     if bar.disable and first:
@@ -192,11 +195,10 @@ class Trainer:
 
     # ---- one step ---------------------------------------------------------------------------
 
-    def _step(self) -> float | None:
-        """The norm of the gradient, or None if nothing was learned."""
+    def _step(self) -> tuple[bool, tuple[float, float] | None]:
+        """Whether a step was done, and `(loss, norm of the gradient)` if something was learned."""
         asked = time.perf_counter()
-        with faults.dead_workers_named():
-            micros = [next(self.batches) for _ in range(self.accumulate)]
+        micros = [self._ahead.popleft() if self._ahead else next(self.batches) for _ in self._turns]
         waited = time.perf_counter() - asked
         if micros[0].number != self.progress.micros + self.world.rank:
             raise RuntimeError(
@@ -228,7 +230,7 @@ class Trainer:
                 torch.cuda.empty_cache()
             result = self._leave_out(str(error), micros, "skip")
         self._count(micros, counts, tokens, result)
-        return None if result is None else result[1]
+        return bool(tokens), result
 
     def _learn(
         self, micros: list[Micro], own: list[float], tokens: float
@@ -260,7 +262,8 @@ class Trainer:
                 loss = output[0] if isinstance(output, tuple) else output
                 value = float(loss.detach())
                 if share:
-                    self._filler = micro.batch
+                    if math.isfinite(value):
+                        self._filler = micro.batch
                     finite = finite and math.isfinite(value)
                     summed += value * share
                 # Gradients are averaged over the processes, and this is a sum.
@@ -272,14 +275,17 @@ class Trainer:
         told = self.world.gather_numbers([summed, float(finite)])
         loss = sum(numbers[0] for numbers in told) / tokens
         if not all(numbers[1] for numbers in told):
+            self.precision.scaler.update()  # it has unscaled this step's gradients
             return self._leave_out(f"the loss is {loss}", micros, self.on_nonfinite)
-        if not math.isfinite(norm) and not self.precision.scaler.is_enabled():
+        # fp16: the scaler leaves some steps out itself, until it has found its scale.
+        scaled = self.precision.scaler.is_enabled()
+        if not math.isfinite(norm) and (not scaled or self._bad + 1 >= PATIENCE):
             what = f"the norm of the gradient is {norm}"
             return self._leave_out(what, micros, self.on_nonfinite)
-        self.precision.scaler.step(self.optimizer)  # fp16: leaves an infinite gradient out itself
+        self._bad = 0 if math.isfinite(norm) else self._bad + 1
+        self.precision.scaler.step(self.optimizer)
         self.precision.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        self._bad = 0
         return loss, norm
 
     def _leave_out(self, what: str, micros: list[Micro], policy: str) -> None:
@@ -294,11 +300,15 @@ class Trainer:
 
     def _stand_in(self, micros: list[Micro]) -> dict:
         """A batch in place of one without clips: everybody takes part, and it counts nothing."""
-        for batch in (self._filler, *(micro.batch for micro in micros)):
+        for batch in (self._filler, *(micro.batch for micro in (*micros, *self._ahead))):
             if batch is not None and rows_in(batch):
                 return batch
+        for _ in range(PATIENCE):  # nothing so far: look ahead
+            self._ahead.append(next(self.batches))
+            if rows_in(self._ahead[-1].batch):
+                return self._ahead[-1].batch
         raise ConfigError(
-            f"{self.world}: its first batch holds no usable clip: "
+            f"{self.world}: its first {PATIENCE} batches hold no usable clip: "
             + "; ".join(self.progress.stats.skipped[:3])
         )
 
@@ -336,9 +346,8 @@ class Trainer:
             return
         stats.steps += 1
         stats.loss_sum += result[0]
-        self._last_loss = result[0]
 
-    def _line(self, norm: float) -> dict[str, Any]:
+    def _line(self, loss: float | None, norm: float | None) -> dict[str, Any]:
         now, stats = self.progress, self.progress.stats
         seconds = max(stats.seconds, 1e-9)
         return {
@@ -346,7 +355,7 @@ class Trainer:
             "step": now.step - 1,
             "global_step": now.global_step,
             "loss": stats.loss_sum / max(1, stats.steps),
-            "batch_loss": self._last_loss,
+            "batch_loss": loss,
             "lr": self.optimizer.param_groups[0]["lr"],
             "lr_by_group": _rates(self.optimizer),
             "grad_norm": norm,
@@ -366,8 +375,9 @@ class Trainer:
 
     def _tell_skipped(self) -> None:
         stats = self.progress.stats
-        stats.skipped = [name for names in self.world.gather(stats.skipped) for name in names]
-        if stats.skipped and self.world.first:
+        everybodys = self.world.gather(stats.skipped)
+        stats.skipped = [n for names in everybodys for n in names] if self.world.first else []
+        if stats.skipped:
             logging.warning(
                 "%d clips could not be used and were skipped: %s",
                 len(stats.skipped),

@@ -25,27 +25,39 @@ class Watch:
         tensorboard: True, False, or "auto" for wherever the package is installed.
         wandb: name of a Weights & Biases project, None for none.
         config: the run's configuration, for Weights & Biases.
+        step: the global step that a run goes on behind; what came later is drawn anew.
 
     Raises:
         ConfigError: something was asked for that is not installed.
     """
 
     def __init__(
-        self, run_dir: Path, tensorboard: bool | str = "auto", wandb: str | None = None, config=None
+        self,
+        run_dir: Path,
+        tensorboard: bool | str = "auto",
+        wandb: str | None = None,
+        config: dict | None = None,
+        step: int = 0,
     ) -> None:
         self.path = run_dir / LOG
         self._board, self._wandb = None, None
         if _wanted("run.tensorboard", tensorboard, "tensorboard"):
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(run_dir / "tensorboard"))
+            folder = str(run_dir / "tensorboard")
+            self._board = SummaryWriter(folder, purge_step=step + 1 if step else None)
         if _wanted("run.wandb", wandb or False, "wandb"):
             import wandb as service
 
             self._wandb = service.init(
-                project=wandb, name=run_dir.name, id=run_dir.name, dir=run_dir, config=config,
+                project=wandb,
+                name=run_dir.name,
+                id=run_dir.name,
+                dir=run_dir,
+                config=config,
                 resume="allow",
-            )  # fmt: skip
+            )
+            self._wandb.define_metric("*", step_metric="global_step")
 
     def log(self, kind: str, figures: dict[str, Any], step: int | None = None) -> None:
         """Keep figures; tensors and arrays become numbers, nested names are joined by dots.
@@ -64,7 +76,8 @@ class Watch:
             for name, value in numbers.items():
                 self._board.add_scalar(name, value, step)
         if self._wandb is not None:
-            self._wandb.log(numbers, step=step)
+            # Its own steps never go back, and a run that goes on does.
+            self._wandb.log({**numbers, "global_step": step})
 
     def size(self) -> int:
         """Bytes of the log so far, all of them on the disk."""

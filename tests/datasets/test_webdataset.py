@@ -81,6 +81,28 @@ def test_training_never_ends_and_each_pass_is_whole_and_differs(shards):
     assert passes[0] != passes[1] or passes[1] != passes[2]
 
 
+@pytest.mark.parametrize(("count", "lanes"), [(5, 4), (2, 3), (7, 2), (4, 4)])
+def test_lanes_share_a_pass_evenly_also_where_shards_do_not_divide(
+    make_shard, clip_audio, count, lanes
+):
+    """8 clips a shard: over some passes every clip comes as often as another."""
+    shards = [
+        make_shard(f"s{s}.tar", {f"c{s}{i}": clip_audio for i in range(lanes * 2)})
+        for s in range(count)
+    ]
+    dataset = stream(shards, shuffle_buffer=1)
+    clips = count * lanes * 2
+    for passes in (1, 3):
+        drawn = Counter(
+            ticket[1]
+            for lane in range(lanes)
+            for ticket, _ in islice(dataset.draws(lane, lanes), passes * clips // lanes)
+        )
+        assert drawn == dict.fromkeys(
+            (f"c{s}{i}" for s in range(count) for i in range(lanes * 2)), passes
+        )
+
+
 def test_a_seed_repeats_the_clips_and_the_questions(shards):
     def draw(seed):
         return [

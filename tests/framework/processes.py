@@ -23,6 +23,7 @@ def start(folder, shards, argv, environ=None, log=None, **how):
 
     Keywords: `slow_s`, how long each batch takes; `fail_rank`, `fail_at`, the process that fails
     and at which of its batches; `kill_worker_at`, at which batch its data workers are killed;
+    `slow_metrics_s`, how long its metrics take; `own_group`, as a shell or torchrun starts it;
     `script`, train or evaluate.
     """
     process = CONTEXT.Process(
@@ -61,6 +62,8 @@ def _run(
     fail_rank=None,
     fail_at=3,
     kill_worker_at=None,
+    slow_metrics_s=0.0,
+    own_group=False,
     script="train",
 ):
     import torch
@@ -68,7 +71,10 @@ def _run(
 
     from pal_plugin import cli
     from pal_plugin.audio.io import AudioError
+    from pal_plugin.tasks.pal_instruct import PalInstructTask
 
+    if own_group:
+        os.setpgid(0, 0)
     torch.set_num_threads(1)
     multiprocessing.set_start_method("fork", force=True)  # data workers, as train.py starts them
     os.environ.update({name: str(value) for name, value in environ.items()})
@@ -93,5 +99,12 @@ def _run(
         return scores(self, samples)
 
     ToyListener.scores = slower
+    finish = PalInstructTask.after_evaluation
+
+    def counted(self, *args, **kwargs):
+        time.sleep(slow_metrics_s)
+        return finish(self, *args, **kwargs)
+
+    PalInstructTask.after_evaluation = counted
     torch.manual_seed(0)
     sys.exit(getattr(cli, script)(["--cfg-path", str(recipe), *argv]))

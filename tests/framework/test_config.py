@@ -25,6 +25,12 @@ def test_the_order_is_package_default_then_run_file_then_options(toy):
     assert cfg.run_cfg.name == "toy_recipe"
 
 
+def test_words_for_modes_may_be_yes_or_no(toy):
+    for option, value in (("run.tensorboard=false", False), ("run.amp=true", True)):
+        key = option.partition("=")[0].removeprefix("run.")
+        assert toy.config(option).run_cfg[key] is value
+
+
 def test_model_type_by_option_loads_that_types_defaults(toy):
     assert toy.config().model_cfg.width == 4
     cfg = toy.config("model.model_type=large")

@@ -1,6 +1,7 @@
 """Several processes (gloo, CPU): the same curve as one, every clip asked once, errors by rank."""
 
 import json
+import shutil
 import time
 
 import processes
@@ -80,6 +81,32 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path, shards, alone)
     same_curve(run, alone)
 
 
+def test_a_pass_goes_on_with_another_number_of_processes(tmp_path, shards):
+    """Its length in steps changes; the clips of the pass do not."""
+    options = ["--options", "run.max_epoch=1", "run.batch_size_train=2", "run.log_freq=1"]
+    options += ["run.save_every=1", "run.torch_threads=1", "run.keep_checkpoints=9"]
+    process = processes.start(tmp_path, shards, ["--job-id", "run", *options])
+    process.join(60)
+    run = tmp_path / "output" / "run"
+    assert len(steps(run)) == 6  # 12 clips
+    whole = json.loads((run / "finished.json").read_text())
+    (run / "finished.json").unlink()
+    for step in (5, 6):
+        shutil.rmtree(run / "checkpoints" / f"step-{step:08}")
+    argv = ["--job-id", "run", "--resume", "auto", *options]
+    codes, output = processes.together(tmp_path, shards, argv, 2)
+    assert codes == [0, 0], output
+    finished = json.loads((run / "finished.json").read_text())
+    assert (finished["clips"], finished["order"]) == (whole["clips"], whole["order"])
+    assert finished["steps"] == 5  # four of one batch, one of two
+
+
+def test_what_only_the_first_process_does_may_take_longer_than_a_step(tmp_path, shards):
+    argv = [*OPTIONS, "run.timeout_s=3", "run.max_epoch=1"]
+    codes, output = processes.together(tmp_path, shards, argv, 2, slow_metrics_s=5)
+    assert codes == [0, 0], output
+
+
 def test_a_process_that_fails_ends_the_run_by_name(tmp_path, shards):
     """A shard that only one process reads has a batch without audio from a certain step on."""
     began = time.monotonic()
@@ -118,8 +145,6 @@ def test_evaluation_is_dealt_out_and_goes_on_with_another_number_of_processes(
     tmp_path, shards, alone
 ):
     """Also where one of two processes was killed half way."""
-    import shutil
-
     shutil.copytree(alone, tmp_path / "output" / "trained")
     options = ["run.name=toy_recipe", "run.valid_splits=[]", "run.test_splits=[val]"]
     argv = ["--job-id", "ev", "--options", "model.checkpoint=output/trained", *options]

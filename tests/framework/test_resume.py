@@ -1,6 +1,7 @@
 """A run that is killed at any moment and goes on gives what one that was never killed gives."""
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -104,8 +105,6 @@ def test_told_to_stop_it_saves_and_has_its_own_exit_code(tmp_path, shards, never
     deadline = time.monotonic() + 60
     while not (run / "log.txt").is_file() and time.monotonic() < deadline:
         time.sleep(0.02)
-    import os
-
     os.kill(process.pid, getattr(signal, name))
     process.join(60)
     assert process.exitcode == EXIT_CODE
@@ -113,6 +112,45 @@ def test_told_to_stop_it_saves_and_has_its_own_exit_code(tmp_path, shards, never
     assert 0 < len(steps(run)) < 36
     finish(tmp_path, shards, "--job-id", "run", "--resume", "auto")
     assert steps(run) == steps(never_killed)
+
+
+def test_a_signal_to_all_processes_of_the_group_saves_too(tmp_path, shards, never_killed):
+    """As torchrun and Slurm send it: data workers get it as well."""
+    run, log = tmp_path / "output" / "run", tmp_path / "log.txt"
+    argv = ["--job-id", "run", *OPTIONS, "run.save_every=null"]
+    process = processes.start(tmp_path, shards, argv, log=str(log), slow_s=0.05, own_group=True)
+    deadline = time.monotonic() + 60
+    while not (run / "log.txt").is_file() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGTERM)
+    process.join(60)
+    assert process.exitcode == EXIT_CODE, log.read_text()
+    assert 0 < len(steps(run)) < 36
+    finish(tmp_path, shards, "--job-id", "run", "--resume", "auto")
+    assert steps(run) == steps(never_killed)
+
+
+def test_auto_passes_over_runs_of_other_settings_and_those_that_are_being_trained(
+    tmp_path, shards, never_killed
+):
+    other = shutil.copytree(never_killed, tmp_path / "output" / "other")
+    (other / "finished.json").unlink()
+    log = tmp_path / "log.txt"
+    argv = ["--resume", "auto", *OPTIONS, "run.seed=8"]
+    first = processes.start(tmp_path, shards, argv, log=str(log), slow_s=0.2)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("output/toy*/checkpoints/step-*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    second = processes.start(tmp_path, shards, argv, log=str(tmp_path / "second.txt"))
+    second.join(60)
+    assert second.exitcode == 0
+    first.kill()
+    first.join()
+    assert "other cannot go on under other settings (run.seed: 42 then, 8 now" in log.read_text()
+    assert "is being trained" in (tmp_path / "second.txt").read_text()
+    runs = sorted((tmp_path / "output").glob("toy*"))
+    assert [(run / "finished.json").is_file() for run in runs] == [False, True]
 
 
 def test_auto_finds_the_newest_run_that_is_not_finished(tmp_path, shards, never_killed):

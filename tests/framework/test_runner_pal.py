@@ -125,6 +125,29 @@ def test_a_rate_of_what_is_not_trained_is_an_error(toy, options, told):
         make_runner(toy.config(*options)).train()
 
 
+def test_lavis_schedules_know_one_rate_only(toy):
+    cfg = toy.config("run.lr_sched=linear_warmup_cosine_lr", "run.lr_scale.connectors=0.5")
+    runner = make_runner(cfg)
+    runner.model.param_groups = lambda decay: [
+        {"name": "connectors", "params": list(runner.model.parameters()), "weight_decay": decay}
+    ]
+    with pytest.raises(ConfigError, match="sets one rate for all"):
+        runner.train()
+
+
+def test_a_run_folder_has_one_user_at_a_time(toy):
+    first = make_runner(toy.config(), job_id="mine")
+    with pytest.raises(ConfigError, match=r"mine is in use by process \d+ on .*--job-id"):
+        make_runner(toy.config("run.resume=auto"), job_id="mine")
+    first.train()
+    make_runner(toy.config("run.resume=auto"), job_id="mine")
+
+
+def test_checkpoints_to_keep_are_one_or_more(toy):
+    with pytest.raises(ConfigError, match=r"run\.keep_checkpoints is 0"):
+        make_runner(toy.config("run.keep_checkpoints=0")).train()
+
+
 def test_nothing_trainable_is_an_error(toy):
     runner = make_runner(toy.config())
     runner.model.requires_grad_(False)

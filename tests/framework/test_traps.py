@@ -161,6 +161,14 @@ def test_trap_resume_is_one_epoch_off(toy, monkeypatch):
     assert trained == [2]
 
 
+def test_trap_a_metric_that_is_no_number_is_the_best_for_ever(toy):
+    task = type("Nan", (FixedMetrics,), {"values": (float("nan"), 0.2, 0.1)})
+    runner = make_runner(toy.config("run.max_epoch=3"), task)
+    runner.train()
+    assert runner.best_epoch == 1
+    assert runner.best_metric == 0.2
+
+
 def test_trap_tensors_in_metrics_break_the_json_log(toy):
     class Tensors(PalInstructTask):
         def after_evaluation(self, val_result, split_name, epoch=None, **kwargs):

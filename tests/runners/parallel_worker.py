@@ -13,6 +13,7 @@ WAYS = {
     "ddp, lora": ("ddp", "lora"),
     "fsdp, lora": ("fsdp", "lora"),
     "fsdp, full": ("fsdp", "full"),
+    "fsdp, full, bf16": ("fsdp", "full"),
 }
 STEPS = 3
 
@@ -26,13 +27,16 @@ def run(rank: int, size: int, config: dict, batches: list[dict], folder: str) ->
     torch.set_num_threads(1)
     world = distributed.join("cpu", 60)
     for way, (strategy, llm) in WAYS.items():
-        result = trained(config, llm, batches, world, strategy)
+        amp = "bf16" if way.endswith("bf16") else "none"
+        result = trained(config, llm, batches, world, strategy, amp=amp)
         if world.first:
             torch.save(result, Path(folder) / f"{way}.pt")
     distributed.leave(0)
 
 
-def trained(config: dict, llm: str, batches: list[dict], world, strategy="ddp", accumulate=1):
+def trained(
+    config: dict, llm: str, batches: list[dict], world, strategy="ddp", accumulate=1, amp="none"
+):
     """Losses, gradient norms, whole weights and optimizer states, and answers after `STEPS`."""
     from pal_plugin.models import checkpoint
     from pal_plugin.models.audio_llm import AudioLLM
@@ -47,7 +51,8 @@ def trained(config: dict, llm: str, batches: list[dict], world, strategy="ddp", 
     model = AudioLLM(**build_parts(copy.deepcopy({**config, "stage": {"llm": llm}})))
     if world.rank == 0:
         torch.manual_seed(0)
-    shared = parallel.parallelise(model, world, strategy)
+    precision = Precision(amp, torch.device("cpu"))
+    shared = parallel.parallelise(model, world, strategy, dtype=precision.dtype)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
     lines = []
 
@@ -65,7 +70,7 @@ def trained(config: dict, llm: str, batches: list[dict], world, strategy="ddp", 
         batches=micros(),
         optimizer=optimizer,
         schedule=Schedule(),
-        precision=Precision("none", torch.device("cpu")),
+        precision=precision,
         device=torch.device("cpu"),
         world=world,
         accumulate=accumulate,
@@ -75,7 +80,7 @@ def trained(config: dict, llm: str, batches: list[dict], world, strategy="ddp", 
     )
     trainer.epoch(STEPS)
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), precision.autocast():
         answers = model.generate(batches[0], max_new_tokens=5)
     return {
         "curve": [(line["batch_loss"], line["grad_norm"], line["order"]) for line in lines],

@@ -11,7 +11,14 @@ from safetensors.torch import save_file
 
 from pal_plugin.errors import ConfigError
 from pal_plugin.runners import checkpoints
-from pal_plugin.runners.checkpoints import SaveError, newest, optimizer_tensors, restore_optimizer
+from pal_plugin.runners.checkpoints import (
+    SaveError,
+    newest,
+    optimizer_tensors,
+    recover,
+    restore_optimizer,
+    trained_names,
+)
 
 
 def model():
@@ -36,7 +43,7 @@ def save(run_dir, step, keep=2, **state):
         step,
         lambda path: save_file(net.state_dict(), path),
         optimizer_tensors(optimizer, net),
-        {"step": step, **state},
+        {"step": step, "trained": trained_names(optimizer, net), **state},
         keep,
     )
 
@@ -46,7 +53,7 @@ def test_what_was_written_comes_back_and_old_ones_go(tmp_path):
         save(tmp_path, step, note="x")
     path, state = newest(tmp_path)
     assert path.name == "step-00000100"
-    assert state == {"step": 100, "note": "x"}
+    assert {k: state[k] for k in ("step", "note")} == {"step": 100, "note": "x"}
     assert sorted(p.name for p in path.parent.iterdir()) == ["step-00000010", "step-00000100"]
     assert newest(tmp_path / "elsewhere") is None
 
@@ -117,8 +124,45 @@ def test_a_save_that_fails_leaves_the_earlier_one_and_no_rest(tmp_path, monkeypa
 def test_what_a_killed_save_left_behind_is_no_checkpoint(tmp_path):
     path = save(tmp_path, 1)
     shutil.copytree(path, path.parent / ".writing-step-00000002")
-    assert newest(tmp_path)[0] == path
+    assert newest(tmp_path)[0] == path  # a look changes nothing
+    assert len(list(path.parent.iterdir())) == 2
+    assert recover(tmp_path)[0] == path
     assert [p.name for p in path.parent.iterdir()] == ["step-00000001"]
+
+
+def test_a_damaged_checkpoint_is_moved_aside_and_counts_no_more(tmp_path):
+    save(tmp_path, 50)
+    (save(tmp_path, 100) / "model.safetensors").write_bytes(b"")
+    assert recover(tmp_path)[1]["step"] == 50
+    save(tmp_path, 60, keep=1)
+    names = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
+    assert names == ["damaged-step-00000100", "step-00000060"]
+    assert newest(tmp_path)[1]["step"] == 60
+
+
+def test_the_same_step_is_written_once(tmp_path):
+    path = save(tmp_path, 7, keep=1)
+    before = (path / "state.json").stat().st_mtime_ns
+    assert save(tmp_path, 7, keep=1) == path
+    assert (path / "state.json").stat().st_mtime_ns == before
+
+
+def test_a_parameter_without_a_gradient_so_far_is_no_hindrance(tmp_path):
+    net = model()
+    optimizer = torch.optim.AdamW(net.parameters())
+    net[0](torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    path = checkpoints.write(
+        tmp_path,
+        1,
+        lambda file: file.write_bytes(b""),
+        optimizer_tensors(optimizer, net),
+        {"trained": trained_names(optimizer, net)},
+        1,
+    )
+    again = torch.optim.AdamW(net.parameters())
+    restore_optimizer(again, net, path)
+    assert len(again.state) == 2
 
 
 def test_nothing_in_a_checkpoint_is_a_pickle(tmp_path):

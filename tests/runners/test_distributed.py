@@ -4,9 +4,16 @@ import os
 import signal
 
 import pytest
+import torch
 
 from pal_plugin.errors import ConfigError
-from pal_plugin.runners.distributed import ALONE, current, read_environment, slurm_meeting_point
+from pal_plugin.runners.distributed import (
+    ALONE,
+    current,
+    join,
+    read_environment,
+    slurm_meeting_point,
+)
 from pal_plugin.runners.preemption import StopRequest
 
 TORCHRUN = {
@@ -61,6 +68,27 @@ def test_alone_everything_is_immediate():
     assert ALONE.gather_numbers([1, 2]) == [[1, 2]]
     assert ALONE.from_first("x") == "x"
     ALONE.wait()
+
+
+def test_a_slurm_task_that_sees_one_gpu_takes_it(monkeypatch):
+    """srun --gpus-per-task shows each task its own GPU as number 0."""
+    for name in TORCHRUN:
+        monkeypatch.delenv(name, raising=False)
+    environ = {"SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "4", "SLURM_LOCALID": "3"}
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    taken = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *a, **k: None)
+    monkeypatch.setattr(torch.distributed, "new_group", lambda **k: None)
+    monkeypatch.setenv("MASTER_ADDR", "x")
+    assert join("cuda", 60).local_rank == 0
+    assert taken == [0]
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="needs GPU 1, and this machine shows 1"):
+        join("cuda", 60)
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])

@@ -62,14 +62,17 @@ def everywhere(tiny_config, batches, tmp_path, monkeypatch):
 def test_two_processes_train_as_one_that_accumulates(everywhere, tiny_config, batches, tmp_path):
     for way, found in everywhere.items():
         strategy, llm = parallel_worker.WAYS[way]
+        half = way.endswith("bf16")
         one = parallel_worker.trained(tiny_config("pal"), llm, batches, ALONE, accumulate=2)
         assert found["sharded"] == (strategy == "fsdp")
         for (loss, norm, order), (mine, own, same) in zip(
             found["curve"], one["curve"], strict=True
         ):
-            assert loss == pytest.approx(mine, rel=1e-4), way
-            assert norm == pytest.approx(own, rel=1e-3), way
+            assert loss == pytest.approx(mine, rel=0.03 if half else 1e-4), way
+            assert norm == pytest.approx(own, rel=0.1 if half else 1e-3), way
             assert order == same
+        if half:
+            continue
         for name in ("weights", "optimizer"):
             assert found[name].keys() == one[name].keys()
             for key, tensor in one[name].items():
@@ -86,8 +89,9 @@ def _the_optimizer_of_shards_fits_a_whole_model(found, folder):
         key.rsplit(" ", 1)[0].replace(".", "/") + " " + key.rsplit(" ", 1)[1]: tensor
         for key, tensor in found["optimizer"].items()
     }
-    path = write(folder, 1, lambda file: file.write_bytes(b""), states, {}, 1)
     named = {key.rsplit(" ", 1)[0] for key in states}
+    state = {"trained": sorted(named)}
+    path = write(folder, 1, lambda file: file.write_bytes(b""), states, state, 1)
     optimizer = torch.optim.AdamW([p for n, p in model.named_parameters() if n in named])
     restore_optimizer(optimizer, model, path)
     assert len(optimizer.state) == len(named) > 10

@@ -195,6 +195,71 @@ def test_a_bad_loss_can_be_left_out(caplog):
         hopeless.epoch(PATIENCE + 1)
 
 
+class Scaler:
+    """The rules of GradScaler that matter: one unscale for each update."""
+
+    def __init__(self):
+        self.unscaled, self.steps = False, 0
+
+    def is_enabled(self):
+        return True
+
+    def scale(self, loss):
+        return loss
+
+    def unscale_(self, optimizer):
+        assert not self.unscaled, "unscale_() has already been called"
+        self.unscaled = True
+
+    def step(self, optimizer):
+        self.steps += 1
+
+    def update(self):
+        self.unscaled = False
+
+
+def test_a_scaler_goes_on_behind_a_step_that_was_left_out():
+    data = [batch(1), batch(2, factor=float("nan"))]
+    run = trainer(data, on_nonfinite="skip")
+    run.precision.scaler = Scaler()
+    stats = run.epoch(5)
+    assert (stats.steps, stats.left_out) == (3, 2)
+    assert run.precision.scaler.steps == 3
+
+
+def test_a_scaler_that_finds_no_scale_is_noticed():
+    run = trainer([batch(1)])
+    run.precision.scaler = Scaler()
+    run.model.weight.register_hook(lambda grad: grad * float("inf"))
+    with pytest.raises(NonFiniteLossError, match="norm of the gradient"):
+        run.epoch(PATIENCE + 1)
+
+
+def test_steps_that_are_left_out_are_logged_and_saved_as_others():
+    lines, saved = [], []
+    data = [batch(1), batch(2, factor=float("nan"))]
+    run = trainer(data, on_nonfinite="skip", log_freq=2, save_every=4, report=lines.append)
+    run.save = lambda: saved.append(run.progress.global_step)
+    run.epoch(10)
+    assert [line["step"] for line in lines] == [1, 3, 5, 7, 9]
+    assert lines[0]["batch_loss"] is None
+    assert saved == [4, 8]
+
+
+def test_a_process_whose_first_batch_is_empty_looks_ahead():
+    """It takes part with a later batch, which is not lost; a bad one is never taken for that."""
+    run = trainer([batch(skipped=["x"]), batch(skipped=["y"]), batch(5)])
+    first = next(run.batches)
+    assert run._stand_in([first])["question_id"] == ["id5"]
+    assert [m.number for m in run._ahead] == [1, 2]
+    run._filler = None
+    bad = trainer([batch(2, factor=float("nan"))], on_nonfinite="skip")
+    bad.epoch(1)
+    assert bad._filler is None
+    with pytest.raises(ConfigError, match=r"first 50 batches hold no usable clip"):
+        trainer([batch(skipped=["x"])])._stand_in([])
+
+
 def test_a_gradient_that_is_not_finite_is_found_behind_a_finite_loss():
     run = trainer([batch(1)])
     run.model.weight.register_hook(lambda grad: grad * float("inf"))

@@ -28,8 +28,8 @@ def test_lines_are_json_and_what_came_behind_a_checkpoint_is_cut(tmp_path):
 
 
 class Board:
-    def __init__(self, folder):
-        self.folder, self.points = folder, []
+    def __init__(self, folder, purge_step=None):
+        self.folder, self.points, self.purged = folder, [], purge_step
 
     def add_scalar(self, *point):
         self.points.append(point)
@@ -51,6 +51,42 @@ def test_tensorboard_gets_numbers_by_dotted_names(tmp_path, monkeypatch):
     assert board.points == [("train_step/loss", 1.0, 7), ("train_step/lr_by_group.lora", 0.5, 7)]
     watch.close()
     assert board.folder is None
+    assert board.purged is None
+    assert Watch(tmp_path, step=7)._board.purged == 8  # what was drawn behind is drawn anew
+
+
+class Service(types.ModuleType):
+    def init(self, **how):
+        self.how, self.lines, self.metrics = how, [], []
+        return self
+
+    def define_metric(self, *names, **how):
+        self.metrics.append((names, how))
+
+    def log(self, figures):
+        self.lines.append(figures)
+
+    def finish(self):
+        self.how = None
+
+
+def test_weights_and_biases_gets_numbers_by_the_global_step(tmp_path, monkeypatch):
+    """With a stand-in; its own steps may not go back, and a run that goes on does."""
+    service = Service("wandb")
+    monkeypatch.setitem(sys.modules, "wandb", service)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True if name == "wandb" else None)
+    watch = Watch(tmp_path, wandb="project", config={"run": {}})
+    assert service.how["project"] == "project"
+    assert service.how["resume"] == "allow"
+    watch.log("train_step", {"loss": 1.0}, step=7)
+    watch.log("train_step", {"loss": 2.0}, step=3)
+    assert service.lines == [
+        {"train_step/loss": 1.0, "global_step": 7},
+        {"train_step/loss": 2.0, "global_step": 3},
+    ]
+    assert service.metrics == [(("*",), {"step_metric": "global_step"})]
+    watch.close()
+    assert service.how is None
 
 
 def test_what_is_not_installed_is_an_error_only_if_it_was_asked_for(tmp_path, monkeypatch):
