@@ -4,6 +4,9 @@ import pytest
 from omegaconf import OmegaConf
 
 import pal_plugin  # noqa: F401  (registers)
+
+pytest.importorskip("lavis", reason="LAVIS is not installed")
+
 from pal_plugin.config import load_config
 from pal_plugin.datasets.builders import PalBuilder
 from pal_plugin.datasets.collate import SkippedClip
