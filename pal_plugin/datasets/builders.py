@@ -29,9 +29,11 @@ class PalBuilder(BaseDatasetBuilder):
 
     Attributes:
         splits: the splits a run uses; others are not built. None builds all.
+        train_splits: those of them that it trains on; the others are evaluation data.
     """
 
     splits: Collection[str] | None = None
+    train_splits: Collection[str] = frozenset({"train"})
 
     def __init__(self, cfg: Any = None) -> None:
         super().__init__(cfg)
@@ -44,6 +46,10 @@ class PalBuilder(BaseDatasetBuilder):
     def wanted(self, split: str) -> bool:
         """Whether a run uses this split."""
         return self.splits is None or split in self.splits
+
+    def trains(self, split: str) -> bool:
+        """Whether a run trains on this split: shuffled, without end, by the training processors."""
+        return split in self.train_splits
 
     def processor(self, kind: str, train: bool) -> Any:
         """The processor of `kind` ("audio", "text") for training or evaluation.
@@ -83,7 +89,7 @@ class SoundWorldBuilder(PalBuilder):
         for split, clips in info["clips"].items():
             if not clips or not self.wanted(split):
                 continue
-            train = split == "train"
+            train = self.trains(split)
             shards = ensure_shards(cache, split, clips, info["seed"], info["workers"])
             datasets[split] = ShardStream(
                 shards,
@@ -141,7 +147,7 @@ class ClipsBuilder(PalBuilder):
         for split, clips in by_split.items():
             if not self.wanted(split):
                 continue
-            train = split == "train"
+            train = self.trains(split)
             there = present(clips, required=not train and not info["allow_missing"], split=split)
             gone = sorted({clip.path for clip in clips} - {clip.path for clip in there})
             datasets[split] = ClipDataset(

@@ -70,7 +70,7 @@ class ShardsBuilder(PalBuilder):
         for split, shards in self._shards().items():
             if not self.wanted(split):
                 continue
-            train = split == "train"
+            train = self.trains(split)
             stated = (info["counts"] or {}).get(split)
             if stated is None and shards.clips is None and not train:
                 raise ConfigError(
@@ -138,19 +138,22 @@ class CorpusBuilder(ShardsBuilder):
                 folders[place],
                 source.get("where"),
                 split=split,
-                required=self.wanted(split) and split != "train" and not info["allow_missing"],
+                required=self.wanted(split)
+                and not self.trains(split)
+                and not info["allow_missing"],
             )
         candidates = self._labels(labels)
         datasets: dict[str, Any] = self._streams(candidates)
         for split in sources:
             if self.wanted(split):
+                train = self.trains(split)
                 datasets[split] = CorpusDataset(
                     clips[split],
-                    self.processor("audio", split == "train"),
-                    self.processor("text", split == "train"),
+                    self.processor("audio", train),
+                    self.processor("text", train),
                     self._mix(),
                     candidates=candidates,
-                    train=split == "train",
+                    train=train,
                     seed=self.settings["order_seed"],
                     allow_missing=info["allow_missing"],
                     left_out=left_out[split],

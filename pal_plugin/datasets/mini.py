@@ -91,7 +91,7 @@ class MiniBuilder(PalBuilder):
     DATASET_CONFIG_DICT: ClassVar[dict[str, str]] = {"default": str(_CONFIGS / "pal_mini.yaml")}
 
     def build(self) -> dict[str, Dataset]:
-        """`{"train": MixedClips, "val": JoinedClips}`.
+        """`{"train": MixedClips, "val": JoinedClips}`, if "train" is what the run trains on.
 
         Raises:
             ConfigError: no domain to train on or to evaluate, a missing clip, a weight that is
@@ -105,9 +105,12 @@ class MiniBuilder(PalBuilder):
         weights = {name: float(domains[name]["weight"]) for name in train}
         if min(weights.values()) <= 0:
             raise ConfigError(f"domains.*.weight must be positive where train is set: {weights}")
+        seed = self.settings["order_seed"]
         return {
-            "train": MixedClips(train, weights, self.settings["order_seed"]),
-            "val": JoinedClips(val.values()),
+            use: MixedClips(of, {name: weights.get(name, 1.0) for name in of}, seed)
+            if self.trains(use)
+            else JoinedClips(of.values())
+            for use, of in (("train", train), ("val", val))
         }
 
     def _clips(self, name: str, domain: dict[str, Any], use: str) -> ClipDataset:
@@ -115,12 +118,12 @@ class MiniBuilder(PalBuilder):
         labels = sorted({clip.label for clip in self._rows({"domain": domain["domain"]})})
         return ClipDataset(
             present(clips, required=True, split=f"{name} {use}"),
-            self.processor("audio", use == "train"),
-            self.processor("text", use == "train"),
+            self.processor("audio", self.trains(use)),
+            self.processor("text", self.trains(use)),
             domain["questions"],
             labels,
             question_type=name,
-            train=use == "train",
+            train=self.trains(use),
             seed=self.settings["order_seed"],
         )
 

@@ -10,6 +10,7 @@ import importlib.util
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
@@ -60,17 +61,16 @@ def load_llm(
             trust_remote_code=False,  # unset, transformers asks at the terminal
         )
     except ValueError as error:
+        if "state dictionary" in str(error):  # transformers 4, of an index of a part only
+            raise _unreadable(path, folder, error) from error
         if "trust_remote_code" not in str(error):
             raise
         raise ValueError(
             f"the LLM {path} is code of its own, which is not run here; expected one of a family "
             "that transformers has (docs/lal.md lists those that can hear)"
         ) from error
-    except OSError as error:  # a shard that is not there, say
-        reason = str(error).splitlines()[0]
-        if is_hub_id(str(path)):
-            raise HubError(f"cannot load the LLM {path}: {reason} {by_hand(str(path))}") from error
-        raise ValueError(f"cannot load the LLM in {folder}: {reason}") from error
+    except (OSError, SafetensorError) as error:  # a shard that is not there, or a part of one
+        raise _unreadable(path, folder, error) from error
     text = TextFormat(_tokenizer(Path(tokenizer or folder)), prompt, system)
     tokens, rows = len(text.tokenizer), llm.get_input_embeddings().num_embeddings
     if tokens > rows:
@@ -79,6 +79,13 @@ def load_llm(
             "together"
         )
     return llm, text
+
+
+def _unreadable(path: str | Path, folder: Path, error: Exception) -> HubError | ValueError:
+    reason = str(error).splitlines()[0]
+    if is_hub_id(str(path)):
+        return HubError(f"cannot load the LLM {path}: {reason} {by_hand(str(path))}")
+    return ValueError(f"cannot load the LLM in {folder}: {reason}")
 
 
 def _files(path: str) -> Path:

@@ -30,7 +30,7 @@ class PalInstructTask(BaseTask):
     Args:
         masked_audio: evaluate a second time with the audio masked out.
         max_new_tokens: length limit of generated answers.
-        caption_examples: captions generated per split, for reading.
+        caption_examples: captions per split for reading, the same for any number of processes.
         select_by: see `metrics.select`; None where nothing is selected.
         generation: other arguments of the model's `generate`; null leaves its default.
         evaluation: arguments of the evaluators by task.
@@ -82,7 +82,7 @@ class PalInstructTask(BaseTask):
         run, built = cfg.run_cfg, {}
         splits = {*run.valid_splits, *run.test_splits}
         if not run.evaluate:
-            splits |= set(run.train_splits)
+            splits |= set(run.train_splits or ())
         for name, config in cfg.datasets_cfg.items():
             builder_class = registry.get_builder_class(config.get("builder", name))
             if builder_class is None:
@@ -92,7 +92,7 @@ class PalInstructTask(BaseTask):
                 )
             try:
                 builder = builder_class(config)
-                builder.splits = splits
+                builder.splits, builder.train_splits = splits, set(run.train_splits or ())
                 built[name] = builder.build_datasets()
             except ConfigError as error:
                 raise ConfigError(f"datasets.{name}: {error}") from error
@@ -103,7 +103,7 @@ class PalInstructTask(BaseTask):
         return model(samples)["loss"]
 
     def before_evaluation(self, model: Any, dataset: Any, **kwargs: Any) -> None:
-        """Start the count of generated captions anew."""
+        """Choose the captions for reading anew."""
         for evaluator in self.evaluators.values():
             evaluator.begin()
 
@@ -118,8 +118,8 @@ class PalInstructTask(BaseTask):
         Returns:
             one dict per row, in the batch's order: `id, sample_id, task, question_type, question,
             reference, answers`, `facts` where the dataset gives them, then `prediction` and
-            `prediction_masked`; captions have `loss` and `loss_masked`, and predictions for the
-            first few only unless they are scored.
+            `prediction_masked`; captions have `loss` and `loss_masked`, and predictions for a few
+            only unless they are scored.
         """
         if not row_count(samples):
             return []
@@ -146,7 +146,8 @@ class PalInstructTask(BaseTask):
     ) -> dict[str, Any]:
         """Metrics by task and question type, and `agg_metrics` that selects the best epoch.
 
-        Rows get the figures that are computed over all of them.
+        Rows get the figures that are computed over all of them, and lose captions beyond
+        `caption_examples`.
 
         Raises:
             ConfigError: `select_by` names a figure that these rows do not give.

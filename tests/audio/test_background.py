@@ -10,7 +10,8 @@ import torch
 
 import pal_plugin  # noqa: F401  (registers)
 
-# isort: split
+pytest.importorskip("lavis", reason="LAVIS is not installed")
+
 from lavis.processors import load_processor
 from omegaconf import OmegaConf
 

@@ -47,7 +47,7 @@ DATASET_YAML = """
 datasets:
   toy_tones:
     data_type: audio
-    build_info: {storage: "???", clips: {train: 12, val: 8}}
+    build_info: {storage: "???", clips: {train: 12, val: 8, extra: 0}}
     tasks: {classification: 1.0, caption: 1.0, qa: 1.0, transcript: 0.0}
     items_per_clip: 2
     audio_processor:
@@ -133,13 +133,14 @@ class ToyTonesBuilder(PalBuilder):
             split: ShardStream(
                 [f"{info['storage']}/{split}-{i}.tar" for i in range(2)],
                 clips,
-                self.processor("audio", split == "train"),
-                self.processor("text", split == "train"),
+                self.processor("audio", self.trains(split)),
+                self.processor("text", self.trains(split)),
                 QuestionMix(self.settings["tasks"], None, self.settings["items_per_clip"]),
-                train=split == "train",
+                train=self.trains(split),
                 candidates=LABELS,
             )
             for split, clips in info["clips"].items()
+            if clips
         }
 
 

@@ -69,6 +69,19 @@ def test_weights_that_are_not_in_the_cache_are_named(tiny_llm, monkeypatch, tmp_
     (tmp_path / "model-00001-of-00002.safetensors").write_bytes(b"")
     with pytest.raises(HubError, match=r"cannot load the LLM owner/tiny.*hf download owner/tiny"):
         load_llm("owner/tiny")
+    with pytest.raises(ValueError, match=f"cannot load the LLM in {tmp_path}"):
+        load_llm(tmp_path)
+
+
+def test_a_part_of_a_shard_is_named_as_such(tiny_llm, monkeypatch, tmp_path):
+    folder = shutil.copytree(tiny_llm, tmp_path / "half")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:500])
+    with pytest.raises(ValueError, match=f"cannot load the LLM in {folder}: Error while deserial"):
+        load_llm(folder)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(folder))
+    with pytest.raises(HubError, match=r"cannot load the LLM owner/tiny.*hf download owner/tiny"):
+        load_llm("owner/tiny")
 
 
 @pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])

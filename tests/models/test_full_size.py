@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from pal_plugin.integration import AudioContext, attach
@@ -41,10 +42,19 @@ def llm_of(name, device, dtype=torch.bfloat16):
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_counts_and_shapes_on_the_meta_device(name):
-    llm = attach(llm_of(name, "meta")).eval()
+def test_counts_on_the_meta_device(name):
+    llm = attach(llm_of(name, "meta"))
     parameters = sum(p.numel() for p in llm.parameters())
     assert parameters == PARAMETERS[name] == counted(*SIZES[name])
+
+
+@pytest.mark.skipif(
+    int(transformers.__version__.split(".")[0]) < 5,
+    reason="rotary positions of transformers 4 open autocast, which torch lacks on meta",
+)
+@pytest.mark.parametrize("name", SIZES)
+def test_shapes_on_the_meta_device(name):
+    llm = attach(llm_of(name, "meta")).eval()
     width = llm.config.hidden_size
     features = torch.zeros(2, 576, width, device="meta", dtype=torch.bfloat16)
     audio = AudioContext(features, torch.ones(2, 576, dtype=torch.bool, device="meta"))

@@ -3,6 +3,10 @@
 import pytest
 import torch
 
+import pal_plugin  # noqa: F401  (before lavis, which does not import without the shims)
+
+pytest.importorskip("lavis", reason="LAVIS is not installed")
+
 from pal_plugin.models.pal_model import PALModel
 
 

@@ -8,6 +8,9 @@ import pal_plugin  # noqa: F401  (before lavis, which it lets import)
 import pytest
 import soundfile
 import torch
+
+pytest.importorskip("lavis", reason="LAVIS is not installed")
+
 from lavis.models import load_model, load_model_and_preprocess, model_zoo
 
 from pal_plugin.models.locations import POCKET

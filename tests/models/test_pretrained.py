@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 import shutil
 
 import pytest
@@ -108,9 +109,9 @@ def test_another_base_model_is_refused_by_name(trained, tiny_llm, tmp_path):
     with pytest.raises(CheckpointError) as error:
         AudioLLM.from_pretrained(folder, llm=str(tmp_path / "tuned"))
     assert f"llm of {tiny_llm}, and {tmp_path / 'tuned'} holds other weights" in str(error.value)
-    assert "1 of 32 tensors differ, the first is llm.model.layers.1.mlp.up_proj.weight" in str(
-        error.value
-    )
+    # Versions of transformers keep another number of buffers.
+    told = r"1 of 3\d tensors differ, the first is llm\.model\.layers\.1\.mlp\.up_proj\.weight"
+    assert re.search(told, str(error.value))
     base.config.num_hidden_layers = 2
     LlamaForCausalLM(base.config).save_pretrained(tmp_path / "short")
     with pytest.raises(CheckpointError, match=r"\(llama, 3 layers.*\(llama, 2 layers"):
@@ -131,7 +132,7 @@ def test_a_base_that_differs_in_vectors_or_settings_is_refused(trained, tiny_llm
     with torch.no_grad():
         base.model.norm.weight.mul_(3)
     base.save_pretrained(tmp_path / "norm")
-    with pytest.raises(CheckpointError, match=r"1 of 32 tensors differ.*llm\.model\.norm\.weight"):
+    with pytest.raises(CheckpointError, match=r"1 of 3\d tensors differ.*llm\.model\.norm\.weight"):
         AudioLLM.from_pretrained(folder, llm=str(tmp_path / "norm"))
     rope = {"rope_theta": 500.0, "rope_type": "default"}
     other = changed(tiny_llm, tmp_path / "rope", rope_parameters=rope, rope_theta=500.0)

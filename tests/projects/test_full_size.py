@@ -61,6 +61,11 @@ def test_the_folders_hold_these_recipes_and_no_others():
     assert found == {(llm, f"{variant}_stage{stage}") for llm, variant, stage in RECIPES}
 
 
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_an_interruption_costs_some_steps_and_not_an_epoch(recipe):
+    assert resolved(*recipe)["run"]["save_every"] == 500
+
+
 @pytest.mark.parametrize("llm", LLMS)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_stages_follow_each_other(llm, variant):

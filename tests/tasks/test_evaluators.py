@@ -165,10 +165,59 @@ def test_captions_are_scored_against_all_references_on_request():
 def test_without_scores_a_few_captions_are_generated_the_same_with_audio_and_without():
     says = dict.fromkeys("abc", "text")
     samples = batch(*(item("caption", "x") for _ in range(3)))
-    task, rows, _ = evaluate(Told(says), samples, caption_examples=2)
-    assert [row["prediction"] for row in rows] == ["text", "text", None]
-    assert [row["prediction_masked"] for row in rows] == ["nothing", "nothing", None]
+    model = Told(says)
+    task, rows, _ = evaluate(model, samples, caption_examples=2)
+    pairs = [(row["prediction"], row["prediction_masked"]) for row in rows]
+    assert sorted(pairs, key=str) == [("text", "nothing")] * 2 + [(None, None)]
+    assert len(model.asked) == 4  # none in vain
     assert "scores=true" in task.describe("val")["caption"]["missing"]["captioning scores"]
+    _, rows, _ = evaluate(Told(says), samples, caption_examples=0)
+    assert {row["prediction"] for row in rows} == {None}
+
+
+def captioned(number):
+    """A batch of two clips out of 40, each with a caption's question."""
+    names = [f"clip {2 * number}", f"clip {2 * number + 1}"]
+    clips = [
+        {"audio": torch.zeros(1), "sample_id": name, "items": [item("caption", "x")]}
+        for name in names
+    ]
+    return collate_clips(clips, torch.stack)
+
+
+def shown(rows, masked=""):
+    return {row["id"] for row in rows if row[f"prediction{masked}"] is not None}
+
+
+def test_the_captions_for_reading_do_not_depend_on_who_asks_and_in_which_order():
+    says = {f"clip {number}": "text" for number in range(40)}
+
+    def asked(*parts, interrupted=()):
+        """What processes answer, each with its own batches; gathered by the first."""
+        rows, model = [], Told(says)
+        for part in parts:
+            task = PalInstructTask(select_by=None, caption_examples=3)
+            task.before_evaluation(model=model, dataset=None)
+            task.resume(list(interrupted))
+            for number in part:
+                rows += task.valid_step(model, captioned(number))
+        return task, rows, model
+
+    chosen = None
+    numbers = list(range(20))
+    for parts in ((numbers,), (numbers[::-1],), (numbers[::2], numbers[1::2]),
+                  (numbers[:3], numbers[3:11], numbers[11:])):  # fmt: skip
+        task, rows, model = asked(*parts)
+        assert len(model.asked) / 2 <= 3 * 4 * len(parts)  # of 40, with audio and without
+        task.after_evaluation(rows, "val")
+        assert len(shown(rows)) == 3
+        chosen = chosen or shown(rows)
+        assert shown(rows) == shown(rows, "_masked") == chosen
+    # Gone on with behind an interruption, and by another number of processes.
+    _, before, _ = asked(numbers[:8:2], numbers[1:8:2])
+    task, after, _ = asked(numbers[8:], interrupted=before)
+    task.after_evaluation([*before, *after], "val")
+    assert shown([*before, *after]) == chosen
 
 
 def test_a_loss_that_is_no_number_is_named_and_left_out(tmp_path):

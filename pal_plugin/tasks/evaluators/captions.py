@@ -1,9 +1,17 @@
-"""`caption`: the loss of the reference, and, on request, scores of every generated caption."""
+"""`caption`: the loss of the reference, and, on request, scores of every generated caption.
+
+Where captions are not scored, those few are generated whose ids have the smallest digests. So they
+do not depend on how clips are dealt out to processes and batches: of the smallest of all each
+process knows, when it meets it, that it is among the smallest so far. What it took for one of them
+on the way is dropped at the end.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import heapq
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pal_plugin.metrics.captioning import caption_scores
@@ -11,6 +19,7 @@ from pal_plugin.tasks.evaluators.base import Asking, Columns, Evaluator, Finishe
 from pal_plugin.tasks.rows import row_count, take_rows
 
 _SHOWN = 10
+_Rank = tuple[bytes, str, str]
 
 
 class Captions(Evaluator):
@@ -20,7 +29,8 @@ class Captions(Evaluator):
         scores: generate and score every caption; otherwise only the loss, which is much faster.
         tokenizer: see `tokenizers.tokenize`.
         metrics: names in `captioning.SCORERS`, None for all.
-        examples: captions generated per dataset for reading, where they are not scored.
+        examples: captions per dataset for reading, where they are not scored. To find them each
+            process generates about `examples * (1 + ln(batches))`.
     """
 
     def __init__(
@@ -34,13 +44,13 @@ class Captions(Evaluator):
         super().__init__(asking)
         self.scores, self.tokenizer, self.metrics = scores, tokenizer, metrics
         self.examples = examples
-        self._shown: set[str] = set()
+        self._smallest: set[_Rank] = set()
 
     def begin(self) -> None:
-        self._shown = set()
+        self._smallest = set()
 
     def resume(self, rows: Rows) -> None:
-        self._shown |= {row["id"] for row in rows if row["prediction"] is not None}
+        self._meet(_rank(row["question_type"], row["id"]) for row in rows)
 
     def answer(self, model: Any, samples: dict) -> dict[str, list]:
         losses = model(samples)["per_row_loss"].float().tolist()
@@ -57,6 +67,7 @@ class Captions(Evaluator):
     def finish(self, rows: Rows, key: str) -> Finished:
         missing = _without_loss(rows, key)
         if not self.scores:
+            self._drop(rows, key)
             how = "set run.evaluation.caption.scores=true"
             return Finished(missing=missing | {"captioning scores": how})
         found = caption_scores(
@@ -92,14 +103,27 @@ class Captions(Evaluator):
 
     def _chosen(self, samples: dict) -> list[int]:
         """Rows whose captions are generated; the same ones with the audio masked."""
-        chosen = []
-        for row, name in enumerate(samples["question_id"]):
-            if not self.scores and name not in self._shown:
-                if len(self._shown) >= self.examples:
-                    continue
-                self._shown.add(name)
-            chosen.append(row)
-        return chosen
+        if self.scores:
+            return list(range(row_count(samples)))
+        ranks = list(map(_rank, samples["question_type"], samples["question_id"]))
+        self._meet(ranks)
+        return [row for row, rank in enumerate(ranks) if rank in self._smallest]
+
+    def _meet(self, ranks: Iterable[_Rank]) -> None:
+        self._smallest = set(heapq.nsmallest(self.examples, {*self._smallest, *ranks}))
+
+    def _drop(self, rows: Rows, key: str) -> None:
+        """Leave the captions of the smallest of all rows."""
+        ranks = [_rank(row["question_type"], row["id"]) for row in rows]
+        kept = set(heapq.nsmallest(self.examples, ranks))
+        for row, rank in zip(rows, ranks, strict=True):
+            if rank not in kept:
+                row[f"prediction{key}"] = None
+
+
+def _rank(question_type: str, name: str) -> _Rank:
+    digest = hashlib.blake2b(f"{question_type}|{name}".encode(), digest_size=8).digest()
+    return digest, question_type, name
 
 
 def _without_loss(rows: Rows, key: str) -> dict[str, str]:
