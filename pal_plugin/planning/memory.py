@@ -4,8 +4,7 @@ With the counts of `step.py` for what comes and goes in a step, and arithmetic f
 AdamW keeps two numbers per trained one, in its type. DDP keeps all of it in each process, and the
 gradients all the time: they lie in its buckets. FSDP2 keeps 1 / world size of the LLM's layers
 (weights, gradients, optimiser states) and all of the rest, as `runners/parallel.py` shards; the
-layer at hand and the next one are gathered. But the runner puts the whole model on the GPU first
-and cuts the shards from it there, so that each GPU must hold the whole weights once.
+layer at hand and the next one are gathered.
 """
 
 from __future__ import annotations
@@ -34,8 +33,6 @@ class Memory:
         activations: kept for the backward pass, up to the decoder's output.
         logits: kept behind it.
         working: what an operation makes and frees, and the batch itself.
-        before: FSDP2's whole weights and the shards beside them, before the first step. It is no
-            part of a step's sum.
     """
 
     weights: float
@@ -45,17 +42,10 @@ class Memory:
     activations: float
     logits: float
     working: float
-    before: float = 0.0
-
-    @property
-    def step(self) -> float:
-        """The most of a step."""
-        return sum(vars(self).values()) - self.before
 
     @property
     def total(self) -> float:
-        """The most at any time."""
-        return max(self.step, self.before)
+        return sum(vars(self).values())
 
     @property
     def per_batch(self) -> float:
@@ -88,7 +78,6 @@ def memory_of(
     if sharded:
         gradients = max(_bytes(layer.parameters(), trained=True) for layer in layers)
         stays["gathered"] = sum(largest[:_GATHERED_LAYERS]) + gradients
-        stays["before"] = bytes_of(model) + share * _bytes(in_layers)
     if world_size > 1 or accumulate > 1:  # gradients are there from the start, or nearly all
         most, finished = count.peak_without + trained, trained
     else:

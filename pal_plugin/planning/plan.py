@@ -79,10 +79,8 @@ class Plan:
 
     def largest_batch(self, way: Way, gpu: float) -> int:
         """Clips that fit a GPU of so many GiB, in proportion to what this batch takes."""
-        memory, room = way.memory, (gpu - CONTEXT_GIB) * GIB / (1 + FRAGMENTATION)
-        if memory.before > room:
-            return 0
-        room += memory.per_batch - memory.step
+        memory = way.memory
+        room = (gpu - CONTEXT_GIB) * GIB / (1 + FRAGMENTATION) - memory.total + memory.per_batch
         per_clip = memory.per_batch / self.work.clips
         return max(0, int(room // per_clip)) if per_clip else 0
 

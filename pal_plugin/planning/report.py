@@ -84,28 +84,16 @@ def _memory(plan: Plan, gpu_name: str, gpu: float) -> str:
         for key, label in _PARTS.items()
         if any(of[key] for of in parts)
     ]
-    sharded = any(way.memory.before for way in plan.ways)
-    if sharded:
-        rows.append(["a step at most", *(f"{w.memory.step / GIB:.2f}" for w in plan.ways)])
-        before = [way.memory.before / GIB for way in plan.ways]
-        rows.append(["before sharding", *(f"{size:.2f}" if size else "" for size in before)])
     rows.append(["tensors at most", *(f"{w.memory.total / GIB:.2f}" for w in plan.ways)])
     needed = [needed_gib(way.memory.total) for way in plan.ways]
     rows.append(["needed", *(f"{n:.2f}" for n in needed)])
     rows.append([f"fits {gpu_name} ({gpu:g} GiB)", *("yes" if n <= gpu else "NO" for n in needed)])
     rows.append(["largest batch, clips", *(f"{plan.largest_batch(w, gpu)}" for w in plan.ways)])
     table = _table(["GiB per GPU", *(way.name for way in plan.ways)], rows)
-    lines = [
-        table,
-        f"(needed: {CONTEXT_GIB} GiB for CUDA and NCCL, and {FRAGMENTATION:.0%} lost by the "
-        "allocator, are assumed)",
-    ]
-    if sharded:
-        lines.append(
-            "(before sharding: fsdp puts the whole weights on each GPU and cuts its shards from "
-            "them there; evaluate.py does not shard at all)"
-        )
-    return "\n".join(lines)
+    return (
+        f"{table}\n(needed: {CONTEXT_GIB} GiB for CUDA and NCCL, and {FRAGMENTATION:.0%} lost by "
+        "the allocator, are assumed)"
+    )
 
 
 def _advice(plan: Plan, gpu_name: str, gpu: float) -> str:
@@ -124,23 +112,12 @@ def _advice(plan: Plan, gpu_name: str, gpu: float) -> str:
                 f"- {way.options} run.batch_size_train={clips} run.accum_grad_iters={batches}"
             )
     if len(lines) == 1:
-        alone = "batch size, checkpointing or sharding alone"
-        lines.append(f"- nothing by {alone}: {_other(plan, gpu)}")
-    return "\n".join(lines)
-
-
-def _other(plan: Plan, gpu: float) -> str:
-    """What is left to change, where no way fits."""
-    whole = max(way.memory.before for way in plan.ways)
-    if needed_gib(whole) > gpu:  # more shards do not help
-        return (
-            f"each GPU holds the whole weights before they are sharded ({needed_gib(whole):.1f} "
-            "GiB needed); model.llm.dtype=bfloat16 where it is float32, or a smaller LLM"
+        lines.append(
+            "- nothing by batch size, checkpointing or sharding alone: more GPUs with "
+            "run.parallel=fsdp, model.llm.dtype=bfloat16 where it is float32, LoRA in place of "
+            "full training, or a smaller LLM"
         )
-    return (
-        "more GPUs with run.parallel=fsdp, model.llm.dtype=bfloat16 where it is float32, LoRA in "
-        "place of full training, or a smaller LLM"
-    )
+    return "\n".join(lines)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

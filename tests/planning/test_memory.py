@@ -2,11 +2,8 @@
 
 import pytest
 import torch
-from torch import distributed
-from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from pal_plugin.errors import ConfigError
-from pal_plugin.planning.counting import LiveBytes
 from pal_plugin.planning.gpus import GIB, gpu_gib, needed_gib
 from pal_plugin.planning.memory import DDP, FSDP, bytes_of, memory_of
 from pal_plugin.planning.plan import make_plan
@@ -14,8 +11,6 @@ from pal_plugin.planning.report import as_text
 from pal_plugin.planning.skeleton import build_skeleton
 from pal_plugin.planning.step import count_step
 from pal_plugin.planning.workload import Workload
-from pal_plugin.runners.distributed import World
-from pal_plugin.runners.parallel import parallelise
 
 WORK = Workload(2, clip_s=1.28, text=24, answer=8)
 
@@ -47,55 +42,6 @@ def test_ddp_keeps_gradients_and_fsdp_shares_the_layers(skeleton):
     assert ddp.gradients - fsdp.gradients == len(layers) * whole * 3 / 4
     assert fsdp.gathered == 2 * whole + whole  # two layers, and the gradients of one
     assert memory_of(model, count, FSDP, 1).total == alone.total
-
-
-class Held(LiveBytes):
-    """Without the wrappers around shards, which have a size and no memory."""
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        if types:
-            return function(*args, **(kwargs or {}))
-        return super().__torch_dispatch__(function, types, args, kwargs)
-
-
-@pytest.fixture
-def rank_of_4():
-    """A process that believes in three others; nothing is sent."""
-    distributed.init_process_group("fake", rank=0, world_size=4, store=FakeStore())
-    yield World(0, 4)
-    distributed.destroy_process_group()
-
-
-def test_fsdp_holds_the_whole_weights_before_it_shards(skeleton, tiny_model, rank_of_4):
-    made = skeleton(llm="lora")
-    live = Held()
-    with live:
-        model = tiny_model("pal", llm="lora")
-        live.peak = (0, 0)
-        parallelise(model, rank_of_4, FSDP)
-    whole = bytes_of(made.model)
-    memory = memory_of(made.model, count_step(made.model, WORK), FSDP, 4)
-    assert whole <= live.peak[0] <= 1.05 * memory.before
-    assert whole < memory.before < 1.5 * whole
-
-
-def test_whole_weights_decide_whether_fsdp_fits(skeleton):
-    made = skeleton(llm="lora")
-    for layer in made.model.decoder.layers:  # more than the activations of a step
-        big = torch.nn.Parameter(torch.empty(16_000_000, device="meta"), requires_grad=False)
-        layer.register_parameter("big", big)
-    plan = make_plan(made, WORK, world_size=8, parallel=FSDP)
-    memory, whole = plan.chosen.memory, needed_gib(plan.chosen.memory.before)
-    assert memory.total == memory.before > memory.step
-    between = (needed_gib(memory.step) + whole) / 2  # a GPU that only the steps would fit
-    facts = plan.to_dict(between)["memory"]["fsdp"]
-    assert (facts["fits"], facts["largest_batch"]) == (False, 0)
-    text = as_text(plan, "a small one", between)
-    assert "does NOT fit" in text
-    assert f"each GPU holds the whole weights before they are sharded ({whole:.1f} GiB" in text
-    assert "evaluate.py does not shard at all" in text
-    assert plan.largest_batch(plan.chosen, whole + 0.1) > 0
-    assert "it fits a larger one" in as_text(plan, "a larger one", whole + 0.1)
 
 
 def test_accumulated_gradients_stay_and_a_large_optimizer_step_is_the_peak(skeleton):
