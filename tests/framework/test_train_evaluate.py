@@ -22,6 +22,7 @@ def test_training_leaves_a_whole_run_folder(toy, caplog):
     assert run.name.startswith("toy_recipe-")
     files = {p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file()}
     assert files == {
+        ".lock",
         "config.yaml",
         "log.txt",
         "metrics.json",
