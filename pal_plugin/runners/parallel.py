@@ -8,6 +8,7 @@ stays whole, and its gradients are averaged here. Needs no LAVIS.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -119,6 +120,8 @@ def _shard(model: Any, dtype: torch.dtype | None, device: torch.device | str) ->
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
+    if "ignored_params" not in inspect.signature(fully_shard).parameters:
+        raise ConfigError(f"run.parallel=fsdp needs torch 2.7, this is {torch.__version__}")
     decoder = getattr(model, "decoder", None)
     if decoder is None or not hasattr(decoder, "layers"):
         raise ConfigError(
