@@ -33,11 +33,16 @@ def start(folder, shards, argv, environ=None, log=None, **how):
     return process
 
 
-def together(folder, shards, argv, size, wait_s=120, **how):
-    """`torchrun --nproc-per-node SIZE train.py ARGV`; exit codes and output by rank."""
+def free_port():
+    """One that nobody uses now."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+def together(folder, shards, argv, size, wait_s=120, **how):
+    """`torchrun --nproc-per-node SIZE train.py ARGV`; exit codes and output by rank."""
+    port = free_port()
     logs = [Path(folder) / f"rank{rank}.txt" for rank in range(size)]
     processes = []
     for rank, log in enumerate(logs):

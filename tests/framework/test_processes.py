@@ -1,7 +1,9 @@
 """Several processes (gloo, CPU): the same curve as one, every clip asked once, errors by rank."""
 
 import json
+import os
 import shutil
+import signal
 import time
 
 import processes
@@ -52,13 +54,7 @@ def test_two_processes_give_the_curve_of_one_that_accumulates(tmp_path, shards, 
 
 def test_a_run_goes_on_with_another_number_of_processes(tmp_path, shards, alone):
     """Two processes are stopped by a signal; one that accumulates two batches goes on."""
-    import os
-    import signal
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+    port = processes.free_port()
     started = []
     for rank in range(2):
         environ = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2}
@@ -132,7 +128,7 @@ def test_a_data_worker_that_dies_ends_the_run_with_a_word(tmp_path, shards):
 
 def test_a_process_that_nobody_joins_does_not_wait_forever(tmp_path, shards):
     environ = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 2}
-    environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": 29511}
+    environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": processes.free_port()}
     log = tmp_path / "log.txt"
     argv = [*OPTIONS, "run.timeout_s=2"]
     process = processes.start(tmp_path, shards, argv, environ, str(log))
