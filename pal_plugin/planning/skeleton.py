@@ -62,6 +62,7 @@ def build_skeleton(cfg: dict[str, Any]) -> Skeleton:
         llm = AutoModelForCausalLM.from_config(
             config, dtype=getattr(torch, dtype), attn_implementation=attn_implementation
         )
+        llm.tie_weights()  # transformers 5.0 leaves it out on the meta device
         return llm, None
 
     try:
