@@ -29,7 +29,7 @@ def main() -> int:
         except OSError as error:  # such as a full disk
             answer(error=f"{job['path']}: {error}")
             return 1
-        except Exception:
+        except Exception:  # a bug: the process that waits for the answer must hear of it
             answer(error=f"{job['path']}: {traceback.format_exc()}")
             return 1
         answer(shard=job["path"])

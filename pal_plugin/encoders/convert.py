@@ -92,6 +92,8 @@ def _split(path: str | Path) -> tuple[dict[str, Tensor], list[str]]:
                 raise ValueError(f"{path.name} is a TorchScript archive, not a file of torch.save")
     reader = SimpleNamespace(Unpickler=_TensorsOnly, load=_load, __name__="tensors only")
     try:
+        # Not torch's own restriction, which refuses such files whole, but the stricter `reader`:
+        # it makes tensors and inert stand-ins, and calls nothing that the file names.
         content = torch.load(path, map_location="cpu", pickle_module=reader, weights_only=False)
     except (
         *(pickle.UnpicklingError, EOFError, OSError, RuntimeError),

@@ -15,13 +15,13 @@ from lavis.common.registry import registry
 from lavis.runners.runner_base import RunnerBase
 
 from pal_plugin.errors import ConfigError
-from pal_plugin.merging import did_you_mean
-from pal_plugin.runners import checkpoints, distributed, loaders, loop, parallel
+from pal_plugin.runners import checkpoints, distributed, loaders, loop, optimizers, parallel
 from pal_plugin.runners.lock import RunLock
 from pal_plugin.runners.preemption import StopRequest
+from pal_plugin.runners.progress import Progress
 from pal_plugin.runners.rundir import interrupted_evaluation, new_run_dir
 from pal_plugin.runners.schedule import WarmupCosine
-from pal_plugin.runners.training import Progress, Trainer
+from pal_plugin.runners.training import Trainer
 from pal_plugin.runners.watch import Watch
 
 
@@ -138,51 +138,15 @@ class RunnerParts(RunnerBase):
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
-        """AdamW over `model.param_groups(weight_decay)`, or over matrices and the rest apart."""
+        """`optimizers.build`, with the states that a resumed run had."""
         if self._optimizer is None:
             self.trained_model  # noqa: B018 - parameters may become shards
-            run = self.config.run_cfg
-            decay = float(run.weight_decay)
-            groups = (
-                self.model.param_groups(decay)
-                if hasattr(self.model, "param_groups")
-                else _two_groups(self.model, decay)
-            )
-            groups = [g for g in groups if g["params"]]
-            if not groups:
-                raise ConfigError(
-                    "nothing is trainable: see model.stage (connectors: full, llm: lora, ...)"
-                )
-            self._scale_rates(groups)
-            self._optimizer = torch.optim.AdamW(
-                groups,
-                lr=self.init_lr,
-                weight_decay=decay,
-                betas=(0.9, float(run.beta2)),
-                fused=self.device.type == "cuda" or None,
+            self._optimizer = optimizers.build(
+                self.model, self.config.run_cfg, self.init_lr, self.device
             )
             if self.resumed is not None:
                 checkpoints.restore_optimizer(self._optimizer, self.model, self.resumed[0])
         return self._optimizer
-
-    def _scale_rates(self, groups: list[dict]) -> None:
-        """`run.lr_scale` by a group's name; an absolute peak becomes a factor, which lasts."""
-        scales = dict(self.config.run_cfg.lr_scale or {})
-        names = {group["name"] for group in groups if "name" in group}
-        for group in groups:
-            if "lr" in group:
-                group["lr_scale"] = group["lr"] / self.init_lr
-            elif "name" in group:
-                if group["name"] not in scales:
-                    hint = did_you_mean(group["name"], list(scales))
-                    raise ConfigError(f"run.lr_scale has no {group['name']!r}. {hint}")
-                group["lr_scale"] = float(scales[group["name"]])
-        idle = [name for name, scale in scales.items() if scale != 1 and name not in names]
-        if idle:
-            raise ConfigError(
-                f"run.lr_scale names {', '.join(idle)}, of which nothing is trained; trained are "
-                f"{', '.join(sorted(names)) or 'parameters without names'}"
-            )
 
     @cached_property
     def precision(self) -> loop.Precision:
@@ -401,11 +365,3 @@ def _by_split(datasets: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for split, dataset in of_dataset.items():
             splits.setdefault(split, {})[name] = dataset
     return splits
-
-
-def _two_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]

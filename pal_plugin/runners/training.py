@@ -18,7 +18,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,76 +31,11 @@ from pal_plugin.runners.distributed import ALONE, World
 from pal_plugin.runners.lanes import Micro
 from pal_plugin.runners.loop import Precision, clips_in, progress_bar, rows_in, to_device
 from pal_plugin.runners.preemption import Preempted
+from pal_plugin.runners.progress import EpochStats, Progress
 
 #: Steps in a row without anything to learn from, or left out, until it is an error.
 PATIENCE = 50
 _FACTS = 6  # numbers that a process tells about a micro-batch
-
-
-@dataclass
-class EpochStats:
-    """Sums over an epoch and over all processes; `waited` is the part of `seconds` without data."""
-
-    loss_sum: float = 0.0
-    steps: int = 0
-    left_out: int = 0
-    clips: int = 0
-    rows: int = 0
-    tokens: int = 0
-    audio_s: float = 0.0
-    seconds: float = 0.0
-    waited: float = 0.0
-    skipped: list[str] = field(default_factory=list)
-
-    def summary(self) -> dict[str, Any]:
-        seconds = max(self.seconds, 1e-9)
-        return {
-            "loss": self.loss_sum / max(1, self.steps),
-            "steps": self.steps,
-            "steps_left_out": self.left_out,
-            "clips": self.clips,
-            "rows": self.rows,
-            "clips_per_s": round(self.clips / seconds, 2),
-            "audio_s_per_s": round(self.audio_s / seconds, 2),
-            "data_wait": round(self.waited / seconds, 3),
-            "skipped_clips": len(self.skipped),
-        }
-
-
-@dataclass
-class Progress:
-    """Where a run stands; plain values, which a checkpoint keeps.
-
-    Attributes:
-        epoch, step: the epoch, and steps done in it.
-        global_step: steps of all epochs.
-        micros: micro-batches that all processes have taken.
-        clips: clips of all epochs.
-        order: a hash over the ids of all samples so far, in the order of their micro-batches.
-        positions: by lane, the position behind its last batch.
-        stats: of the epoch.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    global_step: int = 0
-    micros: int = 0
-    clips: int = 0
-    order: str = ""
-    positions: dict[int, dict] = field(default_factory=dict)
-    stats: EpochStats = field(default_factory=EpochStats)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, kept: dict[str, Any]) -> Progress:
-        """What `to_json` gave."""
-        positions = {int(lane): position for lane, position in kept["positions"].items()}
-        return cls(**{**kept, "positions": positions, "stats": EpochStats(**kept["stats"])})
-
-    def begin_epoch(self, epoch: int) -> None:
-        self.epoch, self.step, self.stats = epoch, 0, EpochStats()
 
 
 @dataclass

@@ -2,6 +2,9 @@
 
 import pytest
 
+from pal_plugin.corpora.prompts import _airbench
+from pal_plugin.errors import ConfigError
+
 AUDIOCAPS = "audiocap_id,youtube_id,start_time,caption\n"
 CLOTHO = "file_name," + ",".join(f"caption_{n}" for n in range(1, 6)) + "\n"
 CHOICE = {"id": "1", "audio_id": "a.wav", "question": "Who?", "choices": ["x", "y"], "answer": "x"}
@@ -139,3 +142,9 @@ def test_whole_seconds_may_be_written_with_a_point(read):
     assert (first.id, first.facts["start_time"]) == ("ab_20", 20)
     assert first.items[0]["answers"] == ["A dog", "A bark"]
     assert (second.id, second.audio) == ("cd_7.5", "cd_7.500_17.500")
+
+
+def test_more_choices_than_letters_are_not_cut():
+    assert "Z. 25" in _airbench("q", list(map(str, range(26))))
+    with pytest.raises(ConfigError, match="27 choices, and there are 26 letters"):
+        _airbench("q", list(map(str, range(27))))

@@ -157,12 +157,12 @@ def test_nothing_trainable_is_an_error(toy):
 
 def test_two_runs_of_one_seed_are_equal_whatever_the_workers(toy):
     losses = []
-    for workers in (0, 1):
-        runner = make_runner(toy.config(f"run.num_workers={workers}"))
+    for workers in (0, 1, 2):
+        runner = make_runner(toy.config(f"run.num_workers={workers}", "run.lanes=2"))
         runner.train()
         log = (runner.output_dir / "log.txt").read_text().splitlines()
         losses.append([json.loads(x)["loss"] for x in log if '"train"' in x])
-    assert losses[0] == losses[1]
+    assert losses[0] == losses[1] == losses[2]
 
 
 def test_an_interrupted_checkpoint_leaves_the_previous_one(toy, monkeypatch):

@@ -15,7 +15,8 @@ from pal_plugin.runners.faults import NonFiniteLossError, OutOfMemoryBatchError
 from pal_plugin.runners.lanes import Micro
 from pal_plugin.runners.loop import Precision, to_device
 from pal_plugin.runners.preemption import Preempted
-from pal_plugin.runners.training import PATIENCE, Progress, Trainer
+from pal_plugin.runners.progress import Progress
+from pal_plugin.runners.training import PATIENCE, Trainer
 
 CPU = torch.device("cpu")
 
@@ -50,7 +51,7 @@ def trainer(batches, rank=0, size=1, accumulate=1, progress=None, lr=0.1, **chan
     endless = itertools.cycle(batches)
     micros = (
         Micro(n, {"lane": 0, "place": n + 1}, copy.deepcopy(b))
-        for n, b in zip(numbers, endless, strict=False)
+        for n, b in zip(numbers, endless, strict=False)  # neither ends
     )
     return Trainer(
         task=LossTask(),

@@ -296,8 +296,9 @@ def test_shuffled_choices_show_a_model_that_likes_the_first():
     assert 0 < entry["accuracy_sd"] < 0.5
     assert len(rows[0]["asked"]) == 6
     assert all(sorted(a["choices"]) == sorted(choices) for row in rows for a in row["asked"])
-    assert all(str(a["choices"]) in q for a, q in
-               zip((r["asked"][0] for r in rows), model.asked, strict=False))  # fmt: skip
+    firsts = [row["asked"][0]["choices"] for row in rows]
+    for choices, question in zip(firsts, model.asked[: len(rows)], strict=True):
+        assert str(choices) in question
     _, _, given = evaluate(model, samples, masked_audio=False)
     assert given["multiple_choice"]["accuracy"] == 1.0
 
