@@ -6,6 +6,7 @@ hears one thing: which mel channel is loudest. Clips are low and high tones in r
 
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -199,22 +200,30 @@ def write_shards(folder):
     return folder
 
 
+def write(path, text):
+    """Whole at once: several processes of a run write the same files, and read them at once."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
 def register(folder, shards):
     """Make the toy model and dataset known, with a recipe in `folder`, whose path is returned."""
     folder = Path(folder)
     for kind, width in (("small", 4), ("large", 16)):
         path = folder / f"model_{kind}.yaml"
-        path.write_text(MODEL_YAML.format(kind=kind, width=width))
+        write(path, MODEL_YAML.format(kind=kind, width=width))
         ToyListener.PRETRAINED_MODEL_CONFIG_DICT[kind] = str(path)
-    (folder / "toy_tones.yaml").write_text(DATASET_YAML)
+    write(folder / "toy_tones.yaml", DATASET_YAML)
     ToyTonesBuilder.DATASET_CONFIG_DICT["default"] = str(folder / "toy_tones.yaml")
     registry.mapping["model_name_mapping"]["toy_listener"] = ToyListener
     registry.mapping["builder_name_mapping"]["toy_tones"] = ToyTonesBuilder
     recipe = folder / "toy_recipe.yaml"
-    recipe.write_text(
+    write(
+        recipe,
         "model: {arch: toy_listener, model_type: small}\n"
         f"datasets: {{toy_tones: {{build_info: {{storage: '{shards}'}}}}}}\n"
         "run: {max_epoch: 2, batch_size_train: 4, batch_size_eval: 3, num_workers: 0,"
-        " init_lr: 0.05, warmup_steps: 1, log_freq: 2}\n"
+        " init_lr: 0.05, warmup_steps: 1, log_freq: 2}\n",
     )
     return recipe
