@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# Containers often forbid compiled modules: each start then compiles torch and LAVIS again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: train test lint setup clean
 
 train: $(STAMP)

@@ -24,6 +24,7 @@ import torch
 from pal_plugin.errors import ConfigError
 from pal_plugin.planning.command import add_arguments, dry_run
 from pal_plugin.runners import distributed, preemption
+from pal_plugin.runners.faults import dead_workers_named
 from pal_plugin.runners.preemption import Preempted
 from pal_plugin.runtime import keep_freed_memory, usable_cores
 
@@ -310,7 +311,8 @@ def _run_guarded(run: Callable[[argparse.Namespace], None], args: argparse.Names
                 "salesforce-lavis is not installed; its metadata pins old packages, so install it "
                 "without them: pip install --no-deps salesforce-lavis==1.0.2"
             )
-        run(args)
+        with dead_workers_named():  # torch raises it wherever the process is by then
+            run(args)
     except _user_errors() as error:
         if args.traceback:
             raise

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,17 +26,26 @@ class DataWorkerError(RuntimeError):
 
 
 @contextlib.contextmanager
-def dead_workers_named() -> Iterator[None]:
-    """Turn the loader's error about a worker that died into one that says what to do."""
+def dead_workers_named(*also: type[Exception]) -> Iterator[None]:
+    """Turn the loader's error about a worker that died into one that says what to do.
+
+    Args:
+        also: other errors that mean the same here (where a batch is fetched, a broken connection).
+    """
     try:
         yield
-    except (RuntimeError, ConnectionError, EOFError) as error:
-        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+    except (RuntimeError, *also) as error:
+        told = isinstance(error, also) or "DataLoader worker" in str(error)
+        if isinstance(error, DataWorkerError) or not told:
             raise
+        if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD"):
+            # torch raises again from this signal, wherever the process is on its way out.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         raise DataWorkerError(
             f"a process that reads data died ({str(error).splitlines()[0]}). Most often memory ran "
             "out: lower run.num_workers or run.length_pool, or give more shared memory (docker run "
-            "--shm-size=8g). What is saved is whole, and --resume auto goes on"
+            "--shm-size=8g). What is saved is whole: train.py goes on with --resume auto, "
+            "evaluate.py with the same --job-id"
         ) from error
 
 

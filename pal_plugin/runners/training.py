@@ -109,7 +109,7 @@ class Trainer:
         with progress_bar(steps, f"epoch {now.epoch} train", "step", shown=first) as bar:
             bar.update(now.step)
             while now.step < steps:
-                with faults.dead_workers_named():  # noticed anywhere, by a signal
+                with faults.dead_workers_named(ConnectionError, EOFError):
                     done, learned = self._step()
                 now.stats.seconds = time.perf_counter() - started
                 if not done:

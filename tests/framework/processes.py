@@ -14,6 +14,7 @@ from pathlib import Path
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(Path(__file__).parent), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
 )
+WAIT_S = 240  # for what takes seconds, on a machine that does much else; only a failure waits
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["pal_plugin", "toys", "sklearn.metrics", "torch._dynamo"])
 
@@ -40,7 +41,7 @@ def free_port():
         return free.getsockname()[1]
 
 
-def together(folder, shards, argv, size, wait_s=120, **how):
+def together(folder, shards, argv, size, **how):
     """`torchrun --nproc-per-node SIZE train.py ARGV`; exit codes and output by rank."""
     port = free_port()
     logs = [Path(folder) / f"rank{rank}.txt" for rank in range(size)]
@@ -49,11 +50,12 @@ def together(folder, shards, argv, size, wait_s=120, **how):
         environ = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size}
         environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": port, "LOCAL_WORLD_SIZE": size}
         processes.append(start(folder, shards, argv, environ, str(log), **how))
-    ended = time.monotonic() + wait_s
+    ended = time.monotonic() + WAIT_S
     for process in processes:
         process.join(max(0, ended - time.monotonic()))
         if process.is_alive():
             process.kill()
+            process.join()
     return [p.exitcode for p in processes], [log.read_text() for log in logs]
 
 

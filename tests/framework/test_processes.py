@@ -23,7 +23,7 @@ def alone(tmp_path_factory, shards):
     """One process that accumulates two batches."""
     folder = tmp_path_factory.mktemp("alone")
     process = processes.start(folder, shards, [*OPTIONS, "run.accum_grad_iters=2"])
-    process.join(120)
+    process.join(processes.WAIT_S)
     assert process.exitcode == 0
     return folder / "output" / "run"
 
@@ -60,19 +60,19 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path, shards, alone)
         environ = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2}
         environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": port}
         log = str(tmp_path / f"rank{rank}.txt")
-        started.append(processes.start(tmp_path, shards, OPTIONS, environ, log, slow_s=0.1))
+        started.append(processes.start(tmp_path, shards, OPTIONS, environ, log, slow_s=0.4))
     run = tmp_path / "output" / "run"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + processes.WAIT_S
     while not (run / "log.txt").is_file() and time.monotonic() < deadline:
         time.sleep(0.02)
     os.kill(started[1].pid, signal.SIGTERM)  # one of them is enough
     for process in started:
-        process.join(60)
+        process.join(processes.WAIT_S)
     assert [p.exitcode for p in started] == [75, 75]
     assert 0 < len(steps(run)) < 10
     argv = [*OPTIONS, "run.accum_grad_iters=2"]
     process = processes.start(tmp_path, shards, ["--resume", "auto", *argv])
-    process.join(120)
+    process.join(processes.WAIT_S)
     assert process.exitcode == 0
     same_curve(run, alone)
 
@@ -82,7 +82,7 @@ def test_a_pass_goes_on_with_another_number_of_processes(tmp_path, shards):
     options = ["--options", "run.max_epoch=1", "run.batch_size_train=2", "run.log_freq=1"]
     options += ["run.save_every=1", "run.torch_threads=1", "run.keep_checkpoints=9"]
     process = processes.start(tmp_path, shards, ["--job-id", "run", *options])
-    process.join(60)
+    process.join(processes.WAIT_S)
     run = tmp_path / "output" / "run"
     assert len(steps(run)) == 6  # 12 clips
     whole = json.loads((run / "finished.json").read_text())
@@ -105,25 +105,26 @@ def test_what_only_the_first_process_does_may_take_longer_than_a_step(tmp_path, 
 
 def test_a_process_that_fails_ends_the_run_by_name(tmp_path, shards):
     """A shard that only one process reads has a batch without audio from a certain step on."""
-    began = time.monotonic()
-    codes, output = processes.together(
-        tmp_path, shards, [*OPTIONS, "run.timeout_s=20"], 2, fail_rank=1
-    )
+    argv = [*OPTIONS, "run.timeout_s=20"]
+    codes, output = processes.together(tmp_path, shards, argv, 2, fail_rank=1)
     assert codes[1] == 2
-    assert codes[0] != 0
+    assert codes[0] not in (0, -signal.SIGKILL)  # it ended by itself
     assert "error in rank 1 of 2 on " in output[1]
     assert "made to fail" in output[1]
-    assert time.monotonic() - began < 60
 
 
-def test_a_data_worker_that_dies_ends_the_run_with_a_word(tmp_path, shards):
+@pytest.mark.parametrize("script", ["train", "evaluate"])
+def test_a_data_worker_that_dies_ends_the_run_with_a_word(script, tmp_path, shards, alone):
     log = tmp_path / "log.txt"
-    argv = [*OPTIONS, "run.num_workers=1", "run.steps_per_epoch=50"]
-    process = processes.start(tmp_path, shards, argv, log=str(log), kill_worker_at=4)
-    process.join(60)
+    shutil.copytree(alone, tmp_path / "output" / "trained")
+    options = ["run.num_workers=1", "run.steps_per_epoch=50", "run.batch_size_eval=1"]
+    options += ["model.checkpoint=output/trained"] if script == "evaluate" else []
+    how = {"script": script, "kill_worker_at": 4, "log": str(log)}
+    process = processes.start(tmp_path, shards, [*OPTIONS, *options], **how)
+    process.join(processes.WAIT_S)
     assert process.exitcode == 2, log.read_text()
     assert "a process that reads data died" in log.read_text()
-    assert "--resume auto goes on" in log.read_text()
+    assert "--resume auto" in log.read_text()
 
 
 def test_a_process_that_nobody_joins_does_not_wait_forever(tmp_path, shards):
@@ -132,7 +133,7 @@ def test_a_process_that_nobody_joins_does_not_wait_forever(tmp_path, shards):
     log = tmp_path / "log.txt"
     argv = [*OPTIONS, "run.timeout_s=2"]
     process = processes.start(tmp_path, shards, argv, environ, str(log))
-    process.join(60)
+    process.join(processes.WAIT_S)
     assert process.exitcode not in (0, None)
     assert "2 of 2" in log.read_text() or "timed out" in log.read_text().lower()
 
@@ -146,7 +147,7 @@ def test_evaluation_is_dealt_out_and_goes_on_with_another_number_of_processes(
     argv = ["--job-id", "ev", "--options", "model.checkpoint=output/trained", *options]
     whole = [*argv[:1], "one", *argv[2:]]
     process = processes.start(tmp_path, shards, whole, script="evaluate")
-    process.join(60)
+    process.join(processes.WAIT_S)
     assert process.exitcode == 0
     together = {"script": "evaluate", "fail_rank": 1, "fail_at": 2}
     codes, output = processes.together(tmp_path, shards, argv, 2, **together)
@@ -155,7 +156,7 @@ def test_evaluation_is_dealt_out_and_goes_on_with_another_number_of_processes(
     partial = {p.name for p in (run / "result").glob("*.partial.jsonl")}
     assert partial == {"val.partial.jsonl", "val.rank1.partial.jsonl"}
     process = processes.start(tmp_path, shards, argv, script="evaluate", log=str(run / "out.txt"))
-    process.join(60)
+    process.join(processes.WAIT_S)
     assert process.exitcode == 0
     assert "going on behind" in (run / "out.txt").read_text()
     one, resumed = (

@@ -33,7 +33,7 @@ def steps(folder):
 
 def finish(folder, shards, *argv, **how):
     process = processes.start(folder, shards, [*argv, *OPTIONS], **how)
-    process.join(120)
+    process.join(processes.WAIT_S)
     assert process.exitcode == 0
     return process
 
@@ -52,7 +52,7 @@ def test_killed_at_random_moments(tmp_path, shards, kills):
     options = [*OPTIONS, f"run.steps_per_epoch={4 + 2 * kills}"]
     (tmp_path / "whole").mkdir()
     whole = processes.start(tmp_path / "whole", shards, ["--job-id", "run", *options])
-    whole.join(120)
+    whole.join(processes.WAIT_S)
     argv, log = ["--job-id", "run", "--resume", "auto", *options], tmp_path / "log.txt"
     run, expected = (folder / "output" / "run" for folder in (tmp_path, tmp_path / "whole"))
     for _ in range(kills):
@@ -69,7 +69,7 @@ def test_killed_at_random_moments(tmp_path, shards, kills):
         assert process.exitcode in (0, -signal.SIGKILL), log.read_text()
     assert done > kills / 2
     process = processes.start(tmp_path, shards, argv)
-    process.join(120)
+    process.join(processes.WAIT_S)
     assert process.exitcode == whole.exitcode == 0
     assert steps(run) == steps(expected)
     assert len(steps(run)) == 3 * (4 + 2 * kills)
@@ -101,12 +101,12 @@ def test_pal_run_tells_where_it_stands(never_killed, capsys):
 def test_told_to_stop_it_saves_and_has_its_own_exit_code(tmp_path, shards, never_killed, name):
     run, log = tmp_path / "output" / "run", tmp_path / "log.txt"
     argv = ["--job-id", "run", *OPTIONS, "run.save_every=null"]
-    process = processes.start(tmp_path, shards, argv, log=str(log), slow_s=0.05)
-    deadline = time.monotonic() + 60
+    process = processes.start(tmp_path, shards, argv, log=str(log), slow_s=0.2)
+    deadline = time.monotonic() + processes.WAIT_S
     while not (run / "log.txt").is_file() and time.monotonic() < deadline:
         time.sleep(0.02)
     os.kill(process.pid, getattr(signal, name))
-    process.join(60)
+    process.join(processes.WAIT_S)
     assert process.exitcode == EXIT_CODE
     assert "told to stop; everything is saved, and --resume auto goes on" in log.read_text()
     assert 0 < len(steps(run)) < 36
@@ -118,12 +118,12 @@ def test_a_signal_to_all_processes_of_the_group_saves_too(tmp_path, shards, neve
     """As torchrun and Slurm send it: data workers get it as well."""
     run, log = tmp_path / "output" / "run", tmp_path / "log.txt"
     argv = ["--job-id", "run", *OPTIONS, "run.save_every=null"]
-    process = processes.start(tmp_path, shards, argv, log=str(log), slow_s=0.05, own_group=True)
-    deadline = time.monotonic() + 60
+    process = processes.start(tmp_path, shards, argv, log=str(log), slow_s=0.2, own_group=True)
+    deadline = time.monotonic() + processes.WAIT_S
     while not (run / "log.txt").is_file() and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGTERM)
-    process.join(60)
+    process.join(processes.WAIT_S)
     assert process.exitcode == EXIT_CODE, log.read_text()
     assert 0 < len(steps(run)) < 36
     finish(tmp_path, shards, "--job-id", "run", "--resume", "auto")
@@ -138,12 +138,12 @@ def test_auto_passes_over_runs_of_other_settings_and_those_that_are_being_traine
     log = tmp_path / "log.txt"
     argv = ["--resume", "auto", *OPTIONS, "run.seed=8"]
     first = processes.start(tmp_path, shards, argv, log=str(log), slow_s=0.2)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + processes.WAIT_S
     while not list(tmp_path.glob("output/toy*/checkpoints/step-*")):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     second = processes.start(tmp_path, shards, argv, log=str(tmp_path / "second.txt"))
-    second.join(60)
+    second.join(processes.WAIT_S)
     assert second.exitcode == 0
     first.kill()
     first.join()
@@ -156,8 +156,8 @@ def test_auto_passes_over_runs_of_other_settings_and_those_that_are_being_traine
 def test_auto_finds_the_newest_run_that_is_not_finished(tmp_path, shards, never_killed):
     log = tmp_path / "log.txt"
     argv = ["--resume", "auto", *OPTIONS]
-    process = processes.start(tmp_path, shards, argv, log=str(log), slow_s=0.05)
-    deadline = time.monotonic() + 60
+    process = processes.start(tmp_path, shards, argv, log=str(log), slow_s=0.2)
+    deadline = time.monotonic() + processes.WAIT_S
     while not list(tmp_path.glob("output/*/checkpoints/step-*")) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.kill()
@@ -179,7 +179,7 @@ def test_other_settings_are_refused_by_name(tmp_path, shards, never_killed):
     log = tmp_path / "log.txt"
     argv = ["--job-id", "run", "--resume", "auto", *OPTIONS, "run.init_lr=0.5"]
     process = processes.start(tmp_path, shards, argv, log=str(log))
-    process.join(60)
+    process.join(processes.WAIT_S)
     assert process.exitcode == 2
     assert "run.init_lr: 0.01 then, 0.5 now" in log.read_text()
 
