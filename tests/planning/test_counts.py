@@ -20,6 +20,11 @@ STAGES = {
     "encoders": {"llm": "frozen", "encoders": "full"},
 }
 CASES = [(kind, stage) for kind in ("lal", "plits", "pal", "flamingo") for stage in STAGES]
+#: A real step each takes seconds: by default those of both routes, and of each kind one.
+STEPS = [
+    case if "pal" in case or "lora" in case else pytest.param(*case, marks=pytest.mark.slow)
+    for case in CASES
+]
 
 
 def samples(rows):
@@ -65,7 +70,7 @@ def test_parameters_are_those_of_the_model(pair, kind, stage):
     assert {p.device.type for p in skeleton.model.parameters()} == {"meta"}
 
 
-@pytest.mark.parametrize(("kind", "stage"), CASES)
+@pytest.mark.parametrize(("kind", "stage"), STEPS)
 def test_flops_are_those_of_a_real_step(pair, kind, stage):
     """With eager attention in the LLM: plain products, which torch's counter knows by itself."""
     model, _ = pair(kind, stage, attn_implementation="eager")
@@ -88,7 +93,7 @@ def test_flops_are_those_of_a_real_step(pair, kind, stage):
     assert count.flops == pytest.approx(counter.get_total_flops() - 3 * masked, rel=0.05)
 
 
-@pytest.mark.parametrize(("kind", "stage"), CASES)
+@pytest.mark.parametrize(("kind", "stage"), STEPS)
 def test_activations_are_what_a_real_step_saves(pair, kind, stage):
     model, skeleton = pair(kind, stage)
     given = samples(3)
