@@ -199,7 +199,10 @@ def _cells(path: Path, delimiter: str, comment: str | None = None) -> list[tuple
         lines = ("\n" if line.startswith(comment) else line for line in lines)
     # A tab-separated file quotes nothing; elsewhere a space may stand before the quote (AudioSet).
     quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, quoting=quoting)
+    # Strict: a quote that nothing closes would take the following rows into its cell.
+    reader = csv.reader(
+        lines, delimiter=delimiter, skipinitialspace=True, quoting=quoting, strict=True
+    )
     rows = []
     try:
         for cells in reader:

@@ -57,8 +57,11 @@ def read_annotations(
     if not path.is_file():
         raise ConfigError(f"no annotations at {path}; expected a CSV with a header line")
     with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        rows = list(reader)
+        reader = csv.DictReader(file, strict=True)
+        try:
+            rows = list(reader)
+        except csv.Error as error:
+            raise ConfigError(f"{path}, line {reader.line_num}: {error}") from error
         columns = list(reader.fieldnames or [])
     for column in (filename_column, label_column, *(where or {})):
         if column not in columns:
