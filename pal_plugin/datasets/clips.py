@@ -51,15 +51,19 @@ def read_annotations(
         labels: text of a label by its name in the CSV; others get spaces for underscores.
 
     Raises:
-        ConfigError: no such file, no such column, or no row left.
+        ConfigError: no such file, no such column, a row that is not whole, or no row left.
     """
     path = Path(annotations).expanduser()
     if not path.is_file():
         raise ConfigError(f"no annotations at {path}; expected a CSV with a header line")
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, strict=True)
+        rows = []
         try:
-            rows = list(reader)
+            for row in reader:
+                if None in row or None in row.values():  # how DictReader marks more and fewer
+                    raise csv.Error(f"not the {len(reader.fieldnames)} fields of the header line")
+                rows.append(row)
         except csv.Error as error:
             raise ConfigError(f"{path}, line {reader.line_num}: {error}") from error
         columns = list(reader.fieldnames or [])
@@ -72,6 +76,9 @@ def read_annotations(
     kept = [row for row in rows if _agrees(row, where or {})]
     if not kept:
         raise ConfigError(f"{path} has {len(rows)} rows, and none agrees with {dict(where or {})}")
+    for row in kept:
+        if not (row[filename_column].strip() and row[label_column].strip()):
+            raise ConfigError(f"{path} has a row without a file name or a label: {row}")
     renamed = {str(key): text for key, text in (labels or {}).items()}
     return [
         LabelledClip(

@@ -10,7 +10,7 @@ from lavis.datasets.builders import load_dataset_config
 
 from pal_plugin.audio.io import AudioError
 from pal_plugin.datasets.builders import ClipsBuilder
-from pal_plugin.datasets.clips import ClipDataset, LabelledClip
+from pal_plugin.datasets.clips import ClipDataset, LabelledClip, read_annotations
 from pal_plugin.datasets.collate import SkippedClip
 from pal_plugin.errors import ConfigError
 
@@ -115,6 +115,22 @@ def test_annotations_that_cannot_be_used_say_why(make_clips, annotations, says):
     config.build_info.annotations = annotations
     with pytest.raises(ConfigError, match=says):
         ClipsBuilder(config).build_datasets()
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('9.wav,1,True,"rain\n', "unexpected end of data"),
+        ("9.wav\n", "not the 4 fields"),
+        ("9.wav,1,True,rain,more\n", "not the 4 fields"),
+        ("9.wav,1,True,\n", "without a file name or a label"),
+    ],
+)
+def test_a_row_that_is_not_whole_is_told(tmp_path, line, says):
+    csv = tmp_path / "clips.csv"
+    csv.write_text("filename,fold,esc10,category\n1.wav,1,True,dog\n" + line)
+    with pytest.raises(ConfigError, match=rf"clips\.csv.*{says}"):
+        read_annotations(csv, tmp_path)
 
 
 def test_clips_of_one_name_in_two_folders_have_ids_of_their_own(tmp_path):

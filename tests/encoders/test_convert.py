@@ -122,8 +122,9 @@ def test_code_in_a_file_does_not_run(tmp_path, weights):
     assert not marker.exists()
     assert load_file(tmp_path / "out.safetensors").keys() == weights.keys()
     torch.save({"cfg": bad}, tmp_path / "control.pt")
+    # Unsafe on purpose, on a file written here: it shows that the code above would have run.
     torch.load(tmp_path / "control.pt", weights_only=False)
-    assert marker.exists()  # so it is a command that works
+    assert marker.exists()
 
 
 @pytest.mark.parametrize(
