@@ -7,6 +7,7 @@ decides whether to go on.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import logging
@@ -17,8 +18,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import webdataset as wds
+from webdataset.gopen import Pipe
 from webdataset.shardlists import expand_urls
+from webdataset.tariterators import group_by_keys, tar_file_expander, url_opener
 
 from pal_plugin.corpora.convert import INDEX, REQUEST, read_index
 from pal_plugin.corpora.items import checked_items
@@ -151,14 +153,36 @@ def read_shard(url: str) -> Iterator[dict[str, Any]]:
         return True
 
     key = "the shard"
-    for sample in wds.tarfile_to_samples(handler=keep)([{"url": url}]):
-        key = f"behind {sample['__key__']}"
-        yield sample
-    if errors:  # the first; what follows comes of it
-        reason = str(errors[0].args[0] if errors[0].args else errors[0]).split(" @ <")[0]
-        if isinstance(errors[0], FileNotFoundError):
-            reason = "no such file"
+    opened = list(url_opener([{"url": url}], handler=keep))
+    with contextlib.ExitStack() as stack:
+        for source in opened:
+            stream = stack.enter_context(source["stream"])
+            if isinstance(stream, Pipe):
+                # It would drop the block just read if the command has failed by then.
+                stream.ignore_errors = True
+        files = tar_file_expander(opened, handler=keep)
+        for sample in group_by_keys(files, handler=keep):
+            key = f"behind {sample['__key__']}"
+            yield sample
+        if errors:  # the first; what follows comes of it
+            reason = str(errors[0].args[0] if errors[0].args else errors[0]).split(" @ <")[0]
+            if isinstance(errors[0], FileNotFoundError):
+                reason = "no such file"
+        else:
+            reason = _wrong_at_the_end(opened[0]["stream"])
+    if reason:
         yield {"__key__": key, "__url__": url, "__error__": reason}
+
+
+def _wrong_at_the_end(stream: Any) -> str | None:
+    """What is wrong with a stream whose archive was read without an error, None if nothing is."""
+    while block := stream.read(2**20):
+        if block.strip(b"\0"):
+            return "data follow the end of the archive (a shard is one tar; list several)"
+    status = stream.proc.wait() if isinstance(stream, Pipe) else 0
+    if status and status not in stream.ignore_status:
+        return f"its command ended with exit code {status}"
+    return None
 
 
 def parts(raw: dict[str, Any]) -> tuple[str, bytes, dict[str, Any]]:

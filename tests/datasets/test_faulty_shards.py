@@ -183,6 +183,22 @@ def test_a_command_that_fails_is_named(write):
         list(stream(["pipe:cat /nowhere 2>/dev/null"], False))
 
 
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("cat {0}; exit 3", "its command ended with exit code 3"),
+        ("cat {0}; sleep 0.2; exit 3", "its command ended with exit code 3"),
+        ("cat {0} {0}", "data follow the end of the archive (a shard is one tar; list several)"),
+    ],
+)
+def test_a_command_loses_no_clip_and_what_is_wrong_at_its_end_is_named(write, command, says):
+    here = write("a.tar", {f"{name}.wav": sound() for name in "abc"})
+    piped = f"pipe:{command.format(here)}"
+    heard, skipped = one_pass([piped], 4)
+    assert heard == ["a", "b", "c"]
+    assert skipped == {f"behind c in {piped}": says}
+
+
 def test_shards_that_are_all_gone_end_with_an_error(tmp_path):
     dataset = stream([str(tmp_path / "gone.tar")], True)
     with pytest.raises(ConfigError, match=r"none of \d clips can be used"):
