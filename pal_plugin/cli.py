@@ -281,6 +281,8 @@ def _parser(about: str, examples: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--job-id",
+        type=_run_name,
+        metavar="NAME",
         help="name of the run folder (default: RECIPE-DATE-TIME); an interrupted evaluation of "
         "this name goes on",
     )
@@ -288,6 +290,15 @@ def _parser(about: str, examples: str) -> argparse.ArgumentParser:
         "--traceback", action="store_true", help="show where an error came from in the code"
     )
     return parser
+
+
+def _run_name(text: str) -> str:
+    """A folder's name, so that a run stays in `run.output_dir`."""
+    if text in ("", ".", "..") or Path(text).name != text:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a name of one folder; run.output_dir chooses where it is made"
+        )
+    return text
 
 
 def _guarded(

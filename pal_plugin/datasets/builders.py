@@ -136,7 +136,16 @@ class ClipsBuilder(PalBuilder):
                 labels=settings["labels"],
             )
         found = sorted({clip.label for clips in by_split.values() for clip in clips})
-        candidates = settings["candidates"] or found
+        candidates = found if settings["candidates"] is None else settings["candidates"]
+        if (
+            not isinstance(candidates, list)
+            or not candidates
+            or not all(isinstance(label, str) for label in candidates)
+        ):
+            raise ConfigError(
+                "candidates must be null (the labels that are found) or a list of texts, with "
+                f"quotes where YAML reads a number or a truth value; got {candidates!r}"
+            )
         stray = [label for label in found if label not in candidates]
         if stray:
             raise ConfigError(

@@ -11,6 +11,7 @@ from pal_plugin.audio.frontend import AudioFrontend
 from pal_plugin.connectors import build_connector
 from pal_plugin.encoders import build_encoder, reject_unknown
 from pal_plugin.integration import Route
+from pal_plugin.integration.routing import INTEGRATIONS, layers_of
 from pal_plugin.llm.loading import load_llm
 from pal_plugin.models.locations import resolve
 from pal_plugin.models.stages import Stage
@@ -40,8 +41,8 @@ def build_parts(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str, Any
 
     Raises:
         ValueError: a key that is unknown or missing, a connector that names an unknown
-            encoder, an encoder that no connector reads, a group without a route, or a route to
-            layers that the LLM does not have.
+            encoder, an encoder that no connector reads, a group without a route, a route to
+            layers that the LLM does not have, or groups of one integration with other layers each.
     """
     reject_unknown(cfg, KEYS, "model")
     cfg = {**cfg, "stage": cfg.get("stage") or {}}
@@ -96,6 +97,8 @@ def build_parts(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str, Any
                 f"model.routing.{group}.layers names {absent}, but the LLM has the layers "
                 f"0..{llm.config.num_hidden_layers - 1}"
             )
+    for integration in INTEGRATIONS:
+        layers_of(routing, integration)  # said here rather than at the first step
     connectors = {
         group: build_connector(
             c["type"],

@@ -51,6 +51,12 @@ def test_labels_may_be_renamed_and_candidates_given(make_clips):
         build(*make_clips(LABELS), candidates=["dog"])
 
 
+@pytest.mark.parametrize("candidates", [[], "dog", [0, 1], ["dog", True]])
+def test_candidates_are_texts(make_clips, candidates):
+    with pytest.raises(ConfigError, match="a list of texts"):
+        build(*make_clips(LABELS), candidates=candidates)
+
+
 def test_training_varies_the_wording_by_pass_and_evaluation_does_not(make_clips):
     questions = [f"Question {i}?" for i in range(4)]
     datasets = build(*make_clips(LABELS), questions=questions)

@@ -165,3 +165,10 @@ def test_a_mistake_in_the_settings_is_named(toy, trained, capsys):
     assert "'scores'" in capsys.readouterr().err
     assert evaluate(toy, "b", "run.evaluation.classification.by=ranked") == 2
     assert "likelihood" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../evil", "/evil", ".", "a/b"])
+def test_a_run_stays_in_the_output_folder(toy, name, capsys):
+    with pytest.raises(SystemExit):
+        cli.train(["--cfg-path", str(toy.recipe), "--job-id", name])
+    assert "not a name of one folder" in capsys.readouterr().err

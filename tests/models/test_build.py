@@ -22,6 +22,14 @@ def test_what_is_missing_or_unknown_is_named(tiny_config, section, change, messa
         build.build_parts({**tiny_config("lal"), section: change})
 
 
+def test_groups_of_one_integration_have_one_set_of_layers(tiny_config):
+    cfg = tiny_config("pal")
+    for group, layers in zip(cfg["routing"], ([0], [1]), strict=True):
+        cfg["routing"][group] = {"integration": "lal", "layers": layers}
+    with pytest.raises(ValueError, match="go by lal to different layers"):
+        build.build_parts(cfg)
+
+
 def test_a_section_without_a_stage_has_the_first_one(tiny_config):
     section = tiny_config("lal")
     del section["stage"]
