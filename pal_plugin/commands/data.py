@@ -112,10 +112,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             metavar="SHARDS",
             help="a folder, tars, 'a-{000..009}.tar', or 'pipe:COMMAND'",
         )
-    stats.add_argument("--out", type=Path, metavar="PNG", help="durations, rates and labels")
+    stats.add_argument("--out", type=_picture, metavar="PNG", help="durations, rates and labels")
     show.add_argument("-n", type=int, default=4, metavar="N", help="clips (default 4)")
     show.add_argument("--seed", type=int, default=0, help="of the choice (default 0)")
-    show.add_argument("--out", type=Path, metavar="PNG", help="the page")
+    show.add_argument("--out", type=_picture, metavar="PNG", help="the page")
+
+
+def _picture(text: str) -> Path:
+    """A file that can be drawn; the ending chooses the format."""
+    if Path(text).suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise argparse.ArgumentTypeError(f"{text!r} must end in .png, .pdf or .svg")
+    return Path(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -172,6 +179,9 @@ def _convert(args: argparse.Namespace) -> int:
     )
     _say(summary(index))
     _say(f"written: {Path(args.out)}")
+    if not index["clips"]:
+        _say("no clip can be used; the index says why of each")
+        return 1
     return 0
 
 

@@ -62,7 +62,8 @@ def read_run(folder: Path) -> Run:
     """Read one run folder.
 
     Raises:
-        ConfigError: there is no such folder, it holds no results, or they cannot be read.
+        ConfigError: there is no such folder, it holds no results, they cannot be read, or answers
+            are missing.
     """
     folder = folder.expanduser()
     if not folder.is_dir():
@@ -78,6 +79,12 @@ def read_run(folder: Path) -> Run:
                 f"{folder} holds metrics of {split!r} and no result/{path.name} with the answers"
             )
         rows[split] = _rows(path)
+        for entry, answered in by_task(rows[split]).items():
+            counted = metrics[split].get(entry, {}).get("n", 0)
+            if len(answered) < counted:
+                raise ConfigError(
+                    f"{path} has {len(answered)} answers of {entry}, its figures are of {counted}"
+                )
     run = Run(folder.resolve().name, folder, metrics, rows, _settings(folder))
     if (folder / "evaluation.json").is_file():
         _evaluation(run, _json(folder / "evaluation.json"))

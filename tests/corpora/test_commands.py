@@ -251,3 +251,19 @@ def test_conversion_needs_no_lavis(write_own, good, tmp_path):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "7 clips in 1 shards: no faults" in done.stdout
+
+
+def test_a_conversion_without_a_clip_that_can_be_used_is_no_success(tmp_path, capsys):
+    (tmp_path / "zero.wav").write_bytes(b"")
+    (tmp_path / "own.csv").write_text("audio,label\nzero.wav,dog\n")
+    where = ["--audio", str(tmp_path), "--annotations", str(tmp_path / "own.csv")]
+    argv = ["data", "convert", "own", *where, "--out", str(tmp_path / "out"), "--workers", "1"]
+    assert main(argv) == 1
+    assert "no clip can be used" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["folder", "a.xyz"])
+def test_a_picture_has_an_ending_that_can_be_drawn(shards, name, capsys):
+    with pytest.raises(SystemExit):
+        main(["data", "stats", str(shards), "--out", name])
+    assert "must end in .png" in capsys.readouterr().err

@@ -60,6 +60,13 @@ def table(capsys, *arguments):
     return capsys.readouterr().out
 
 
+def test_an_answer_that_was_lost_is_told(runs, capsys):
+    file = runs[0] / "result" / "val.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
+    assert pal(["results", str(runs[0])]) == 2
+    assert "15 answers of qa, its figures are of 16" in capsys.readouterr().err
+
+
 def test_csv_has_values_intervals_and_the_settings_that_differ(runs, capsys):
     rows = list(csv.DictReader(io.StringIO(table(capsys, *runs, "--csv"))))
     assert [(r["run"], r["task"]) for r in rows[:3]] == [
