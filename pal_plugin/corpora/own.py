@@ -109,13 +109,22 @@ def _rows(path: Path) -> list[Row]:
     return rows
 
 
+def _text(name: str, value: Any) -> str:
+    """A text, or a whole number or truth value as one; pandas writes NaN for what is absent."""
+    if isinstance(value, str | int):
+        return str(value)
+    raise ConfigError(f"{name} is {value!r}, expected a text")
+
+
 def _items(row: dict[str, Any]) -> list[Item]:
     items = checked_items(_list(row, "items"))
     question = row.get("question")
     if "label" in row:
-        items.append(classification(question or CLASSIFY, str(row["label"])))
+        items.append(classification(question or CLASSIFY, _text("label", row["label"])))
     if "labels" in row:
-        items.append(tags(question or CLASSIFY, [str(label) for label in _list(row, "labels")]))
+        items.append(
+            tags(question or CLASSIFY, [_text("labels", label) for label in _list(row, "labels")])
+        )
     texts = [*_list(row, "captions"), *([row["caption"]] if "caption" in row else [])]
     if texts:
         items.append(caption(question or CAPTION, texts))
@@ -126,7 +135,7 @@ def _items(row: dict[str, Any]) -> list[Item]:
     if "answer" in row:
         if not question:
             raise ConfigError("there is an answer, and no question")
-        answer = str(row["answer"])
+        answer = _text("answer", row["answer"])
         if "choices" in row:
             items.append(multiple_choice("mmau", question, row["choices"], answer, "choice"))
         else:

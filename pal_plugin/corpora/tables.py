@@ -121,7 +121,8 @@ def read_csv(path: Path, required: Sequence[str], delimiter: str = ",") -> list[
                 f"{path}, line {number}: expected {len(header)} fields "
                 f"({', '.join(header)}), got {len(cells)}: {cells}"
             )
-        rows.append(Row(zip(header, cells, strict=True), path, "line", number))
+        stripped = (cell.strip() for cell in cells)  # a blank at its end would make a new label
+        rows.append(Row(zip(header, stripped, strict=True), path, "line", number))
     return rows
 
 

@@ -90,6 +90,8 @@ def test_other_columns_for_the_file_and_ids_are_kept(read):
         ({"captions": "one"}, "expected a list as captions, got 'one'"),
         ({"captions": ["x", ""]}, "expected a text as caption, got ''"),
         ({"caption": "\ud83d"}, "got half of a character"),
+        ({"label": ["a", "b"]}, "label is ['a', 'b'], expected a text"),
+        ({"label": float("nan")}, "label is nan, expected a text"),
         ({"transcript": 12}, "expected a text as answer, got 12 (int)"),
         ({"labels": "a|b"}, "expected a list as labels"),
         ({"question": "Who?", "answer": "x", "choices": "x|y"}, "expected a list of choices"),
