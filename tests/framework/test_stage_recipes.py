@@ -16,7 +16,11 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.mark.parametrize("kind", ["lal", "plits", "pal", "flamingo"])
+# PAL has both routes; the others take as long again.
+SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("plits", "flamingo")]
+
+
+@pytest.mark.parametrize("kind", ["lal", "pal", *SLOW])
 def test_three_stages_follow_each_other(kind, cache, tmp_path):
     data = "datasets.pal_soundworld.build_info"
     options = [

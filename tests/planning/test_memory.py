@@ -72,6 +72,7 @@ def test_the_report_says_what_fits_and_what_would(skeleton):
     assert "nothing by batch size" in as_text(plan, "none", 1.0)
 
 
+@pytest.mark.slow
 def test_the_largest_batch_fits_and_one_more_does_not(skeleton):
     made = skeleton(llm="lora")
     plan = make_plan(made, Workload(4, clip_s=1.28))
