@@ -9,6 +9,7 @@ the result is `[R, n, H, d]` and the weights, or None.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,7 +30,7 @@ def eager(module, query, key, value, mask, audio, audio_kv, **kwargs):
     mask, key, value = _without_empty_slots(mask, query, key, value)
     mask = _joint_mask(mask, audio, query, key.shape[2])
     key, value = _behind(audio_kv, key, value)
-    return module._lal.eager(module, query, key, value, mask, **kwargs)
+    return stock_eager(module)(module, query, key, value, mask, **kwargs)
 
 
 def sdpa(module, query, key, value, mask, audio, audio_kv, dropout=0.0, scaling=None, **kwargs):
@@ -149,26 +150,33 @@ class Backend:
         name: what LAL registers; without the word "flash", on which transformers acts.
         joint: attention over audio and text.
         softcap: whether it applies Gemma 2's soft-capping of scores.
+        sinks: whether it counts attention sinks (gpt-oss).
     """
 
     name: str
     joint: Callable
     softcap: bool = True
+    sinks: bool = False
 
 
 BACKENDS = {
-    "eager": Backend("pal_eager", eager),
+    "eager": Backend("pal_eager", eager, sinks=True),
     "sdpa": Backend("pal_sdpa", sdpa, softcap=False),
     "flash_attention_2": Backend("pal_fa2", flash),
-    "flex_attention": Backend("pal_flex", flex),
+    "flex_attention": Backend("pal_flex", flex, sinks=True),
 }
 
 
 def text_only(backend: str, module: nn.Module) -> Callable:
     """transformers' own function, for a layer that hears nothing."""
     if backend == "eager":
-        return module._lal.eager
+        return stock_eager(module)
     return flash_base if backend == "flash_attention_2" else ALL_ATTENTION_FUNCTIONS[backend]
+
+
+def stock_eager(module: nn.Module) -> Callable:
+    """The eager attention of an attention module's own file: it has the family's peculiarities."""
+    return sys.modules[type(module).__module__].eager_attention_forward
 
 
 def _behind(audio_kv: tuple[Tensor, Tensor], key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -194,8 +202,8 @@ def _without_empty_slots(mask: Tensor | None, query: Tensor, key: Tensor, value:
 def _joint_mask(
     mask: Tensor | None, audio: AudioContext, query: Tensor, k: int, groups: int = 1
 ) -> Tensor:
-    """`[R or 1, 1, groups * n, m + k]` in the type of the query: 0 where seen, else its smallest
-    number. Made once for all layers, and repeated for queries that are folded (`_fold`).
+    """`[R or 1, 1, groups * n, m + k]` in the type of the query: 0 where seen, else `hidden`.
+    Made once for all layers, and repeated for queries that are folded (`_fold`).
 
     Args:
         mask: the LLM's 4-D mask, bool (sdpa) or additive (eager); None means plain causal.
@@ -207,15 +215,25 @@ def _joint_mask(
     )
 
 
+def hidden(dtype: torch.dtype) -> float:
+    """What a mask adds where nothing is to be seen: half of the type's smallest number.
+
+    Not -inf, so that a row that sees nothing (padding) is no NaN; and not the smallest number,
+    below which a negative score would fall to -inf all the same, in float16 within reach.
+    """
+    return torch.finfo(dtype).min / 2
+
+
 def _additive(mask: Tensor | None, audio: AudioContext, query: Tensor, k: int) -> Tensor:
-    """`_joint_mask` for one group. Smallest number and not -inf, so that a row that sees nothing
-    (padding) is no NaN."""
+    """`_joint_mask` for one group."""
     rows, _, n, _ = query.shape
-    floor = torch.finfo(query.dtype).min
+    floor = hidden(query.dtype)
     if mask is None:
         mask = torch.ones(n, k, dtype=torch.bool, device=query.device).tril(k - n)[None, None]
     if mask.dtype == torch.bool:
         mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, floor)
+    else:
+        mask = mask.clamp(min=floor)
     if audio.padded:
         heard = repeat_rows(audio.mask, rows)[:, None, None]
         heard = torch.zeros_like(heard, dtype=query.dtype).masked_fill(~heard, floor)
@@ -261,7 +279,9 @@ def _few_queries(
         [by_row(by_clip(folded) @ audio_key.transpose(2, 3)), folded @ key.transpose(2, 3)], dim=-1
     )
     if mask is not None or audio.padded or n > 1:
-        scores = scores + _joint_mask(mask, audio, query, key.shape[2], groups)
+        joint = _joint_mask(mask, audio, query, key.shape[2], groups)
+        floor = hidden(joint.dtype)
+        scores = torch.where(joint > floor, scores + joint, floor)
     weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
     out = by_row(by_clip(weights[..., :m]) @ audio_value) + weights[..., m:] @ value
     return out.reshape(rows, heads * groups, n, size).transpose(1, 2).contiguous()

@@ -2,11 +2,13 @@
 
 LAL needs of a layer what stands before its keys and values: the input norm, the projections, the
 key norm and the rotary embedding. A new family is one entry here, and one in the test that compares
-it with the equations (`tests/integration/families.py`).
+it with the equations (`tests/integration/families.py`). An architecture without an entry gets the
+one that its modules suggest (`proposed`), if `checking.py` finds it right.
 """
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,6 +44,16 @@ FAMILIES = {
     "gemma3_text": Family(gain_from_one=True, key_norm="head"),
     "smollm3": Family(),
     "olmo2": Family(norm=None, key_norm="width"),
+    "gemma": Family(gain_from_one=True),
+    "granite": Family(),
+    "granitemoe": Family(),
+    "mixtral": Family(),
+    "ministral": Family(),
+    # Scales queries by their position beyond its original length; LAL's text counts from 0.
+    "ministral3": Family(),
+    "qwen2_moe": Family(),
+    "qwen3_moe": Family(key_norm="head"),
+    "gpt_oss": Family(),  # attention sinks: see `Backend.sinks`
 }
 
 #: Rotary embeddings whose frequencies depend on the length of the sequence, which with audio
@@ -69,19 +81,24 @@ class Site:
         return getattr(self.layer, self.family.norm) if self.family.norm else None
 
 
-def sites(llm: nn.Module) -> list[tuple[nn.Module, Site]]:
+def text_config(llm: nn.Module):
+    """The config of the LLM itself: of the text model inside a multimodal one."""
+    return llm.config.get_text_config()
+
+
+def sites(llm: nn.Module, family: Family) -> list[tuple[nn.Module, Site]]:
     """Every attention module of a causal LM with its site, in the order of the layers.
 
     Raises:
-        TypeError: the architecture, or its rotary embedding, is not supported; says what it lacks.
+        TypeError: a part that LAL needs is not there, or the rotary embedding is not supported.
     """
-    family = FAMILIES.get(llm.config.model_type)
-    if family is None:
+    missing = _missing_parts(llm)
+    if missing:
         raise TypeError(
-            f"LAL knows the decoder layers of {', '.join(FAMILIES)}; got "
-            f"{llm.config.model_type!r}. {_what_is_missing(llm)}"
+            f"LAL cannot project audio in {type(llm).__name__} ({text_config(llm).model_type!r}): "
+            f"it lacks {'; '.join(missing)}. Known families: {', '.join(FAMILIES)}"
         )
-    kinds = _rotary_kinds(llm.config) & set(LENGTH_DEPENDENT_ROTARY)
+    kinds = _rotary_kinds(text_config(llm)) & set(LENGTH_DEPENDENT_ROTARY)
     if kinds:
         raise TypeError(
             f"the rotary embedding is {', '.join(sorted(kinds))!r}: its frequencies change with "
@@ -95,15 +112,32 @@ def sites(llm: nn.Module) -> list[tuple[nn.Module, Site]]:
     ]
 
 
+def proposed(llm: nn.Module) -> Family:
+    """The entry that the modules of an unlisted architecture suggest. A guess, to be checked.
+
+    Raises:
+        TypeError: a part that LAL needs is not there.
+    """
+    sites(llm, Family(norm=None))  # names what is missing
+    layer = llm.get_decoder().layers[0]
+    attention = layer.self_attn
+    norm = next((name for name in _INPUT_NORMS if hasattr(layer, name)), None)
+    key_norm = None
+    if hasattr(attention, "k_norm"):
+        heads = sum(p.numel() for p in attention.k_norm.parameters()) == attention.head_dim
+        key_norm = "head" if heads else "width"
+    from_one = norm is not None and _gains_from_one(getattr(layer, norm))
+    return Family(norm, key_norm, hasattr(attention, "qkv_proj"), from_one)
+
+
 def _site(family: Family, decoder: nn.Module, layer: nn.Module, index: int) -> Site:
     attention = layer.self_attn
     code = sys.modules[type(attention).__module__]
     rotary, arguments = decoder.rotary_emb, ()
-    if decoder.config.model_type == "gemma3_text":  # two wavelengths, by the kind of layer
-        if hasattr(decoder, "rotary_emb_local"):  # transformers 4: one module for each
-            rotary = decoder.rotary_emb_local if attention.is_sliding else rotary
-        else:
-            arguments = (decoder.config.layer_types[index],)
+    if hasattr(decoder, "rotary_emb_local"):  # Gemma 3 in transformers 4: two wavelengths
+        rotary = decoder.rotary_emb_local if attention.is_sliding else rotary
+    elif "layer_type" in inspect.signature(rotary.forward).parameters:  # later, and others
+        arguments = (decoder.config.layer_types[index],)
     if not getattr(attention, "use_rope", True):  # SmolLM3 has layers without
         rotary = None
     eager = code.eager_attention_forward
@@ -202,14 +236,16 @@ def rotate(site: Site, key: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
 def embedding_scale(llm: nn.Module) -> float:
     """What the decoder multiplies `inputs_embeds` with before the first layer.
 
-    1, but for Gemma 2 on transformers 4, whose decoder scales whatever it is given; later the
-    embedding does. Audio that is prepended must be divided by it (PLITS), to enter as it is.
+    1, but for Granite, and for Gemma 1 and 2 on transformers 4, whose decoder scales whatever it is
+    given (later the embedding does). Audio that is prepended must be divided by it (PLITS), to
+    enter as it is.
     """
-    scales = llm.config.model_type == "gemma2"
-    embedding = llm.get_input_embeddings()
-    embedding = getattr(embedding, "base_layer", embedding)  # inside of a LoRA layer
-    own = hasattr(embedding, "embed_scale")
-    return llm.config.hidden_size**0.5 if scales and not own else 1.0
+    config = text_config(llm)
+    if config.model_type in ("gemma", "gemma2"):
+        embedding = llm.get_input_embeddings()
+        embedding = getattr(embedding, "base_layer", embedding)  # inside of a LoRA layer
+        return 1.0 if hasattr(embedding, "embed_scale") else config.hidden_size**0.5
+    return float(getattr(llm.get_decoder(), "embedding_multiplier", 1.0))
 
 
 def _rotary_kinds(config) -> set[str]:
@@ -224,24 +260,40 @@ def _rotary_kinds(config) -> set[str]:
     return found
 
 
-def _what_is_missing(llm: nn.Module) -> str:
-    """For an unknown architecture: which of the parts that LAL needs it does not have."""
+def _missing_parts(llm: nn.Module) -> list[str]:
+    """Which of the parts that LAL needs an architecture does not have."""
     try:
         decoder = llm.get_decoder()
     except (AttributeError, NotImplementedError):
         decoder = llm
     layers = getattr(decoder, "layers", None)
-    attention = getattr(layers[0], "self_attn", None) if layers else None
-    code = sys.modules[type(attention).__module__] if attention is not None else None
+    attention = [getattr(layer, "self_attn", None) for layer in layers or ()]
+    first = next((module for module in attention if module is not None), None)
+    code = sys.modules[type(first).__module__] if first is not None else None
+    projects = hasattr(first, "qkv_proj") or (hasattr(first, "k_proj") and hasattr(first, "v_proj"))
     needs = {
         "`layers` in the decoder": layers,
         "`rotary_emb` in the decoder": getattr(decoder, "rotary_emb", None),
-        "`self_attn` in each layer": attention,
-        "`k_proj` and `v_proj` in the attention": getattr(attention, "k_proj", None),
+        "`self_attn` in each layer": all(attention) or None if attention else None,
+        "`k_proj` and `v_proj`, or `qkv_proj`, in the attention": projects or None,
+        "`head_dim` in the attention": getattr(first, "head_dim", None),
         "`apply_rotary_pos_emb` in its file": getattr(code, "apply_rotary_pos_emb", None),
         "`eager_attention_forward` in its file": getattr(code, "eager_attention_forward", None),
     }
-    missing = [name for name, found in needs.items() if found is None]
-    if missing:
-        return f"It lacks {'; '.join(missing)}."
-    return "It has the parts that LAL needs: add an entry to FAMILIES and test it."
+    return [name for name, found in needs.items() if found is None]
+
+
+#: What the norm in front of the attention is called, in the order in which names are looked for.
+_INPUT_NORMS = ("input_layernorm", "attention_layernorm", "attn_norm", "pre_attention_layernorm")
+
+
+def _gains_from_one(norm: nn.Module) -> bool:
+    """Whether a norm multiplies by 1 + weight, found by asking it."""
+    weight = getattr(norm, "weight", None)
+    if weight is None or weight.is_meta:
+        return False
+    probe = torch.ones_like(weight)
+    probe[1::2] = -1  # of root mean square 1 and mean 0
+    with torch.no_grad():
+        gain = norm(probe) * probe
+    return bool((gain - weight - 1).abs().max() < 0.1)

@@ -20,22 +20,28 @@ from __future__ import annotations
 
 import copy
 import functools
-from types import MethodType
+import logging
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from pal_plugin.integration import families, generation
+from pal_plugin.integration import checking, families, generation
 from pal_plugin.integration.backends import BACKENDS, text_only
 from pal_plugin.integration.context import AudioContext
 from pal_plugin.integration.generation import unwrapped
 from pal_plugin.integration.recompute import computes_in, keeping_no_input, saves_its_input
 
-__all__ = ["AudioContext", "attach", "audio_keys_values", "detach", "is_attached", "precompute"]
-
-_STOCK_NAMES = {backend.name: stock for stock, backend in BACKENDS.items()}
+__all__ = [
+    "AudioContext",
+    "attach",
+    "audio_keys_values",
+    "check_family",
+    "detach",
+    "is_attached",
+    "precompute",
+]
 
 
 def attach(llm: nn.Module, checkpoint_kv: bool = True) -> nn.Module:
@@ -45,7 +51,9 @@ def attach(llm: nn.Module, checkpoint_kv: bool = True) -> nn.Module:
     the state dict keeps its keys. Attaching twice is harmless; `detach` undoes it.
 
     Args:
-        llm: a causal LM of transformers: plain, with LoRA injected, or in peft's wrapper.
+        llm: a causal LM of transformers: plain, with LoRA injected, or in peft's wrapper. Of a
+            multimodal model (Gemma 3, Mistral 3) the text model hears. An architecture that is not
+            in `FAMILIES` is accepted if `check_family` finds it right, on the spot.
         checkpoint_kv: make the input of the audio's projections, N(H), again in the backward pass
             instead of keeping it in every layer (`recompute.py`): most of the activation memory
             that audio takes is spared, for one element-wise product.
@@ -53,7 +61,7 @@ def attach(llm: nn.Module, checkpoint_kv: bool = True) -> nn.Module:
     Raises:
         TypeError: the architecture or the attention implementation is not supported.
 
-    Reentrant gradient checkpointing loses the audio: asking for it afterwards is a ValueError.
+    Reentrant gradient checkpointing loses the audio: to train with audio is then a ValueError.
     """
     model = unwrapped(llm)
     if is_attached(model):
@@ -62,31 +70,86 @@ def attach(llm: nn.Module, checkpoint_kv: bool = True) -> nn.Module:
         return llm
     if not hasattr(type(model), "prepare_inputs_for_generation"):
         raise TypeError(f"expected a causal LM of transformers, got {type(model).__name__}")
-    name = model.config._attn_implementation
-    stock = _STOCK_NAMES.get(name, name)  # a config may come from an attached model
+    kind = families.text_config(model).model_type
+    listed = families.FAMILIES.get(kind)
+    family = listed or families.proposed(model)
+    _install(model, family, checkpoint_kv)
+    if listed is None:
+        try:
+            error = checking.check(model)
+        except BaseException:
+            detach(model)
+            raise
+        logging.info("%r is not listed; checked: %s, within %.0e", kind, family, error)
+    return llm
+
+
+def check_family(llm: nn.Module, family: families.Family | None = None) -> float:
+    """Whether LAL is right for an architecture, shown on the LLM itself without any reference.
+
+    The stock model on `[H; h]` whose audio rows are set back to H before every layer is LAL by
+    definition; every layer is compared with it (`checking.py`).
+
+    Args:
+        llm: attached or not; it is left as it came.
+        family: the entry to try; None: the one in `FAMILIES`, else what the modules suggest.
+
+    Returns:
+        the largest deviation of a layer, relative to what the layer adds.
+
+    Raises:
+        TypeError: it deviates; says where and by how much.
+    """
+    model = unwrapped(llm)
+    if is_attached(model):
+        if family is not None:
+            raise ValueError("the LLM is attached with a family already; detach it first")
+        return checking.check(model)
+    listed = families.FAMILIES.get(families.text_config(model).model_type)
+    _install(model, family or listed or families.proposed(model), checkpoint_kv=True)
+    try:
+        return checking.check(model)
+    finally:
+        detach(model)
+
+
+def _install(model: nn.Module, family: families.Family, checkpoint_kv: bool) -> None:
+    decoder = model.get_decoder()
+    stock = decoder.config._attn_implementation
     if stock not in BACKENDS:
         raise TypeError(
             f"LAL extends the attention implementations {', '.join(BACKENDS)}; the LLM uses "
             f"{stock!r}. Load it with attn_implementation='sdpa'."
         )
-    found = families.sites(model)
-    capped = getattr(model.config, "attn_logit_softcapping", None)
-    if capped and not BACKENDS[stock].softcap:
+    kind, backend = decoder.config.model_type, BACKENDS[stock]
+    if getattr(decoder.config, "attn_logit_softcapping", None) and not backend.softcap:
         raise TypeError(
-            f"{model.config.model_type} caps its attention scores at {capped}, which {stock!r} "
-            "does not do; load it with attn_implementation='eager' or 'flex_attention'"
+            f"{kind} caps its attention scores at {decoder.config.attn_logit_softcapping}, which "
+            f"{stock!r} does not do; load it with attn_implementation='eager' or 'flex_attention'"
         )
+    found = families.sites(model, family)
+    if any(hasattr(attention, "sinks") for attention, _ in found) and not backend.sinks:
+        raise TypeError(
+            f"{kind} has attention sinks, which {stock!r} does not count; load it with "
+            "attn_implementation='eager' or 'flex_attention'"
+        )
+    # Only the attention modules learn the new name: for all else, a save or a plain model made
+    # from this config included, the implementation is the one that it was loaded with.
+    config = copy.copy(decoder.config)
+    config._attn_implementation = backend.name
     for attention, site in found:
         attention._lal, attention._lal_checkpoint = site, checkpoint_kv
-    _own_config(model)._attn_implementation = BACKENDS[stock].name
-    decoder = model.get_decoder()
+        if hasattr(attention, "config"):  # else it asks for no implementation, and is deaf
+            attention.config = config
     decoder._lal_stock = stock
-    decoder._lal_hook = decoder.register_forward_pre_hook(_before_the_layers, with_kwargs=True)
-    model.gradient_checkpointing_enable = MethodType(_checkpoint_non_reentrant, model)
+    hooks = [decoder.register_forward_pre_hook(_before_the_layers, with_kwargs=True)]
+    if model.base_model is not decoder:  # of several modalities, which makes the masks itself
+        hooks.append(model.base_model.register_forward_pre_hook(_positioned, with_kwargs=True))
+    decoder._lal_hooks = hooks
+    model.gradient_checkpointing_enable = _NonReentrant(model)
     if any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
         model.gradient_checkpointing_enable()
     generation.accept(model, "audio")
-    return llm
 
 
 def detach(llm: nn.Module) -> nn.Module:
@@ -95,27 +158,20 @@ def detach(llm: nn.Module) -> nn.Module:
     if not is_attached(model):
         return llm
     decoder = model.get_decoder()
-    model.config._attn_implementation = decoder._lal_stock
     for layer in decoder.layers:
+        if hasattr(layer.self_attn, "config"):
+            layer.self_attn.config = decoder.config
         del layer.self_attn._lal, layer.self_attn._lal_checkpoint
-    decoder._lal_hook.remove()
-    del decoder._lal_hook, decoder._lal_stock, model.__dict__["gradient_checkpointing_enable"]
+    for hook in decoder._lal_hooks:
+        hook.remove()
+    del decoder._lal_hooks, decoder._lal_stock, model.__dict__["gradient_checkpointing_enable"]
     generation.refuse(model, "audio")
     return llm
 
 
 def is_attached(llm: nn.Module) -> bool:
     """Whether `attach` was called."""
-    return hasattr(unwrapped(llm).get_decoder(), "_lal_hook")
-
-
-def _own_config(model: nn.Module):
-    """A copy of the config for this model: transformers lets several models share one."""
-    shared, own = model.config, copy.copy(model.config)
-    for module in model.modules():
-        if getattr(module, "config", None) is shared:
-            module.config = own
-    return own
+    return hasattr(unwrapped(llm).get_decoder(), "_lal_hooks")
 
 
 def audio_keys_values(attention: nn.Module, audio: AudioContext, like: Tensor):
@@ -210,30 +266,54 @@ def _attention(
 
 def _before_the_layers(decoder: nn.Module, args: tuple, kwargs: dict):
     """Check the audio once, and let the text's positions count its valid tokens on either side."""
-    audio, mask = kwargs.get("audio"), kwargs.get("attention_mask")
+    audio = kwargs.get("audio")
     if kwargs.get("cross_audio") is not None and not hasattr(decoder, "_flamingo_hooks"):
         raise ValueError("cross_audio= is heard by cross attention only; see flamingo.attach")
     if audio is None:
         return None
     generation.check_context(audio, "audio", decoder.config.hidden_size)
-    if decoder.config._attn_implementation not in _STOCK_NAMES:
+    if decoder.config._attn_implementation != decoder._lal_stock:
         raise ValueError(
             f"the attention implementation was set to {decoder.config._attn_implementation!r} "
             "after attach, so no layer would hear: detach, set it, attach again"
         )
-    if audio.kv and decoder.training and torch.is_grad_enabled():
-        raise ValueError("remembered keys and values carry no gradient; train on the audio itself")
+    if decoder.training and torch.is_grad_enabled():
+        if audio.kv:
+            raise ValueError(
+                "remembered keys and values carry no gradient; train on the audio itself"
+            )
+        if _checkpoints_reentrantly(decoder):
+            raise ValueError(
+                "reentrant gradient checkpointing passes no gradient to keyword arguments, where "
+                "the audio is: gradient_checkpointing_enable({'use_reentrant': False})"
+            )
     layers = len(decoder.layers)
     if audio.layers and not 0 <= min(audio.layers) <= max(audio.layers) < layers:
         raise ValueError(f"audio.layers is {sorted(audio.layers)}; the LLM has 0..{layers - 1}")
-    kwargs = {**kwargs, "audio": _normed_once(decoder, audio)}
-    if kwargs.get("position_ids") is None and mask is not None and mask.dim() == 2:
-        text = kwargs.get("inputs_embeds")
-        if text is None:
-            text = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
-        positions = (mask.long().cumsum(-1) - 1).clamp(min=0)
-        kwargs["position_ids"] = positions[:, -text.shape[1] :]
-    return args, kwargs
+    args, kwargs = _positioned(decoder, args, kwargs) or (args, kwargs)
+    return args, {**kwargs, "audio": _normed_once(decoder, audio)}
+
+
+def _positioned(module: nn.Module, args: tuple, kwargs: dict):
+    """Positions that count the valid tokens of the text, where nobody gave any."""
+    mask = kwargs.get("attention_mask")
+    if kwargs.get("audio") is None or kwargs.get("position_ids") is not None:
+        return None
+    if not isinstance(mask, Tensor) or mask.dim() != 2:
+        return None
+    text = kwargs.get("inputs_embeds")
+    if text is None:
+        text = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
+    positions = (mask.long().cumsum(-1) - 1).clamp(min=0)
+    return args, {**kwargs, "position_ids": positions[:, -text.shape[1] :]}
+
+
+def _checkpoints_reentrantly(decoder: nn.Module) -> bool:
+    for module in decoder.modules():  # transformers gives each of its layers the function
+        function = getattr(module, "_gradient_checkpointing_func", None)
+        if function is not None and getattr(module, "gradient_checkpointing", False):
+            return getattr(function, "keywords", {}).get("use_reentrant", True)
+    return False
 
 
 def _normed_once(decoder: nn.Module, audio: AudioContext) -> AudioContext:
@@ -247,12 +327,18 @@ def _normed_once(decoder: nn.Module, audio: AudioContext) -> AudioContext:
     return audio.with_normed(families.normalise(decoder.layers[0].self_attn._lal, features))
 
 
-def _checkpoint_non_reentrant(self, gradient_checkpointing_kwargs: dict | None = None, **kwargs):
-    """Reentrant checkpointing passes no gradient to keyword arguments, where the audio is."""
-    settings = {"use_reentrant": False, **(gradient_checkpointing_kwargs or {})}
-    if settings["use_reentrant"]:
-        raise ValueError("LAL needs gradient checkpointing with use_reentrant=False")
-    return type(self).gradient_checkpointing_enable(self, settings, **kwargs)
+class _NonReentrant:
+    """`gradient_checkpointing_enable` that is non-reentrant unless told otherwise.
+
+    A class and no closure, so that an attached model can be copied and pickled.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    def __call__(self, gradient_checkpointing_kwargs: dict | None = None, **kwargs):
+        settings = {"use_reentrant": False, **(gradient_checkpointing_kwargs or {})}
+        return type(self.model).gradient_checkpointing_enable(self.model, settings, **kwargs)
 
 
 for _stock, _backend in BACKENDS.items():

@@ -2,9 +2,16 @@
 
 The usual baseline. The sequence `[H; h]` enters the LLM; attention and FFN are computed for all of
 its positions (PAL paper, section "PLITS"). Everything happens before the LLM, which stays stock.
+
+The one design choice: a row is assembled from its segments without gaps, and what is left over
+stands at one end. Clips and texts of a batch differ in length, and padding in between would count
+for a sliding window, which counts columns: a short clip would be heard less for its neighbours.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,28 +19,77 @@ from torch import Tensor
 from pal_plugin.types import AudioTokens
 
 
+@dataclass(frozen=True)
+class Row:
+    """Rows of the LLM's input, assembled from segments.
+
+    Args:
+        embeds: `[R, T, D]`, T the most tokens that a row has; zero where padded.
+        mask: `[R, T]` bool, True where a token is valid.
+        columns: where the tokens of each segment went, Long `[R, t]` each; any column for padding.
+    """
+
+    embeds: Tensor
+    mask: Tensor
+    columns: tuple[Tensor, ...]
+
+
+def assemble(segments: Sequence[tuple[Tensor, Tensor]], side: str) -> Row:
+    """Put segments behind each other, in each row the valid tokens only.
+
+    Args:
+        segments: `(features [R, t, D], mask [R, t])` of one type and width, in the order in which
+            they are read; t differs, and padding may stand anywhere in a segment.
+        side: where a row is padded, "left" (to generate) or "right".
+
+    Raises:
+        ValueError: segments that differ in rows or width, or another side.
+    """
+    if side not in ("left", "right"):
+        raise ValueError(f"side is {side!r}; expected left or right")
+    shapes = {(f.shape[0], f.shape[2]) for f, _ in segments}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"segments of {[tuple(f.shape) for f, _ in segments]} must agree in batch and width; "
+            "is the connector's output as wide as the LLM?"
+        )
+    features = torch.cat([f for f, _ in segments], 1)
+    valid = torch.cat([mask.bool() for _, mask in segments], 1)
+    columns = (valid.long().cumsum(1) - 1).clamp(min=0)
+    if valid.is_meta or bool(valid.all()):  # a plan knows no lengths
+        return Row(features, valid, tuple(columns.split(_lengths(segments), 1)))
+    counts = valid.sum(1, keepdim=True)
+    longest = int(counts.max())
+    if side == "left":
+        columns = columns + longest - counts
+    row, at = valid.nonzero(as_tuple=True)
+    embeds = features.new_zeros(len(features), longest, features.shape[2])
+    embeds = embeds.index_put((row, columns[row, at]), features[row, at])
+    column = torch.arange(longest, device=valid.device)
+    mask = column < counts if side == "right" else column >= longest - counts
+    columns = columns.clamp(max=max(longest - 1, 0))
+    return Row(embeds, mask, tuple(columns.split(_lengths(segments), 1)))
+
+
 def prepend(
-    tokens: AudioTokens, embeds: Tensor, mask: Tensor, embedding_scale: float = 1.0
-) -> tuple[Tensor, Tensor]:
+    tokens: AudioTokens,
+    embeds: Tensor,
+    mask: Tensor,
+    embedding_scale: float = 1.0,
+    side: str = "right",
+) -> Row:
     """Put audio in front of the text.
 
     Args:
-        tokens: audio, features `[B, m, D]`.
-        embeds: text embeddings `[B, n, D]`.
-        mask: `[B, n]`, 1 or True where a text token is valid.
+        tokens: audio, features `[R, m, D]`.
+        embeds: text embeddings `[R, n, D]`.
+        mask: `[R, n]`, 1 or True where a text token is valid.
         embedding_scale: what the LLM multiplies its inputs with; the audio is divided by it.
-
-    Returns:
-        Embeddings `[B, m + n, D]` and a mask `[B, m + n]` of the text mask's dtype.
-
-    Raises:
-        ValueError: audio and text differ in batch or width.
+        side: see `assemble`.
     """
-    audio = tokens.features
-    if (audio.shape[0], audio.shape[2]) != (embeds.shape[0], embeds.shape[2]):
-        raise ValueError(
-            f"audio {tuple(audio.shape)} and text {tuple(embeds.shape)} must agree in batch and "
-            "width; is the connector's output as wide as the LLM?"
-        )
-    audio = torch.where(tokens.mask[..., None], audio, 0).to(embeds.dtype) / embedding_scale
-    return torch.cat([audio, embeds], 1), torch.cat([tokens.mask.to(mask.dtype), mask], 1)
+    audio = tokens.features.to(embeds.dtype) / embedding_scale
+    return assemble([(audio, tokens.mask), (embeds, mask)], side)
+
+
+def _lengths(segments: Sequence[tuple[Tensor, Tensor]]) -> list[int]:
+    return [mask.shape[1] for _, mask in segments]

@@ -72,9 +72,17 @@ def saves_its_input(module: nn.Module) -> bool:
     """
     if type(module) is nn.Linear:
         return True
-    adapters = getattr(module, "lora_A", None)
-    if adapters is None or type(getattr(module, "base_layer", None)) is not nn.Linear:
+    base = getattr(module, "base_layer", None)
+    # By its class and not by `lora_A`: AdaLoRA and other tuners have one of another kind.
+    if type(base) is not nn.Linear or _class_of(module) != "peft.tuners.lora.layer.Linear":
+        return False
+    if any(module.use_dora.values()):
         return False
     plain = all(type(dropout) is nn.Identity for dropout in module.lora_dropout.values())
-    kinds = {adapter.weight.dtype for adapter in adapters.values()}
-    return plain and kinds == {module.base_layer.weight.dtype}
+    kinds = {adapter.weight.dtype for adapter in module.lora_A.values()}
+    return plain and kinds == {base.weight.dtype}
+
+
+def _class_of(module: nn.Module) -> str:
+    """By name, since peft is not always installed."""
+    return f"{type(module).__module__}.{type(module).__qualname__}"

@@ -50,22 +50,22 @@ class LLMInputs:
     """What the decoder is called with.
 
     Args:
-        embeds: `[R, prefix + n, D]` for n text tokens.
-        mask: `[R, prefix + n]`.
+        embeds: `[R, T, D]`: n text tokens, and what is prepended (PLITS).
+        mask: `[R, T]`; all padding stands at one end.
         audio: what LAL hears.
-        prefix: audio tokens in front of the text (PLITS).
+        text_columns: where the n text tokens stand, Long `[R, n]`.
         cross_audio: what cross attention hears (Flamingo).
     """
 
     embeds: Tensor
     mask: Tensor
     audio: AudioContext | None
-    prefix: int
+    text_columns: Tensor
     cross_audio: AudioContext | None = None
 
     @property
     def positions(self) -> Tensor:
-        """`[R, prefix + n]`, counting valid tokens."""
+        """`[R, T]`, counting valid tokens."""
         return (self.mask.long().cumsum(-1) - 1).clamp(min=0)
 
     @property
@@ -73,6 +73,12 @@ class LLMInputs:
         """Keyword arguments for the decoder or `generate`; only what there is."""
         both = {"audio": self.audio, "cross_audio": self.cross_audio}
         return {name: context for name, context in both.items() if context is not None}
+
+    def of_text(self, hidden: Tensor) -> Tensor:
+        """The decoder's output `[R, T, D]` at the text tokens: `[R, n, D]`."""
+        if hidden.shape[1] == self.text_columns.shape[1]:
+            return hidden  # nothing is prepended
+        return hidden.gather(1, self.text_columns[..., None].expand(-1, -1, hidden.shape[2]))
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,9 @@ class RoutedAudio:
         """Clips `index` (Long `[R]`)."""
         return RoutedAudio(*(part if part is None else part.select(index) for part in self.parts))
 
-    def with_text(self, embeds: Tensor, mask: Tensor, embedding_scale: float = 1.0) -> LLMInputs:
+    def with_text(
+        self, embeds: Tensor, mask: Tensor, embedding_scale: float = 1.0, side: str = "right"
+    ) -> LLMInputs:
         """Put a text beside or behind the audio.
 
         Args:
@@ -108,16 +116,20 @@ class RoutedAudio:
                 about each, in the order of the clips).
             mask: `[R, n]` text mask.
             embedding_scale: what the LLM multiplies its inputs with (`families.embedding_scale`).
+            side: where rows are padded: "left" to generate, else "right".
         """
-        prefix, tokens = 0, self.prefix
-        if tokens is not None:
-            prefix = tokens.features.shape[1]
-            times = rows_per_clip(len(tokens), len(embeds))
-            if times > 1:
-                rows = torch.arange(len(tokens), device=tokens.mask.device)
-                tokens = tokens.select(rows.repeat_interleave(times))
-            embeds, mask = prepend(tokens, embeds, mask, embedding_scale)
-        return LLMInputs(embeds, mask, self.audio, prefix, self.cross_audio)
+        tokens = self.prefix
+        if tokens is None:
+            columns = torch.arange(embeds.shape[1], device=embeds.device).expand(len(embeds), -1)
+            return LLMInputs(embeds, mask, self.audio, columns, self.cross_audio)
+        times = rows_per_clip(len(tokens), len(embeds))
+        if times > 1:
+            rows = torch.arange(len(tokens), device=tokens.mask.device)
+            tokens = tokens.select(rows.repeat_interleave(times))
+        row = prepend(tokens, embeds, mask, embedding_scale, side)
+        return LLMInputs(
+            row.embeds, row.mask.to(mask.dtype), self.audio, row.columns[-1], self.cross_audio
+        )
 
 
 def route(

@@ -7,10 +7,16 @@ from torch import Tensor, nn
 
 
 def logits_of(llm: nn.Module, hidden: Tensor) -> Tensor:
-    """float32 `[..., V]` of hidden states `[..., D]`: the head, and Gemma's cap behind it.
+    """float32 `[..., V]` of hidden states `[..., D]`: the head, and what families put behind it.
 
     Called for the positions that are needed only; the causal LM's own forward computes all.
+    `integration.check_family` compares the two.
     """
+    config = llm.config.get_text_config()
     logits = llm.get_output_embeddings()(hidden).float()
-    cap = getattr(llm.config, "final_logit_softcapping", None)
+    if (divisor := getattr(config, "logits_scaling", None)) is not None:  # Granite
+        logits = logits / divisor
+    if (factor := getattr(config, "logit_scale", None)) is not None:  # Cohere
+        logits = logits * factor
+    cap = getattr(config, "final_logit_softcapping", None)  # Gemma
     return logits if cap is None else torch.tanh(logits / cap) * cap

@@ -251,7 +251,7 @@ class AudioLLM(nn.Module):
     def device(self) -> torch.device:
         return self.llm.get_input_embeddings().weight.device
 
-    def _inputs(self, samples: dict, ids: Tensor, mask: Tensor) -> LLMInputs:
+    def _inputs(self, samples: dict, ids: Tensor, mask: Tensor, side: str = "right") -> LLMInputs:
         embeds = self.llm.get_input_embeddings()(ids)
         audio = samples.get("audio")
         if isinstance(audio, AudioKV):
@@ -266,7 +266,13 @@ class AudioLLM(nn.Module):
             routed = audio.routed if index is None else audio.select(index.to(ids.device)).routed
         else:
             routed = route(self._audio_rows(samples, len(ids)), self.routing, embeds.dtype)
-        return routed.with_text(embeds, mask, embedding_scale(self.llm))
+        return routed.with_text(embeds, mask, embedding_scale(self.llm), side)
+
+    def _prompts(self, samples: dict) -> LLMInputs:
+        """Clips and questions, padded on the left: each row ends where its answer begins."""
+        prompts = [self.text.prompt_ids(q) for q in self._texts(samples, "text_input")]
+        padded = pad_ids(prompts, "left", self.text.pad_id, self.device)
+        return self._inputs(samples, *padded, side="left")
 
     def _texts(self, samples: dict, key: str) -> list[str]:
         texts = samples.get(key)
@@ -330,7 +336,7 @@ class AudioLLM(nn.Module):
             use_cache=False,
             **inputs.heard,
         )
-        return out.last_hidden_state[:, inputs.prefix :]
+        return inputs.of_text(out.last_hidden_state)
 
     def answer_tokens(self, samples: dict) -> int:
         """Tokens that `forward` averages its loss over."""
@@ -371,8 +377,7 @@ class AudioLLM(nn.Module):
             ValueError: an argument that `generate` does not know.
         """
         samples = samples if audio is None else {**samples, "audio": audio}
-        prompts = [self.text.prompt_ids(q) for q in self._texts(samples, "text_input")]
-        inputs = self._inputs(samples, *pad_ids(prompts, "left", self.text.pad_id, self.device))
+        inputs = self._prompts(samples)
         generation = {
             "do_sample": False,
             "pad_token_id": self.text.pad_id,
@@ -411,8 +416,7 @@ class AudioLLM(nn.Module):
         if not candidates:
             raise ValueError("predict_class needs at least one candidate")
         samples = samples if audio is None else {**samples, "audio": audio}
-        prompts = [self.text.prompt_ids(q) for q in self._texts(samples, "text_input")]
-        inputs = self._inputs(samples, *pad_ids(prompts, "left", self.text.pad_id, self.device))
+        inputs = self._prompts(samples)
         heard = {name: context.remembering() for name, context in inputs.heard.items()}
         prompt = read_prompt(self.llm, inputs.embeds, inputs.mask, inputs.positions, **heard)
         answers = [self.text.answer_ids(c) for c in candidates]

@@ -1,4 +1,4 @@
-"""Tiny random models of the nine families, with what sets each apart from Llama switched on.
+"""Tiny random models of all families, with what sets each apart from Llama switched on.
 
 Norm weights and biases are random as well: at their initial ones and zeros an error in them would
 not show. All versions of transformers get the same weights from the same seed.
@@ -7,7 +7,7 @@ not show. All versions of transformers get the same weights from the same seed.
 from __future__ import annotations
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 WIDTH, VOCAB, WINDOW = 32, 50, 3
 
@@ -33,6 +33,14 @@ _LLAMA3 = {
     "original_max_position_embeddings": 16,
 }
 _YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}
+_GRANITE = {
+    "embedding_multiplier": 3.0,
+    "attention_multiplier": 0.4,
+    "residual_multiplier": 0.5,
+    "logits_scaling": 2.0,
+}
+_EXPERTS = {"num_experts_per_tok": 2, "num_local_experts": 4}
+_QWEN_EXPERTS = {"num_experts_per_tok": 2, "num_experts": 4, "moe_intermediate_size": 16}
 
 
 #: Name -> model type of transformers and what differs from `_COMMON`.
@@ -64,7 +72,35 @@ FAMILIES = {
     ),
     "smollm3": ("smollm3", {"num_hidden_layers": 4, "no_rope_layers": [1, 0, 1, 0]}),
     "olmo2": ("olmo2", {}),
+    "gemma": ("gemma", {"head_dim": 16}),
+    "granite": ("granite", _GRANITE),
+    "granitemoe": ("granitemoe", {**_GRANITE, **_EXPERTS}),
+    "mixtral": ("mixtral", {**_EXPERTS, "sliding_window": WINDOW}),
+    "ministral": (
+        "ministral",
+        {
+            "head_dim": 16,
+            "sliding_window": WINDOW,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        },
+    ),
+    "ministral3": ("ministral3", {"head_dim": 16, "max_position_embeddings": 262144}),
+    "qwen2_moe": ("qwen2_moe", {**_QWEN_EXPERTS, "shared_expert_intermediate_size": 16}),
+    "qwen3_moe": ("qwen3_moe", {**_QWEN_EXPERTS, "head_dim": 16}),
+    "gpt_oss": (
+        "gpt_oss",
+        {
+            **_EXPERTS,
+            "head_dim": 16,
+            "sliding_window": WINDOW,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        },
+    ),
 }
+#: Older versions of transformers lack some.
+FAMILIES = {name: case for name, case in FAMILIES.items() if case[0] in CONFIG_MAPPING}
+#: Those whose attention sdpa does not compute: soft-capping, attention sinks.
+NO_SDPA = ("gemma2", "gpt_oss")
 VARIANTS = {
     "mistral_window": ("mistral", {"sliding_window": WINDOW}),
     "qwen2_window": (
@@ -98,7 +134,9 @@ def build(
     if name in WINDOWED:
         settings["sliding_window"] = window
     config = AutoConfig.for_model(kind, **settings | overrides)
-    llm = AutoModelForCausalLM.from_config(config, attn_implementation=backend)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # attention sinks start at random
+        llm = AutoModelForCausalLM.from_config(config, attn_implementation=backend)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in llm.parameters():

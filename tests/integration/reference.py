@@ -11,7 +11,9 @@ from collections.abc import Collection
 import torch
 from torch import Tensor, nn
 
-GEMMA = ("gemma2", "gemma3_text")
+GEMMA = ("gemma", "gemma2", "gemma3_text")
+SANDWICHED = ("gemma2", "gemma3_text")
+GRANITE = ("granite", "granitemoe")
 
 
 def lal_logits(
@@ -20,7 +22,7 @@ def lal_logits(
     """Logits `[n, V]` of a text `ids` (Long `[n]`) that hears `audio` `[m, D]`.
 
     Args:
-        llm: a causal LM of one of the nine families, plain or in peft's wrapper.
+        llm: a causal LM of one of the families, plain or in peft's wrapper.
         layers: those that hear; None means all.
     """
     if hasattr(llm, "get_base_model"):
@@ -30,10 +32,13 @@ def lal_logits(
     h = nn.functional.embedding(ids, decoder.embed_tokens.weight)
     if family in GEMMA:
         h = h * config.hidden_size**0.5
+    if family in GRANITE:
+        h = h * config.embedding_multiplier
+    residual = config.residual_multiplier if family in GRANITE else 1
     for index, layer in enumerate(decoder.layers):
         heard = audio if layers is None or index in layers else audio[:0]
         a = _attention(config, decoder, index, heard, h)
-        if family in GEMMA:
+        if family in SANDWICHED:
             h = h + layer.post_attention_layernorm(a)
             ffn = layer.mlp(layer.pre_feedforward_layernorm(h))
             h = h + layer.post_feedforward_layernorm(ffn)
@@ -41,11 +46,19 @@ def lal_logits(
             h = h + layer.post_attention_layernorm(a)
             h = h + layer.post_feedforward_layernorm(layer.mlp(h))
         else:
-            h = h + a
-            h = h + layer.mlp(layer.post_attention_layernorm(h))
-    return _softcapped(
-        llm.lm_head(decoder.norm(h)), getattr(config, "final_logit_softcapping", None)
-    )
+            h = h + residual * a
+            h = h + residual * _ffn(layer, layer.post_attention_layernorm(h))
+    logits = llm.lm_head(decoder.norm(h))
+    if family in GRANITE:
+        logits = logits / config.logits_scaling
+    return _softcapped(logits, getattr(config, "final_logit_softcapping", None))
+
+
+def _ffn(layer: nn.Module, h: Tensor) -> Tensor:
+    """Experts take a batch, and some return their router's scores too."""
+    ffn = layer.mlp if hasattr(layer, "mlp") else layer.block_sparse_moe
+    out = ffn(h[None])
+    return (out[0] if isinstance(out, tuple) else out)[0]
 
 
 def _attention(config, decoder: nn.Module, index: int, audio: Tensor, h: Tensor) -> Tensor:
@@ -69,14 +82,16 @@ def _attention(config, decoder: nn.Module, index: int, audio: Tensor, h: Tensor)
         q, k = attention.q_norm(q), attention.k_norm(k)
     q = q.reshape(n, heads, size)
     k, v = k.reshape(m + n, key_heads, size), v.reshape(m + n, key_heads, size)
-    if family in ("qwen3", "gemma3_text"):
+    if family in ("qwen3", "qwen3_moe", "gemma3_text"):
         q, k = attention.q_norm(q), attention.k_norm(k)
     if family != "smollm3" or config.no_rope_layers[index]:
         q = _rotate(q, torch.arange(m, m + n), *_rotary(config, decoder, index))
         k = _rotate(k, torch.arange(m + n), *_rotary(config, decoder, index))
     k, v = (x.repeat_interleave(heads // key_heads, dim=1) for x in (k, v))
 
-    scale = (config.query_pre_attn_scalar if family in GEMMA else size) ** -0.5
+    scale = (config.query_pre_attn_scalar if family in SANDWICHED else size) ** -0.5
+    if family in GRANITE:
+        scale = config.attention_multiplier
     softcap = config.attn_logit_softcapping if family == "gemma2" else None
     window = _window(config, index) or n
     rows = []
@@ -84,13 +99,16 @@ def _attention(config, decoder: nn.Module, index: int, audio: Tensor, h: Tensor)
         first = max(0, i - window + 1)
         seen = [*range(m), *range(m + first, m + i + 1)]  # audio never leaves the window
         scores = _softcapped(torch.einsum("hd,jhd->hj", q[i], k[seen]) * scale, softcap)
-        rows.append(torch.einsum("hj,jhd->hd", scores.softmax(-1), v[seen]).flatten())
+        if family == "gpt_oss":  # a sink takes its share of the weight and gives nothing
+            scores = torch.cat([scores, attention.sinks[:, None]], 1)
+        weights = scores.softmax(-1)[:, : len(seen)]
+        rows.append(torch.einsum("hj,jhd->hd", weights, v[seen]).flatten())
     return attention.o_proj(torch.stack(rows))
 
 
 def _window(config, index: int) -> int | None:
     """How many text tokens, itself included, a token sees in this layer; None means all."""
-    if config.model_type in ("mistral", "phi3"):
+    if config.model_type in ("mistral", "phi3", "mixtral", "ministral3"):
         return config.sliding_window
     kinds = getattr(config, "layer_types", None)
     sliding = kinds is not None and kinds[index] == "sliding_attention"

@@ -16,7 +16,7 @@ from checks import (
     tiny,
     with_lora,
 )
-from families import build
+from families import NO_SDPA, build
 from peft import LoraConfig, get_peft_model
 
 from pal_plugin.integration.lal import attach, detach
@@ -104,9 +104,10 @@ def test_modules_that_are_replaced_after_attach(family):
     batch.check(wrapped(**batch.text, audio=batch.audio()).logits, batch.reference(wrapped))
 
 
-def test_a_softcap_is_refused_by_sdpa():
-    llm = build("gemma2")
-    llm.config._attn_implementation = "sdpa"  # up to 5.17 transformers chooses it itself
+@pytest.mark.parametrize("family", NO_SDPA)
+def test_what_sdpa_leaves_out_is_refused(family):
+    llm = build(family)
+    llm.config._attn_implementation = "sdpa"  # up to 5.17 transformers chooses it for Gemma 2
     with pytest.raises(TypeError, match=r"(?s)sdpa.*eager"):
         attach(llm)
 

@@ -1,0 +1,197 @@
+"""`check_family`: right entries pass, wrong ones do not, and unlisted LLMs are tried on the spot."""
+
+import copy
+import inspect
+
+import pytest
+import torch
+from checks import Batch, close, differ, each_case_and_backend, tiny
+from families import FAMILIES as TESTED
+from families import VOCAB, WIDTH, build
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
+
+from pal_plugin.integration import AudioContext, attach, check_family, detach
+from pal_plugin.integration.families import FAMILIES, Family, proposed
+
+SMALL = {
+    "vocab_size": VOCAB,
+    "hidden_size": WIDTH,
+    "intermediate_size": 48,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "pad_token_id": 0,
+    "bos_token_id": None,
+    "eos_token_id": None,
+}
+#: Not in `FAMILIES`; what their modules suggest is right.
+RIGHT = {
+    **dict.fromkeys(("cohere", "olmo", "glm", "glm4", "ernie4_5", "seed_oss", "arcee"), {}),
+    **dict.fromkeys(("starcoder2", "apertus"), {}),
+    "helium": {"head_dim": 8},
+    "olmo3": {"sliding_window": 3},
+}
+#: ... and what LAL would make of these is wrong, or nothing at all.
+WRONG = {
+    "nemotron": {},  # deaf: the layer passes no keyword arguments on
+    "stablelm": {"partial_rotary_factor": 1.0},  # deaf too
+    "cohere2": {"sliding_window": 64},  # only windows rotate
+    "exaone4": {},
+    "hunyuan_v1_dense": {"head_dim": 8},  # a norm behind the rotary embedding
+    "lfm2": {},  # convolutions
+    "minimax": {},  # linear attention
+    "diffllama": {},
+    "phi": {},
+    "gpt2": {},
+    "mamba": {},
+}
+DEFAULT = ("cohere", "glm", "nemotron", "cohere2", "lfm2", "gpt2")
+
+
+def some(names):
+    return [
+        pytest.param(n, marks=[] if n in DEFAULT else pytest.mark.slow)
+        for n in names
+        if n in CONFIG_MAPPING
+    ]
+
+
+def unlisted(name, **special):
+    torch.manual_seed(0)
+    llm = AutoModelForCausalLM.from_config(AutoConfig.for_model(name, **SMALL, **special)).eval()
+    with torch.no_grad():
+        for parameter in llm.parameters():
+            noise = torch.randn(parameter.shape)
+            if parameter.dim() == 1:
+                parameter.add_(0.3 * noise)
+            else:
+                parameter.copy_(0.25 * noise)
+    return llm
+
+
+def traces(llm):
+    return [set(module.__dict__) for module in llm.modules()], llm.training
+
+
+def reset_stock(llm, audio, ids):
+    """LAL by definition, from the whole model and without anything of this package."""
+    m = audio.shape[1]
+
+    def reset(_, args, kwargs):
+        if args:
+            return (torch.cat([audio, args[0][:, m:]], 1), *args[1:]), kwargs
+        hidden = torch.cat([audio, kwargs["hidden_states"][:, m:]], 1)
+        return args, {**kwargs, "hidden_states": hidden}
+
+    hooks = [
+        layer.register_forward_pre_hook(reset, with_kwargs=True)
+        for layer in llm.get_decoder().layers
+    ]
+    embeds = torch.cat([audio, llm.get_input_embeddings()(ids)], 1)
+    logits = llm(inputs_embeds=embeds, use_cache=False).logits[:, m:]
+    for hook in hooks:
+        hook.remove()
+    return logits
+
+
+def test_every_entry_has_a_tiny_model_here():
+    known = {kind for kind, _ in TESTED.values()}
+    assert {kind for kind in FAMILIES if kind in CONFIG_MAPPING} == known
+
+
+@each_case_and_backend
+def test_every_entry_is_right(family, backend):
+    llm = tiny(family, backend).train()
+    before = traces(llm)
+    assert check_family(llm) < 1e-5
+    assert traces(llm) == before
+    assert check_family(attach(llm)) < 1e-5
+
+
+@each_case_and_backend
+def test_the_modules_suggest_the_entry(family, backend):
+    llm = tiny(family, backend)
+    assert proposed(llm) == FAMILIES[llm.config.model_type]
+
+
+@pytest.mark.parametrize(
+    ("family", "entry"),
+    [
+        ("llama", Family(norm=None)),
+        ("llama", Family(norm="post_attention_layernorm")),
+        ("qwen3", Family()),
+        ("gemma", Family()),
+        ("olmo2", Family(norm=None)),
+    ],
+)
+def test_a_wrong_entry_is_not_taken(family, entry):
+    llm = tiny(family)
+    before = traces(llm)
+    with pytest.raises(TypeError, match="would be silently wrong for"):
+        check_family(llm, entry)
+    assert traces(llm) == before
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", some(RIGHT))
+def test_an_unlisted_llm_that_is_right_hears(name):
+    llm = unlisted(name, **RIGHT[name])
+    generator = torch.Generator().manual_seed(1)
+    n, m = 5, 4
+    audio = torch.randn(2, m, WIDTH, generator=generator)
+    ids = torch.randint(1, VOCAB, (2, n), generator=generator)
+    if name != "olmo3":  # whose windows hide the audio from the stock model
+        expected = reset_stock(llm, audio, ids)
+        context = AudioContext(audio, torch.ones(2, m, dtype=torch.bool))
+        close(attach(llm)(input_ids=ids, audio=context).logits, expected, 1e-4)
+        differ(llm(input_ids=ids).logits, expected)
+    batch = Batch("left")
+    attach(llm)
+    rows = llm(**batch.text, audio=batch.audio()).logits
+    for row in range(2):
+        alone = AudioContext(batch.heard(row)[None], torch.ones(1, len(batch.heard(row))).bool())
+        ids = batch.ids[row, batch.valid(row)][None]
+        close(rows[row, batch.valid(row)], llm(input_ids=ids, audio=alone).logits[0], 1e-4)
+
+
+@pytest.mark.parametrize("name", some(WRONG))
+def test_an_unlisted_llm_that_would_be_wrong_is_refused(name):
+    llm = unlisted(name, **WRONG[name])
+    before = traces(llm)
+    with pytest.raises(TypeError, match=f"{name!r}"):
+        attach(llm)
+    assert traces(llm) == before
+
+
+def test_scales_that_are_not_known_are_refused(monkeypatch):
+    """As if nobody had told `embedding_scale` and `logits_of` of Granite's."""
+    from pal_plugin.integration import checking
+
+    llm = build("granite", "sdpa")
+    monkeypatch.setattr(checking.families, "embedding_scale", lambda _: 1.0)
+    with pytest.raises(TypeError, match="changes its embeddings"):
+        check_family(llm)
+    monkeypatch.undo()
+    monkeypatch.setattr(checking, "logits_of", lambda m, h: m.get_output_embeddings()(h))
+    with pytest.raises(TypeError, match="changes its logits"):
+        check_family(llm)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_judged_by_its_rounding(dtype):
+    assert check_family(tiny("qwen3").to(dtype)) < 0.05
+    with pytest.raises(TypeError, match="silently wrong"):
+        check_family(tiny("qwen3").to(dtype), Family())
+
+
+def test_a_refused_llm_is_whole_and_can_be_attached_later():
+    llm = unlisted("cohere2" if "cohere2" in CONFIG_MAPPING else "nemotron", **WRONG["cohere2"])
+    plain = copy.deepcopy(llm)
+    with pytest.raises(TypeError):
+        attach(llm)
+    ids = torch.tensor([[1, 2, 3]])
+    assert torch.equal(llm(input_ids=ids).logits, plain(input_ids=ids).logits)
+    assert "generate" not in llm.__dict__
+    assert inspect.ismethod(llm.gradient_checkpointing_enable)
+    assert detach(llm) is llm
