@@ -21,11 +21,12 @@ from transformers import AttentionMaskInterface, DynamicCache
 
 from pal_plugin.llm.head import logits_of
 
-#: Model types for which transformers' source (4.57 and 5.24) was checked: a 4-D mask is used as it
-#: is, and nothing but Gemma's cap stands behind the head.
+#: Model types of which it was tested (transformers 4.57 and 5.24) that a 4-D mask is used as it is.
 FAMILIES = (
     *("llama", "mistral", "qwen2", "qwen3", "phi3"),
     *("gemma2", "gemma3_text", "smollm3", "olmo2"),
+    *("gemma", "granite", "granitemoe", "mixtral", "ministral", "ministral3"),
+    *("qwen2_moe", "qwen3_moe", "gpt_oss"),
 )
 #: Rows of logits, each as wide as the vocabulary, that exist at a time.
 HEAD_ROWS = 256
@@ -166,7 +167,7 @@ def read_prompt(
 
 def supports_tree(llm: nn.Module) -> bool:
     """Whether `score` is exact for this LLM: a known family, and attention with a dense mask."""
-    return _dense_mask(llm) is not None and llm.config.model_type in FAMILIES
+    return _dense_mask(llm) is not None and llm.config.get_text_config().model_type in FAMILIES
 
 
 def _dense_mask(llm: nn.Module) -> str | None:
@@ -200,7 +201,7 @@ def score(
     if not supports_tree(llm):
         raise TypeError(
             f"the prefix tree knows the model types {', '.join(FAMILIES)} with the attention "
-            f"implementations sdpa and eager; got {llm.config.model_type!r} "
+            f"implementations sdpa and eager; got {llm.config.get_text_config().model_type!r} "
             f"with {llm.config._attn_implementation!r}"
         )
     decoder, rows = llm.get_decoder(), len(prompt.mask)
@@ -262,6 +263,6 @@ def _masks(
         masks["sliding_attention"] = (full & near)[..., columns - layers[True].keys.shape[-2] :]
     if _dense_mask(llm) == "eager":
         zero = prompt.hidden.new_zeros(())
-        floor = torch.finfo(zero.dtype).min
+        floor = torch.finfo(zero.dtype).min / 2  # in float16 a score below the smallest is -inf
         masks = {kind: torch.where(mask, zero, floor) for kind, mask in masks.items()}
     return masks if len(masks) == 2 else next(iter(masks.values()))

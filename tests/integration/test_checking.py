@@ -1,4 +1,4 @@
-"""`check_family`: right entries pass, wrong ones do not, and unlisted LLMs are tried on the spot."""
+"""`check_family`: right entries pass, wrong ones do not, unlisted LLMs are tried on the spot."""
 
 import copy
 import inspect
@@ -27,8 +27,15 @@ SMALL = {
 }
 #: Not in `FAMILIES`; what their modules suggest is right.
 RIGHT = {
-    **dict.fromkeys(("cohere", "olmo", "glm", "glm4", "ernie4_5", "seed_oss", "arcee"), {}),
-    **dict.fromkeys(("starcoder2", "apertus"), {}),
+    "cohere": {},
+    "olmo": {},
+    "glm": {},
+    "glm4": {},
+    "ernie4_5": {},
+    "seed_oss": {},
+    "arcee": {},
+    "starcoder2": {},
+    "apertus": {},
     "helium": {"head_dim": 8},
     "olmo3": {"sliding_window": 3},
 }

@@ -26,19 +26,20 @@ def test_plits_is_in_front_of_the_text_and_positions_count_valid_tokens():
     groups = {"a": group(3, 1, valid=2), "b": group(2, 2)}
     table = {"a": Route("plits"), "b": Route("plits")}
     inputs = integrated(groups, table)
-    assert inputs.prefix == 5
     assert inputs.audio is None
     assert inputs.embeds[0, :, 0].tolist() == [1, 1, 1, 2, 2, 0, 0, 0, 0, 0]
-    assert inputs.mask[1].tolist() == [1, 1, 0, 1, 1, 0, 0, 1, 1, 1]
-    valid = inputs.positions[1][inputs.mask[1].bool()]
-    assert valid.tolist() == list(range(7))
+    assert inputs.embeds[1, :, 0].tolist() == [1, 1, 2, 2, 0, 0, 0, 0, 0, 0]
+    assert inputs.mask[1].tolist() == [1, 1, 1, 1, 1, 1, 1, 0, 0, 0]
+    assert inputs.positions[1, :7].tolist() == list(range(7))
+    assert inputs.text_columns[0].tolist() == [5, 6, 7, 8, 9]
+    assert inputs.text_columns[1, 2:].tolist() == [4, 5, 6]
 
 
 def test_lal_leaves_the_text_alone():
     groups = {"a": group(3, 1), "b": group(2, 2)}
     inputs = integrated(groups, {"a": Route("lal", (2, 1)), "b": Route("lal", (1, 2))})
-    assert inputs.prefix == 0
     assert inputs.embeds is TEXT
+    assert inputs.of_text(TEXT) is TEXT
     assert inputs.audio.features.shape == (2, 5, 4)
     assert inputs.audio.layers == {1, 2}
     assert inputs.audio.positions[0].tolist() == [-5, -4, -3, -2, -1]
@@ -48,7 +49,7 @@ def test_pal_routes_each_group():
     groups = {"general": group(3, 1), "speech": group(2, 2)}
     table = {"general": Route("lal"), "speech": Route("plits")}
     inputs = integrated(groups, table)
-    assert inputs.prefix == 2
+    assert inputs.embeds.shape[1] == 7
     assert inputs.audio.features.shape == (2, 3, 4)
     assert (inputs.audio.features == 1).all()
 

@@ -15,6 +15,7 @@ DATA = Path(__file__).parents[3] / "shared" / "data"
 LABELS = DATA / "annotations" / "audioset" / "class_labels_indices.csv"
 BPE = DATA / "assets" / "gpt2_bpe"
 WIDTH = 32
+_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
 #: Classes in transformers and what their configurations differ in. "-window" ones have a sliding
 #: window that ends inside the prompt; in Gemma's and Qwen's every other layer has none.
 FAMILIES = {
@@ -35,12 +36,30 @@ FAMILIES = {
     "gemma3-window": ("Gemma3", {"head_dim": 8, "sliding_window": 4}),
     "smollm3": ("SmolLM3", {"pad_token_id": 0}),
     "olmo2": ("Olmo2", {}),
+    "gemma": ("Gemma", {"head_dim": 8}),
+    "granite": ("Granite", {"embedding_multiplier": 3.0, "logits_scaling": 2.0}),
+    "granitemoe": ("GraniteMoe", {"logits_scaling": 2.0, "num_local_experts": 4}),
+    "mixtral": ("Mixtral", {"num_local_experts": 4}),
+    "mixtral-window": ("Mixtral", {"num_local_experts": 4, "sliding_window": 4}),
+    "ministral": ("Ministral", {"head_dim": 8, "sliding_window": 64}),
+    "ministral-window": ("Ministral", {"head_dim": 8, "sliding_window": 4}),
+    "ministral3": ("Ministral3", {"head_dim": 8}),
+    "qwen2_moe": ("Qwen2Moe", _EXPERTS),
+    "qwen3_moe": ("Qwen3Moe", {"head_dim": 8, **_EXPERTS}),
+    "gpt_oss": ("GptOss", {"head_dim": 8, "num_local_experts": 4, "sliding_window": 4}),
 }
+FAMILIES = {  # older versions of transformers lack some
+    family: case
+    for family, case in FAMILIES.items()
+    if case[0] == "Gemma3" or hasattr(transformers, f"{case[0]}ForCausalLM")
+}
+#: Those that differ in their masks or in what stands behind the head; the others are slow.
+DEFAULT = list(FAMILIES)[: list(FAMILIES).index("gemma")]
 CASES = [
-    (family, backend)
+    pytest.param(family, backend, marks=[] if family in DEFAULT else pytest.mark.slow)
     for family in FAMILIES
     for backend in ("eager", "sdpa")
-    if (FAMILIES[family][0], backend) != ("Gemma2", "sdpa")  # transformers 5 refuses it
+    if backend == "eager" or FAMILIES[family][0] not in ("Gemma2", "GptOss")  # it refuses them
 ]
 #: Shared beginnings, one candidate that begins another, a duplicate, and one that stands alone.
 CANDIDATES = [
