@@ -53,14 +53,14 @@ class LLMInputs:
         embeds: `[R, T, D]`: n text tokens, and what is prepended (PLITS).
         mask: `[R, T]`; all padding stands at one end.
         audio: what LAL hears.
-        text_columns: where the n text tokens stand, Long `[R, n]`.
+        text_columns: where the n text tokens stand, Long `[R, n]`; None: nothing is prepended.
         cross_audio: what cross attention hears (Flamingo).
     """
 
     embeds: Tensor
     mask: Tensor
     audio: AudioContext | None
-    text_columns: Tensor
+    text_columns: Tensor | None
     cross_audio: AudioContext | None = None
 
     @property
@@ -76,8 +76,8 @@ class LLMInputs:
 
     def of_text(self, hidden: Tensor) -> Tensor:
         """The decoder's output `[R, T, D]` at the text tokens: `[R, n, D]`."""
-        if hidden.shape[1] == self.text_columns.shape[1]:
-            return hidden  # nothing is prepended
+        if self.text_columns is None:
+            return hidden
         return hidden.gather(1, self.text_columns[..., None].expand(-1, -1, hidden.shape[2]))
 
 
@@ -120,8 +120,7 @@ class RoutedAudio:
         """
         tokens = self.prefix
         if tokens is None:
-            columns = torch.arange(embeds.shape[1], device=embeds.device).expand(len(embeds), -1)
-            return LLMInputs(embeds, mask, self.audio, columns, self.cross_audio)
+            return LLMInputs(embeds, mask, self.audio, None, self.cross_audio)
         times = rows_per_clip(len(tokens), len(embeds))
         if times > 1:
             rows = torch.arange(len(tokens), device=tokens.mask.device)

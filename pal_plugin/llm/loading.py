@@ -12,7 +12,14 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PretrainedConfig,
+)
 
 from pal_plugin.hub import HubError, by_hand, fetch, is_hub_id, snapshot
 from pal_plugin.llm.prompts import CHAT, TextFormat
@@ -34,7 +41,8 @@ def load_llm(
     """Load weights and tokenizer.
 
     Args:
-        path: a folder that `save_pretrained` wrote, or `owner/name` of the hub.
+        path: a folder that `save_pretrained` wrote, or `owner/name` of the hub. Of a multimodal
+            model (Gemma 3 from 4B on, Mistral 3) the text model is taken.
         dtype: "float32", "bfloat16" or "float16"; of what is not quantized.
         attn_implementation: "sdpa", "eager", "flash_attention_2" or "flex_attention".
         prompt, system: see `TextFormat`.
@@ -51,7 +59,8 @@ def load_llm(
         raise ValueError(f"llm.dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
     folder = _files(str(path))
     try:
-        llm = AutoModelForCausalLM.from_pretrained(
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        llm = _class_for(config).from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
             attn_implementation=attn_implementation,
@@ -71,6 +80,7 @@ def load_llm(
         ) from error
     except (OSError, SafetensorError) as error:  # a shard that is not there, or a part of one
         raise _unreadable(path, folder, error) from error
+    llm = text_model(llm)
     text = TextFormat(_tokenizer(Path(tokenizer or folder)), prompt, system)
     tokens, rows = len(text.tokenizer), llm.get_input_embeddings().num_embeddings
     if tokens > rows:
@@ -79,6 +89,50 @@ def load_llm(
             "together"
         )
     return llm, text
+
+
+def text_config(config: PretrainedConfig) -> PretrainedConfig:
+    """The text model's part of a config, or the config itself."""
+    text = config.get_text_config()
+    if text is not config:  # only the whole says whether the head is that of the embedding
+        text.tie_word_embeddings = config.tie_word_embeddings
+    return text
+
+
+def text_model(llm: nn.Module) -> nn.Module:
+    """The causal LM inside a multimodal model, with its weights and without the other towers; a
+    text model as it is.
+
+    Raises:
+        ValueError: transformers has no causal LM of that text model.
+    """
+    config = text_config(llm.config)
+    if config is llm.config:
+        return llm
+    if type(config) not in AutoModelForCausalLM._model_mapping:
+        raise ValueError(
+            f"transformers has no causal LM of {config.model_type!r}, the text model inside "
+            f"{llm.config.model_type!r}; expected a text model, or one with such a text model"
+        )
+    with torch.device("meta"):
+        text = AutoModelForCausalLM.from_config(config, dtype=llm.dtype)
+    setattr(text, text.base_model_prefix, llm.get_decoder())
+    text.config = llm.get_decoder().config
+    text.set_output_embeddings(llm.get_output_embeddings())
+    text.generation_config = llm.generation_config
+    left = [name for name, tensor in text.state_dict().items() if tensor.is_meta]
+    if left:
+        raise ValueError(
+            f"{type(llm).__name__} does not hold all of {type(text).__name__}: {left[0]} is missing"
+        )
+    return text.eval()
+
+
+def _class_for(config: PretrainedConfig) -> type:
+    """Some multimodal models (Mistral 3) are no causal LMs to transformers' table."""
+    known = type(config) in AutoModelForCausalLM._model_mapping
+    multimodal = config.get_text_config() is not config
+    return AutoModelForImageTextToText if multimodal and not known else AutoModelForCausalLM
 
 
 def _unreadable(path: str | Path, folder: Path, error: Exception) -> HubError | ValueError:

@@ -241,10 +241,13 @@ def _llm_settings(config) -> dict[str, Any]:
 def _check_llm_config(folder: Path, facts: dict, path: str) -> None:
     from transformers import AutoConfig
 
+    from pal_plugin.llm.loading import text_config
     from pal_plugin.models.locations import resolve
 
-    config = AutoConfig.from_pretrained(
-        snapshot(resolve(path), ["config.json"]), trust_remote_code=False
+    config = text_config(
+        AutoConfig.from_pretrained(
+            snapshot(resolve(path), ["config.json"]), trust_remote_code=False
+        )
     )
     settings = _llm_settings(config)
     differ = [

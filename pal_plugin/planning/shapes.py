@@ -10,6 +10,7 @@ from transformers import AutoConfig, PretrainedConfig
 from pal_plugin.encoders import ENCODERS, arguments_of
 from pal_plugin.errors import ConfigError
 from pal_plugin.hub import HubError, snapshot
+from pal_plugin.llm.loading import text_config
 from pal_plugin.models.locations import resolve
 
 # The sizes in the public config.json of meta-llama/Llama-3.2-1B, meta-llama/Llama-3.2-3B and
@@ -83,7 +84,8 @@ def llm_config(path: str) -> tuple[PretrainedConfig, str]:
     """
     try:
         folder = snapshot(resolve(path), ["config.json"])
-        return AutoConfig.from_pretrained(folder, local_files_only=True), f"config.json of {path}"
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        return text_config(config), f"config.json of {path}"  # as `load_llm` takes it
     except (HubError, OSError) as error:
         name = _base_name(path).removesuffix("-instruct")
         if name not in LLMS:

@@ -109,6 +109,22 @@ def test_generation_in_a_batch_equals_one_by_one(family, backend, table):
         assert torch.equal(generate(alone, own, torch.ones_like(own))[0], together[row])
 
 
+@torch.no_grad()
+def test_rows_that_are_as_long_as_the_padded_text():
+    """The shorter text has the clip: the assembled rows have as many columns as the text alone."""
+    llm = attach(tiny("llama"))
+    ids = torch.randint(1, VOCAB, (2, 6))
+    mask = torch.ones(2, 6, dtype=torch.bool)
+    mask[0, 4:] = False
+    heard = torch.zeros(2, 2, dtype=torch.bool)
+    heard[0] = True
+    groups = {"a": AudioTokens(torch.randn(2, 2, WIDTH), heard)}
+    together = outputs(llm, groups, TABLES["plits"], ids, mask, "right")
+    alone = {"a": AudioTokens(groups["a"].features[:1], heard[:1])}
+    expected = outputs(llm, alone, TABLES["plits"], ids[:1, :4], mask[:1, :4], "right")
+    close(together[0, :4], expected[0])
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_segments_in_any_number_keep_their_order(side):
     """As of several clips between texts; also which column each token went to, and gradients."""
