@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from pal_plugin.integration import generation
 from pal_plugin.integration.context import AudioContext, rows_per_clip
 from pal_plugin.integration.generation import unwrapped
+from pal_plugin.integration.reentrant import refuse_reentrant
 
 
 class GatedCrossAttention(nn.Module):
@@ -175,5 +176,6 @@ class _hook:
         audio = kwargs.pop("cross_audio")
         generation.check_context(audio, "cross_audio", args[0].shape[-1])
         if self.index in self.blocks and audio.heard_by(int(self.index)):
+            refuse_reentrant(layer)
             args = (self.blocks[self.index](args[0], audio), *args[1:])
         return args, kwargs

@@ -32,6 +32,7 @@ from pal_plugin.integration.backends import BACKENDS, text_only
 from pal_plugin.integration.context import AudioContext
 from pal_plugin.integration.generation import unwrapped
 from pal_plugin.integration.recompute import computes_in, keeping_no_input, saves_its_input
+from pal_plugin.integration.reentrant import NonReentrant, refuse_reentrant
 
 __all__ = [
     "AudioContext",
@@ -53,7 +54,7 @@ def attach(llm: nn.Module, checkpoint_kv: bool = True) -> nn.Module:
     Args:
         llm: a causal LM of transformers: plain, with LoRA injected, or in peft's wrapper. Of a
             multimodal model (Gemma 3, Mistral 3) the text model hears. An architecture that is not
-            in `FAMILIES` is accepted if `check_family` finds it right, on the spot.
+            among those of `FAMILIES` is accepted if `check_family` finds it right, on the spot.
         checkpoint_kv: make the input of the audio's projections, N(H), again in the backward pass
             instead of keeping it in every layer (`recompute.py`): most of the activation memory
             that audio takes is spared, for one element-wise product.
@@ -71,16 +72,15 @@ def attach(llm: nn.Module, checkpoint_kv: bool = True) -> nn.Module:
     if not hasattr(type(model), "prepare_inputs_for_generation"):
         raise TypeError(f"expected a causal LM of transformers, got {type(model).__name__}")
     kind = families.text_config(model).model_type
-    listed = families.FAMILIES.get(kind)
-    family = listed or families.proposed(model)
+    family = families.FAMILIES.get(kind) or families.proposed(model)
     _install(model, family, checkpoint_kv)
-    if listed is None:
+    if kind not in families.PROVEN:
         try:
             error = checking.check(model)
         except BaseException:
             detach(model)
             raise
-        logging.info("%r is not listed; checked: %s, within %.0e", kind, family, error)
+        logging.info("LAL was checked for %r: %s is right within %.0e", kind, family, error)
     return llm
 
 
@@ -146,7 +146,7 @@ def _install(model: nn.Module, family: families.Family, checkpoint_kv: bool) -> 
     if model.base_model is not decoder:  # of several modalities, which makes the masks itself
         hooks.append(model.base_model.register_forward_pre_hook(_positioned, with_kwargs=True))
     decoder._lal_hooks = hooks
-    model.gradient_checkpointing_enable = _NonReentrant(model)
+    model.gradient_checkpointing_enable = NonReentrant(model)
     if any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
         model.gradient_checkpointing_enable()
     generation.accept(model, "audio")
@@ -277,16 +277,9 @@ def _before_the_layers(decoder: nn.Module, args: tuple, kwargs: dict):
             f"the attention implementation was set to {decoder.config._attn_implementation!r} "
             "after attach, so no layer would hear: detach, set it, attach again"
         )
-    if decoder.training and torch.is_grad_enabled():
-        if audio.kv:
-            raise ValueError(
-                "remembered keys and values carry no gradient; train on the audio itself"
-            )
-        if _checkpoints_reentrantly(decoder):
-            raise ValueError(
-                "reentrant gradient checkpointing passes no gradient to keyword arguments, where "
-                "the audio is: gradient_checkpointing_enable({'use_reentrant': False})"
-            )
+    if audio.kv and decoder.training and torch.is_grad_enabled():
+        raise ValueError("remembered keys and values carry no gradient; train on the audio itself")
+    refuse_reentrant(decoder)
     layers = len(decoder.layers)
     if audio.layers and not 0 <= min(audio.layers) <= max(audio.layers) < layers:
         raise ValueError(f"audio.layers is {sorted(audio.layers)}; the LLM has 0..{layers - 1}")
@@ -308,14 +301,6 @@ def _positioned(module: nn.Module, args: tuple, kwargs: dict):
     return args, {**kwargs, "position_ids": positions[:, -text.shape[1] :]}
 
 
-def _checkpoints_reentrantly(decoder: nn.Module) -> bool:
-    for module in decoder.modules():  # transformers gives each of its layers the function
-        function = getattr(module, "_gradient_checkpointing_func", None)
-        if function is not None and getattr(module, "gradient_checkpointing", False):
-            return getattr(function, "keywords", {}).get("use_reentrant", True)
-    return False
-
-
 def _normed_once(decoder: nn.Module, audio: AudioContext) -> AudioContext:
     """The context with what the norms of all layers share, made outside of any layer: there a
     checkpoint would make it again. Not needed where K/V are remembered already."""
@@ -325,20 +310,6 @@ def _normed_once(decoder: nn.Module, audio: AudioContext) -> AudioContext:
         return audio.with_normed(None)
     features = audio.features.to(decoder.get_input_embeddings().weight.dtype)
     return audio.with_normed(families.normalise(decoder.layers[0].self_attn._lal, features))
-
-
-class _NonReentrant:
-    """`gradient_checkpointing_enable` that is non-reentrant unless told otherwise.
-
-    A class and no closure, so that an attached model can be copied and pickled.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
-
-    def __call__(self, gradient_checkpointing_kwargs: dict | None = None, **kwargs):
-        settings = {"use_reentrant": False, **(gradient_checkpointing_kwargs or {})}
-        return type(self.model).gradient_checkpointing_enable(self.model, settings, **kwargs)
 
 
 for _stock, _backend in BACKENDS.items():

@@ -171,6 +171,14 @@ def test_an_unlisted_llm_that_would_be_wrong_is_refused(name):
     assert traces(llm) == before
 
 
+def test_an_entry_that_somebody_adds_is_checked(monkeypatch):
+    monkeypatch.setitem(FAMILIES, "nemotron", Family())
+    with pytest.raises(TypeError, match="silently wrong for 'nemotron'"):
+        attach(unlisted("nemotron"))
+    monkeypatch.setitem(FAMILIES, "cohere", Family())
+    assert attach(unlisted("cohere"))
+
+
 def test_scales_that_are_not_known_are_refused(monkeypatch):
     """As if nobody had told `embedding_scale` and `logits_of` of Granite's."""
     from pal_plugin.integration import checking

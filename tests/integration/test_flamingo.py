@@ -119,6 +119,17 @@ def test_gradient_checkpointing_keeps_the_gradient():
     assert (gradients[0] - gradients[1]).abs().max() <= 1e-5 * gradients[0].abs().max()
 
 
+def test_reentrant_checkpointing_is_refused_where_audio_comes_in():
+    ids, audio = a_batch()
+    llm = tiny().train()  # without LAL, whose `attach` changes the default
+    opened(llm, layers=[2])
+    llm.gradient_checkpointing_enable({"use_reentrant": True})
+    llm.enable_input_require_grads()
+    llm(input_ids=ids).logits.sum().backward()
+    with pytest.raises(ValueError, match="'use_reentrant': False"):
+        llm(input_ids=ids, cross_audio=audio)
+
+
 def test_several_rows_share_a_clip():
     llm = tiny()
     opened(llm, every=2)

@@ -1,5 +1,8 @@
 """The audio-LLM: what is trained on what, padding, classes, several questions per clip, errors."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 
@@ -135,6 +138,16 @@ def test_frozen_encoders_do_not_move_in_a_new_model(tiny_config, two_clips):
     model(two_clips)
     assert all(torch.equal(t, before[n]) for n, t in model.encoders.state_dict().items())
     assert model.generate({"text_input": ["One?", "Two?"]}, max_new_tokens=2, audio=kv)
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_a_model_is_copied_and_pickled(tiny_model, two_clips, model_type):
+    model = tiny_model(model_type)
+    expected = model.generate(two_clips, max_new_tokens=4), model(two_clips)["per_row_loss"]
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert twin.generate(two_clips, max_new_tokens=4) == expected[0]
+        torch.nn.init.zeros_(twin.llm.get_output_embeddings().weight)
+    assert torch.equal(model(two_clips)["per_row_loss"], expected[1])
 
 
 def test_clips_come_as_any_iterable(tiny_model, two_clips, tmp_path):
