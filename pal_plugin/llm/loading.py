@@ -10,6 +10,8 @@ import importlib.util
 from pathlib import Path
 
 import torch
+import transformers
+from packaging.version import Version
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
@@ -94,7 +96,8 @@ def load_llm(
 def text_config(config: PretrainedConfig) -> PretrainedConfig:
     """The text model's part of a config, or the config itself."""
     text = config.get_text_config()
-    if text is not config:  # only the whole says whether the head is that of the embedding
+    # From transformers 5 on the whole says whether the head is that of the embedding.
+    if text is not config and Version(transformers.__version__).major >= 5:
         text.tie_word_embeddings = config.tie_word_embeddings
     return text
 
@@ -116,7 +119,8 @@ def text_model(llm: nn.Module) -> nn.Module:
         )
     with torch.device("meta"):
         text = AutoModelForCausalLM.from_config(config, dtype=llm.dtype)
-    setattr(text, text.base_model_prefix, llm.get_decoder())
+    place = next(name for name, part in text.named_children() if part is text.get_decoder())
+    setattr(text, place, llm.get_decoder())
     text.config = llm.get_decoder().config
     text.set_output_embeddings(llm.get_output_embeddings())
     text.generation_config = llm.generation_config
