@@ -111,7 +111,6 @@ def _lal_layers(
 ) -> list[Tensor]:
     """The outputs of each layer that is given `inputs` and hears."""
     given, outputs = iter(inputs), []
-
     mask = torch.ones(audio.shape[:2], dtype=torch.bool, device=audio.device)
     context = AudioContext(audio, mask)
     with _hooked(decoder, lambda _: next(given), outputs.append):
@@ -123,7 +122,8 @@ def _deviation(got: Tensor, expected: Tensor, before: Tensor) -> float:
     """Relative to what the layer adds to its input, beyond the rounding of that sum."""
     rounding = 2 * torch.finfo(expected.dtype).eps * expected.abs().max().float()
     difference = (got.float() - expected.float()).abs().max() - rounding
-    return float(difference.clamp(min=0) / (expected.float() - before.float()).abs().max())
+    added = (expected.float() - before.float()).abs().max()
+    return float(difference.clamp(min=0) / added.clamp(min=torch.finfo(torch.float).tiny))
 
 
 def _check_scale(

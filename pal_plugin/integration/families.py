@@ -77,7 +77,6 @@ class Site:
     rotary: nn.Module | None
     rotary_args: tuple
     rotate: Callable
-    eager: Callable
 
     @property
     def norm(self) -> nn.Module | None:
@@ -144,8 +143,7 @@ def _site(family: Family, decoder: nn.Module, layer: nn.Module, index: int) -> S
         arguments = (decoder.config.layer_types[index],)
     if not getattr(attention, "use_rope", True):  # SmolLM3 has layers without
         rotary = None
-    eager = code.eager_attention_forward
-    return Site(family, layer, rotary, arguments, code.apply_rotary_pos_emb, eager)
+    return Site(family, layer, rotary, arguments, code.apply_rotary_pos_emb)
 
 
 def norms_are_shared(decoder: nn.Module) -> bool:
