@@ -19,9 +19,9 @@ train: $(STAMP)
 test: $(STAMP)
 	$(PYTEST)
 
-# All that `make test` leaves out, but for what needs a GPU; hours.
+# All that `make test` leaves out, but for what needs a GPU; PART=NAME: one part of .ci/parts.
 test-all: $(STAMP)
-	$(PYTEST) -m "slow and not gpu"
+	$(PYTEST) -m "slow and not gpu" $(if $(PART),--part $(PART))
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
