@@ -179,14 +179,18 @@ def _run(
 
 def _make_the_first_late():
     """Its metrics take longer than a step may; a step has its time again behind the evaluation."""
+    import torch
     from torch.distributed.distributed_c10d import _set_pg_timeout
 
+    from pal_plugin.runners import distributed
     from pal_plugin.runners.runner_pal import RunnerPal
     from pal_plugin.tasks.pal_instruct import PalInstructTask
 
     evaluate, finish = RunnerPal._evaluate_split, PalInstructTask.after_evaluation
 
     def impatient(self, *args, **kwargs):
+        patient = distributed._patient_group()._get_backend(torch.device("cpu"))
+        assert patient.options._timeout >= timedelta(hours=1)
         _set_pg_timeout(timedelta(seconds=0.2))
         try:
             return evaluate(self, *args, **kwargs)
