@@ -7,13 +7,21 @@ STAMP := $(VENV)/.installed
 # Containers often forbid compiled modules: each start then compiles torch and LAVIS again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: train test lint setup clean
+# Here and not in pytest's own settings: of one file, or under a debugger, one process is quicker.
+# Whoever is idle takes tests of the others; more than four want much memory.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
+
+.PHONY: train test test-all lint setup clean
 
 train: $(STAMP)
 	$(BIN)/python train.py --cfg-path projects/pal/lal_stage1.yaml
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+# All that `make test` leaves out, but for what needs a GPU; PART=NAME: one part of .ci/parts.
+test-all: $(STAMP)
+	$(PYTEST) -m "slow and not gpu" $(if $(PART),--part $(PART))
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

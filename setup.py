@@ -62,7 +62,14 @@ setup(
     package_data={"pal_plugin": ["configs/**/*.yaml", "pocket/**/*"]},
     install_requires=CORE + IMPORTED_BY_LAVIS,
     extras_require={
-        "test": ["pytest>=8", "ruff>=0.12,<1", "scikit-learn>=1.4", "matplotlib>=3.8", "av>=14"],
+        "test": [
+            "pytest>=8",
+            "pytest-xdist>=3.6",
+            "ruff>=0.12,<1",
+            "scikit-learn>=1.4",
+            "matplotlib>=3.8",
+            "av>=14",
+        ],
         "m4a": ["av>=14"],  # M4A, AAC and other formats of ffmpeg
         "eval": ["scikit-learn>=1.4"],
         # CIDEr-D and FENSE; later versions do not install beside transformers 5.

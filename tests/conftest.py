@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import os
+from pathlib import Path
 
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+# One thread each, here and in what tests start: models are tiny, and as many tests run at a time as
+# there are cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(1)
+
+PARTS = Path(__file__).parents[1] / ".ci" / "parts"
 ENCODERS = {
     "sslam": {
         "type": "sslam",
@@ -46,6 +54,40 @@ ROUTES = {
     "pal": ("lal", "plits"),
     "flamingo": ("flamingo", "flamingo"),
 }
+
+
+def pytest_addoption(parser):
+    parser.addoption("--part", help="only the slow tests of this part of .ci/parts")
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m leaves the slow ones out
+def pytest_collection_modifyitems(config, items):
+    """Every slow test belongs to one part of what CI runs in turns; `--part` chooses one."""
+    parts = {}
+    for line in PARTS.read_text().splitlines():
+        name, *prefixes = line.partition("#")[0].split() or [""]
+        parts[name] = tuple(prefixes)
+    parts.pop("", None)
+    part = config.getoption("--part")
+    if part is not None and part not in parts:
+        raise pytest.UsageError(f"--part {part}: there are {', '.join(parts)}")
+    chosen, others = [], []
+    for item in items:
+        slow = item.get_closest_marker("slow") and not item.get_closest_marker("gpu")
+        mine = [name for name, prefixes in parts.items() if item.nodeid.startswith(prefixes)]
+        if slow and len(mine) != 1:
+            raise pytest.UsageError(f"{item.nodeid} is slow and in {mine or 'no part'} of {PARTS}")
+        (chosen if slow and mine == [part] else others).append(item)
+    if part is not None:
+        config.hook.pytest_deselected(items=others)
+        items[:] = chosen
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Also behind a test that trains in this process, as `run.torch_threads` has it."""
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 import torch
 
 POLICIES = ("stop", "skip")
+#: What torch's errors about the death of those that read data begin with or name.
+_READERS = ("DataLoader worker", "Pin memory thread")
+_Batch = TypeVar("_Batch")
 
 
 class NonFiniteLossError(RuntimeError):
@@ -25,6 +28,25 @@ class DataWorkerError(RuntimeError):
     """A process that reads data died."""
 
 
+def fetched(batches: Iterable[_Batch]) -> Iterator[_Batch]:
+    """What `batches` gives, for training and evaluation alike.
+
+    Raises:
+        DataWorkerError: the process that reads them died.
+    """
+    iterator = iter(batches)
+    end = object()
+    # Only while a batch is fetched is a broken connection one to a data worker.
+    while (batch := fetch(iterator, end)) is not end:
+        yield batch
+
+
+def fetch(batches: Iterator[_Batch], *default: Any) -> _Batch:
+    """`next(batches)` with the error of `fetched`."""
+    with dead_workers_named(ConnectionError, EOFError):
+        return next(batches, *default)
+
+
 @contextlib.contextmanager
 def dead_workers_named(*also: type[Exception]) -> Iterator[None]:
     """Turn the loader's error about a worker that died into one that says what to do.
@@ -35,14 +57,16 @@ def dead_workers_named(*also: type[Exception]) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, *also) as error:
-        told = isinstance(error, also) or "DataLoader worker" in str(error)
-        if isinstance(error, DataWorkerError) or not told:
+        text = str(error) or type(error).__name__
+        caught = text.startswith("Caught ")  # a worker that tells its error is alive
+        told = isinstance(error, also) or any(name in text for name in _READERS)
+        if isinstance(error, DataWorkerError) or caught or not told:
             raise
         if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD"):
             # torch raises again from this signal, wherever the process is on its way out.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         raise DataWorkerError(
-            f"a process that reads data died ({str(error).splitlines()[0]}). Most often memory ran "
+            f"a process that reads data died ({text.splitlines()[0]}). Most often memory ran "
             "out: lower run.num_workers or run.length_pool, or give more shared memory (docker run "
             "--shm-size=8g). What is saved is whole: train.py goes on with --resume auto, "
             "evaluate.py with the same --job-id"

@@ -12,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from pal_plugin.errors import ConfigError
+from pal_plugin.runners import faults
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -77,7 +78,7 @@ def evaluate(
     results: list = []
     left_out: list[str] = []
     with progress_bar(clips, f"evaluating {split}", "clip", shown=shown) as bar:
-        for batch in batches:
+        for batch in faults.fetched(batches):
             check()
             samples = to_device(batch, device)
             left_out.extend(samples.pop("skipped", ()))

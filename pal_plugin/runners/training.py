@@ -99,6 +99,7 @@ class Trainer:
 
         Raises:
             NonFiniteLossError, OutOfMemoryBatchError: names the samples.
+            DataWorkerError: a process that reads data died.
             Preempted: after saving.
         """
         now = self.progress
@@ -109,8 +110,7 @@ class Trainer:
         with progress_bar(steps, f"epoch {now.epoch} train", "step", shown=first) as bar:
             bar.update(now.step)
             while now.step < steps:
-                with faults.dead_workers_named(ConnectionError, EOFError):
-                    done, learned = self._step()
+                done, learned = self._step()
                 now.stats.seconds = time.perf_counter() - started
                 if not done:
                     continue
@@ -133,7 +133,10 @@ class Trainer:
     def _step(self) -> tuple[bool, tuple[float, float] | None]:
         """Whether a step was done, and `(loss, norm of the gradient)` if something was learned."""
         asked = time.perf_counter()
-        micros = [self._ahead.popleft() if self._ahead else next(self.batches) for _ in self._turns]
+        micros = [
+            self._ahead.popleft() if self._ahead else faults.fetch(self.batches)
+            for _ in self._turns
+        ]
         waited = time.perf_counter() - asked
         if micros[0].number != self.progress.micros + self.world.rank:
             raise RuntimeError(
@@ -239,7 +242,7 @@ class Trainer:
             if batch is not None and rows_in(batch):
                 return batch
         for _ in range(PATIENCE):  # nothing so far: look ahead
-            self._ahead.append(next(self.batches))
+            self._ahead.append(faults.fetch(self.batches))
             if rows_in(self._ahead[-1].batch):
                 return self._ahead[-1].batch
         raise ConfigError(

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import time
 
 import processes
 import pytest
@@ -54,18 +53,11 @@ def test_two_processes_give_the_curve_of_one_that_accumulates(tmp_path, shards, 
 
 def test_a_run_goes_on_with_another_number_of_processes(tmp_path, shards, alone):
     """Two processes are stopped by a signal; one that accumulates two batches goes on."""
-    port = processes.free_port()
-    started = []
-    for rank in range(2):
-        environ = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2}
-        environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": port}
-        log = str(tmp_path / f"rank{rank}.txt")
-        started.append(processes.start(tmp_path, shards, OPTIONS, environ, log, slow_s=0.4))
+    started, _ = processes.start_together(tmp_path, shards, OPTIONS, 2, hold_at=4)
     run = tmp_path / "output" / "run"
-    deadline = time.monotonic() + processes.WAIT_S
-    while not (run / "log.txt").is_file() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    processes.wait_for_hold(tmp_path, *started)
     os.kill(started[1].pid, signal.SIGTERM)  # one of them is enough
+    processes.let_go(tmp_path)
     for process in started:
         process.join(processes.WAIT_S)
     assert [p.exitcode for p in started] == [75, 75]
@@ -98,15 +90,14 @@ def test_a_pass_goes_on_with_another_number_of_processes(tmp_path, shards):
 
 
 def test_what_only_the_first_process_does_may_take_longer_than_a_step(tmp_path, shards):
-    argv = [*OPTIONS, "run.timeout_s=3", "run.max_epoch=1"]
-    codes, output = processes.together(tmp_path, shards, argv, 2, slow_metrics_s=5)
+    argv = [*OPTIONS, "run.steps_per_epoch=1", "run.max_epoch=2"]
+    codes, output = processes.together(tmp_path, shards, argv, 2, first_is_late=True)
     assert codes == [0, 0], output
 
 
 def test_a_process_that_fails_ends_the_run_by_name(tmp_path, shards):
     """A shard that only one process reads has a batch without audio from a certain step on."""
-    argv = [*OPTIONS, "run.timeout_s=20"]
-    codes, output = processes.together(tmp_path, shards, argv, 2, fail_rank=1)
+    codes, output = processes.together(tmp_path, shards, OPTIONS, 2, fail_rank=1)
     assert codes[1] == 2
     assert codes[0] not in (0, -signal.SIGKILL)  # it ended by itself
     assert "error in rank 1 of 2 on " in output[1]
@@ -128,11 +119,9 @@ def test_a_data_worker_that_dies_ends_the_run_with_a_word(script, tmp_path, shar
 
 
 def test_a_process_that_nobody_joins_does_not_wait_forever(tmp_path, shards):
-    environ = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 2}
-    environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": processes.free_port()}
-    log = tmp_path / "log.txt"
+    log, meeting = tmp_path / "log.txt", processes.Rendezvous(2)
     argv = [*OPTIONS, "run.timeout_s=2"]
-    process = processes.start(tmp_path, shards, argv, environ, str(log))
+    process = processes.start(tmp_path, shards, argv, meeting.environ(0), str(log))
     process.join(processes.WAIT_S)
     assert process.exitcode not in (0, None)
     assert "2 of 2" in log.read_text() or "timed out" in log.read_text().lower()

@@ -5,7 +5,6 @@ import os
 import random
 import shutil
 import signal
-import time
 
 import processes
 import pytest
@@ -18,6 +17,8 @@ OPTIONS = [
     *("run.log_freq=1", "run.torch_threads=1", "run.batch_size_train=2", "run.num_workers=1"),
     *("run.lanes=2", "run.init_lr=0.01"),
 ]
+#: Calls of functions until the first batch, and in about three steps with saves.
+CALLS_OF_START, CALLS = 560_000, 60_000
 
 
 def lines(folder, kind):
@@ -48,7 +49,7 @@ def never_killed(tmp_path_factory, shards):
 @pytest.mark.parametrize("kills", [5, pytest.param(50, marks=pytest.mark.slow)])
 def test_killed_at_random_moments(tmp_path, shards, kills):
     """SIGKILL; not a sample is lost or doubled, and every weight is the same bit for bit."""
-    rng, done = random.Random(kills), 0
+    rng = random.Random(kills)
     options = [*OPTIONS, f"run.steps_per_epoch={4 + 2 * kills}"]
     (tmp_path / "whole").mkdir()
     whole = processes.start(tmp_path / "whole", shards, ["--job-id", "run", *options])
@@ -56,18 +57,12 @@ def test_killed_at_random_moments(tmp_path, shards, kills):
     argv, log = ["--job-id", "run", "--resume", "auto", *options], tmp_path / "log.txt"
     run, expected = (folder / "output" / "run" for folder in (tmp_path, tmp_path / "whole"))
     for _ in range(kills):
-        process = processes.start(tmp_path, shards, argv, log=str(log), slow_s=0.01)
-        # Some steps on, but at any moment of a step, a save, or the start.
-        further = rng.randint(0, 6)
-        goal = further and logged(run) + further
-        while process.is_alive() and logged(run) < goal:
-            time.sleep(0.005)
-        process.join(rng.uniform(0, 0.1))
-        done += process.is_alive()
-        process.kill()
-        process.join()
-        assert process.exitcode in (0, -signal.SIGKILL), log.read_text()
-    assert done > kills / 2
+        # Some batches on, but at any moment of a step, a save, an evaluation, or the start.
+        batch = rng.randint(0, 4)
+        kill_at = (batch, rng.randint(1, CALLS if batch else CALLS_OF_START))
+        process = processes.start(tmp_path, shards, argv, log=str(log), kill_at=kill_at)
+        process.join(processes.WAIT_S)
+        assert process.exitcode == -signal.SIGKILL, log.read_text()
     process = processes.start(tmp_path, shards, argv)
     process.join(processes.WAIT_S)
     assert process.exitcode == whole.exitcode == 0
@@ -79,11 +74,6 @@ def test_killed_at_random_moments(tmp_path, shards, kills):
         x["classification"] for x in lines(expected, "val")
     ]
     assert len(list((run / "checkpoints").iterdir())) == 2
-
-
-def logged(run):
-    """Lines of a log that may not be there yet."""
-    return (run / "log.txt").read_bytes().count(b"\n") if (run / "log.txt").is_file() else 0
 
 
 def test_pal_run_tells_where_it_stands(never_killed, capsys):
@@ -101,11 +91,10 @@ def test_pal_run_tells_where_it_stands(never_killed, capsys):
 def test_told_to_stop_it_saves_and_has_its_own_exit_code(tmp_path, shards, never_killed, name):
     run, log = tmp_path / "output" / "run", tmp_path / "log.txt"
     argv = ["--job-id", "run", *OPTIONS, "run.save_every=null"]
-    process = processes.start(tmp_path, shards, argv, log=str(log), slow_s=0.2)
-    deadline = time.monotonic() + processes.WAIT_S
-    while not (run / "log.txt").is_file() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    process = processes.start(tmp_path, shards, argv, log=str(log), hold_at=4)
+    processes.wait_for_hold(tmp_path, process)
     os.kill(process.pid, getattr(signal, name))
+    processes.let_go(tmp_path)
     process.join(processes.WAIT_S)
     assert process.exitcode == EXIT_CODE
     assert "told to stop; everything is saved, and --resume auto goes on" in log.read_text()
@@ -118,11 +107,10 @@ def test_a_signal_to_all_processes_of_the_group_saves_too(tmp_path, shards, neve
     """As torchrun and Slurm send it: data workers get it as well."""
     run, log = tmp_path / "output" / "run", tmp_path / "log.txt"
     argv = ["--job-id", "run", *OPTIONS, "run.save_every=null"]
-    process = processes.start(tmp_path, shards, argv, log=str(log), slow_s=0.2, own_group=True)
-    deadline = time.monotonic() + processes.WAIT_S
-    while not (run / "log.txt").is_file() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    process = processes.start(tmp_path, shards, argv, log=str(log), hold_at=4, own_group=True)
+    processes.wait_for_hold(tmp_path, process)
     os.killpg(process.pid, signal.SIGTERM)
+    processes.let_go(tmp_path)
     process.join(processes.WAIT_S)
     assert process.exitcode == EXIT_CODE, log.read_text()
     assert 0 < len(steps(run)) < 36
@@ -137,11 +125,8 @@ def test_auto_passes_over_runs_of_other_settings_and_those_that_are_being_traine
     (other / "finished.json").unlink()
     log = tmp_path / "log.txt"
     argv = ["--resume", "auto", *OPTIONS, "run.seed=8"]
-    first = processes.start(tmp_path, shards, argv, log=str(log), slow_s=0.2)
-    deadline = time.monotonic() + processes.WAIT_S
-    while not list(tmp_path.glob("output/toy*/checkpoints/step-*")):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    first = processes.start(tmp_path, shards, argv, log=str(log), hold_at=4)
+    processes.wait_for_hold(tmp_path, first)
     second = processes.start(tmp_path, shards, argv, log=str(tmp_path / "second.txt"))
     second.join(processes.WAIT_S)
     assert second.exitcode == 0
@@ -156,10 +141,8 @@ def test_auto_passes_over_runs_of_other_settings_and_those_that_are_being_traine
 def test_auto_finds_the_newest_run_that_is_not_finished(tmp_path, shards, never_killed):
     log = tmp_path / "log.txt"
     argv = ["--resume", "auto", *OPTIONS]
-    process = processes.start(tmp_path, shards, argv, log=str(log), slow_s=0.2)
-    deadline = time.monotonic() + processes.WAIT_S
-    while not list(tmp_path.glob("output/*/checkpoints/step-*")) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    process = processes.start(tmp_path, shards, argv, log=str(log), hold_at=4)
+    processes.wait_for_hold(tmp_path, process)
     process.kill()
     process.join()
     (run,) = (tmp_path / "output").iterdir()

@@ -24,8 +24,9 @@ def run(rank: int, size: int, config: dict, batches: list[dict], folder: str) ->
 
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
     os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": os.environ["PAL_TEST_PORT"]}
+    os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
     torch.set_num_threads(1)
-    world = distributed.join("cpu", 60)
+    world = distributed.join("cpu", 600)
     for way, (strategy, llm) in WAYS.items():
         amp = "bf16" if way.endswith("bf16") else "none"
         result = trained(config, llm, batches, world, strategy, amp=amp)

@@ -1,7 +1,6 @@
 """DDP and FSDP2 on two processes take the steps of one that accumulates, and give whole files."""
 
 import os
-import socket
 import sys
 from pathlib import Path
 
@@ -48,9 +47,9 @@ def batches(tiny_config):
 @pytest.fixture
 def everywhere(tiny_config, batches, tmp_path, monkeypatch):
     """What two processes did, by way."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        monkeypatch.setenv("PAL_TEST_PORT", str(free.getsockname()[1]))
+    # They meet at a store that is there already, as under torchrun: its port is never free.
+    store = torch.distributed.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    monkeypatch.setenv("PAL_TEST_PORT", str(store.port))
     monkeypatch.setenv("PAL_PLUGIN_CORE_ONLY", "1")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     torch.multiprocessing.spawn(

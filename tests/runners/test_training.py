@@ -4,12 +4,12 @@ import copy
 import itertools
 import logging
 import math
-import time
 
 import pytest
 import torch
 
 from pal_plugin.errors import ConfigError
+from pal_plugin.runners import training
 from pal_plugin.runners.distributed import World
 from pal_plugin.runners.faults import NonFiniteLossError, OutOfMemoryBatchError
 from pal_plugin.runners.lanes import Micro
@@ -304,22 +304,28 @@ def test_it_is_saved_every_so_many_steps_but_not_twice_at_the_end():
     assert saved == [2, 4]
 
 
-def test_waiting_for_data_is_told():
-    lines = []
+def test_waiting_for_data_is_told(monkeypatch):
+    """By a clock of the test's: a batch takes three seconds, a step one."""
+    now, lines = [0.0], []
+    monkeypatch.setattr(training.time, "perf_counter", lambda: now[0])
     run = trainer([batch(1)], log_freq=1, report=lines.append)
-    quick = run.batches
+    quick, learn = run.batches, run._learn
 
     def slow():
         for micro in quick:
-            time.sleep(0.02)
+            now[0] += 3
             yield micro
 
-    run.batches = slow()
-    assert 0.5 < run.epoch(3).summary()["data_wait"] <= 1
+    def work(*args):
+        now[0] += 1
+        return learn(*args)
+
+    run.batches, run._learn = slow(), work
+    assert run.epoch(3).summary()["data_wait"] == 0.75
     assert [line["step"] for line in lines] == [0, 1, 2]
-    assert all(0 < line["data_wait"] <= 1 for line in lines)
+    assert [line["seconds"] for line in lines] == [4, 8, 12]
+    assert {line["data_wait"] for line in lines} == {0.75}
     assert {"grad_norm", "lr_by_group", "memory_gib", "audio_s_per_s"} <= lines[0].keys()
-    assert trainer([batch(1)]).epoch(3).summary()["data_wait"] < 0.5
 
 
 def test_nested_batches_move_whole():
