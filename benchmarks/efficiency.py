@@ -102,6 +102,7 @@ def _measure(args: argparse.Namespace, name: str, argv: list[str]) -> list[Path]
     """One shape: count, time, report."""
     shape, now = SHAPES[name], datetime.datetime.now().astimezone()
     counts = _count(args, name, shape)
+    _done(args, f"{name}: counted")
     measured: dict[tuple, dict[str, timing.Measured]] = {}
     if not args.flops_only:
         try:
@@ -188,6 +189,7 @@ def _time(args: argparse.Namespace, name: str, shape: Shape, measured: dict[tupl
                     measured[kind, tuning, m] = timing.time_inference(
                         *common, args.new_tokens, tick
                     )
+                _done(args, f"{name}: {tuning or kind}, m = {m} timed")
             del llm
 
 
@@ -231,6 +233,12 @@ def _dtype(args: argparse.Namespace, training: bool) -> torch.dtype:
 
 def _bar(total: int, text: str, args: argparse.Namespace) -> tqdm:
     return tqdm(total=total, desc=text, unit="run", disable=args.quiet, leave=False, smoothing=0.1)
+
+
+def _done(args: argparse.Namespace, what: str) -> None:
+    """A line in place of the bar."""
+    if args.quiet:
+        print(f"{datetime.datetime.now():%H:%M:%S} {what}", flush=True)
 
 
 def _settings(args: argparse.Namespace, shape: Shape) -> dict:
@@ -330,7 +338,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the results")
     add("--no-plots", action="store_true", help="draw them later: python -m benchmarks.plots JSON")
     add("--rehearsal", action="store_true", help="mark the results as no figures")
-    add("--quiet", action="store_true", help="no progress bar")
+    add("--quiet", action="store_true", help="lines in place of a progress bar")
     return parser
 
 
