@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import re
 
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.profiler import ProfilerActivity, profile
 
 #: What attention is where none of them runs: plain matrix products.
 PRODUCTS = "products"
-_FUSED = re.compile(r"attention.*?(flash|efficient|cudnn)|(flash|efficient|cudnn)_attention")
+#: A fused kernel's operation, forward.
+FUSED = re.compile(r"(flash|efficient|cudnn)_attention(?!.*backward)")
 
 
-class Kernels(TorchDispatchMode):
-    """Notes the fused attention kernels of what runs under it, in the order of their first call.
+class Kernels:
+    """Notes the fused attention kernels of what runs under it, as torch's profiler sees them.
 
-    A backward pass may run in a thread of its own, which is not seen.
+    A dispatch mode would be simpler, but none lets `causal_lower_right` be made under it, which is
+    how LAL reaches the flash kernel.
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self._seen: dict[str, None] = {}
+        self._names: frozenset[str] = frozenset()
+        self._profile = profile(activities=[ProfilerActivity.CPU], acc_events=True)
 
     @property
     def names(self) -> str:
-        """Such as "flash" or "cudnn, flash"."""
-        return ", ".join(self._seen) or PRODUCTS
+        """Such as "flash" or "cudnn, flash"; known when it has ended."""
+        return ", ".join(sorted(self._names)) or PRODUCTS
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        found = _FUSED.search(str(function))
-        if found and "backward" not in str(function):
-            self._seen[found[1] or found[2]] = None
-        return function(*args, **(kwargs or {}))
+    def __enter__(self) -> Kernels:
+        self._profile.__enter__()
+        return self
+
+    def __exit__(self, *raised) -> None:
+        self._profile.__exit__(*raised)
+        found = (FUSED.search(event.name) for event in self._profile.events())
+        self._names = frozenset(match[1] for match in found if match)

@@ -55,8 +55,11 @@ def build_pair(family, backend, dtype, device, change=lambda llm: llm):
     Args:
         change: applied to both.
     """
-    if backend == "flash_attention_2" and not importlib.util.find_spec("flash_attn"):
-        pytest.skip("flash_attn is not installed")
+    if backend == "flash_attention_2":
+        if not importlib.util.find_spec("flash_attn"):
+            pytest.skip("flash_attn is not installed")
+        if device == "cpu" or dtype == "float32" or family in WINDOWED:
+            pytest.skip("FlashAttention: half precision on a GPU, and no windows beside LAL")
     overrides = {"head_dim": 16} if backend == "flex_attention" else {}  # a GPU's least
     if family == "phi3" and overrides:
         pytest.skip("phi3 has no head_dim of its own")
