@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> list[Path]:
         "command": "bash benchmarks/gpu.sh",
         "device": device,
         "versions": setting.versions() | {"cudnn": str(torch.backends.cudnn.version())},
-        "parts": read_parts(args.work / "parts.tsv"),
+        "parts": read_parts(args.work / "parts.tsv", cases),
         "cases": cases,
     }
     if args.rehearsal:
@@ -52,11 +52,16 @@ def main(argv: list[str] | None = None) -> list[Path]:
     return written
 
 
-def read_parts(path: Path) -> list[dict]:
-    """How each part of the script ended."""
-    lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    parts = [dict(zip(_PARTS, line.split("\t"), strict=True)) for line in lines]
-    return [{**p, "seconds": int(p["seconds"]), "limit_s": int(p["limit_s"])} for p in parts]
+def read_parts(path: Path, cases: list[dict]) -> list[dict]:
+    """How each part of the script ended; one all of whose cases were skipped was skipped."""
+    parts = []
+    for line in path.read_text("utf-8").splitlines():
+        part = dict(zip(_PARTS, line.split("\t"), strict=True))
+        outcomes = {case["outcome"] for case in cases if case["part"] == part["part"]}
+        if outcomes == {"skipped"}:
+            part["outcome"] = "skipped"
+        parts.append({**part, "seconds": int(part["seconds"]), "limit_s": int(part["limit_s"])})
+    return parts
 
 
 def read_cases(path: Path) -> Iterator[dict]:

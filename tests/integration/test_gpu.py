@@ -33,12 +33,13 @@ ON_GPU = [
 ]
 
 
-def on_each_device(families, *others):
-    """Every family in every combination with `others`, on a GPU and, most of them slow, the CPU."""
+def on_each_device(families, kinds):
+    """Every family in all kinds (backend, type), on a GPU and, most of them slow, on the CPU."""
     found = []
-    for case in itertools.product(families, *others):
-        found.append(pytest.param("cuda", *case, marks=ON_GPU))
-        found.append(pytest.param("cpu", *case, marks=[pytest.mark.slow] * (case[0] != "llama")))
+    for family, kind in itertools.product(families, kinds):
+        slow = [pytest.mark.slow] * (family != "llama")
+        found.append(pytest.param("cuda", family, *kind, marks=ON_GPU))
+        found.append(pytest.param("cpu", family, *kind, marks=slow))
     return found
 
 
@@ -58,8 +59,8 @@ def build_pair(family, backend, dtype, device, change=lambda llm: llm):
     if backend == "flash_attention_2":
         if not importlib.util.find_spec("flash_attn"):
             pytest.skip("flash_attn is not installed")
-        if device == "cpu" or dtype == "float32" or family in WINDOWED:
-            pytest.skip("FlashAttention: half precision on a GPU, and no windows beside LAL")
+        if device == "cpu" or family in WINDOWED:
+            pytest.skip("FlashAttention: on a GPU only, and no windows beside LAL")
     overrides = {"head_dim": 16} if backend == "flex_attention" else {}  # a GPU's least
     if family == "phi3" and overrides:
         pytest.skip("phi3 has no head_dim of its own")
@@ -94,113 +95,12 @@ def worst_row(logits, batch, expected):
     return max(error(logits[row, batch.valid(row)], expected[row]) for row in range(3))
 
 
-BACKENDS = ("sdpa", "eager", "flash_attention_2")
 HALF = ("bfloat16", "float16")
 FIELDS = ("device", "family", "backend", "dtype")
-
-
-@torch.no_grad()
-@pytest.mark.parametrize(FIELDS, on_each_device(CASES, BACKENDS, DTYPES))
-def test_logits(device, family, backend, dtype, record_property):
-    llm, twin = build_pair(family, backend, dtype, device)
-    errors = []
-    for padding in (None, "left", "right"):
-        batch, exact = batch_pair(padding, dtype, device)
-        with Kernels() as kernels:
-            logits = llm(**batch.text, audio=batch.audio()).logits
-        assert logits.dtype == DTYPES[dtype]
-        errors.append(worst_row(logits, batch, exact.reference(twin)))
-        record_property(f"error, {padding or 'unpadded'}", errors[-1])
-        record_property(f"attention, {padding or 'unpadded'}", kernels.names)
-        if (device, backend, padding) == ("cuda", "sdpa", None) and dtype != "float32":
-            assert kernels.names == "flash" or family in WINDOWED
-    assert max(errors) < LIMITS[dtype]
-
-
-@pytest.mark.parametrize(FIELDS, on_each_device(FAMILIES, BACKENDS, ("float32", "bfloat16")))
-def test_gradients(device, family, backend, dtype, record_property):
-    llm, twin = build_pair(family, backend, dtype, device, with_lora)
-    check_gradients(llm, twin, dtype, device, record_property)
-
-
-def check_gradients(llm, twin, dtype, device, record_property, paddings=(None, "left")):
-    """Of audio, weights and LoRA, all in one and each tensor: small ones have larger errors."""
-    for padding in paddings:
-        batch, exact = batch_pair(padding, dtype, device)
-        leaves = []
-        for model, b in ((llm, batch), (twin, exact)):
-            model.requires_grad_(True)
-            b.features.requires_grad_()
-            leaves.append([b.features, *model.parameters()])
-        loss = batch.loss(llm(**batch.text, audio=batch.audio()).logits)
-        got = torch.autograd.grad(loss, leaves[0])
-        expected = torch.autograd.grad(exact.loss_of_reference(twin), leaves[1])
-        names = ["features", *dict(llm.named_parameters())]
-        errors = {n: error(a, b) for n, a, b in zip(names, got, expected, strict=True)}
-        worst = max(errors, key=errors.get)
-        whole = error(*(torch.cat([t.float().flatten().cpu() for t in g]) for g in (got, expected)))
-        record_property(f"error, {padding or 'unpadded'}", whole)
-        record_property(f"worst, {padding or 'unpadded'}", f"{errors[worst]:.2g} of {worst}")
-        assert whole < 2 * LIMITS[dtype]
-        assert errors[worst] < 4 * LIMITS[dtype]
-
-
-@torch.no_grad()
-@pytest.mark.parametrize(FIELDS, on_each_device(CASES, ("sdpa", "flash_attention_2"), HALF))
-def test_greedy_generation(device, family, backend, dtype, record_property):
-    """Each token is the likeliest but for rounding, and its logits are right."""
-    llm, twin = build_pair(family, backend, dtype, device)
-    errors = []
-    for n in (7, N):
-        batch, exact = batch_pair("left", dtype, device, n)
-        out = generate(llm, batch, do_sample=False, output_logits=True)
-        logits = torch.stack(out.logits, dim=1).float().cpu()
-        rows = reference_of_generated(twin, exact, out.sequences.cpu())
-        for row, (new, expected) in enumerate(rows):
-            errors.append(error(logits[row], expected))
-            chosen = expected.gather(1, new[:, None])[:, 0]
-            missed = (expected.max(-1).values - chosen).max() / expected.abs().max()
-            assert missed < LIMITS[dtype]
-    record_property("error", max(errors))
-    assert max(errors) < LIMITS[dtype]
-
-
-@pytest.mark.parametrize(FIELDS, on_each_device(FAMILIES, ("sdpa", "eager"), HALF))
-def test_autocast(device, family, backend, dtype, record_property):
-    """Weights in float32, as small LLMs are trained: queries and values may differ in type."""
-    llm, twin = build_pair(family, backend, "float32", device)
-    errors = []
-    for padding in (None, "left", "right"):
-        batch, exact = batch_pair(padding, "float32", device)
-        batch.features.requires_grad_()
-        with torch.autocast(device, DTYPES[dtype]):
-            logits = llm(**batch.text, audio=batch.audio()).logits
-        batch.loss(logits.float()).backward()
-        assert batch.features.grad[batch.audio_mask].isfinite().all()
-        errors.append(worst_row(logits, batch, exact.reference(twin)))
-        record_property(f"error, {padding or 'unpadded'}", errors[-1])
-    assert max(errors) < LIMITS[dtype]
-
-
-@pytest.mark.parametrize(
-    ("device", "family"),
-    [
-        *(pytest.param("cuda", family, marks=ON_GPU) for family in ("llama", "qwen3", "gemma2")),
-        pytest.param("cpu", "llama", marks=pytest.mark.slow),  # compiles for long
-    ],
-)
-def test_flex(device, family, record_property):
-    """bfloat16, forward and, where torch has it, backward."""
-    llm, twin = build_pair(family, "flex_attention", "bfloat16", device)
-    for padding in (None, "left"):
-        batch, exact = batch_pair(padding, "bfloat16", device)
-        with torch.no_grad():
-            logits = llm(**batch.text, audio=batch.audio()).logits
-            found = worst_row(logits, batch, exact.reference(twin))
-        record_property(f"error, {padding or 'unpadded'}", found)
-        assert found < LIMITS["bfloat16"]
-    if device != "cpu":
-        check_gradients(llm, twin, "bfloat16", device, record_property, ("right",))
+FORWARD = [("sdpa", "float32"), *itertools.product(("sdpa", "eager", "flash_attention_2"), HALF)]
+BACKWARD = [kind for kind in FORWARD if kind[1] != "float16"]  # which wants its loss scaled
+DECODING = [kind for kind in FORWARD if kind[0] != "eager" and kind[1] != "float32"]
+AUTOCAST = list(itertools.product(("sdpa", "eager"), HALF))
 
 
 @pytest.mark.parametrize("dtype", HALF)
@@ -245,3 +145,107 @@ def test_two_layers_of_real_width(device, name, n, m, dtype, record_property):
         assert max(errors) < LIMITS[dtype]
         if device == "cuda":
             assert kernels != PRODUCTS if padded else kernels == "flash"
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(FIELDS, on_each_device(CASES, FORWARD))
+def test_logits(device, family, backend, dtype, record_property):
+    llm, twin = build_pair(family, backend, dtype, device)
+    errors = []
+    for padding in (None, "left", "right"):
+        batch, exact = batch_pair(padding, dtype, device)
+        with Kernels() as kernels:
+            logits = llm(**batch.text, audio=batch.audio()).logits
+        assert logits.dtype == DTYPES[dtype]
+        errors.append(worst_row(logits, batch, exact.reference(twin)))
+        record_property(f"error, {padding or 'unpadded'}", errors[-1])
+        record_property(f"attention, {padding or 'unpadded'}", kernels.names)
+        if (device, backend, padding) == ("cuda", "sdpa", None) and dtype != "float32":
+            assert kernels.names == "flash" or family in WINDOWED
+    assert max(errors) < LIMITS[dtype]
+
+
+@pytest.mark.parametrize(FIELDS, on_each_device(FAMILIES, BACKWARD))
+def test_gradients(device, family, backend, dtype, record_property):
+    llm, twin = build_pair(family, backend, dtype, device, with_lora)
+    check_gradients(llm, twin, dtype, device, record_property)
+
+
+def check_gradients(llm, twin, dtype, device, record_property, paddings=(None, "left")):
+    """Of audio, weights and LoRA, all in one and each tensor: small ones have larger errors."""
+    for padding in paddings:
+        batch, exact = batch_pair(padding, dtype, device)
+        leaves = []
+        for model, b in ((llm, batch), (twin, exact)):
+            model.requires_grad_(True)
+            b.features.requires_grad_()
+            leaves.append([b.features, *model.parameters()])
+        loss = batch.loss(llm(**batch.text, audio=batch.audio()).logits)
+        got = torch.autograd.grad(loss, leaves[0])
+        expected = torch.autograd.grad(exact.loss_of_reference(twin), leaves[1])
+        names = ["features", *dict(llm.named_parameters())]
+        errors = {n: error(a, b) for n, a, b in zip(names, got, expected, strict=True)}
+        worst = max(errors, key=errors.get)
+        whole = error(*(torch.cat([t.float().flatten().cpu() for t in g]) for g in (got, expected)))
+        record_property(f"error, {padding or 'unpadded'}", whole)
+        record_property(f"worst, {padding or 'unpadded'}", f"{errors[worst]:.2g} of {worst}")
+        assert whole < 2 * LIMITS[dtype]
+        assert errors[worst] < 4 * LIMITS[dtype]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(FIELDS, on_each_device(CASES, DECODING))
+def test_greedy_generation(device, family, backend, dtype, record_property):
+    """Each token is the likeliest but for rounding, and its logits are right."""
+    llm, twin = build_pair(family, backend, dtype, device)
+    errors = []
+    for n in (7, N):
+        batch, exact = batch_pair("left", dtype, device, n)
+        out = generate(llm, batch, do_sample=False, output_logits=True)
+        logits = torch.stack(out.logits, dim=1).float().cpu()
+        rows = reference_of_generated(twin, exact, out.sequences.cpu())
+        for row, (new, expected) in enumerate(rows):
+            errors.append(error(logits[row], expected))
+            chosen = expected.gather(1, new[:, None])[:, 0]
+            missed = (expected.max(-1).values - chosen).max() / expected.abs().max()
+            assert missed < LIMITS[dtype]
+    record_property("error", max(errors))
+    assert max(errors) < LIMITS[dtype]
+
+
+@pytest.mark.parametrize(FIELDS, on_each_device(FAMILIES, AUTOCAST))
+def test_autocast(device, family, backend, dtype, record_property):
+    """Weights in float32, as small LLMs are trained: queries and values may differ in type."""
+    llm, twin = build_pair(family, backend, "float32", device)
+    errors = []
+    for padding in (None, "left", "right"):
+        batch, exact = batch_pair(padding, "float32", device)
+        batch.features.requires_grad_()
+        with torch.autocast(device, DTYPES[dtype]):
+            logits = llm(**batch.text, audio=batch.audio()).logits
+        batch.loss(logits.float()).backward()
+        assert batch.features.grad[batch.audio_mask].isfinite().all()
+        errors.append(worst_row(logits, batch, exact.reference(twin)))
+        record_property(f"error, {padding or 'unpadded'}", errors[-1])
+    assert max(errors) < LIMITS[dtype]
+
+
+@pytest.mark.parametrize(
+    ("device", "family"),
+    [
+        *(pytest.param("cuda", family, marks=ON_GPU) for family in ("llama", "qwen3", "gemma2")),
+        pytest.param("cpu", "llama", marks=pytest.mark.slow),  # compiles for long
+    ],
+)
+def test_flex(device, family, record_property):
+    """bfloat16, forward and, where torch has it, backward."""
+    llm, twin = build_pair(family, "flex_attention", "bfloat16", device)
+    for padding in (None, "left"):
+        batch, exact = batch_pair(padding, "bfloat16", device)
+        with torch.no_grad():
+            logits = llm(**batch.text, audio=batch.audio()).logits
+            found = worst_row(logits, batch, exact.reference(twin))
+        record_property(f"error, {padding or 'unpadded'}", found)
+        assert found < LIMITS["bfloat16"]
+    if device != "cpu":
+        check_gradients(llm, twin, "bfloat16", device, record_property, ("right",))
