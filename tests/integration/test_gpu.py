@@ -8,6 +8,7 @@ are relative, ||got - expected|| / ||expected||, the worst of all rows or tensor
 """
 
 import copy
+import functools
 import importlib.util
 import itertools
 from dataclasses import replace
@@ -50,26 +51,44 @@ def rounded(llm, dtype):
     return llm
 
 
-def build_pair(family, backend, dtype, device, change=lambda llm: llm):
-    """An LLM that hears, in a type on a device, and its twin in float32 for the reference.
+def overrides_for(family, backend):
+    """Where the tiny models would not do."""
+    special = CASES[family][1]
+    changed = {"head_dim": 16} if backend == "flex_attention" else {}  # a GPU's least
+    if "num_experts_per_tok" in special:  # all: a token near a tie would go to another one
+        count = special.get("num_experts", special.get("num_local_experts"))
+        changed["num_experts_per_tok"] = count
+    return changed
 
-    Args:
-        change: applied to both.
-    """
+
+def build_twin(family, backend, dtype, change=lambda llm: llm):
+    """In float32, with the weights that it has in a type."""
+    llm = change(build(family, "eager", **overrides_for(family, backend)))
+    return rounded(rounded(llm, DTYPES[dtype]), torch.float32)
+
+
+def build_hearing(family, backend, dtype, device, change=lambda llm: llm):
+    """In a type on a device."""
     if backend == "flash_attention_2":
         if not importlib.util.find_spec("flash_attn"):
             pytest.skip("flash_attn is not installed")
         if device == "cpu" or family in WINDOWED:
             pytest.skip("FlashAttention: on a GPU only, and no windows beside LAL")
-    overrides = {"head_dim": 16} if backend == "flex_attention" else {}  # a GPU's least
-    if family == "phi3" and overrides:
-        pytest.skip("phi3 has no head_dim of its own")
     try:
-        llm = attach(build(family, backend, **overrides))
-    except TypeError as refused:  # soft-capped scores
+        llm = attach(build(family, backend, **overrides_for(family, backend)))
+    except (TypeError, ValueError) as refused:  # by us, or by transformers
+        if "attention" not in str(refused):
+            raise
         pytest.skip(str(refused))
-    twin = rounded(change(build(family, "eager", **overrides)), DTYPES[dtype])
-    return rounded(change(llm), DTYPES[dtype]).to(device), rounded(twin, torch.float32)
+    return rounded(change(llm), DTYPES[dtype]).to(device)
+
+
+@functools.cache
+@torch.no_grad()
+def expected_logits(family, dtype, padding):
+    """The same for all backends."""
+    _, exact = batch_pair(padding, dtype, "cpu")
+    return exact.reference(build_twin(family, "eager", dtype))
 
 
 def batch_pair(padding, dtype, device, n=N):
@@ -100,7 +119,7 @@ FIELDS = ("device", "family", "backend", "dtype")
 FORWARD = [("sdpa", "float32"), *itertools.product(("sdpa", "eager", "flash_attention_2"), HALF)]
 BACKWARD = [kind for kind in FORWARD if kind[1] != "float16"]  # which wants its loss scaled
 DECODING = [kind for kind in FORWARD if kind[0] != "eager" and kind[1] != "float32"]
-AUTOCAST = list(itertools.product(("sdpa", "eager"), HALF))
+AUTOCAST = list(itertools.product(("sdpa",), HALF))
 
 
 @pytest.mark.parametrize("dtype", HALF)
@@ -150,14 +169,15 @@ def test_two_layers_of_real_width(device, name, n, m, dtype, record_property):
 @torch.no_grad()
 @pytest.mark.parametrize(FIELDS, on_each_device(CASES, FORWARD))
 def test_logits(device, family, backend, dtype, record_property):
-    llm, twin = build_pair(family, backend, dtype, device)
+    llm = build_hearing(family, backend, dtype, device)
     errors = []
     for padding in (None, "left", "right"):
-        batch, exact = batch_pair(padding, dtype, device)
+        batch, _ = batch_pair(padding, dtype, device)
+        text = {"input_ids": batch.ids, "attention_mask": batch.mask}
         with Kernels() as kernels:
-            logits = llm(**batch.text, audio=batch.audio()).logits
+            logits = llm(**text, audio=batch.audio()).logits
         assert logits.dtype == DTYPES[dtype]
-        errors.append(worst_row(logits, batch, exact.reference(twin)))
+        errors.append(worst_row(logits, batch, expected_logits(family, dtype, padding)))
         record_property(f"error, {padding or 'unpadded'}", errors[-1])
         record_property(f"attention, {padding or 'unpadded'}", kernels.names)
         if (device, backend, padding) == ("cuda", "sdpa", None) and dtype != "float32":
@@ -167,7 +187,8 @@ def test_logits(device, family, backend, dtype, record_property):
 
 @pytest.mark.parametrize(FIELDS, on_each_device(FAMILIES, BACKWARD))
 def test_gradients(device, family, backend, dtype, record_property):
-    llm, twin = build_pair(family, backend, dtype, device, with_lora)
+    llm = build_hearing(family, backend, dtype, device, with_lora)
+    twin = build_twin(family, backend, dtype, with_lora)
     check_gradients(llm, twin, dtype, device, record_property)
 
 
@@ -197,7 +218,8 @@ def check_gradients(llm, twin, dtype, device, record_property, paddings=(None, "
 @pytest.mark.parametrize(FIELDS, on_each_device(CASES, DECODING))
 def test_greedy_generation(device, family, backend, dtype, record_property):
     """Each token is the likeliest but for rounding, and its logits are right."""
-    llm, twin = build_pair(family, backend, dtype, device)
+    llm = build_hearing(family, backend, dtype, device)
+    twin = build_twin(family, backend, dtype)
     errors = []
     for n in (7, N):
         batch, exact = batch_pair("left", dtype, device, n)
@@ -216,16 +238,16 @@ def test_greedy_generation(device, family, backend, dtype, record_property):
 @pytest.mark.parametrize(FIELDS, on_each_device(FAMILIES, AUTOCAST))
 def test_autocast(device, family, backend, dtype, record_property):
     """Weights in float32, as small LLMs are trained: queries and values may differ in type."""
-    llm, twin = build_pair(family, backend, "float32", device)
+    llm = build_hearing(family, backend, "float32", device)
     errors = []
     for padding in (None, "left", "right"):
-        batch, exact = batch_pair(padding, "float32", device)
+        batch, _ = batch_pair(padding, "float32", device)
         batch.features.requires_grad_()
         with torch.autocast(device, DTYPES[dtype]):
             logits = llm(**batch.text, audio=batch.audio()).logits
         batch.loss(logits.float()).backward()
         assert batch.features.grad[batch.audio_mask].isfinite().all()
-        errors.append(worst_row(logits, batch, exact.reference(twin)))
+        errors.append(worst_row(logits, batch, expected_logits(family, "float32", padding)))
         record_property(f"error, {padding or 'unpadded'}", errors[-1])
     assert max(errors) < LIMITS[dtype]
 
@@ -239,7 +261,8 @@ def test_autocast(device, family, backend, dtype, record_property):
 )
 def test_flex(device, family, record_property):
     """bfloat16, forward and, where torch has it, backward."""
-    llm, twin = build_pair(family, "flex_attention", "bfloat16", device)
+    llm = build_hearing(family, "flex_attention", "bfloat16", device)
+    twin = build_twin(family, "flex_attention", "bfloat16")
     for padding in (None, "left"):
         batch, exact = batch_pair(padding, "bfloat16", device)
         with torch.no_grad():
