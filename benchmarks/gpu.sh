@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # What only a GPU can tell, in at most eight minutes. See --help.
 set -uo pipefail
-cd "$(dirname "$0")/.."
 
 usage() {
   cat <<'HELP'
@@ -45,9 +44,10 @@ for argument; do
     -h | --help) usage; exit ;;
     --rehearse) rehearse=1 ;;
     -*) usage >&2; exit 2 ;;
-    *) out=$argument ;;
+    *) out=$(realpath -m "$argument") ;;
   esac
 done
+cd "$(dirname "$0")/.."
 python=${PYTHON:-}
 [ -z "$python" ] && [ -x .venv/bin/python ] && python=.venv/bin/python
 python=${python:-python3}
