@@ -60,8 +60,10 @@ how to read the table:
   the forward pass that are alive at its end. Both are counted, on meta tensors.
   GPU held, GPU peak: memory after the forward pass and at its highest, beyond weights, optimizer
   state and batch. On a CPU no absolute time is written.
+  attention: the fused kernels of torch that ran, forward; "products" means none.
 
-results: OUT/efficiency_SHAPE_DEVICE_DATE.json, .md, _speed.png and _memory.png
+results: OUT/efficiency_SHAPE_DEVICE_DATE.json, .md, _speed.png and _memory.png. Interrupted, or
+where something fails, it writes what it has by then, and ends with an error.
 """
 
 _CONVENTIONS = (
@@ -91,6 +93,8 @@ def main(argv: list[str] | None = None) -> list[Path]:
         else:
             written += _measure(args, name, argv)
     print("\n".join(f"wrote {path}" for path in written))
+    if args.failed:
+        raise SystemExit("\n".join(["failed:", *args.failed]))
     return written
 
 
@@ -98,7 +102,16 @@ def _measure(args: argparse.Namespace, name: str, argv: list[str]) -> list[Path]
     """One shape: count, time, report."""
     shape, now = SHAPES[name], datetime.datetime.now().astimezone()
     counts = _count(args, name, shape)
-    measured = {} if args.flops_only else _time(args, name, shape)
+    _done(args, f"{name}: counted")
+    measured: dict[tuple, dict[str, timing.Measured]] = {}
+    if not args.flops_only:
+        try:
+            _time(args, name, shape, measured)
+        except (KeyboardInterrupt, RuntimeError) as error:  # what there is by now is still told
+            args.failed.append(f"{name}: {error or type(error).__name__}")
+    for (kind, tuning, m), found in measured.items():
+        failed = {v: f.status for v, f in found.items() if f.status not in timing.STATUSES}
+        args.failed += [f"{name}, {tuning or kind} m={m}, {v}: {s}" for v, s in failed.items()]
     rows = []
     for cell, by_variant in counts.items():
         phase, tuning, m = cell
@@ -117,10 +130,13 @@ def _measure(args: argparse.Namespace, name: str, argv: list[str]) -> list[Path]
         "conventions": list(_CONVENTIONS),
         "rows": rows,
     }
+    if args.rehearsal:
+        document["warning"] = setting.REHEARSAL
     print(report.markdown(document))
     device, date = setting.slug(document["device"]["name"]), f"{now:%Y-%m-%d-%H%M}"
-    stem = args.out / f"efficiency_{name}_{device}_{date}"
-    return report.write(document, stem) + plots.draw(document, stem)
+    stem = args.out / f"{args.rehearsal * 'rehearsal_'}efficiency_{name}_{device}_{date}"
+    drawn = [] if args.no_plots else plots.draw(document, stem)
+    return report.write(document, stem) + drawn
 
 
 def _count(args: argparse.Namespace, name: str, shape: Shape) -> dict[tuple, dict[str, Count]]:
@@ -146,13 +162,13 @@ def _count(args: argparse.Namespace, name: str, shape: Shape) -> dict[tuple, dic
     return counts
 
 
-def _time(args: argparse.Namespace, name: str, shape: Shape) -> dict[tuple, dict]:
-    """Measurements by (kind, tuning, m); the most expensive m first, so that the ETA is no lie."""
+def _time(args: argparse.Namespace, name: str, shape: Shape, measured: dict[tuple, dict]) -> None:
+    """Adds measurements by (kind, tuning, m); the most expensive m first, so that the ETA is no
+    lie."""
     jobs = [("train", tuning) for tuning in args.tuning if "train" in args.measure]
     if "inference" in args.measure:
         jobs.append(("inference", None))
     total = sum(len(_variants_of(args, kind == "train")) for kind, _ in jobs)
-    measured = {}
     with _bar(total * len(args.m) * (1 + args.repeats), f"{name}: timing", args) as bar:
         for kind, tuning in jobs:
             training = kind == "train"
@@ -173,8 +189,8 @@ def _time(args: argparse.Namespace, name: str, shape: Shape) -> dict[tuple, dict
                     measured[kind, tuning, m] = timing.time_inference(
                         *common, args.new_tokens, tick
                     )
+                _done(args, f"{name}: {tuning or kind}, m = {m} timed")
             del llm
-    return measured
 
 
 def _profile(args: argparse.Namespace, name: str) -> Path:
@@ -219,6 +235,12 @@ def _bar(total: int, text: str, args: argparse.Namespace) -> tqdm:
     return tqdm(total=total, desc=text, unit="run", disable=args.quiet, leave=False, smoothing=0.1)
 
 
+def _done(args: argparse.Namespace, what: str) -> None:
+    """A line in place of the bar."""
+    if args.quiet:
+        print(f"{datetime.datetime.now():%H:%M:%S} {what}", flush=True)
+
+
 def _settings(args: argparse.Namespace, shape: Shape) -> dict:
     return {
         "m": args.m,
@@ -236,6 +258,7 @@ def _settings(args: argparse.Namespace, shape: Shape) -> dict:
 
 def _complete(args: argparse.Namespace) -> None:
     """Settle what depends on other options."""
+    args.failed = []
     if args.device == "auto":
         args.device = "cuda" if torch.cuda.is_available() else "cpu"
     if args.flops_only:
@@ -313,7 +336,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--seed", type=int, default=0)
     add("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the results")
-    add("--quiet", action="store_true", help="no progress bar")
+    add("--no-plots", action="store_true", help="draw them later: python -m benchmarks.plots JSON")
+    add("--rehearsal", action="store_true", help="mark the results as no figures")
+    add("--quiet", action="store_true", help="lines in place of a progress bar")
     return parser
 
 

@@ -1,9 +1,18 @@
-"""Two plots in the manner of the paper's figure 1: training speed and memory against m."""
+"""Two plots in the manner of the paper's figure 1: training speed and memory against m.
+
+`python -m benchmarks.plots RESULT.json...` draws those of results that were written without.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+
+if __name__ == "__main__":  # not on import: a test's process may need LAVIS later
+    os.environ["PAL_PLUGIN_CORE_ONLY"] = "1"
 
 from benchmarks.variants import LABELS
 
@@ -100,3 +109,8 @@ def _plot(
     figure.suptitle(title)
     figure.savefig(path, dpi=150)
     return path
+
+
+if __name__ == "__main__":
+    for result in map(Path, sys.argv[1:]):
+        draw(json.loads(result.read_text("utf-8")), result.with_suffix(""))

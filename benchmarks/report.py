@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.counting import Count
-from benchmarks.timing import OUT_OF_MEMORY, Measured
+from benchmarks.timing import OK, Measured
 from benchmarks.variants import BASELINE, FLOOR, LABELS
 
 PHASES = {
@@ -21,6 +21,7 @@ PHASES = {
     "decode": "One more token",
 }
 SCHEMA = 1
+COUNTED = "counted"  # the status of what was not timed
 _MIB = 2**20
 
 
@@ -45,7 +46,7 @@ def cell_rows(
 
     rows = []
     for name, count in counts.items():
-        found = measured.get(name, Measured(status="counted"))
+        found = measured.get(name, Measured(status=COUNTED))
         own = seconds(name)
         ceiling = counts[BASELINE].flops / count.flops
         faster = ratio(seconds(BASELINE), own)
@@ -67,6 +68,7 @@ def cell_rows(
             "held_over_plits": _share(count.held_bytes, counts[BASELINE].held_bytes),
             "gpu_held_bytes": found.held_bytes,
             "gpu_peak_bytes": found.peak_bytes,
+            "kernels": found.kernels,
         }
         if absolute:
             row["seconds"] = spread(own)
@@ -90,6 +92,7 @@ def markdown(document: dict) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in document["versions"].items())
     parts = [
         f"# Efficiency: {document['shape']['name']} on {document['device']['name']}",
+        *([f"**{document['warning']}**"] if document.get("warning") else []),
         f"`{document['command']}`, {document['date']}; {versions}.\n\n{shape}.",
         "\n".join(f"- {line}" for line in document["conventions"]),
     ]
@@ -122,6 +125,7 @@ def _table(rows: list[dict]) -> str:
         "GPU peak MiB": lambda r: _format(r["gpu_peak_bytes"], "{:,.0f}", _MIB),
         "ms": lambda r: with_spread(r.get("seconds"), 1e3),
         "per second": lambda r: _format(r.get("per_second"), "{:,.1f}"),
+        "attention": lambda r: r.get("kernels") or "",
     }
     return table(columns, rows)
 
@@ -173,4 +177,4 @@ def _four_digits(value: float) -> str:
 
 
 def _why_not(row: dict) -> str:
-    return row["status"] if row["status"] == OUT_OF_MEMORY else ""
+    return "" if row["status"] in (OK, COUNTED) else row["status"].replace("|", " ")

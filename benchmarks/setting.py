@@ -13,6 +13,9 @@ import torch
 import pal_plugin
 from pal_plugin.runtime import usable_cores
 
+#: What a rehearsal's results say of themselves.
+REHEARSAL = "A rehearsal with tiny shapes: nothing here is a figure."
+
 
 def device(kind: str) -> dict:
     """Facts about the machine; kind is "cpu", "cuda" or "meta"."""

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from benchmarks.kernels import Kernels
 from benchmarks.shapes import Shape
 from benchmarks.variants import Batch, Variant, build_variants, trainable
 
 OK, OUT_OF_MEMORY = "ok", "out of memory"
+STATUSES = (OK, OUT_OF_MEMORY)  # any other is an error's message
 
 
 @dataclass
@@ -28,11 +30,14 @@ class Measured:
         held_bytes: GPU memory held after the forward pass, for the backward pass.
         peak_bytes: GPU memory at its highest. Both are beyond weights, optimizer state and batch;
             gradients of the weights count. None on a CPU.
+        kernels: fused attention kernels that ran.
+        status: "ok", or what came in between.
     """
 
     seconds: dict[str, list[float]] = field(default_factory=dict)
     held_bytes: int | None = None
     peak_bytes: int | None = None
+    kernels: str | None = None
     status: str = OK
 
 
@@ -97,7 +102,9 @@ def time_inference(
     found = {}
     for name, variant in variants.items():
         found[name] = warm_up(
-            lambda v=variant, **_: v.generate(batch, 1 + new_tokens), weight.device
+            lambda v=variant, **_: v.generate(batch, 1 + new_tokens),
+            weight.device,
+            first=lambda v=variant: v.generate(batch, 2),
         )
         tick(name)
 
@@ -117,7 +124,7 @@ def in_turns(
     repeats: int,
     tick: Callable[[str], None],
 ) -> None:
-    """Time every variant once per round; one that runs out of memory is left out from there on.
+    """Time every variant once per round; one that fails is left out from there on.
 
     Args:
         found: warmed up variants; their seconds are added.
@@ -131,19 +138,22 @@ def in_turns(
                 continue
             try:
                 values = seconds(name)
-            except torch.OutOfMemoryError:  # optimizer states grew after the warm-up
-                found[name] = Measured(status=OUT_OF_MEMORY)
+            except RuntimeError as error:  # optimizer states grew after the warm-up
+                found[name] = Measured(status=_what_happened(error))
                 continue
             for phase, value in values.items():
                 found[name].seconds.setdefault(phase, []).append(value)
             tick(name)
 
 
-def warm_up(step: Callable[..., object], device: torch.device) -> Measured:
-    """Two steps; on a GPU the memory of the second is measured.
+def warm_up(
+    step: Callable[..., object], device: torch.device, first: Callable[[], object] | None = None
+) -> Measured:
+    """Two steps: the kernels of the first are noted; on a GPU the memory of the second is measured.
 
     Args:
         step: takes a function, `forward_done`, that training calls between its two passes.
+        first: stands for the first step: a shorter one, since whatever it calls is listed.
     """
     measured = Measured()
 
@@ -151,7 +161,9 @@ def warm_up(step: Callable[..., object], device: torch.device) -> Measured:
         measured.held_bytes = torch.cuda.memory_allocated() - before
 
     try:
-        step()
+        with Kernels() as kernels:
+            (first or step)()
+        measured.kernels = kernels.names
         if device.type != "cuda":
             step()
             return measured
@@ -161,8 +173,8 @@ def warm_up(step: Callable[..., object], device: torch.device) -> Measured:
         before = torch.cuda.memory_allocated()
         step(forward_done=forward_done)
         measured.peak_bytes = torch.cuda.max_memory_allocated() - before
-    except torch.OutOfMemoryError:
-        measured = Measured(status=OUT_OF_MEMORY)
+    except RuntimeError as error:  # the others can still be measured
+        measured = Measured(status=_what_happened(error))
     torch.cuda.empty_cache()  # outside of the handler, whose traceback holds the activations
     return measured
 
@@ -174,6 +186,13 @@ def run_seconds(run: Callable[[], object], device: torch.device) -> float:
     run()
     _wait(device)
     return time.perf_counter() - start
+
+
+def _what_happened(error: RuntimeError) -> str:
+    """A status: short where memory was not enough, else the first line of the error."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return OUT_OF_MEMORY
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def _wait(device: torch.device) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import torch
 import torchaudio
 from torch import Tensor
@@ -143,6 +142,8 @@ def _from_file(source: Any) -> tuple[np.ndarray, int, str]:
 
 def _decode(data: bytes, name: str) -> tuple[np.ndarray, int]:
     """`(samples [S, channels] float32, rate)` of a whole file."""
+    import soundfile  # not above: whoever gives arrays needs no libsndfile
+
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as sound:
             container, subtype = sound.format, sound.subtype
@@ -182,6 +183,8 @@ def _decode(data: bytes, name: str) -> tuple[np.ndarray, int]:
 
 def _read(data: bytes) -> tuple[np.ndarray, int, int]:
     """`(samples [S, channels] float32, frames announced, rate)`."""
+    import soundfile
+
     with soundfile.SoundFile(io.BytesIO(data)) as sound:
         if sound.frames > _LONGEST:
             raise AudioError("its header does not say how long it is; write it to a file again")

@@ -20,7 +20,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import soundfile
 from tqdm import tqdm
 
 from pal_plugin.runtime import usable_cores
@@ -36,6 +35,8 @@ INDEX = "index.json"
 
 def clip_record(split: str, seed: int, index: int) -> tuple[bytes, dict]:
     """One clip: FLAC bytes (16 kHz mono) and what is known about it (the shard's JSON)."""
+    import soundfile  # not above: the world's texts and waves need no libsndfile
+
     scene, rng = split_scene(split, seed, index)
     audio = io.BytesIO()
     soundfile.write(audio, render(scene), SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")

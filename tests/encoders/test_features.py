@@ -139,6 +139,7 @@ def test_nothing_is_made_on_another_device_than_the_clips(name):
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", ["fast", "exact"])
 @pytest.mark.parametrize("name", ENCODERS)
 def test_a_gpu_makes_what_the_cpu_makes(name, precision):

@@ -105,6 +105,7 @@ def test_fp16_needs_a_gpu():
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("amp", ["none", "bf16", "fp16"])
 def test_on_a_gpu(train, amp, tmp_path):
     """Near the CPU's steps; a scaler's state goes on with the rest."""
