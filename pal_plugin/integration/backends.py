@@ -15,10 +15,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.backends.cuda import SDPAParams, can_use_flash_attention
 from torch.nn.attention.bias import causal_lower_right
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from pal_plugin.integration.context import AudioContext, repeat_rows, rows_per_clip
+from pal_plugin.integration.recompute import computes_in
 
 #: Up to so many queries (one for plain decoding, a few for prompt lookup) and without gradients the
 #: scores are smaller than the keys and values, and are what is concatenated.
@@ -41,6 +43,9 @@ def sdpa(module, query, key, value, mask, audio, audio_kv, dropout=0.0, scaling=
     spares the copies of K and V that transformers makes for each group.
     """
     mask, key, value = _without_empty_slots(mask, query, key, value)
+    # Rotation leaves float32 under autocast. Cast here and not by autocast, for which a mask in
+    # float32 would be cast too, and its `hidden` to -inf.
+    query, key, value = (t.to(computes_in(query)) for t in (query, key, value))
     if query.shape[2] <= FEW_QUERIES and dropout == 0 and not torch.is_grad_enabled():
         return _few_queries(query, key, value, mask, audio, audio_kv, scaling), None
     k = key.shape[2]
@@ -288,9 +293,11 @@ def _few_queries(
 
 
 def _flash_kernel(query: Tensor, key: Tensor, value: Tensor) -> bool:
-    """Whether torch's flash kernel takes these: on a GPU, in half precision, all of one type."""
-    kinds = {query.dtype, key.dtype, value.dtype}
-    return query.is_cuda and len(kinds) == 1 and kinds <= {torch.float16, torch.bfloat16}
+    """Whether torch's flash kernel takes these: on a GPU, in half precision, of a size it knows."""
+    if not query.is_cuda:
+        return False
+    grouped = query.shape[1] != key.shape[1]
+    return can_use_flash_attention(SDPAParams(query, key, value, None, 0.0, False, grouped))
 
 
 def _half_type(query: Tensor, module: nn.Module) -> torch.dtype | None:

@@ -89,6 +89,13 @@ class Trainer:
                 "wait for this one's gradients"
             )
         self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        halves = sum(p.dtype == torch.float16 for p in self._parameters)
+        if halves and self.precision.scaler.is_enabled():
+            raise ConfigError(
+                f"run.amp=fp16 trains weights in float32, and {halves} of those to be trained are "
+                "float16, as the LLM is: set model.llm.dtype to float32, or both to bfloat16 "
+                "(run.amp=bf16)"
+            )
         self._turns = range(self.accumulate)
         self._ahead: deque[Micro] = deque()
         self._filler: dict | None = None
