@@ -236,6 +236,23 @@ def test_a_scaler_that_finds_no_scale_is_noticed():
         run.epoch(PATIENCE + 1)
 
 
+def test_float16_weights_under_a_scaler_are_refused_before_the_first_step():
+    model = torch.nn.Linear(2, 1).half()
+    precision = Precision("none", CPU)
+    precision.scaler = Scaler()
+    with pytest.raises(ConfigError, match=r"2 of those to be trained are float16.*run.amp=bf16"):
+        Trainer(
+            task=LossTask(),
+            model=model,
+            plain=model,
+            batches=iter(()),
+            optimizer=torch.optim.SGD(model.parameters()),
+            schedule=Schedule(),
+            precision=precision,
+            device=CPU,
+        )
+
+
 def test_steps_that_are_left_out_are_logged_and_saved_as_others():
     lines, saved = [], []
     data = [batch(1), batch(2, factor=float("nan"))]
