@@ -1,15 +1,19 @@
 """Whether LAL is right for an LLM, found out on the LLM itself: no reference of ours is needed.
 
-The stock model reads `[H; h]`, and before every decoder layer the rows of the audio are set back to
-H. That is LAL by definition, at PLITS's price (PAL paper, section "LAL"). Then the attached model
-reads h and hears H. Each of its layers is given the text that the stock layer was given, so that
-deviations do not add up over the layers, and a layer that differs is known by its number.
+A layer of the stock model reads `[H; h]`, where H is audio, whatever earlier layers made of those
+rows. That is LAL by definition, at PLITS's price (PAL paper, section "LAL"). The same layer of the
+attached model reads h and hears H. What its attention and what the whole layer make of h must be
+the same.
+
+Each layer is compared by itself and in float32, one after the other in a copy: in half precision,
+or behind what earlier layers add up to, a layer that hears nothing would pass as rounding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import copy
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +23,10 @@ from pal_plugin.integration.context import AudioContext
 from pal_plugin.llm.head import logits_of
 
 _AUDIO, _TEXT, _ROWS = 5, 6, 2
-#: Largest deviation, relative to what a layer adds to its input. The wrong entries that were tried
-#: lie at 0.1 and above; rounding of right ones in float32 at 1e-5.
-_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}
+#: Largest deviation, relative to what a module computes. Rounding lies at 1e-6, the wrong entries
+#: that were tried at 1e-2 and above.
+_TOLERANCE = 1e-4
+#: Of quantized layers, which compute in half precision, and of embeddings and logits of such LLMs.
 _TOLERANCE_HALF = 5e-2
 
 
@@ -35,47 +40,51 @@ def check(model: nn.Module) -> float:
     Raises:
         TypeError: a layer, the scale of the embeddings or the logits differ; says by how much.
     """
-    decoder = model.get_decoder()
-    weight = model.get_input_embeddings().weight
-    if weight.is_meta:
-        return 0.0  # a plan: there is nothing to compute with
-    name = f"{families.text_config(model).model_type!r}"
-    m, n = _lengths(decoder)
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(0, weight.shape[0], (_ROWS, n), generator=generator).to(weight.device)
+    error = check_layers(model.get_decoder())
     with _in_eval_mode(model):
-        embeds = model.get_input_embeddings()(ids)
-        audio = torch.randn(_ROWS, m, embeds.shape[-1], generator=generator).to(embeds)
-        audio = audio * embeds.float().std().to(embeds.dtype)
-        try:
-            stock = _stock_layers(decoder, audio, embeds)
-        except Exception as error:
-            raise TypeError(
-                f"whether LAL is right for {name} cannot be checked: the stock model on embeddings "
-                f"raised {_told(error)}"
-            ) from error
-        try:
-            ours = _lal_layers(decoder, audio, embeds, [before for before, _ in stock])
-        except Exception as error:
-            raise TypeError(
-                f"LAL does not fit {name}: with audio it raised {_told(error)}"
-            ) from error
-        errors = [
-            _deviation(got, expected, before)
-            for got, (before, expected) in zip(ours, stock, strict=True)
-        ]
-        tolerance = _TOLERANCE.get(embeds.dtype, _TOLERANCE_HALF)
-        wrong = [index for index, error in enumerate(errors) if not error <= tolerance]
-        if wrong:
-            worst = max(wrong, key=errors.__getitem__)
-            raise TypeError(
-                f"LAL would be silently wrong for {name}: {len(wrong)} of {len(errors)} layers "
-                f"differ from the stock model whose audio rows are reset before every layer (layer "
-                f"{worst} by {errors[worst]:.0%}). Its layers compute keys or values in a way that "
-                "families.py does not describe, or do not pass keyword arguments on to attention"
-            )
-        _check_scale(model, name, embeds, stock[0][0], tolerance)
-        _check_head(model, name, embeds, tolerance)
+        _check_scale_and_head(model)
+    return error
+
+
+@torch.no_grad()
+def check_layers(decoder: nn.Module) -> float:
+    """Compare the layers of an attached decoder, as `check`."""
+    name = f"{decoder.config.model_type!r}"
+    if any(p.is_meta for p in decoder.parameters()):
+        raise TypeError(
+            f"whether LAL is right for {name} cannot be checked while weights are on the meta "
+            "device: attach it where they are loaded (before they are offloaded)"
+        )
+    m, n = _lengths(decoder)
+    weight = next(decoder.layers.parameters())
+    generator = torch.Generator().manual_seed(0)
+    width = decoder.config.hidden_size
+    both = torch.randn(_ROWS, m + n, width, generator=generator).to(weight.device)
+    audio, text = both[:, :m], both[:, m:]
+    mask = torch.ones(_ROWS, m, dtype=torch.bool, device=weight.device)
+    try:
+        with _in_eval_mode(decoder):
+            stock = _outputs(decoder, both, m)
+            ours = _outputs(decoder, text, 0, audio=AudioContext(audio, mask))
+    except Exception as error:
+        told = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        raise TypeError(
+            f"LAL does not fit {name}: on embeddings alone, or with audio, it raised {told}"
+        ) from error
+    tolerance = _TOLERANCE_HALF if _is_quantized(decoder) else _TOLERANCE
+    errors = [
+        max(_deviation(got, expected) for got, expected in zip(*pair, strict=True))
+        for pair in zip(ours, stock, strict=True)
+    ]
+    wrong = [index for index, error in enumerate(errors) if not error <= tolerance]
+    if wrong:
+        worst = max(wrong, key=errors.__getitem__)
+        raise TypeError(
+            f"LAL would be silently wrong for {name}: {len(wrong)} of {len(errors)} layers differ "
+            f"from the stock model whose audio rows are reset before every layer (layer {worst} by "
+            f"{errors[worst]:.1%}). Its layers compute keys or values in a way that families.py "
+            "does not describe, or do not pass keyword arguments on to attention"
+        )
     return max(errors)
 
 
@@ -89,89 +98,107 @@ def _lengths(decoder: nn.Module) -> tuple[int, int]:
     return window // 2, window - window // 2
 
 
-def _stock_layers(decoder: nn.Module, audio: Tensor, embeds: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """What each layer makes of the text: `(input, output)`, `[R, n, D]` each."""
-    m, inputs, outputs = audio.shape[1], [], []
+def _outputs(decoder: nn.Module, rows: Tensor, m: int, **kwargs) -> list[tuple[Tensor, Tensor]]:
+    """What each layer, given `rows` in float32, makes of those behind the first `m`: what its
+    attention adds, and what the layer adds, `[R, n, D]` each."""
+    found: list[tuple[Tensor, Tensor]] = []
 
-    def reset(hidden):
-        inputs.append(hidden[:, m:])
-        return torch.cat([audio, hidden[:, m:]], 1)
+    def of(layer: nn.Module):
+        def forward(*args, **given):
+            twin = layer if _is_float32(layer) else copy.deepcopy(layer).float()
+            attended: list[Tensor] = []
+            hook = twin.self_attn.register_forward_hook(
+                lambda module, args, output: attended.append(_first(output))
+            )
+            if args:
+                args = (rows, *args[1:])
+            else:
+                given["hidden_states"] = rows
+            audio = given.get("audio")
+            if audio is not None and audio.normed is not None:  # made in the LLM's own type
+                site = decoder._lal_sites[0][1]
+                given["audio"] = audio.with_normed(families.normalise(site, audio.features))
+            try:
+                output = type(layer).forward(twin, *args, **given)
+            finally:
+                hook.remove()
+            found.append((attended[0][:, m:], (_first(output) - rows)[:, m:]))
+            return output
 
-    def keep(hidden):
-        outputs.append(hidden[:, m:])
+        return forward
 
-    both = torch.cat([audio, embeds], 1)
-    with _hooked(decoder, reset, keep):
-        decoder(inputs_embeds=both, use_cache=False)
-    return list(zip(inputs, outputs, strict=True))
-
-
-def _lal_layers(
-    decoder: nn.Module, audio: Tensor, embeds: Tensor, inputs: list[Tensor]
-) -> list[Tensor]:
-    """The outputs of each layer that is given `inputs` and hears."""
-    given, outputs = iter(inputs), []
-    mask = torch.ones(audio.shape[:2], dtype=torch.bool, device=audio.device)
-    context = AudioContext(audio, mask)
-    with _hooked(decoder, lambda _: next(given), outputs.append):
-        decoder(inputs_embeds=embeds, use_cache=False, audio=context)
-    return outputs
+    with ExitStack() as stack:
+        for layer in decoder.layers:
+            stack.enter_context(_replaced(layer, "forward", of(layer)))
+        stack.enter_context(_replaced(decoder.layers[-1], "forward", _last(of(decoder.layers[-1]))))
+        with suppress(_Enough):
+            decoder(inputs_embeds=rows, use_cache=False, **kwargs)
+    return found
 
 
-def _deviation(got: Tensor, expected: Tensor, before: Tensor) -> float:
-    """Relative to what the layer adds to its input, beyond the rounding of that sum."""
-    rounding = 2 * torch.finfo(expected.dtype).eps * expected.abs().max().float()
-    difference = (got.float() - expected.float()).abs().max() - rounding
-    added = (expected.float() - before.float()).abs().max()
-    return float(difference.clamp(min=0) / added.clamp(min=torch.finfo(torch.float).tiny))
+class _Enough(Exception):
+    """The last layer has run; what follows may not take float32."""
 
 
-def _check_scale(
-    model: nn.Module, name: str, embeds: Tensor, first: Tensor, tolerance: float
-) -> None:
-    expected = embeds.float() * families.embedding_scale(model)
-    if not _close(first.float(), expected, tolerance):
+def _last(forward):
+    def run(*args, **kwargs):
+        forward(*args, **kwargs)
+        raise _Enough
+
+    return run
+
+
+@contextmanager
+def _replaced(module: nn.Module, name: str, value: object) -> Iterator[None]:
+    """An attribute of the module itself, which may have had one."""
+    had, before = name in module.__dict__, module.__dict__.get(name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        if had:
+            setattr(module, name, before)
+        else:
+            delattr(module, name)
+
+
+def _deviation(got: Tensor, expected: Tensor) -> float:
+    largest = expected.abs().max().clamp(min=torch.finfo(torch.float).tiny)
+    return float((got.float() - expected.float()).abs().max() / largest)
+
+
+def _check_scale_and_head(model: nn.Module) -> None:
+    name = f"{families.text_config(model).model_type!r}"
+    embedding = model.get_input_embeddings()
+    ids = torch.arange(min(_TEXT, embedding.num_embeddings), device=embedding.weight.device)[None]
+    embeds, decoder = embedding(ids), model.get_decoder()
+    tolerance = _TOLERANCE if embeds.dtype == torch.float32 else _TOLERANCE_HALF
+    first: list[Tensor] = []
+    hook = decoder.layers[0].register_forward_pre_hook(
+        lambda _, args, kwargs: first.append(args[0] if args else kwargs["hidden_states"]),
+        with_kwargs=True,
+    )
+    try:
+        hidden = decoder(inputs_embeds=embeds, use_cache=False).last_hidden_state
+    finally:
+        hook.remove()
+    if _deviation(first[0], embeds.float() * families.embedding_scale(model)) > tolerance:
         raise TypeError(
             f"{name} changes its embeddings before the first layer in a way that "
             "families.embedding_scale does not know: prepended audio (PLITS) would be of another "
             "scale than the text"
         )
-
-
-def _check_head(model: nn.Module, name: str, embeds: Tensor, tolerance: float) -> None:
-    hidden = model.get_decoder()(inputs_embeds=embeds, use_cache=False).last_hidden_state
-    expected = model(inputs_embeds=embeds, use_cache=False).logits.float()
-    if not _close(logits_of(model, hidden), expected, tolerance):
+    logits = model(inputs_embeds=embeds, use_cache=False).logits
+    if _deviation(logits_of(model, hidden), logits.float()) > tolerance:
         raise TypeError(f"{name} changes its logits in a way that llm.head.logits_of does not know")
 
 
-def _close(got: Tensor, expected: Tensor, tolerance: float) -> bool:
-    return bool((got - expected).abs().max() <= tolerance * expected.abs().max())
+def _is_float32(layer: nn.Module) -> bool:
+    return all(p.dtype == torch.float32 for p in layer.parameters())
 
 
-@contextmanager
-def _hooked(
-    decoder: nn.Module, before: Callable[[Tensor], Tensor], after: Callable[[Tensor], None]
-) -> Iterator[None]:
-    """Each layer reads what `before` makes of its hidden states; `after` is shown its output."""
-
-    def replace(_, args, kwargs):
-        if args:
-            return (before(args[0]), *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": before(kwargs["hidden_states"])}
-
-    def show(_, args, output):
-        after(output if isinstance(output, Tensor) else output[0])
-
-    hooks = []
-    for layer in decoder.layers:
-        hooks.append(layer.register_forward_pre_hook(replace, with_kwargs=True))
-        hooks.append(layer.register_forward_hook(show))
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+def _is_quantized(decoder: nn.Module) -> bool:
+    return any(not p.is_floating_point() for p in decoder.layers.parameters())
 
 
 @contextmanager
@@ -185,5 +212,5 @@ def _in_eval_mode(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+def _first(output) -> Tensor:
+    return output if isinstance(output, Tensor) else output[0]

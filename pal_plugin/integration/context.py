@@ -82,7 +82,11 @@ class AudioContext:
 
     def remembering(self) -> AudioContext:
         """A copy that keeps its K/V: for one `generate`, where the weights stand still."""
-        return self if self.kv is not None else replace(self, kv={})
+        return self if self.kv is not None else self.forgetting()
+
+    def forgetting(self) -> AudioContext:
+        """A copy without a graph that keeps K/V from now on, and none from before."""
+        return replace(self, features=self.features.detach(), kv={})
 
     def with_normed(self, normed: Tensor | None) -> AudioContext:
         """A copy for one forward pass, with what the norms of all layers share, if they do."""

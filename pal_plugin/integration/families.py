@@ -8,10 +8,11 @@ one that its modules suggest (`proposed`), if `checking.py` finds it right.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -78,6 +79,12 @@ class Site:
     rotary_args: tuple
     rotate: Callable
 
+    def __deepcopy__(self, memo: dict) -> Site:
+        """Where attention is copied alone (peft's `modules_to_save`), its layer stays."""
+        if id(self.layer) not in memo:
+            return self
+        return Site(*(copy.deepcopy(getattr(self, f.name), memo) for f in fields(self)))
+
     @property
     def norm(self) -> nn.Module | None:
         """Looked up at each call: peft may put another module in its place."""
@@ -95,6 +102,11 @@ def sites(llm: nn.Module, family: Family) -> list[tuple[nn.Module, Site]]:
     Raises:
         TypeError: a part that LAL needs is not there, or the rotary embedding is not supported.
     """
+    if llm.config.model_type == "paligemma":
+        raise TypeError(
+            "PaliGemma counts positions from 1 and reads its prompt in both directions, which LAL "
+            "does not know; load the text model alone (Gemma)"
+        )
     missing = _missing_parts(llm)
     if missing:
         raise TypeError(
@@ -148,15 +160,20 @@ def _site(family: Family, decoder: nn.Module, layer: nn.Module, index: int) -> S
 
 def norms_are_shared(decoder: nn.Module) -> bool:
     """Whether the norms of all layers normalise alike and differ in their gains only."""
-    norms = [layer.self_attn._lal.norm for layer in decoder.layers]
+    norms = [site.norm for _, site in decoder._lal_sites]
     kinds = {(type(norm), _epsilon(norm)) for norm in norms}
-    return len(kinds) == 1 and _is_rms_norm(norms[0])
+    return len(kinds) == 1 and _is_rms_norm(norms[0]) and not is_offloaded(norms[0])
 
 
 def _is_rms_norm(norm: nn.Module) -> bool:
     """One of transformers' own, and not what peft or a user put in its place."""
     ours = type(norm).__module__.startswith("transformers.models.")
     return ours and type(norm).__name__.endswith("RMSNorm") and _epsilon(norm) is not None
+
+
+def is_offloaded(module: nn.Module) -> bool:
+    """Whether accelerate brings the weights when the module is called, and not before."""
+    return hasattr(module, "_hf_hook")
 
 
 def _epsilon(norm: nn.Module) -> float | None:
@@ -215,7 +232,7 @@ def _fused(attention: nn.Module, hidden: Tensor) -> tuple[Tensor, Tensor]:
     """Keys and values of a `qkv_proj`; a plain Linear is spared the queries, which audio lacks."""
     width = attention.num_key_value_heads * attention.head_dim
     linear = attention.qkv_proj
-    if type(linear) is nn.Linear:
+    if type(linear) is nn.Linear and not is_offloaded(linear):
         bias = None if linear.bias is None else linear.bias[-2 * width :]
         both = nn.functional.linear(hidden, linear.weight[-2 * width :], bias)
     else:
@@ -271,6 +288,9 @@ def _missing_parts(llm: nn.Module) -> list[str]:
     layers = getattr(decoder, "layers", None)
     attention = [getattr(layer, "self_attn", None) for layer in layers or ()]
     first = next((module for module in attention if module is not None), None)
+    wrapped = {type(a).__name__ for a in attention if type(a).__module__.startswith("peft.")}
+    if wrapped:
+        return [f"attention modules of its own: peft put {wrapped.pop()} there; attach before that"]
     code = sys.modules[type(first).__module__] if first is not None else None
     projects = hasattr(first, "qkv_proj") or (hasattr(first, "k_proj") and hasattr(first, "v_proj"))
     needs = {

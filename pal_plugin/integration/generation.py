@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import inspect
 from collections.abc import Callable, Iterator
+from types import MethodType
 
 import transformers
 from packaging.version import Version
@@ -29,6 +29,7 @@ def accept(llm: nn.Module, keyword: str) -> None:
     if "_audio_keywords" not in llm.__dict__:
         llm._audio_keywords = set()
         llm.generate = _Generate(llm)
+        llm.prepare_inputs_for_generation = _Prepare(llm)
     llm._audio_keywords.add(keyword)
 
 
@@ -36,29 +37,63 @@ def refuse(llm: nn.Module, keyword: str) -> None:
     """Undo `accept`."""
     llm._audio_keywords.discard(keyword)
     if not llm._audio_keywords:
-        del llm.__dict__["generate"], llm.__dict__["_audio_keywords"]
+        for name in ("generate", "prepare_inputs_for_generation", "_audio_keywords"):
+            del llm.__dict__[name]
+
+
+class _Prepare:
+    """`prepare_inputs_for_generation` with audio in its signature: transformers looks there for the
+    keywords that `generate` may be given.
+
+    A class and no closure, as `_Generate`, so that an attached model can be copied and pickled.
+
+    Args:
+        stock: what prepares the inputs without audio; None: the model's own method.
+    """
+
+    def __init__(self, llm: nn.Module, stock: Callable | None = None) -> None:
+        self.llm, self.stock = llm, stock
+
+    def __call__(self, *args, **kwargs):
+        heard = {name: kwargs.pop(name) for name in KEYWORDS if kwargs.get(name) is not None}
+        return {**self._without_audio(*args, **kwargs), **heard}
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        signature = inspect.signature(self._without_audio)
+        parameters = dict(signature.parameters)
+        variable = [
+            parameters.pop(n) for n, p in signature.parameters.items() if p.kind is p.VAR_KEYWORD
+        ]
+        for name in KEYWORDS:
+            parameters[name] = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
+        return signature.replace(parameters=[*parameters.values(), *variable])
+
+    @property
+    def _without_audio(self) -> Callable:
+        if self.stock is not None:
+            return self.stock
+        return MethodType(type(self.llm).prepare_inputs_for_generation, self.llm)
 
 
 class _Generate:
-    """`generate` of a model that hears.
-
-    A class and no closure, so that an attached model can be copied and pickled.
-    """
+    """`generate` of a model that hears."""
 
     def __init__(self, llm: nn.Module) -> None:
         self.llm = llm
 
     def __call__(self, *args, **kwargs):
-        llm = self.llm
+        llm, assistant = self.llm, kwargs.get("assistant_model")
         heard = {name: kwargs[name] for name in KEYWORDS if kwargs.get(name) is not None}
         for keyword, audio in heard.items():
             if keyword not in llm._audio_keywords:
                 raise ValueError(f"generate got {keyword}=, but nothing that hears it is attached")
             check_context(audio, keyword, llm.get_decoder().config.hidden_size)
-            _check_assistant(kwargs.get("assistant_model"), keyword, audio)
-            _check_prompt_learning(llm)
+            if assistant is not None:  # which is given the same context, and has other K/V
+                _check_assistant(assistant, keyword, audio)
+                audio = audio.forgetting()
             kwargs[keyword] = audio.remembering()
-        with _named_in_signature(llm) if heard else contextlib.nullcontext():
+        with _through_peft(llm) if heard else contextlib.nullcontext():
             return type(llm).generate(llm, *args, **kwargs)
 
 
@@ -71,13 +106,32 @@ def _check_assistant(assistant: nn.Module | None, keyword: str, audio: AudioCont
             f"the assistant model is given {keyword}= too, and nothing that hears it is attached "
             "to it: attach it (it must be as wide as the LLM), or leave assistant_model out"
         )
-    check_context(audio, keyword, model.get_decoder().config.hidden_size)
+    decoder = model.get_decoder()
+    check_context(audio, keyword, decoder.config.hidden_size)
+    if audio.layers and max(audio.layers) >= len(decoder.layers):
+        raise ValueError(
+            f"{keyword}.layers is {sorted(audio.layers)}, and the assistant model, which is given "
+            f"the same audio, has {len(decoder.layers)} layers: leave assistant_model or layers out"
+        )
+
+
+@contextlib.contextmanager
+def _through_peft(llm: nn.Module) -> Iterator[None]:
+    """peft's wrapper of prompt, prefix and p-tuning puts a method of its own there to prepare the
+    inputs, for one `generate`: it is wrapped, as the model's own is."""
+    theirs = llm.prepare_inputs_for_generation
+    if isinstance(theirs, _Prepare):
+        yield
+        return
+    _check_prompt_learning(llm)
+    llm.prepare_inputs_for_generation = _Prepare(llm, theirs)
+    try:
+        yield
+    finally:
+        llm.prepare_inputs_for_generation = theirs
 
 
 def _check_prompt_learning(llm: nn.Module) -> None:
-    """peft's wrapper of prompt, prefix and p-tuning prepares the inputs of the model inside."""
-    if getattr(llm.prepare_inputs_for_generation, "__self__", llm) is llm:
-        return
     from peft import __version__
 
     if cache_keyword(llm.get_decoder()) == "cache" and Version(__version__) <= _PEFT_WITHOUT_CACHE:
@@ -86,36 +140,6 @@ def _check_prompt_learning(llm: nn.Module) -> None:
             f"{transformers.__version__} by its new name: after prompt learning the two generate "
             "wrong text, with audio or without. Use transformers below 5.24 or a newer peft"
         )
-
-
-@contextlib.contextmanager
-def _named_in_signature(llm: nn.Module) -> Iterator[None]:
-    """For one `generate`: audio in the signature of what prepares its inputs, be it the model's own
-    method or one that peft has put there. transformers refuses keywords that are not named there.
-    """
-    prepare = llm.prepare_inputs_for_generation
-    before = llm.__dict__.get("prepare_inputs_for_generation")
-    llm.prepare_inputs_for_generation = _preparing_audio(prepare)
-    try:
-        yield
-    finally:
-        del llm.prepare_inputs_for_generation
-        if before is not None:
-            llm.prepare_inputs_for_generation = before
-
-
-def _preparing_audio(stock: Callable) -> Callable:
-    @functools.wraps(stock)
-    def prepare(*args, **kwargs):
-        heard = {name: kwargs.pop(name) for name in KEYWORDS if kwargs.get(name) is not None}
-        return {**stock(*args, **kwargs), **heard}
-
-    signature = inspect.signature(stock)
-    named = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    variable = [p for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD]
-    extra = [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=None) for k in KEYWORDS]
-    prepare.__signature__ = signature.replace(parameters=[*named, *extra, *variable])
-    return prepare
 
 
 def check_context(audio: object, keyword: str, width: int) -> None:

@@ -28,8 +28,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from pal_plugin.integration import checking, families, generation
-from pal_plugin.integration.backends import BACKENDS, text_only
-from pal_plugin.integration.context import AudioContext
+from pal_plugin.integration.backends import BACKENDS, hidden, text_only
+from pal_plugin.integration.context import AudioContext, rows_per_clip
 from pal_plugin.integration.generation import unwrapped
 from pal_plugin.integration.recompute import computes_in, keeping_no_input, saves_its_input
 from pal_plugin.integration.reentrant import NonReentrant, refuse_reentrant
@@ -66,8 +66,8 @@ def attach(llm: nn.Module, checkpoint_kv: bool = True) -> nn.Module:
     """
     model = unwrapped(llm)
     if is_attached(model):
-        for layer in model.get_decoder().layers:
-            layer.self_attn._lal_checkpoint = checkpoint_kv
+        for attention, _ in model.get_decoder()._lal_sites:
+            attention._lal_checkpoint = checkpoint_kv
         return llm
     if not hasattr(type(model), "prepare_inputs_for_generation"):
         raise TypeError(f"expected a causal LM of transformers, got {type(model).__name__}")
@@ -76,11 +76,12 @@ def attach(llm: nn.Module, checkpoint_kv: bool = True) -> nn.Module:
     _install(model, family, checkpoint_kv)
     if kind not in families.PROVEN:
         try:
-            error = checking.check(model)
+            _check(model)
         except BaseException:
             detach(model)
             raise
-        logging.info("LAL was checked for %r: %s is right within %.0e", kind, family, error)
+    if any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
+        model.gradient_checkpointing_enable()
     return llm
 
 
@@ -95,7 +96,7 @@ def check_family(llm: nn.Module, family: families.Family | None = None) -> float
         family: the entry to try; None: the one in `FAMILIES`, else what the modules suggest.
 
     Returns:
-        the largest deviation of a layer, relative to what the layer adds.
+        the largest deviation of a layer, relative to what it computes.
 
     Raises:
         TypeError: it deviates; says where and by how much.
@@ -113,43 +114,72 @@ def check_family(llm: nn.Module, family: families.Family | None = None) -> float
         detach(model)
 
 
+def _check(model: nn.Module) -> None:
+    """`checking.check` of an architecture that is not proven; without weights it is put off until
+    audio comes (a plan, or a model that gets its weights later)."""
+    decoder, embedding = model.get_decoder(), model.get_input_embeddings()
+    if embedding.weight.is_meta and not families.is_offloaded(embedding):
+        decoder._lal_unchecked = True
+        return
+    error = checking.check(model)
+    logging.info("LAL was checked for %r: right within %.0e", decoder.config.model_type, error)
+
+
 def _install(model: nn.Module, family: families.Family, checkpoint_kv: bool) -> None:
     decoder = model.get_decoder()
+    sites = families.sites(model, family)
     stock = decoder.config._attn_implementation
-    if stock not in BACKENDS:
-        raise TypeError(
-            f"LAL extends the attention implementations {', '.join(BACKENDS)}; the LLM uses "
-            f"{stock!r}. Load it with attn_implementation='sdpa'."
-        )
-    kind, backend = decoder.config.model_type, BACKENDS[stock]
-    if getattr(decoder.config, "attn_logit_softcapping", None) and not backend.softcap:
-        raise TypeError(
-            f"{kind} caps its attention scores at {decoder.config.attn_logit_softcapping}, which "
-            f"{stock!r} does not do; load it with attn_implementation='eager' or 'flex_attention'"
-        )
-    found = families.sites(model, family)
-    if any(hasattr(attention, "sinks") for attention, _ in found) and not backend.sinks:
-        raise TypeError(
-            f"{kind} has attention sinks, which {stock!r} does not count; load it with "
-            "attn_implementation='eager' or 'flex_attention'"
-        )
+    if problem := _refusal(decoder, sites, stock):
+        raise TypeError(problem)
     # Only the attention modules learn the new name: for all else, a save or a plain model made
     # from this config included, the implementation is the one that it was loaded with.
     config = copy.copy(decoder.config)
-    config._attn_implementation = backend.name
-    for attention, site in found:
+    for attention, site in sites:
         attention._lal, attention._lal_checkpoint = site, checkpoint_kv
-        if hasattr(attention, "config"):  # else it asks for no implementation, and is deaf
-            attention.config = config
-    decoder._lal_stock = stock
+    decoder._lal_sites, decoder._lal_config, decoder._lal_stock = sites, config, None
+    decoder._lal_unchecked = False
+    _follow_implementation(decoder)
     hooks = [decoder.register_forward_pre_hook(_before_the_layers, with_kwargs=True)]
     if model.base_model is not decoder:  # of several modalities, which makes the masks itself
         hooks.append(model.base_model.register_forward_pre_hook(_positioned, with_kwargs=True))
     decoder._lal_hooks = hooks
     model.gradient_checkpointing_enable = NonReentrant(model)
-    if any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
-        model.gradient_checkpointing_enable()
     generation.accept(model, "audio")
+
+
+def _refusal(decoder: nn.Module, sites: list, stock: str) -> str | None:
+    """Why LAL cannot extend an attention implementation for this LLM, if it cannot."""
+    kind = decoder.config.model_type
+    instead = "load it with attn_implementation='eager' or 'flex_attention'"
+    if stock not in BACKENDS:
+        return (
+            f"LAL extends the attention implementations {', '.join(BACKENDS)}; the LLM uses "
+            f"{stock!r}. Load it with attn_implementation='sdpa'."
+        )
+    cap = getattr(decoder.config, "attn_logit_softcapping", None)
+    if cap and not BACKENDS[stock].softcap:
+        return f"{kind} caps its attention scores at {cap}, which {stock!r} does not do; {instead}"
+    if any(hasattr(attention, "sinks") for attention, _ in sites) and not BACKENDS[stock].sinks:
+        return f"{kind} has attention sinks, which {stock!r} does not count; {instead}"
+    if getattr(decoder.config, "is_causal", True) is False:
+        return f"this {kind} attends in both directions (config.is_causal); LAL is for causal LMs"
+    return None
+
+
+def _follow_implementation(decoder: nn.Module) -> str | None:
+    """Let the attention modules use what the decoder's config names by now; masks are made for
+    that. Returns why they cannot hear with it, if they cannot: text alone then is as in stock."""
+    stock = decoder.config._attn_implementation
+    problem = None
+    if stock != decoder._lal_stock or stock not in BACKENDS:
+        problem = _refusal(decoder, decoder._lal_sites, stock)
+        if problem is None:
+            decoder._lal_config._attn_implementation = BACKENDS[stock].name
+        for attention, _ in decoder._lal_sites:
+            if hasattr(attention, "config"):  # else it asks for no implementation, and is deaf
+                attention.config = decoder.config if problem else decoder._lal_config
+        decoder._lal_stock = stock if problem is None else None
+    return problem
 
 
 def detach(llm: nn.Module) -> nn.Module:
@@ -158,13 +188,15 @@ def detach(llm: nn.Module) -> nn.Module:
     if not is_attached(model):
         return llm
     decoder = model.get_decoder()
-    for layer in decoder.layers:
-        if hasattr(layer.self_attn, "config"):
-            layer.self_attn.config = decoder.config
-        del layer.self_attn._lal, layer.self_attn._lal_checkpoint
+    for attention, _ in decoder._lal_sites:
+        if hasattr(attention, "config"):
+            attention.config = decoder.config
+        del attention._lal, attention._lal_checkpoint
     for hook in decoder._lal_hooks:
         hook.remove()
-    del decoder._lal_hooks, decoder._lal_stock, model.__dict__["gradient_checkpointing_enable"]
+    for name in [name for name in decoder.__dict__ if name.startswith("_lal_")]:
+        delattr(decoder, name)
+    del model.__dict__["gradient_checkpointing_enable"]
     generation.refuse(model, "audio")
     return llm
 
@@ -200,6 +232,9 @@ def _projected(attention: nn.Module, site: families.Site, audio: AudioContext, f
     recomputes = attention._lal_checkpoint and torch.is_grad_enabled()
     if torch.compiler.is_compiling():  # which decides by itself what it recomputes
         recomputes = False
+    projections = families.projections(attention, site)
+    if any(module._forward_pre_hooks for module in projections):
+        recomputes = False  # peft's for one call (adapter names, tasks), gone in the backward pass
     if site.norm is None:
         return project(features)
     if audio.normed is None:
@@ -209,7 +244,7 @@ def _projected(attention: nn.Module, site: families.Site, audio: AudioContext, f
     make = functools.partial(families.scale, site, audio.normed, computes_in(features))
     if not recomputes:
         return project(make())
-    if all(saves_its_input(module) for module in families.projections(attention, site)):
+    if all(saves_its_input(module) for module in projections):
         return keeping_no_input(make, project)
     return checkpoint(lambda: project(make()), use_reentrant=False)
 
@@ -224,8 +259,8 @@ def precompute(llm: nn.Module, audio: AudioContext) -> AudioContext:
     like = decoder.get_input_embeddings().weight
     normed = _normed_once(decoder, audio)
     kv = {
-        index: _in_rows(audio_keys_values(layer.self_attn, normed, like))
-        for index, layer in enumerate(decoder.layers)
+        index: _in_rows(audio_keys_values(attention, normed, like))
+        for index, (attention, _) in enumerate(decoder._lal_sites)
         if audio.heard_by(index)
     }
     return AudioContext(audio.features, audio.mask, audio.layers, kv)
@@ -258,6 +293,9 @@ def _attention(
 ):
     """transformers' attention interface, with audio in front of the keys and values."""
     if audio is None or not audio.heard_by(module.layer_idx):
+        if audio is not None and backend == "eager" and attention_mask is not None:
+            # Stock's own floor would make NaN of rows that see nothing, see `hidden`.
+            attention_mask = attention_mask.clamp(min=hidden(attention_mask.dtype))
         return text_only(backend, module)(module, query, key, value, attention_mask, **kwargs)
     audio_kv = _remembered(module, audio, query)
     joint = BACKENDS[backend].joint
@@ -267,16 +305,21 @@ def _attention(
 def _before_the_layers(decoder: nn.Module, args: tuple, kwargs: dict):
     """Check the audio once, and let the text's positions count its valid tokens on either side."""
     audio = kwargs.get("audio")
+    problem = _follow_implementation(decoder)
     if kwargs.get("cross_audio") is not None and not hasattr(decoder, "_flamingo_hooks"):
         raise ValueError("cross_audio= is heard by cross attention only; see flamingo.attach")
     if audio is None:
         return None
+    if problem:
+        raise ValueError(f"the attention implementation was changed after attach. {problem}")
     generation.check_context(audio, "audio", decoder.config.hidden_size)
-    if decoder.config._attn_implementation != decoder._lal_stock:
-        raise ValueError(
-            f"the attention implementation was set to {decoder.config._attn_implementation!r} "
-            "after attach, so no layer would hear: detach, set it, attach again"
-        )
+    if decoder._lal_unchecked and not audio.features.is_meta:
+        decoder._lal_unchecked = False  # the check comes through here
+        try:
+            checking.check_layers(decoder)
+        except BaseException:
+            decoder._lal_unchecked = True
+            raise
     if audio.kv and decoder.training and torch.is_grad_enabled():
         raise ValueError("remembered keys and values carry no gradient; train on the audio itself")
     refuse_reentrant(decoder)
@@ -284,7 +327,31 @@ def _before_the_layers(decoder: nn.Module, args: tuple, kwargs: dict):
     if audio.layers and not 0 <= min(audio.layers) <= max(audio.layers) < layers:
         raise ValueError(f"audio.layers is {sorted(audio.layers)}; the LLM has 0..{layers - 1}")
     args, kwargs = _positioned(decoder, args, kwargs) or (args, kwargs)
+    audio = _by_row(decoder, audio, len(_text(args, kwargs)))
     return args, {**kwargs, "audio": _normed_once(decoder, audio)}
+
+
+def _by_row(decoder: nn.Module, audio: AudioContext, rows: int) -> AudioContext:
+    """One clip for each text row, where peft may project each row by an adapter of its own."""
+    modules = families.projections(*decoder._lal_sites[0])
+    variants = [v for m in modules for v in getattr(m, "lora_variant", {}).values()]
+    if any(type(variant).__name__.startswith("ALora") for variant in variants):
+        raise ValueError(
+            "aLoRA changes the tokens behind its invocation, and audio is in front of the text: "
+            "merge or disable the adapter, or use LoRA"
+        )
+    if rows == len(audio) or not any(module._forward_pre_hooks for module in modules):
+        return audio
+    index = torch.arange(len(audio), device=audio.mask.device)
+    return audio.select(index.repeat_interleave(rows_per_clip(len(audio), rows)))
+
+
+def _text(args: tuple, kwargs: dict) -> Tensor:
+    """Ids `[R, n]` or embeddings `[R, n, D]` that the decoder is given."""
+    text = kwargs.get("inputs_embeds")
+    if text is None:
+        text = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
+    return text
 
 
 def _positioned(module: nn.Module, args: tuple, kwargs: dict):
@@ -294,9 +361,7 @@ def _positioned(module: nn.Module, args: tuple, kwargs: dict):
         return None
     if not isinstance(mask, Tensor) or mask.dim() != 2:
         return None
-    text = kwargs.get("inputs_embeds")
-    if text is None:
-        text = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
+    text = _text(args, kwargs)
     positions = (mask.long().cumsum(-1) - 1).clamp(min=0)
     return args, {**kwargs, "position_ids": positions[:, -text.shape[1] :]}
 
@@ -309,7 +374,7 @@ def _normed_once(decoder: nn.Module, audio: AudioContext) -> AudioContext:
     if audio.kv or not families.norms_are_shared(decoder):
         return audio.with_normed(None)
     features = audio.features.to(decoder.get_input_embeddings().weight.dtype)
-    return audio.with_normed(families.normalise(decoder.layers[0].self_attn._lal, features))
+    return audio.with_normed(families.normalise(decoder._lal_sites[0][1], features))
 
 
 for _stock, _backend in BACKENDS.items():

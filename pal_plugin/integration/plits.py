@@ -43,10 +43,12 @@ def assemble(segments: Sequence[tuple[Tensor, Tensor]], side: str) -> Row:
         side: where a row is padded, "left" (to generate) or "right".
 
     Raises:
-        ValueError: segments that differ in rows or width, or another side.
+        ValueError: no segments, some that differ in rows or width, or another side.
     """
     if side not in ("left", "right"):
         raise ValueError(f"side is {side!r}; expected left or right")
+    if not segments:
+        raise ValueError("a row needs at least one segment")
     shapes = {(f.shape[0], f.shape[2]) for f, _ in segments}
     if len(shapes) > 1:
         raise ValueError(

@@ -96,7 +96,7 @@ class RoutedAudio:
     cross_audio: AudioContext | None = None
 
     def __len__(self) -> int:
-        return next(len(part) for part in self.parts if part is not None)
+        return next((len(part) for part in self.parts if part is not None), 0)
 
     @property
     def parts(self) -> tuple:

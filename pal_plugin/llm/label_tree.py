@@ -176,7 +176,7 @@ def _dense_mask(llm: nn.Module) -> str | None:
     By the mask function that is registered for it, as an extension has a name of its own.
     """
     known = AttentionMaskInterface()
-    made_by = known.get(llm.config._attn_implementation)
+    made_by = known.get(llm.get_decoder().config._attn_implementation)
     return next((name for name in ("sdpa", "eager") if made_by is known[name]), None)
 
 

@@ -28,6 +28,11 @@ from pal_plugin.llm.prompts import CHAT, TextFormat
 
 DTYPES = ("float32", "bfloat16", "float16")
 QUANTIZED = ("4bit", "8bit")
+#: What a model knows of its quantization and its places, which peft and saving ask for.
+_KEPT = (
+    *("hf_quantizer", "is_quantized", "quantization_method"),
+    *("is_loaded_in_4bit", "is_loaded_in_8bit", "hf_device_map"),
+)
 _TOKENIZER = ["*.json", "*.jinja", "*.model", "*.txt"]
 
 
@@ -124,6 +129,12 @@ def text_model(llm: nn.Module) -> nn.Module:
     text.config = llm.get_decoder().config
     text.set_output_embeddings(llm.get_output_embeddings())
     text.generation_config = llm.generation_config
+    text.config.tie_word_embeddings = (
+        llm.get_output_embeddings().weight is llm.get_input_embeddings().weight
+    )
+    for name in _KEPT:
+        if hasattr(llm, name):
+            setattr(text, name, getattr(llm, name))
     left = [name for name, tensor in text.state_dict().items() if tensor.is_meta]
     if left:
         raise ValueError(

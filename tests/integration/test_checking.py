@@ -199,10 +199,72 @@ def test_scales_that_are_not_known_are_refused(monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_judged_by_its_rounding(dtype):
-    assert check_family(tiny("qwen3").to(dtype)) < 0.05
+@pytest.mark.parametrize("family", ["qwen3", "gemma"])
+def test_half_precision_is_judged_in_float32(family, dtype):
+    llm = tiny(family).to(dtype)
+    before = copy.deepcopy(llm.state_dict())
+    assert check_family(llm) < 1e-5
+    assert all(torch.equal(llm.state_dict()[name], before[name]) for name in before)
     with pytest.raises(TypeError, match="silently wrong"):
-        check_family(tiny("qwen3").to(dtype), Family())
+        check_family(llm, Family())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_attention_that_hardly_chooses_hides_nothing(dtype):
+    """Initialised as transformers does it all weights are nearly alike; and one number may be
+    much larger than what a layer adds to it."""
+    wrong = "cohere2" if "cohere2" in CONFIG_MAPPING else "nemotron"
+    config = AutoConfig.for_model(wrong, **SMALL, **WRONG[wrong])
+    with pytest.raises(TypeError, match="silently wrong"):
+        attach(AutoModelForCausalLM.from_config(config).to(dtype))
+    deaf = AutoModelForCausalLM.from_config(AutoConfig.for_model("nemotron", **SMALL)).to(dtype)
+    with torch.no_grad():
+        deaf.get_input_embeddings().weight[:, 3] = 20
+    with pytest.raises(TypeError, match="'nemotron'"):
+        attach(deaf)
+
+
+def test_without_weights_the_check_waits_for_audio():
+    context = AudioContext(torch.randn(1, 4, WIDTH), torch.ones(1, 4, dtype=torch.bool))
+    for name, right in (("nemotron", False), ("cohere", True)):
+        loaded = unlisted(name)
+        with torch.device("meta"):
+            llm = attach(AutoModelForCausalLM.from_config(loaded.config)).eval()
+        llm.load_state_dict(loaded.state_dict(), assign=True)
+        llm.model.rotary_emb = loaded.model.rotary_emb
+        for _, site in llm.model._lal_sites:
+            object.__setattr__(site, "rotary", loaded.model.rotary_emb)
+        ids = torch.tensor([[1, 2, 3]])
+        if right:
+            llm(input_ids=ids, audio=context)
+            continue
+        for _ in range(2):
+            with pytest.raises(TypeError, match="'nemotron'"):
+                llm(input_ids=ids, audio=context)
+        llm(input_ids=ids)
+
+
+def test_offloaded_weights():
+    """accelerate brings weights when a module is called."""
+    accelerate = pytest.importorskip("accelerate")
+    for family in ("llama", "gemma", "phi3"):
+        llm = attach(tiny(family))
+        batch = Batch("left")
+        expected = llm(**batch.text, audio=batch.audio()).logits
+        offloaded = accelerate.cpu_offload(llm, torch.device("cpu"))
+        with torch.no_grad():
+            close(offloaded(**batch.text, audio=batch.audio()).logits, expected)
+    with pytest.raises(TypeError, match="before they are offloaded"):
+        attach(accelerate.cpu_offload(unlisted("cohere"), torch.device("cpu")))
+
+
+def test_checkpointing_stays_as_it_was():
+    llm = tiny("llama").train()
+    llm.gradient_checkpointing_enable({"use_reentrant": True})
+    check_family(llm)
+    layer = llm.model.layers[0]
+    assert layer.gradient_checkpointing
+    assert layer._gradient_checkpointing_func.keywords["use_reentrant"]
 
 
 def test_a_refused_llm_is_whole_and_can_be_attached_later():

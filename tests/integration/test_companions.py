@@ -5,7 +5,7 @@ attention weights, an assistant model, half precision, prompt learning. Each wor
 import copy
 import io
 import pickle
-import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -13,6 +13,8 @@ from checks import Batch, close, differ, tiny
 from families import VOCAB, build
 from peft import (
     AdaLoraConfig,
+    AdaptionPromptConfig,
+    LoraConfig,
     PrefixTuningConfig,
     PromptEncoderConfig,
     PromptTuningConfig,
@@ -20,6 +22,7 @@ from peft import (
 )
 
 from pal_plugin.integration import AudioContext, attach, backends, detach, flamingo
+from pal_plugin.integration.lal import precompute
 from pal_plugin.llm.label_tree import cache_keyword
 
 OPTIONS = {"max_new_tokens": 5, "do_sample": False, "pad_token_id": 0}
@@ -39,8 +42,11 @@ def one_clip(batch, row=0):
 @pytest.mark.parametrize("way", ["pickle", "torch.save"])
 def test_an_attached_model_is_pickled_and_read_back(way):
     llm, batch = attach(tiny("llama")), Batch()
-    flamingo.attach(llm, [1])
-    expected = llm.generate(**prompt(batch))
+    for block in flamingo.attach(llm, [1]).values():
+        torch.nn.init.constant_(block.gate_attention, 0.7)
+    both = {**prompt(batch), "cross_audio": batch.audio()}
+    expected = llm.generate(**both)
+    assert not torch.equal(llm.generate(**prompt(batch)), expected)
     if way == "pickle":
         twin = pickle.loads(pickle.dumps(llm))
     else:
@@ -48,10 +54,10 @@ def test_an_attached_model_is_pickled_and_read_back(way):
         torch.save(llm, file)
         file.seek(0)
         twin = torch.load(file, weights_only=False)
-    assert torch.equal(twin.generate(**prompt(batch)), expected)
+    assert torch.equal(twin.generate(**both), expected)
     for parameter in llm.parameters():
         parameter.zero_()  # the twin stands on its own
-    assert torch.equal(twin.generate(**prompt(batch)), expected)
+    assert torch.equal(twin.generate(**both), expected)
     detach(twin)
     assert "generate" in twin.__dict__  # Flamingo's
     flamingo.detach(twin)
@@ -100,12 +106,6 @@ def test_attention_weights_over_audio_and_text(asked, tmp_path):
     llm.save_pretrained(tmp_path)  # which validates the config
 
 
-def test_sdpa_says_that_it_has_no_attention_weights():
-    llm = attach(tiny("llama", "sdpa"))
-    with pytest.raises(ValueError, match=r"set to sdpa\. Please set it to 'eager'"):
-        llm.config.output_attentions = True
-
-
 @torch.no_grad()
 def test_an_assistant_model():
     batch = Batch(None)
@@ -119,6 +119,17 @@ def test_an_assistant_model():
     together = llm.generate(**options, assistant_model=attach(other))
     assert torch.equal(together[:, : alone.shape[1]], alone)
     assert drafts
+    clip = options["audio"]
+    with torch.enable_grad():
+        graph = AudioContext(2 * (clip.features.requires_grad_() / 2), clip.mask)
+    for audio in (graph, precompute(llm, clip)):
+        with torch.enable_grad():
+            again = llm.generate(**{**options, "audio": audio}, assistant_model=other)
+        assert torch.equal(again, together)
+    small = attach(build("llama", "sdpa", seed=3, num_hidden_layers=2, num_key_value_heads=4))
+    late = AudioContext(clip.features, clip.mask, {2})
+    with pytest.raises(ValueError, match="assistant model, which is given the same audio, has 2"):
+        llm.generate(**{**options, "audio": late}, assistant_model=small)
     narrow = attach(build("llama", "sdpa", hidden_size=16))
     with pytest.raises(ValueError, match="32 wide, the LLM is 16"):
         llm.generate(**options, assistant_model=narrow)
@@ -127,6 +138,21 @@ def test_an_assistant_model():
         llm.generate(**text, assistant_model=tiny("llama", seed=3))[:, : alone.shape[1]],
         llm.generate(**text),
     )
+
+
+@torch.no_grad()
+def test_generating_within_and_beside_another():
+    """Drafts of the model's own first layers; several threads that share a model."""
+    llm = attach(tiny("llama"))
+    batches = [Batch(None, seed=seed) for seed in range(4)]
+    prompts = [{**one_clip(b), **OPTIONS, "eos_token_id": VOCAB} for b in batches]
+    expected = [llm.generate(**p) for p in prompts]
+    early = llm.generate(**prompts[0], assistant_early_exit=2)
+    assert torch.equal(early[:, : expected[0].shape[1]], expected[0])
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda p: llm.generate(**p), prompts * 4))
+    assert all(map(torch.equal, found, expected * 4))
+    assert llm.prepare_inputs_for_generation is llm.__dict__["prepare_inputs_for_generation"]
 
 
 @torch.no_grad()
@@ -148,6 +174,12 @@ def test_negative_scores_in_float16_make_no_nan(backend, n):
         batch.check(logits.float(), llm(**batch.text, audio=batch.audio()).logits, 0.1)
         tokens = half.generate(**{**prompt(batch), "audio": audio})
         assert (tokens[:, n:] > 0).any()
+        some = AudioContext(batch.features.half(), batch.audio_mask, {1})  # and deaf layers
+        logits, expected = (
+            half(**batch.text, audio=some).logits.float(),
+            llm(**batch.text, audio=batch.audio({1})).logits,
+        )
+        batch.check(logits, expected, 0.1)
 
 
 def test_what_a_mask_adds_is_hidden_in_every_type():
@@ -201,6 +233,58 @@ def test_prompt_learning(name, attach_first):
     differ(whole[:, -1], wrapped(input_ids=tokens, attention_mask=mask).logits[:, -1])
 
 
+def test_attention_that_peft_wraps_or_copies():
+    """AdaptionPrompt wraps the attention modules, `modules_to_save` copies them."""
+    batch = Batch("left")
+    config = AdaptionPromptConfig(task_type="CAUSAL_LM", adapter_len=2, adapter_layers=2)
+    llm = attach(tiny("llama"))
+    plain = llm(**batch.text).logits
+    wrapped = get_peft_model(llm, config).eval()  # its gates are 0
+    expected = attach(tiny("llama"))(**batch.text, audio=batch.audio()).logits
+    batch.check(wrapped(**batch.text, audio=batch.audio()).logits, expected)
+    close(detach(wrapped)(**batch.text).logits, plain)
+    with pytest.raises(TypeError, match="peft put AdaptedAttention there; attach before that"):
+        attach(get_peft_model(tiny("llama"), config))
+
+    llm = attach(tiny("llama"))
+    saved = LoraConfig(target_modules=["up_proj"], modules_to_save=["self_attn"])
+    wrapped = get_peft_model(llm, saved).eval()
+    for layer in llm.model.layers:  # the copies read the norm that is in the layer
+        torch.nn.init.constant_(layer.input_layernorm.weight, 2.0)
+    alone = tiny("llama")
+    for layer in alone.model.layers:
+        torch.nn.init.constant_(layer.input_layernorm.weight, 2.0)
+    expected = attach(alone)(**batch.text, audio=batch.audio()).logits
+    batch.check(wrapped(**batch.text, audio=batch.audio()).logits, expected)
+
+
+def test_projections_with_hooks_for_one_call_are_not_projected_again():
+    """As peft's for tasks and adapters by row: in the backward pass they are gone."""
+    batch, gradients = Batch(None), []
+    for recomputed in (True, False):
+        llm = attach(tiny("llama"), checkpoint_kv=recomputed)
+        features = batch.features.clone().requires_grad_()
+        hooks = [
+            layer.self_attn.v_proj.register_forward_pre_hook(lambda _, args: (2 * args[0],))
+            for layer in llm.model.layers
+        ]
+        loss = batch.loss(llm(**batch.text, audio=AudioContext(features, batch.audio_mask)).logits)
+        for hook in hooks:
+            hook.remove()
+        gradients += [*torch.autograd.grad(loss, features)]
+    close(*gradients)
+
+
+def test_alora_is_refused():
+    config = LoraConfig(
+        task_type="CAUSAL_LM", target_modules=["k_proj"], alora_invocation_tokens=[3, 4]
+    )
+    llm, batch = get_peft_model(attach(tiny("llama")), config), Batch(None)
+    batch.ids[:, 2:4] = torch.tensor([3, 4])
+    with pytest.raises(ValueError, match="aLoRA changes the tokens behind its invocation"):
+        llm(**batch.text, audio=batch.audio())
+
+
 def test_adalora_trains_with_audio():
     config = AdaLoraConfig(
         task_type="CAUSAL_LM",
@@ -227,6 +311,4 @@ def test_the_attached_config_is_the_one_it_came_with():
     assert llm.config is config
     assert llm.model.config is config
     assert config.to_dict() == before
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert config._attn_implementation == "sdpa"
+    assert config._attn_implementation == "sdpa"

@@ -100,18 +100,42 @@ def test_errors_say_what_is_missing():
 def test_a_shared_config_and_a_changed_implementation():
     first = tiny()
     second = type(first)(first.config).eval()
-    ids, _, audio = a_batch()
-    plain = second(input_ids=ids).logits
+    ids, mask, audio = a_batch(left=True)
+    text = {"input_ids": ids, "attention_mask": mask}
+    plain = second(**text).logits
     attach(first)
-    assert torch.equal(second(input_ids=ids).logits, plain)
-    assert not torch.allclose(attach(second)(input_ids=ids, audio=audio).logits, plain)
+    assert torch.equal(second(**text).logits, plain)
+    heard = attach(second)(**text, audio=audio).logits
+    assert not torch.allclose(heard, plain)
+    # The masks are made for the new implementation from then on, in both.
+    copies = [copy.deepcopy(detach(copy.deepcopy(model))) for model in (first, second)]
     second.config._attn_implementation = "eager"
-    with pytest.raises(ValueError, match="set to 'eager' after attach"):
-        second(input_ids=ids, audio=audio)
-    second.config._attn_implementation = "sdpa"
-    detach(second)
-    assert torch.equal(second(input_ids=ids).logits, plain)
-    assert first(input_ids=ids, audio=audio).logits.isfinite().all()
+    for model, stock in zip((first, second), copies, strict=True):
+        stock.config._attn_implementation = "eager"
+        assert torch.equal(model(**text).logits, stock(**text).logits)
+    valid = mask.bool()
+    assert torch.allclose(second(**text, audio=audio).logits[valid], heard[valid], atol=1e-5)
+    second.set_attn_implementation("sdpa")
+    assert torch.equal(second(**text, audio=audio).logits, heard)
+    assert torch.equal(detach(second)(**text).logits, plain)
+    assert first(**text, audio=audio).logits.isfinite().all()
+
+
+def test_an_implementation_that_cannot_hear_is_refused_where_audio_comes():
+    llm = attach(build("gpt_oss", "eager"))
+    ids, _, audio = a_batch()
+    stock = copy.deepcopy(detach(copy.deepcopy(llm)))
+    for model in (llm, stock):
+        model.config._attn_implementation = "sdpa"  # transformers itself would refuse to
+    assert torch.equal(llm(input_ids=ids).logits, stock(input_ids=ids).logits)
+    with pytest.raises(ValueError, match=r"was changed after attach.*attention sinks.*'eager'"):
+        llm(input_ids=ids, audio=audio)
+    llm.config._attn_implementation = "eager"
+    assert llm(input_ids=ids, audio=audio).logits.isfinite().all()
+    both_ways = tiny()
+    both_ways.config.is_causal = False
+    with pytest.raises(TypeError, match="attends in both directions"):
+        attach(both_ways)
 
 
 def test_one_context_for_batches_of_different_size():

@@ -156,5 +156,7 @@ def test_segments_that_do_not_fit_are_refused():
     mask = torch.ones(2, 3, dtype=torch.bool)
     with pytest.raises(ValueError, match="as wide as the LLM"):
         assemble([(one, mask), (other, mask)], "right")
+    with pytest.raises(ValueError, match="at least one segment"):
+        assemble([], "right")
     with pytest.raises(ValueError, match="expected left or right"):
         assemble([(one, mask)], "both")

@@ -9,6 +9,7 @@ from checks import Batch, close, differ
 from families import VOCAB, WIDTH
 
 from pal_plugin.integration import attach, check_family, detach
+from pal_plugin.llm.label_tree import supports_tree
 
 OPTIONS = {"max_new_tokens": 5, "do_sample": False, "pad_token_id": 0}
 TEXT = {
@@ -94,6 +95,7 @@ def test_the_text_model_inside_a_multimodal_one_hears(kind):
     prompt = {**batch.text, "audio": batch.audio(), **OPTIONS}
     assert torch.equal(llm.generate(**prompt), alone.generate(**prompt))
     assert check_family(llm) < 1e-5
+    assert supports_tree(llm)
     detach(llm)
     for ours, theirs in zip(llm.modules(), plain.modules(), strict=True):
         assert ours.__dict__.keys() == theirs.__dict__.keys()
