@@ -133,6 +133,9 @@ def attach(
         layer.register_forward_pre_hook(_hook(blocks, str(index)), with_kwargs=True)
         for index, layer in enumerate(decoder.layers)
     ]
+    decoder._flamingo_hooks.append(
+        decoder.register_forward_pre_hook(_before_the_layers, with_kwargs=True)
+    )
     generation.accept(llm, "cross_audio")
     return blocks
 
@@ -158,6 +161,11 @@ def precompute(blocks: nn.ModuleDict, audio: AudioContext) -> AudioContext:
     return kept
 
 
+def _before_the_layers(decoder: nn.Module, args: tuple, kwargs: dict) -> None:
+    if kwargs.get("cross_audio") is not None:
+        refuse_reentrant(decoder)
+
+
 class _hook:
     """Run a layer's block, if it has one, before the layer; the layer never sees the audio.
 
@@ -176,6 +184,5 @@ class _hook:
         audio = kwargs.pop("cross_audio")
         generation.check_context(audio, "cross_audio", args[0].shape[-1])
         if self.index in self.blocks and audio.heard_by(int(self.index)):
-            refuse_reentrant(layer)
             args = (self.blocks[self.index](args[0], audio), *args[1:])
         return args, kwargs

@@ -226,8 +226,8 @@ def test_attention_that_hardly_chooses_hides_nothing(dtype):
 
 def test_without_weights_the_check_waits_for_audio():
     context = AudioContext(torch.randn(1, 4, WIDTH), torch.ones(1, 4, dtype=torch.bool))
-    for name, right in (("nemotron", False), ("cohere", True)):
-        loaded = unlisted(name)
+    for name, right in (("cohere2", False), ("cohere", True)):
+        loaded = unlisted(name, **WRONG.get(name, {}))
         with torch.device("meta"):
             llm = attach(AutoModelForCausalLM.from_config(loaded.config)).eval()
         llm.load_state_dict(loaded.state_dict(), assign=True)
@@ -239,7 +239,7 @@ def test_without_weights_the_check_waits_for_audio():
             llm(input_ids=ids, audio=context)
             continue
         for _ in range(2):
-            with pytest.raises(TypeError, match="'nemotron'"):
+            with pytest.raises(TypeError, match="silently wrong for 'cohere2'"):
                 llm(input_ids=ids, audio=context)
         llm(input_ids=ids)
 

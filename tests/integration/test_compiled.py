@@ -3,6 +3,7 @@
 import ddp_worker
 import pytest
 import torch
+import transformers
 from checks import (
     Batch,
     close,
@@ -13,6 +14,7 @@ from checks import (
     tiny,
 )
 from families import FAMILIES, build
+from packaging.version import Version
 
 from pal_plugin.integration.lal import attach
 
@@ -30,6 +32,9 @@ def test_compiled_by_inductor(family):
 
 
 def check_compiled(llm, region, compiler):
+    experts = hasattr(llm.config, "num_experts_per_tok")
+    if experts and Version(transformers.__version__).major < 5:
+        pytest.skip("transformers 4 loops over the chosen experts, which no graph holds")
     torch.compiler.reset()
     for part in [llm.model] if region == "decoder" else llm.model.layers:
         part.compile(fullgraph=True, backend=compiler)
