@@ -97,9 +97,7 @@ class _Generate:
             return type(llm).generate(llm, *args, **kwargs)
 
 
-def _check_assistant(assistant: nn.Module | None, keyword: str, audio: AudioContext) -> None:
-    if assistant is None:
-        return
+def _check_assistant(assistant: nn.Module, keyword: str, audio: AudioContext) -> None:
     model = unwrapped(assistant)
     if keyword not in model.__dict__.get("_audio_keywords", ()):
         raise ValueError(
@@ -123,7 +121,8 @@ def _through_peft(llm: nn.Module) -> Iterator[None]:
     if isinstance(theirs, _Prepare):
         yield
         return
-    _check_prompt_learning(llm)
+    if getattr(theirs, "__self__", None) is not llm:  # else peft put the stock method back
+        _check_prompt_learning(llm)
     llm.prepare_inputs_for_generation = _Prepare(llm, theirs)
     try:
         yield
