@@ -1,8 +1,8 @@
 """A run that was interrupted before the package's rooms were rearranged is resumed by today's code.
 
-`run_before_the_move/` holds it as the code of 30 November 2026 left it behind step 8, and in `expected/` what the
-same code made of the other ten steps. Compared to rounding, since processors differ in it; what
-was read, and in which order, must be the same to the clip.
+`run_before_the_move/` holds it as the code of 30 November 2026 left it behind step 8, and in
+`expected/` what the same code made of the other ten steps. Compared to rounding, since processors
+differ in it; what was read, and in which order, must be the same to the clip.
 """
 
 import shutil

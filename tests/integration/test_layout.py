@@ -38,6 +38,12 @@ def text(side):
     return ids, mask.flip(1) if side == "left" else mask
 
 
+def alone_in(groups, row):
+    """The groups of one clip, without padding."""
+    found = {name: g.features[row, g.mask[row]][None] for name, g in groups.items()}
+    return {name: AudioTokens(f, torch.ones(f.shape[:2]).bool()) for name, f in found.items()}
+
+
 def outputs(llm, groups, table, ids, mask, side):
     """The decoder's output at the text tokens, `[R, n, D]`."""
     inputs = route(groups, table).with_text(
@@ -63,12 +69,7 @@ def test_a_batch_equals_one_by_one(family, backend, table, side):
     groups = {name: tokens(name, gaps=side == "left") for name in LENGTHS}
     together = outputs(llm, groups, TABLES[table], ids, mask, side)
     for row in range(3):
-        alone = {
-            name: AudioTokens(
-                g.features[row, g.mask[row]][None], torch.ones(1, int(g.mask[row].sum())).bool()
-            )
-            for name, g in groups.items()
-        }
+        alone = alone_in(groups, row)
         own = ids[row, mask[row]][None]
         expected = outputs(llm, alone, TABLES[table], own, torch.ones_like(own), side)
         close(together[row, mask[row]], expected[0])
@@ -99,12 +100,7 @@ def test_generation_in_a_batch_equals_one_by_one(family, backend, table):
 
     together = generate(groups, ids, mask)
     for row in range(3):
-        alone = {
-            name: AudioTokens(
-                g.features[row, g.mask[row]][None], torch.ones(1, int(g.mask[row].sum())).bool()
-            )
-            for name, g in groups.items()
-        }
+        alone = alone_in(groups, row)
         own = ids[row, mask[row]][None]
         assert torch.equal(generate(alone, own, torch.ones_like(own))[0], together[row])
 
