@@ -21,6 +21,7 @@ CORE = [
     "transformers>=4.57,<6",
     "tokenizers>=0.22",
     "huggingface-hub>=0.34",
+    "packaging>=23",
     "safetensors>=0.5",
     "peft>=0.18",
     "timm>=1.0.20",
