@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 import torch
-from families import VOCAB, WIDTH, build
+from families import NO_SDPA, VOCAB, WIDTH, build
 from reference import lal_logits
 from torch import Tensor, distributed, nn
 from torch.distributed.fsdp import fully_shard
@@ -26,7 +26,7 @@ class Listener(nn.Module):
 
     def __init__(self, family: str, checkpointing: bool = False) -> None:
         super().__init__()
-        self.llm = attach(build(family, "eager" if family == "gemma2" else "sdpa"))
+        self.llm = attach(build(family, "eager" if family in NO_SDPA else "sdpa"))
         generator = torch.Generator().manual_seed(5)
         self.connector = nn.Linear(RAW, WIDTH, bias=False)
         self.connector.weight.data = torch.randn(WIDTH, RAW, generator=generator)
