@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+import transformers
 from checks import Batch, close, differ, tiny
 from families import VOCAB, build
 from peft import (
@@ -147,8 +148,9 @@ def test_generating_within_and_beside_another():
     batches = [Batch(None, seed=seed) for seed in range(4)]
     prompts = [{**one_clip(b), **OPTIONS, "eos_token_id": VOCAB} for b in batches]
     expected = [llm.generate(**p) for p in prompts]
-    early = llm.generate(**prompts[0], assistant_early_exit=2)
-    assert torch.equal(early[:, : expected[0].shape[1]], expected[0])
+    if Version(transformers.__version__).release[:2] != (5, 0):  # which cannot exit early at all
+        early = llm.generate(**prompts[0], assistant_early_exit=2)
+        assert torch.equal(early[:, : expected[0].shape[1]], expected[0])
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda p: llm.generate(**p), prompts * 4))
     assert all(map(torch.equal, found, expected * 4))
