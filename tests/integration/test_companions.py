@@ -12,6 +12,7 @@ import torch
 import transformers
 from checks import Batch, close, differ, tiny
 from families import VOCAB, build
+from packaging.version import Version
 from peft import (
     AdaLoraConfig,
     AdaptionPromptConfig,
