@@ -123,6 +123,8 @@ def _outputs(decoder: nn.Module, rows: Tensor, m: int, **kwargs) -> list[tuple[T
             finally:
                 hook.remove()
             found.append((attended[0][:, m:], (_first(output) - rows)[:, m:]))
+            if layer is decoder.layers[-1]:
+                raise _Enough
             return output
 
         return forward
@@ -130,7 +132,6 @@ def _outputs(decoder: nn.Module, rows: Tensor, m: int, **kwargs) -> list[tuple[T
     with ExitStack() as stack:
         for layer in decoder.layers:
             stack.enter_context(_replaced(layer, "forward", of(layer)))
-        stack.enter_context(_replaced(decoder.layers[-1], "forward", _last(of(decoder.layers[-1]))))
         with suppress(_Enough):
             decoder(inputs_embeds=rows, use_cache=False, **kwargs)
     return found
@@ -138,14 +139,6 @@ def _outputs(decoder: nn.Module, rows: Tensor, m: int, **kwargs) -> list[tuple[T
 
 class _Enough(Exception):
     """The last layer has run; what follows may not take float32."""
-
-
-def _last(forward):
-    def run(*args, **kwargs):
-        forward(*args, **kwargs)
-        raise _Enough
-
-    return run
 
 
 @contextmanager

@@ -54,7 +54,7 @@ def test_an_attached_model_is_pickled_and_read_back(way):
         file = io.BytesIO()
         torch.save(llm, file)
         file.seek(0)
-        twin = torch.load(file, weights_only=False)
+        twin = torch.load(file, weights_only=False)  # a whole model, written just above
     assert torch.equal(twin.generate(**both), expected)
     for parameter in llm.parameters():
         parameter.zero_()  # the twin stands on its own
