@@ -61,13 +61,10 @@ class _Prepare:
     @property
     def __signature__(self) -> inspect.Signature:
         signature = inspect.signature(self._without_audio)
-        parameters = dict(signature.parameters)
-        variable = [
-            parameters.pop(n) for n, p in signature.parameters.items() if p.kind is p.VAR_KEYWORD
-        ]
-        for name in KEYWORDS:
-            parameters[name] = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
-        return signature.replace(parameters=[*parameters.values(), *variable])
+        given = [p for p in signature.parameters.values() if p.name not in KEYWORDS]
+        audio = [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY) for k in KEYWORDS]
+        # By kind, since these stand in front of **kwargs.
+        return signature.replace(parameters=sorted([*given, *audio], key=lambda p: p.kind))
 
     @property
     def _without_audio(self) -> Callable:

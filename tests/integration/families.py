@@ -13,7 +13,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, PreTr
 
 WIDTH, VOCAB, WINDOW = 32, 50, 3
 
-_COMMON = {
+COMMON = {
     "vocab_size": VOCAB,
     "hidden_size": WIDTH,
     "intermediate_size": 48,
@@ -45,7 +45,7 @@ _EXPERTS = {"num_experts_per_tok": 2, "num_local_experts": 4}
 _QWEN_EXPERTS = {"num_experts_per_tok": 2, "num_experts": 4, "moe_intermediate_size": 16}
 
 
-#: Name -> model type of transformers and what differs from `_COMMON`.
+#: Name -> model type of transformers and what differs from `COMMON`.
 FAMILIES = {
     "llama": ("llama", {"rope_scaling": _LLAMA3}),
     "mistral": ("mistral", {"sliding_window": None}),
@@ -136,7 +136,7 @@ def build(
         overrides: fields of the config.
     """
     kind, special = CASES[name]
-    settings = {**_COMMON, **special}
+    settings = {**COMMON, **special}
     if name in WINDOWED:
         settings["sliding_window"] = window
     config = AutoConfig.for_model(kind, **settings | overrides)

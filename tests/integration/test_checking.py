@@ -7,26 +7,15 @@ import pytest
 import torch
 import transformers
 from checks import Batch, close, differ, each_case_and_backend, tiny
+from families import COMMON, NEWER, VOCAB, WIDTH, build
 from families import FAMILIES as TESTED
-from families import NEWER, VOCAB, WIDTH, build
 from packaging.version import Version
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 
 from pal_plugin.integration import AudioContext, attach, check_family, detach
 from pal_plugin.integration.families import FAMILIES, Family, proposed
 
-SMALL = {
-    "vocab_size": VOCAB,
-    "hidden_size": WIDTH,
-    "intermediate_size": 48,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 128,
-    "pad_token_id": 0,
-    "bos_token_id": None,
-    "eos_token_id": None,
-}
+SMALL = {**COMMON, "num_hidden_layers": 4}
 #: Not in `FAMILIES`; what their modules suggest is right.
 RIGHT = {
     "cohere": {},

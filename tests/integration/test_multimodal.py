@@ -6,24 +6,13 @@ import pytest
 import torch
 import transformers
 from checks import Batch, close, differ
-from families import VOCAB, WIDTH
+from families import COMMON, VOCAB
 
 from pal_plugin.integration import attach, check_family, detach
 from pal_plugin.llm.label_tree import supports_tree
 
 OPTIONS = {"max_new_tokens": 5, "do_sample": False, "pad_token_id": 0}
-TEXT = {
-    "vocab_size": VOCAB,
-    "hidden_size": WIDTH,
-    "intermediate_size": 48,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "pad_token_id": 0,
-    "bos_token_id": None,
-    "eos_token_id": None,
-}
+TEXT = {**COMMON, "head_dim": 8}
 VISION = {
     "hidden_size": 16,
     "intermediate_size": 16,
