@@ -2,7 +2,7 @@
 
 import sys
 
-from pal_plugin.cli import evaluate
+from pal_plugin.commands.cli import evaluate
 
 if __name__ == "__main__":
     sys.exit(evaluate())

@@ -38,7 +38,7 @@ IMPORTED_BY_LAVIS = [
     "pandas>=2.0",
     "pillow>=10",
     "opencv-python-headless>=4.9",
-    # No wheels elsewhere; pal_plugin.compat stands in for it there (video is not used).
+    # No wheels elsewhere; pal_plugin.hosts.lavis.compat stands in for it there (video is not used).
     "decord>=0.6; (sys_platform == 'linux' and platform_machine == 'x86_64')"
     " or sys_platform == 'win32'",
     "einops>=0.7",

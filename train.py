@@ -2,7 +2,7 @@
 
 import sys
 
-from pal_plugin.cli import train
+from pal_plugin.commands.cli import train
 
 if __name__ == "__main__":
     sys.exit(train())

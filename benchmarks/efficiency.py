@@ -31,7 +31,7 @@ from benchmarks.variants import (
     build_variants,
     speech_tokens,
 )
-from pal_plugin.runtime import keep_freed_memory
+from pal_plugin.utils.runtime import keep_freed_memory
 
 _EPILOG = """\
 examples:

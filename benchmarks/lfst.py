@@ -23,8 +23,8 @@ from tqdm import tqdm
 from benchmarks import report, setting, timing
 from benchmarks.counting import SavedBytes
 from pal_plugin.connectors import LFST
-from pal_plugin.runtime import keep_freed_memory
 from pal_plugin.types import AudioTokens
+from pal_plugin.utils.runtime import keep_freed_memory
 
 #: Of a window of 10 s: SSLAM's 16 x 16 patches, the unfolded map of LAION's CLAP.
 GRIDS = {"sslam": (64, 8), "clap": (32, 2)}

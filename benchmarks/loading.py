@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 from benchmarks import report, setting, timing
 from benchmarks.features import cases
-from pal_plugin.audio.frontend import AudioFrontend
-from pal_plugin.runtime import keep_freed_memory
+from pal_plugin.encoders.frontend import AudioFrontend
+from pal_plugin.utils.runtime import keep_freed_memory
 
 _EPILOG = """\
 examples:
@@ -35,7 +35,7 @@ SSLAM, CLAP and Whisper at their published sizes:
   plain   soundfile, the mean of the channels, torchaudio.functional.resample once for each
           encoder, torchaudio's fbank, and transformers' ClapFeatureExtractor and
           WhisperFeatureExtractor with their defaults
-  ours    pal_plugin.audio.frontend.AudioFrontend
+  ours    pal_plugin.encoders.frontend.AudioFrontend
 
 results: OUT/loading_DEVICE_DATE.json and .md
 """

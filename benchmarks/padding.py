@@ -21,7 +21,7 @@ import soundfile
 from torch.utils.data import Dataset
 
 from benchmarks import report, setting
-from pal_plugin.runners.lanes import Indexed, LaneReader
+from pal_plugin.training.streams import Indexed, LaneReader
 
 _EPILOG = """\
 examples:

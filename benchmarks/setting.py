@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 
 import pal_plugin
-from pal_plugin.runtime import usable_cores
+from pal_plugin.utils.runtime import usable_cores
 
 #: What a rehearsal's results say of themselves.
 REHEARSAL = "A rehearsal with tiny shapes: nothing here is a figure."

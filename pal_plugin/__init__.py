@@ -24,6 +24,6 @@ def _core_only() -> bool:
 
 
 if not _core_only() and importlib.util.find_spec("lavis") is not None:
-    from pal_plugin.registration import register_all
+    from pal_plugin.hosts.lavis.registration import register_all
 
     register_all()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +16,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 # there are cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
+
+sys.path.insert(0, str(Path(__file__).parent))  # toys, processes
 
 PARTS = Path(__file__).parents[1] / ".ci" / "parts"
 ENCODERS = {
@@ -173,3 +177,37 @@ def two_clips():
         "text_input": ["What do you hear?", "Is there a bell, or anything else?"],
         "text_output": ["bell", "no, there is rain"],
     }
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory):
+    """A folder with train-{0,1}.tar (12 clips) and val-{0,1}.tar (8 clips)."""
+    from toys import write_shards
+
+    folder = tmp_path_factory.mktemp("shards")
+    write_shards(folder)
+    return folder
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch, shards):
+    """Registers the toy model and dataset, and makes `tmp_path` the working directory.
+
+    `toy.config(options...)` is a Config of the recipe `toy.recipe`.
+    """
+    from toys import register
+
+    # isort: split
+    from lavis.common.registry import registry
+
+    from pal_plugin.config.run_config import Config
+
+    for name in ("model_name_mapping", "builder_name_mapping"):
+        monkeypatch.setitem(registry.mapping, name, dict(registry.mapping[name]))
+    monkeypatch.chdir(tmp_path)
+    recipe = register(tmp_path, shards)
+
+    def config(*options):
+        return Config(SimpleNamespace(cfg_path=recipe, options=list(options)))
+
+    return SimpleNamespace(recipe=recipe, config=config, shards=shards, folder=tmp_path)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pal_plugin.audio.io import AudioError, load_audio, resample
-from pal_plugin.errors import ConfigError
+from pal_plugin.utils.errors import ConfigError
 
 #: What counts as audio in a folder; a list may name files with other endings.
 ENDINGS = (

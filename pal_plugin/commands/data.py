@@ -6,7 +6,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from pal_plugin.errors import ConfigError
+from pal_plugin.utils.errors import ConfigError
 
 HELP = """\
 examples:
@@ -147,7 +147,7 @@ def parse_where(pairs: list[str]) -> dict[str, list[str]]:
 
 
 def _say(text: str) -> None:
-    from pal_plugin.corpora.printable import printable
+    from pal_plugin.utils.printable import printable
 
     print(printable(text))
 
@@ -161,7 +161,7 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _convert(args: argparse.Namespace) -> int:
-    from pal_plugin.corpora.convert import convert, summary
+    from pal_plugin.corpora.shards.convert import convert, summary
 
     index = convert(
         args.dataset,
@@ -188,8 +188,8 @@ def _convert(args: argparse.Namespace) -> int:
 def _verify(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from pal_plugin.corpora.reading import find_shards
-    from pal_plugin.corpora.verify import verify
+    from pal_plugin.corpora.shards.reading import find_shards
+    from pal_plugin.corpora.shards.verify import verify
 
     shards = find_shards(args.shards)
     with tqdm(total=shards.clips, desc="verify", unit="clip") as bar:
@@ -202,8 +202,8 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _stats(args: argparse.Namespace) -> int:
-    from pal_plugin.corpora.reading import find_shards
-    from pal_plugin.corpora.stats import plot, statistics, table
+    from pal_plugin.corpora.shards.reading import find_shards
+    from pal_plugin.corpora.shards.stats import plot, statistics, table
 
     stats = statistics(find_shards(args.shards))
     _say(table(stats))
@@ -214,8 +214,8 @@ def _stats(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from pal_plugin.corpora.reading import find_shards
-    from pal_plugin.corpora.show import draw_page, sample_clips, text_of
+    from pal_plugin.corpora.shards.reading import find_shards
+    from pal_plugin.corpora.shards.show import draw_page, sample_clips, text_of
 
     if args.n < 1:
         raise ConfigError(f"-n is {args.n}; expected 1 or more")

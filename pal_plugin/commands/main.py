@@ -2,7 +2,7 @@
 
 A subcommand is one file with `ABOUT` (a line for `pal --help` is in the table), `add_arguments`
 and `run`, and one entry in `COMMANDS`. Nothing here imports torch or LAVIS, so `pal --help` is
-quick; a subcommand that needs LAVIS calls `pal_plugin.registration.register_all` in its `run`.
+quick; a subcommand that needs LAVIS registers it in its `run`.
 
 A mistake of the user (`ConfigError`, `AudioError`, a missing file) is printed as one message and
 ends with exit code 2; anything else is a bug and keeps its traceback.
@@ -15,8 +15,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from pal_plugin.errors import ConfigError
-from pal_plugin.merging import did_you_mean
+from pal_plugin.config.merging import did_you_mean
+from pal_plugin.utils.errors import ConfigError
 from pal_plugin.version import __version__
 
 #: Module of each subcommand: `add_arguments(parser)` and `run(args) -> exit code`. A module may

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pal_plugin.errors import ConfigError
+from pal_plugin.utils.errors import ConfigError
 
 HELP = """\
 examples:
@@ -33,9 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read the runs and print or write their table."""
-    from pal_plugin.results.figures import figures_of
-    from pal_plugin.results.read import read_runs
-    from pal_plugin.results.table import comma_separated, markdown
+    from pal_plugin.evaluation.results.figures import figures_of
+    from pal_plugin.evaluation.results.read import read_runs
+    from pal_plugin.evaluation.results.table import comma_separated, markdown
 
     if args.draws < 1:
         raise ConfigError(f"--draws is {args.draws}; expected 1 or more")

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from pal_plugin.errors import ConfigError
+from pal_plugin.utils.errors import ConfigError
 
 HELP = """\
 examples:
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the state. Returns the exit code."""
-    from pal_plugin.runners.checkpoints import newest
+    from pal_plugin.training.checkpointing import newest
 
     found = newest(args.folder, check=False)
     if found is None:
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 def told(folder: Path, path: Path, state: dict[str, Any]) -> str:
     """The state as text."""
-    from pal_plugin.runners.rundir import FINISHED
+    from pal_plugin.training.rundir import FINISHED
 
     progress = state["progress"]
     stats, lanes = progress["stats"], progress["positions"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from pal_plugin.weights import load_weights, read_weights
+from pal_plugin.utils.weights import load_weights, read_weights
 
 #: A Q-Former inside of a whole model: SALMONN's, LAVIS's BLIP-2, BLIP-2 of transformers.
 _PREFIXES = ("speech_Qformer.", "Qformer.", "qformer.")

@@ -12,8 +12,8 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
-from pal_plugin.corpora.printable import printable
-from pal_plugin.errors import ConfigError
+from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.printable import printable
 
 #: Extensions of audio files; where a clip is there under several, the first of these is taken.
 AUDIO_EXTENSIONS = (

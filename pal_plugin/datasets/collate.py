@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from pal_plugin.audio.frontend import AudioFrontend
+from pal_plugin.encoders.frontend import AudioFrontend
 
 #: Of an item, what only some tasks read: the question without its choices and how they are put
 #: into it, several labels of one clip, other columns of the annotation.

@@ -20,7 +20,7 @@ from pal_plugin.corpora.readers import read_corpus
 from pal_plugin.corpora.records import Item
 from pal_plugin.datasets.collate import SkippedClip, collate_clips
 from pal_plugin.datasets.questions import QuestionMix
-from pal_plugin.errors import ConfigError
+from pal_plugin.utils.errors import ConfigError
 
 _SHOWN = 10
 

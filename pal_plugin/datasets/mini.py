@@ -19,7 +19,7 @@ from torch.utils.data import ConcatDataset, Dataset
 from pal_plugin.datasets.builders import PalBuilder
 from pal_plugin.datasets.clips import ClipDataset, LabelledClip, present, read_annotations
 from pal_plugin.datasets.collate import SkippedClip, collate_clips
-from pal_plugin.errors import ConfigError
+from pal_plugin.utils.errors import ConfigError
 
 _CONFIGS = Path(__file__).parent.parent / "configs" / "datasets"
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pal_plugin.corpora.items import TASKS
-from pal_plugin.errors import ConfigError
+from pal_plugin.utils.errors import ConfigError
 
 
 class QuestionMix:

@@ -21,10 +21,10 @@ import webdataset as wds
 from torch.utils.data import IterableDataset, get_worker_info
 
 from pal_plugin.audio.io import AudioError
-from pal_plugin.corpora.reading import parse, read_shard
+from pal_plugin.corpora.shards.reading import parse, read_shard
 from pal_plugin.datasets.collate import SkippedClip, collate_clips
 from pal_plugin.datasets.questions import QuestionMix
-from pal_plugin.errors import ConfigError
+from pal_plugin.utils.errors import ConfigError
 
 #: Passes without a usable clip in one of several lanes until it is an error.
 _PASSES = 20

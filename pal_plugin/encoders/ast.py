@@ -15,9 +15,9 @@ from transformers import ASTConfig, ASTModel, PretrainedConfig
 
 from pal_plugin.audio.kaldi import HOP_SAMPLES, RATE_HZ, windowed_filter_bank
 from pal_plugin.encoders.base import AudioEncoder, AudioFeatures
-from pal_plugin.hub import fetch
 from pal_plugin.types import AudioTokens
-from pal_plugin.weights import read_weights
+from pal_plugin.utils.hub import fetch
+from pal_plugin.utils.weights import read_weights
 
 MEAN, STD = -4.2677393, 4.5689974
 FRAMES_PER_S = RATE_HZ // HOP_SAMPLES

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pal_plugin.encoders.features import AudioFeatures
+from pal_plugin.audio.features import AudioFeatures
 from pal_plugin.types import AudioTokens
 
 

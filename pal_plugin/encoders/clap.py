@@ -16,9 +16,9 @@ from transformers import ClapAudioConfig, ClapAudioModel, PretrainedConfig
 
 from pal_plugin.audio.mel import hann, slaney_filters, windowed_power_mel
 from pal_plugin.encoders.base import AudioEncoder, AudioFeatures
-from pal_plugin.hub import fetch
 from pal_plugin.types import AudioTokens
-from pal_plugin.weights import load_weights, read_weights
+from pal_plugin.utils.hub import fetch
+from pal_plugin.utils.weights import load_weights, read_weights
 
 #: Least mel power.
 FLOOR = 1e-10

@@ -24,7 +24,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pal_plugin.weights import check_is_no_stand_in, check_is_torch_file, named_entries
+from pal_plugin.utils.weights import check_is_no_stand_in, check_is_torch_file, named_entries
 
 
 def _without_state(data: Tensor, requires_grad: bool, hooks: Any, state: Any) -> Tensor:

@@ -18,9 +18,9 @@ from torch.nn.functional import pad
 
 from pal_plugin.audio.kaldi import HOP_SAMPLES, RATE_HZ, windowed_filter_bank
 from pal_plugin.encoders.base import AudioEncoder, AudioFeatures
-from pal_plugin.hub import fetch
 from pal_plugin.types import AudioTokens
-from pal_plugin.weights import load_weights, read_weights
+from pal_plugin.utils.hub import fetch
+from pal_plugin.utils.weights import load_weights, read_weights
 
 PATCH = 16
 MEL_BINS = 128

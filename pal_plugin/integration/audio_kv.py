@@ -27,7 +27,7 @@ from torch import Tensor
 from pal_plugin.integration.context import AudioContext
 from pal_plugin.integration.routing import RoutedAudio
 from pal_plugin.types import AudioTokens
-from pal_plugin.weights import write_tensors
+from pal_plugin.utils.weights import write_tensors
 
 STORES = ("features", "kv")
 

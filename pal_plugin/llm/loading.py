@@ -23,8 +23,8 @@ from transformers import (
     PretrainedConfig,
 )
 
-from pal_plugin.hub import HubError, by_hand, fetch, is_hub_id, snapshot
 from pal_plugin.llm.prompts import CHAT, TextFormat
+from pal_plugin.utils.hub import HubError, by_hand, fetch, is_hub_id, snapshot
 
 DTYPES = ("float32", "bfloat16", "float16")
 QUANTIZED = ("4bit", "8bit")

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pal_plugin.audio.frontend import AudioFrontend
+from pal_plugin.encoders.frontend import AudioFrontend
 from pal_plugin.integration import LLMInputs, Route, RoutedAudio, attach, flamingo, route
 from pal_plugin.integration.audio_kv import STORES, AudioKV
 from pal_plugin.integration.families import embedding_scale
@@ -32,10 +32,10 @@ from pal_plugin.models import checkpoint, pretrained
 from pal_plugin.models.batching import is_one_clip, pad_ids, which_clip
 from pal_plugin.models.build import build_parts
 from pal_plugin.models.fingerprint import Fingerprint
-from pal_plugin.models.locations import resolve
 from pal_plugin.models.stages import Stage
 from pal_plugin.models.windows import check_groups, merge_windows, overlap_of
 from pal_plugin.types import AudioTokens
+from pal_plugin.utils.locations import resolve
 
 EncodedAudio = dict[str, AudioTokens]
 

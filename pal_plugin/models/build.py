@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from pal_plugin.audio.frontend import AudioFrontend
 from pal_plugin.connectors import build_connector
 from pal_plugin.encoders import build_encoder, reject_unknown
+from pal_plugin.encoders.frontend import AudioFrontend
 from pal_plugin.integration import Route
 from pal_plugin.integration.routing import INTEGRATIONS, layers_of
 from pal_plugin.llm.loading import load_llm
-from pal_plugin.models.locations import resolve
 from pal_plugin.models.stages import Stage
+from pal_plugin.utils.locations import resolve
 
 #: Keys of a `model:` section.
 KEYS = ("arch", "model_type", "encoders", "connectors", "routing", "llm", "stage", "checkpoint")

@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from pal_plugin.models.stages import component_of
-from pal_plugin.sharding import like, whole
+from pal_plugin.utils.sharding import like, whole
+from pal_plugin.utils.weights import write_tensors
 from pal_plugin.version import __version__
-from pal_plugin.weights import write_tensors
 
 
 class CheckpointError(ValueError):

@@ -28,10 +28,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from pal_plugin.hub import is_hub_id, snapshot
 from pal_plugin.models import checkpoint, model_card
 from pal_plugin.models.checkpoint import CheckpointError
 from pal_plugin.models.stages import component_of
+from pal_plugin.utils.hub import is_hub_id, snapshot
 from pal_plugin.version import __version__
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def _check_llm_config(folder: Path, facts: dict, path: str) -> None:
     from transformers import AutoConfig
 
     from pal_plugin.llm.loading import text_config
-    from pal_plugin.models.locations import resolve
+    from pal_plugin.utils.locations import resolve
 
     config = text_config(
         AutoConfig.from_pretrained(

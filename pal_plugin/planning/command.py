@@ -47,7 +47,7 @@ def dry_run(args: argparse.Namespace) -> None:
     Raises:
         ConfigError: a configuration or an option that cannot be used.
     """
-    from pal_plugin.config import Config
+    from pal_plugin.config.run_config import Config
 
     os.environ.setdefault("PAL_DATA", "PAL_DATA")  # no data are read, so their folder may be unset
     cfg = Config(args).to_dict()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pal_plugin.errors import ConfigError
+from pal_plugin.utils.errors import ConfigError
 
 GIB = 2**30
 #: GiB that torch sees, rounded down.

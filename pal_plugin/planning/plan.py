@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from pal_plugin.errors import ConfigError
 from pal_plugin.planning.gpus import CONTEXT_GIB, FRAGMENTATION, GIB, needed_gib
 from pal_plugin.planning.memory import DDP, FSDP, Memory, memory_of
 from pal_plugin.planning.skeleton import Skeleton
 from pal_plugin.planning.step import StepCount, count_step
 from pal_plugin.planning.workload import Workload
+from pal_plugin.utils.errors import ConfigError
 
 _AUTOCAST = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -8,10 +8,10 @@ from typing import Any
 from transformers import AutoConfig, PretrainedConfig
 
 from pal_plugin.encoders import ENCODERS, arguments_of
-from pal_plugin.errors import ConfigError
-from pal_plugin.hub import HubError, snapshot
 from pal_plugin.llm.loading import text_config
-from pal_plugin.models.locations import resolve
+from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.hub import HubError, snapshot
+from pal_plugin.utils.locations import resolve
 
 # The sizes in the public config.json of meta-llama/Llama-3.2-1B, meta-llama/Llama-3.2-3B and
 # Qwen/Qwen2.5-1.5B. Only what decides cost, so that a plan can be made where the hub is not.

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pal_plugin.errors import ConfigError
 from pal_plugin.llm.head import logits_of
 from pal_plugin.models.audio_llm import AudioLLM
+from pal_plugin.utils.errors import ConfigError
 
 _RATE_HZ = 16_000
 

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from pal_plugin.pretraining.clips import adapt_encoders
 from pal_plugin.pretraining.encoders import pretrain_encoders
 from pal_plugin.pretraining.llm import pretrain_llm
-from pal_plugin.runtime import keep_freed_memory
+from pal_plugin.utils.runtime import keep_freed_memory
 
 RECIPES = {"llm": pretrain_llm, "encoders": pretrain_encoders, "clips": adapt_encoders}
 

@@ -18,13 +18,13 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from pal_plugin.audio.augment import Augment
-from pal_plugin.audio.frontend import AudioFrontend
 from pal_plugin.audio.io import load_audio
 from pal_plugin.encoders import build_encoder
 from pal_plugin.encoders.base import AudioEncoder
-from pal_plugin.models.locations import resolve
+from pal_plugin.encoders.frontend import AudioFrontend
 from pal_plugin.pretraining.encoders import save_half, spec_augment
 from pal_plugin.pretraining.loop import fit
+from pal_plugin.utils.locations import resolve
 
 Rows = list[dict[str, str]]
 

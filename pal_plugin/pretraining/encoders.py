@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from pal_plugin.audio.frontend import AudioFrontend
 from pal_plugin.encoders import build_encoder
 from pal_plugin.encoders.base import AudioEncoder
-from pal_plugin.models.locations import resolve
+from pal_plugin.encoders.frontend import AudioFrontend
 from pal_plugin.pretraining.loop import fit
 from pal_plugin.soundworld import LABELS, LEXICON, SAMPLE_RATE_HZ, Scene, render, sample_scene
 from pal_plugin.soundworld.seeds import scene_rng
+from pal_plugin.utils.locations import resolve
 
 FRAME_S = 0.02
 WORDS = list(LEXICON)

@@ -14,7 +14,7 @@ from lavis.common.registry import registry
 from lavis.processors.base_processor import BaseProcessor
 from omegaconf import OmegaConf
 
-from pal_plugin.audio.frontend import AudioFrontend, Features
+from pal_plugin.encoders.frontend import AudioFrontend, Features
 
 _DEFAULT_MODEL = Path(__file__).parent.parent / "configs" / "models" / "pal_lal.yaml"
 

@@ -14,11 +14,11 @@ from lavis.common.registry import registry
 from omegaconf import OmegaConf
 
 from pal_plugin.audio.augment import Augment
-from pal_plugin.audio.frontend import Features
 from pal_plugin.audio.io import load_audio
-from pal_plugin.errors import ConfigError
-from pal_plugin.merging import did_you_mean
+from pal_plugin.config.merging import did_you_mean
+from pal_plugin.encoders.frontend import Features
 from pal_plugin.processors.audio import PalAudioProcessor, _plain, default_encoders
+from pal_plugin.utils.errors import ConfigError
 
 
 @registry.register_processor("pal_audio_augmented")

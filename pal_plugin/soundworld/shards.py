@@ -22,11 +22,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from pal_plugin.runtime import usable_cores
 from pal_plugin.soundworld.events import LABELS, SAMPLE_RATE_HZ
 from pal_plugin.soundworld.questions import items
 from pal_plugin.soundworld.render import render
 from pal_plugin.soundworld.seeds import SPLITS, split_scene
+from pal_plugin.utils.runtime import usable_cores
 
 VERSION = 4  # raise it when the same seed gives other clips or other questions than before
 SHARD_CLIPS = 100

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from pal_plugin.audio.augment import Augment
 from pal_plugin.audio.background import Backgrounds
-from pal_plugin.errors import ConfigError
+from pal_plugin.utils.errors import ConfigError
 
 RATE_HZ = 16000
 ENCODERS = {"whisper": {"type": "whisper", "features": {"window_s": 1.0}}}

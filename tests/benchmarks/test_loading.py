@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks import loading
-from pal_plugin.audio.frontend import AudioFrontend
+from pal_plugin.encoders.frontend import AudioFrontend
 
 
 @pytest.mark.parametrize("kind", loading.FORMATS)

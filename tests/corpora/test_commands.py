@@ -13,8 +13,8 @@ import torch
 
 from pal_plugin.commands import main as command
 from pal_plugin.commands.main import ABOUT, COMMANDS, main
-from pal_plugin.corpora.shards import file_sha256
-from pal_plugin.corpora.show import log_mel
+from pal_plugin.corpora.shards.show import log_mel
+from pal_plugin.corpora.shards.writing import file_sha256
 
 from .conftest import clip_bytes
 

@@ -6,8 +6,8 @@ import unicodedata
 import pytest
 
 from pal_plugin.corpora.locate import AudioFolder, without_extension
-from pal_plugin.corpora.youtube import clip_names
-from pal_plugin.errors import ConfigError
+from pal_plugin.corpora.readers.youtube import clip_names
+from pal_plugin.utils.errors import ConfigError
 
 
 @pytest.fixture

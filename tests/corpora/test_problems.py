@@ -3,7 +3,7 @@
 import pytest
 
 from pal_plugin.corpora.prompts import _airbench
-from pal_plugin.errors import ConfigError
+from pal_plugin.utils.errors import ConfigError
 
 AUDIOCAPS = "audiocap_id,youtube_id,start_time,caption\n"
 CLOTHO = "file_name," + ",".join(f"caption_{n}" for n in range(1, 6)) + "\n"

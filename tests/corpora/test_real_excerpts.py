@@ -6,11 +6,11 @@ from itertools import islice
 import pytest
 
 from pal_plugin.audio.io import load_audio
-from pal_plugin.corpora.convert import convert
 from pal_plugin.corpora.locate import AudioFolder
 from pal_plugin.corpora.readers import read_corpus
-from pal_plugin.corpora.reading import find_shards
-from pal_plugin.corpora.verify import verify
+from pal_plugin.corpora.shards.convert import convert
+from pal_plugin.corpora.shards.reading import find_shards
+from pal_plugin.corpora.shards.verify import verify
 from pal_plugin.datasets.questions import QuestionMix
 from pal_plugin.datasets.webdataset import ShardStream
 

@@ -3,7 +3,7 @@
 import pytest
 
 from pal_plugin.corpora.tables import read_csv
-from pal_plugin.errors import ConfigError
+from pal_plugin.utils.errors import ConfigError
 
 
 def test_a_quote_that_nothing_closes_is_told(tmp_path):

@@ -12,7 +12,7 @@ from pal_plugin.audio.io import AudioError
 from pal_plugin.datasets.builders import ClipsBuilder
 from pal_plugin.datasets.clips import ClipDataset, LabelledClip, read_annotations
 from pal_plugin.datasets.collate import SkippedClip
-from pal_plugin.errors import ConfigError
+from pal_plugin.utils.errors import ConfigError
 
 LABELS = {"1.wav": "dog", "2.wav": "crackling_fire", "3.wav": "dog", "4.wav": "rain"}
 ENCODERS = {"sslam": {"type": "sslam", "features": {"window_s": 1.0}}}

@@ -9,11 +9,11 @@ from omegaconf import OmegaConf
 
 import pal_plugin  # noqa: F401  (registers)
 from pal_plugin.audio.io import AudioError
-from pal_plugin.config import load_config
-from pal_plugin.corpora.convert import convert
+from pal_plugin.config.run_config import load_config
 from pal_plugin.corpora.readers import READERS
+from pal_plugin.corpora.shards.convert import convert
 from pal_plugin.datasets.collate import SkippedClip
-from pal_plugin.errors import ConfigError
+from pal_plugin.utils.errors import ConfigError
 
 from .conftest import audio_bytes
 

@@ -16,7 +16,7 @@ from pal_plugin.audio.io import AudioError, load_audio
 from pal_plugin.datasets.collate import SkippedClip, collate_clips
 from pal_plugin.datasets.questions import QuestionMix
 from pal_plugin.datasets.webdataset import ShardStream
-from pal_plugin.errors import ConfigError
+from pal_plugin.utils.errors import ConfigError
 
 
 def sound(form="WAV", seconds=0.5, channels=1, subtype=None):

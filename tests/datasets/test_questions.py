@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from pal_plugin.datasets.questions import QuestionMix
-from pal_plugin.errors import ConfigError
+from pal_plugin.utils.errors import ConfigError
 
 ITEMS = [
     {"task": task, "question_type": kind, "question": f"{kind}{i}", "answer": "x"}

@@ -7,11 +7,11 @@ import pal_plugin  # noqa: F401  (registers)
 
 pytest.importorskip("lavis", reason="LAVIS is not installed")
 
-from pal_plugin.config import load_config
+from pal_plugin.config.run_config import load_config
 from pal_plugin.datasets.builders import PalBuilder
 from pal_plugin.datasets.collate import SkippedClip
-from pal_plugin.errors import ConfigError
 from pal_plugin.tasks.pal_instruct import PalInstructTask
+from pal_plugin.utils.errors import ConfigError
 
 SPLITS = ("train", "extra", "val")
 

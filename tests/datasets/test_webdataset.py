@@ -13,7 +13,7 @@ from pal_plugin.audio.io import AudioError, load_audio
 from pal_plugin.datasets.collate import SkippedClip
 from pal_plugin.datasets.questions import QuestionMix
 from pal_plugin.datasets.webdataset import ShardStream
-from pal_plugin.errors import ConfigError
+from pal_plugin.utils.errors import ConfigError
 
 ALL = {"classification": 1.0, "qa": 1.0, "caption": 1.0}
 

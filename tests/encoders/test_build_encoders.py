@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pal_plugin.audio.frontend import AudioFrontend
 from pal_plugin.encoders import ENCODERS, build_encoder, build_features
+from pal_plugin.encoders.frontend import AudioFrontend
 
 POCKET = {
     "ast": {

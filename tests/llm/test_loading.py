@@ -10,9 +10,9 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from pal_plugin.hub import HubError
 from pal_plugin.llm import loading
 from pal_plugin.llm.loading import load_llm
+from pal_plugin.utils.hub import HubError
 
 
 def test_a_folder_of_save_pretrained(tiny_llm):

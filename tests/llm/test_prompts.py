@@ -6,7 +6,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from pal_plugin.llm import pocket_chat
 from pal_plugin.llm.prompts import TextFormat
-from pal_plugin.models.locations import POCKET
+from pal_plugin.utils.locations import POCKET
 
 LLAMA = (
     "{{ bos_token }}{% if not date_string is defined %}{{ strftime_now('%d') }}{% endif %}"

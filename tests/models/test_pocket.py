@@ -13,8 +13,8 @@ pytest.importorskip("lavis", reason="LAVIS is not installed")
 
 from lavis.models import load_model, load_model_and_preprocess, model_zoo
 
-from pal_plugin.models.locations import POCKET
 from pal_plugin.soundworld import LABELS, SAMPLE_RATE_HZ, items, render, split_scene
+from pal_plugin.utils.locations import POCKET
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "audio"
 TYPES = ["lal", "plits", "pal"]
@@ -75,7 +75,7 @@ def test_load_model_and_preprocess(tmp_path, scenes):
 def test_the_configurations_differ_in_routing_only():
     from omegaconf import OmegaConf
 
-    from pal_plugin.models.pal_model import PALModel
+    from pal_plugin.hosts.lavis.models import PALModel
 
     paths = PALModel.PRETRAINED_MODEL_CONFIG_DICT
     assert list(paths) == [*TYPES, "flamingo", "full"]

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from pal_plugin.audio.frontend import AudioFrontend
 from pal_plugin.encoders import AudioEncoder, AudioFeatures, build_encoder
+from pal_plugin.encoders.frontend import AudioFrontend
 from pal_plugin.models.windows import Overlap, check_groups, merge_windows, overlap_of
 from pal_plugin.types import AudioTokens
 

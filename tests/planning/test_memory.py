@@ -2,7 +2,6 @@
 
 import pytest
 
-from pal_plugin.errors import ConfigError
 from pal_plugin.planning.gpus import GIB, gpu_gib, needed_gib
 from pal_plugin.planning.memory import DDP, FSDP, bytes_of, memory_of
 from pal_plugin.planning.plan import make_plan
@@ -10,6 +9,7 @@ from pal_plugin.planning.report import as_text
 from pal_plugin.planning.skeleton import build_skeleton
 from pal_plugin.planning.step import count_step
 from pal_plugin.planning.workload import Workload
+from pal_plugin.utils.errors import ConfigError
 
 WORK = Workload(2, clip_s=1.28, text=24, answer=8)
 

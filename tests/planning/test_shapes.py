@@ -6,10 +6,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, WhisperConfig
 
-from pal_plugin.errors import ConfigError
-from pal_plugin.hub import HubError
 from pal_plugin.planning import shapes
 from pal_plugin.planning.shapes import encoder_sizes, llm_config
+from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.hub import HubError
 
 #: As the model cards count them, with embeddings once.
 PARAMETERS = {

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import pal_plugin  # noqa: F401  (before lavis, which does not import without the shims)
-from pal_plugin.hub import HubError
 from pal_plugin.models.audio_llm import AudioLLM
 from pal_plugin.models.stages import component_of
 from pal_plugin.planning import shapes
 from pal_plugin.planning.skeleton import build_skeleton
+from pal_plugin.utils.hub import HubError
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects" / "pal"
 #: LLM -> (layers, parameters, numbers of LoRA of rank 8 in a layer's attention, in its FFN).
@@ -38,7 +38,7 @@ RECIPES = [(llm, variant, stage) for llm in LLMS for variant in VARIANTS for sta
 
 @cache
 def resolved(llm, variant, stage):
-    from pal_plugin.config import load_config
+    from pal_plugin.config.run_config import load_config
 
     return load_config(PROJECTS / llm / f"{variant}_stage{stage}.yaml").to_dict()
 

@@ -7,13 +7,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from pal_plugin.soundworld import (
-    LABELS,
-    SAMPLE_RATE_HZ,
-    render,
-    render_stems,
-    sample_scene,
-)
+from pal_plugin.soundworld import LABELS, SAMPLE_RATE_HZ, render, render_stems, sample_scene
 
 
 def cut(wave, sound):

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from pal_plugin.metrics.answers import is_correct, normalise
+from pal_plugin.evaluation.metrics.answers import is_correct, normalise
 
 TYPES = ("plits", "lal", "pal")
 DRAWS = 10_000

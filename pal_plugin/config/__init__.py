@@ -1,0 +1,1 @@
+"""One configuration out of package defaults, a run file and `--options`."""

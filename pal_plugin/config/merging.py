@@ -1,0 +1,125 @@
+"""Strict merging of configurations: an unknown key is an error that names it and its neighbours.
+
+Works on plain dicts and lists so that it can collect every problem before anything is reported;
+`pal_plugin.config.run_config` decides what is merged and in which order.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+# The maps whose keys are names that a user may add to (one place for the whole package).
+# A `*` stands for one key. Everything below an added key is taken as it is and checked where it
+# is used: encoders, connectors and datasets refuse arguments they do not know.
+FREE_MAPS = (
+    "datasets",
+    "datasets.*.build_info.annotations",
+    "datasets.*.build_info.annotations.*.where",
+    "datasets.*.build_info.counts",
+    "datasets.*.build_info.shards",
+    "datasets.*.labels",
+    "model.encoders",
+    "model.encoders.*.features",
+    "model.encoders.*.model",
+    "model.connectors",
+    "model.connectors.*.args",
+    "model.routing",
+    "run.train_dataset_ratios",
+)
+
+
+def is_free_map(path: str) -> bool:
+    """Whether new keys may be added to the map at `path` ("model.encoders")."""
+    depth = path.count(".")
+    return any(pattern.count(".") == depth and fnmatchcase(path, pattern) for pattern in FREE_MAPS)
+
+
+def neighbours(name: str, known: Iterable[str], count: int = 3) -> list[str]:
+    """The known names nearest to `name`, best first; empty where nothing is near."""
+    return difflib.get_close_matches(name, [str(k) for k in known], n=count, cutoff=0.55)
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """A sentence for an error message: the nearest names, or all of them where none is near."""
+    close = neighbours(name, known)
+    if close:
+        return f"Did you mean {' or '.join(repr(c) for c in close)}?"
+    return f"Known here: {', '.join(sorted(map(str, known))) or 'nothing'}."
+
+
+def merge_plain(base: Any, over: Any) -> Any:
+    """`base` with `over` on top, any keys: maps are merged key by key, all else is replaced."""
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return over
+    return {**base, **{k: merge_plain(base.get(k), value) for k, value in over.items()}}
+
+
+def merge_strict(base: Any, over: Any, *, source: str, errors: list[str], path: str = "") -> Any:
+    """`base` with `over` on top; both are plain containers and neither is changed.
+
+    Maps are merged key by key, lists and values are replaced whole, null is always allowed.
+
+    Args:
+        source: where `over` comes from, for the messages ("--options").
+        errors: messages are appended here.
+        path: dotted path of `base`.
+    """
+    if isinstance(base, dict) and isinstance(over, dict):
+        merged = dict(base)
+        for key, value in over.items():
+            inner = f"{path}.{key}" if path else str(key)
+            if key in base:
+                merged[key] = merge_strict(
+                    base[key], value, source=source, errors=errors, path=inner
+                )
+            elif is_free_map(path):
+                merged[key] = value
+            else:
+                errors.append(
+                    f"{inner}: unknown key {key!r} in {source}. {_where_else(key, base, path)}"
+                )
+        return merged
+    problem = _mismatch(base, over)
+    if problem and not (isinstance(base, dict) and over is None):
+        errors.append(f"{path}: {problem} in {source}")
+        return base
+    return over
+
+
+def _where_else(key: str, base: dict, path: str) -> str:
+    hint = did_you_mean(str(key), [str(k) for k in base])
+    deeper = [
+        f"{path}.{name}.{key}" if path else f"{name}.{key}"
+        for name, value in base.items()
+        if isinstance(value, dict) and key in value
+    ]
+    return f"{hint} There is {deeper[0]!r}." if deeper else hint
+
+
+def _mismatch(base: Any, over: Any) -> str | None:
+    """Why `over` cannot stand where `base` stands, or None."""
+    if base is None or over is None or _is_interpolation(base) or _is_interpolation(over):
+        return None
+    if isinstance(base, dict):
+        return f"expected a map with the keys {', '.join(map(str, base))}, got {over!r}"
+    if base in ("auto", "none") and isinstance(over, bool):  # a word for a mode, or yes and no
+        return None
+    if isinstance(base, bool) != isinstance(over, bool):
+        return f"expected {_kind(base)} (such as {base!r}), got {over!r}"
+    if isinstance(base, (int, float)) and not isinstance(over, (int, float)):
+        return f"expected a number (such as {base!r}), got {over!r}"
+    if isinstance(base, list) and not isinstance(over, list):
+        return f"expected a list (such as {base!r}), got {over!r}"
+    return None
+
+
+def _is_interpolation(value: Any) -> bool:
+    return isinstance(value, str) and "${" in value
+
+
+def _kind(value: Any) -> str:
+    kinds = {bool: "true or false", int: "a number", float: "a number", str: "a text"}
+    return kinds.get(type(value), f"a {type(value).__name__}")

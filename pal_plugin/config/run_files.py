@@ -1,0 +1,65 @@
+"""Reading a run file, with the run files that it is based on.
+
+`base:` names one file or a list, relative to the file that names them; they are merged in order,
+and the file itself comes last. So recipes that differ in a line differ in a line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from pal_plugin.config.merging import did_you_mean, merge_plain
+from pal_plugin.utils.errors import ConfigError
+
+SECTIONS = ("model", "preprocess", "run", "datasets", "data")
+
+
+def load_yaml(path: Path) -> dict:
+    """A YAML file as plain containers, interpolations kept. Raises ConfigError if it is none."""
+    if not path.is_file():
+        beside = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        hint = did_you_mean(path.name, beside) if beside else f"No folder {path.parent}."
+        raise ConfigError(f"no configuration file {path}. {hint}")
+    try:
+        loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except Exception as error:  # PyYAML and OmegaConf raise unrelated types; all name the line
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path} must hold a map with the keys {', '.join(SECTIONS)}")
+    return loaded
+
+
+def read_run_file(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A run file on top of its `base`; the key itself is gone.
+
+    Args:
+        above: files that are based on this one, outermost first.
+
+    Raises:
+        ConfigError: a file that is not there or not YAML, a base that is no name, or a circle.
+    """
+    place = path.resolve()
+    if place in above:
+        circle = " -> ".join(p.name for p in (*above[above.index(place) :], place))
+        raise ConfigError(f"base: these run files are based on each other: {circle}")
+    file = load_yaml(path)
+    bases = file.pop("base", None) or []
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(name, str) for name in bases):
+        raise ConfigError(
+            f"base in {path} is {bases!r}; expected a file name or a list of them, relative to "
+            f"{path.parent}"
+        )
+    merged: dict[str, Any] = {}
+    for name in bases:
+        try:
+            of_base = read_run_file(path.parent / name, (*above, place))
+        except ConfigError as error:
+            if "no configuration file" in str(error):
+                raise ConfigError(f"base of {path}: {error}") from error
+            raise
+        merged = merge_plain(merged, of_base)
+    return merge_plain(merged, file)

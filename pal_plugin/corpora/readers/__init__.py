@@ -1,0 +1,168 @@
+"""The table of datasets: their readers, what they need, and what is known of their licences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pal_plugin.config.merging import did_you_mean
+from pal_plugin.corpora.locate import AudioFolder
+from pal_plugin.corpora.readers.captions import read_audiocaps, read_clotho
+from pal_plugin.corpora.readers.choices import read_airbench, read_mmau, read_muchomusic
+from pal_plugin.corpora.readers.clothoaqa import read_clotho_aqa
+from pal_plugin.corpora.readers.events import read_dcase17
+from pal_plugin.corpora.readers.labels import (
+    read_audioset,
+    read_esc50,
+    read_fsd50k,
+    read_vggsound,
+    read_vocalsound,
+)
+from pal_plugin.corpora.readers.openaqa import read_compar_test, read_openaqa
+from pal_plugin.corpora.readers.own import joined_captions, read_own
+from pal_plugin.corpora.readers.speech import read_fsdd, read_librispeech
+from pal_plugin.corpora.records import Corpus, Record, selected, with_unique_ids
+from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.printable import printable
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One dataset.
+
+    Attributes:
+        read: annotation files and audio folder to a corpus.
+        about: what it is, in a line.
+        annotations: the files it takes.
+        optional: whether it can be read without any.
+        finish: of the records that `where` left, None where nothing is left to do.
+        licence: of the dataset as a whole, None where it is not known here; see the data's own
+            pages before you publish anything.
+    """
+
+    read: Callable[[Sequence[Path], AudioFolder], Corpus]
+    about: str
+    annotations: str
+    optional: bool = False
+    finish: Callable[[Sequence[Record]], list[Record]] | None = None
+    licence: str | None = None
+
+
+READERS: dict[str, Reader] = {
+    "openaqa": Reader(read_openaqa, "OpenAQA of LTU", "JSON lists"),
+    "gama": Reader(read_openaqa, "GAMA's training data, CompA-R", "JSON lists"),
+    "compar_test": Reader(read_compar_test, "CompA-R-test, judged reasoning", "JSON list"),
+    "audiocaps": Reader(
+        read_audiocaps,
+        "AudioCaps 1 and 2, captions",
+        "train.csv, val.csv or test.csv",
+        licence="annotations MIT, for academic purposes",
+    ),
+    "clotho": Reader(
+        read_clotho,
+        "Clotho, captions",
+        "clotho_captions_*.csv, clotho_metadata_*.csv",
+        licence="captions: Tampere University licence (non-commercial, attribution)",
+    ),
+    "clotho_aqa": Reader(
+        read_clotho_aqa, "Clotho-AQA, questions with three answers each", "clotho_aqa_*.csv"
+    ),
+    "esc50": Reader(read_esc50, "ESC-50, 50 classes", "esc50.csv", licence="CC BY-NC 3.0"),
+    "fsd50k": Reader(
+        read_fsd50k,
+        "FSD50K, 200 classes, several a clip",
+        "dev.csv or eval.csv, vocabulary.csv, *_clips_info_FSD50K.json",
+        licence="CC BY 4.0 as a set; each clip has its own",
+    ),
+    "vocalsound": Reader(
+        read_vocalsound,
+        "VocalSound, 6 classes",
+        "none, or datafiles/tr.json and others",
+        optional=True,
+        licence="CC BY-SA 4.0",
+    ),
+    "vggsound": Reader(
+        read_vggsound, "VGGSound, 309 classes", "vggsound.csv", licence="annotations CC BY 4.0"
+    ),
+    "audioset": Reader(
+        read_audioset,
+        "AudioSet, 527 classes, several a clip",
+        "*_segments.csv or *.lbl, class_labels_indices.csv",
+        licence="labels CC BY 4.0",
+    ),
+    "dcase17": Reader(read_dcase17, "DCASE 2017 task 4, 17 classes", "TSV, with header or without"),
+    "mmau": Reader(
+        read_mmau, "MMAU, multiple choice", "mmau-test-mini.json", licence="annotations Apache-2.0"
+    ),
+    "muchomusic": Reader(read_muchomusic, "MuChoMusic, multiple choice", "muchomusic.csv"),
+    "airbench": Reader(
+        read_airbench,
+        "AIR-Bench, multiple choice and chat",
+        "Foundation_meta.json, Chat_meta.json",
+    ),
+    "librispeech": Reader(
+        read_librispeech,
+        "LibriSpeech, transcripts",
+        "none: *.trans.txt beside the audio",
+        optional=True,
+        licence="CC BY 4.0",
+    ),
+    "fsdd": Reader(
+        read_fsdd,
+        "free spoken digits",
+        "none: the file names say all",
+        optional=True,
+        licence="CC BY-SA 4.0",
+    ),
+    "own": Reader(
+        read_own,
+        "your own data",
+        "CSV, TSV, JSON or JSONL: audio and label, labels, caption, "
+        "transcript, or question and answer",
+        finish=joined_captions,
+    ),
+}
+
+
+def reader(dataset: str) -> Reader:
+    """The reader of a dataset.
+
+    Raises:
+        ConfigError: it is not in the table.
+    """
+    if dataset not in READERS:
+        raise ConfigError(f"no dataset {dataset!r}. {did_you_mean(dataset, list(READERS))}")
+    return READERS[dataset]
+
+
+def read_corpus(
+    dataset: str,
+    annotations: Sequence[str | Path],
+    folder: AudioFolder,
+    where: Mapping[str, Sequence[str]] | None = None,
+) -> Corpus:
+    """The records of a dataset's original files; audio is not opened.
+
+    Args:
+        dataset: a name in `READERS`.
+        annotations: its files.
+        folder: its audio.
+        where: `{column: accepted values}`, applied to the facts of clips and questions.
+
+    Raises:
+        ConfigError: an unknown dataset, a file that is not there or not as expected, nothing left.
+    """
+    entry = reader(dataset)
+    files = [Path(path).expanduser() for path in annotations]
+    if not files and not entry.optional:
+        raise ConfigError(f"{dataset} needs annotations: {entry.annotations}")
+    for path in files:
+        if not path.is_file():
+            raise ConfigError(f"no annotations at {path}; expected {entry.annotations}")
+    corpus = selected(entry.read(files, folder), where or {})
+    if not corpus.records:
+        problems = "; ".join(corpus.problems[:3])
+        raise ConfigError(f"{dataset}: no clip in {', '.join(map(str, files))} {problems}".strip())
+    records = entry.finish(corpus.records) if entry.finish else corpus.records
+    return Corpus(with_unique_ids(records), corpus.labels, printable(corpus.problems))

@@ -1,0 +1,86 @@
+"""AudioCaps (versions 1 and 2) and Clotho: several human captions of a clip are one item.
+
+Sources: the files of cdjkim/audiocaps and of Clotho 2.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pal_plugin.corpora.items import caption, checked_text
+from pal_plugin.corpora.locate import AudioFolder
+from pal_plugin.corpora.prompts import AUDIOCAPS, CLOTHO
+from pal_plugin.corpora.readers.youtube import clip_names
+from pal_plugin.corpora.records import Corpus, Record, record_id
+from pal_plugin.corpora.tables import Row, first_line, listed, read_csv, seconds
+from pal_plugin.utils.errors import ConfigError
+
+_CAPTIONS = [f"caption_{number}" for number in range(1, 6)]
+
+
+def read_audiocaps(files: Sequence[Path], folder: AudioFolder) -> Corpus:
+    """`audiocap_id, youtube_id, start_time, caption`; clips last 10 s.
+
+    Files are named by the video (see `youtube`), or by `audiocap_id`, which is tried last.
+    """
+    clips: dict[tuple[str, float], list[Row]] = {}
+    problems: list[str] = []
+    for path in files:
+        for row in read_csv(path, ("audiocap_id", "youtube_id", "start_time", "caption")):
+            with listed(problems, row):
+                checked_text(row["caption"], "caption")
+                clips.setdefault((row["youtube_id"], seconds(row, "start_time")), []).append(row)
+    records = []
+    for (video, start), rows in clips.items():
+        audio, *others = clip_names(video, start, start + 10)
+        numbers = [row["audiocap_id"] for row in rows]
+        records.append(
+            Record(
+                f"{video}_{start}",
+                audio,
+                [caption(AUDIOCAPS, [row["caption"] for row in rows])],
+                {"youtube_id": video, "start_time": start, "audiocap_ids": numbers},
+                (*others, *numbers),
+            )
+        )
+    return Corpus(records, None, problems)
+
+
+def read_clotho(files: Sequence[Path], folder: AudioFolder) -> Corpus:
+    """`file_name, caption_1 .. caption_5`, and of the metadata each clip's licence and keywords."""
+    captions, metadata = [], {}
+    for path in files:
+        if "caption_1" in first_line(path):
+            captions += read_csv(path, ("file_name", *_CAPTIONS))
+        else:
+            columns = ("file_name", "keywords", "license")
+            metadata.update({row["file_name"]: row for row in read_csv(path, columns)})
+    if not captions:
+        raise ConfigError(
+            "Clotho needs a file with captions (file_name, caption_1 .. caption_5), such as "
+            "clotho_captions_development.csv; the metadata is optional"
+        )
+    records, problems = [], []
+    for row in captions:
+        texts = []
+        for name in _CAPTIONS:
+            with listed(problems, row):
+                texts.append(checked_text(row[name], name))
+        if not texts:
+            continue
+        about = metadata.get(row["file_name"], {})
+        facts = {
+            "keywords": about.get("keywords"),
+            "licence": about.get("license"),
+            "sound_link": about.get("sound_link"),
+        }
+        records.append(
+            Record(
+                record_id(row["file_name"]),
+                row["file_name"],
+                [caption(CLOTHO, texts)],
+                {name: value for name, value in facts.items() if value},
+            )
+        )
+    return Corpus(records, None, problems)

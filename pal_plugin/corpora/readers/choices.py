@@ -1,0 +1,174 @@
+"""Multiple choice and chat: MMAU, MuChoMusic, AIR-Bench (foundation and chat).
+
+Sources: the files of Sakshi113/MMAU, mulab-mir/muchomusic and OFA-Sys/AIR-Bench. An entry whose
+answer is not among its choices is listed as a problem; nobody could answer it.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import random
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pal_plugin.corpora.items import multiple_choice, open_question
+from pal_plugin.corpora.locate import AudioFolder, without_extension
+from pal_plugin.corpora.records import Corpus, Record, grouped, record_id
+from pal_plugin.corpora.tables import file_name, listed, read_csv, read_rows
+from pal_plugin.utils.errors import ConfigError
+
+_MUCHO = ("dataset", "dataset_identifier", "question", "correct_answer")
+#: How MuChoMusic's scripts name MusicCaps' clips: `[VIDEO]-[START-END].wav`.
+_MUSICCAPS = re.compile(r"\[(.+)\]-\[(\d+)-\d+\]")
+_DISTRACTORS = ("distractor_1_answer", "distractor_2_answer", "distractor_3_answer")
+
+
+def read_mmau(files: Sequence[Path], folder: AudioFolder) -> Corpus:
+    """`id, audio_id, question, choices, answer, task, category, sub-category, difficulty, ...`.
+
+    `choices` may be a list or the text of one; any number of them.
+    """
+    rows, problems = [], []
+    for path in files:
+        for row in read_rows(path, ("id", "audio_id", "question", "choices", "answer")):
+            facts = {
+                k: row[k]
+                for k in ("task", "category", "sub-category", "difficulty", "split", "dataset")
+                if k in row
+            }
+            kind = str(row.get("task", "mmau"))
+            split = {"split": row["split"]} if "split" in row else {}
+            with listed(problems, row, f"id {row.get('id')}"):
+                item = multiple_choice(
+                    "mmau",
+                    row["question"],
+                    _listed(row["choices"]),
+                    row["answer"],
+                    kind,
+                    id=row["id"],
+                    facts=facts,
+                )
+                audio = file_name(row, "audio_id")
+                rows.append(Record(record_id(audio), audio, [item], split))
+    return Corpus(grouped(rows), None, problems)
+
+
+def read_muchomusic(files: Sequence[Path], folder: AudioFolder) -> Corpus:
+    """`dataset, dataset_identifier, question, correct_answer, distractor_1_answer, ...`.
+
+    The options are shuffled by a seed of the question's own, so that they stay when rows go. Of
+    `sdd` the audio is `12/345.2min.mp3` or `345.mp3` (MTG-Jamendo), of `musiccaps` the video's id,
+    alone or as `[ID]-[START-END].wav` (the table has no times, so whatever times the file has);
+    both identifiers end in `.json`.
+    """
+    rows, problems = [], []
+    timed = _timed_files(folder)
+    for path in files:
+        for number, row in enumerate(read_csv(path, (*_MUCHO, *_DISTRACTORS))):
+            audio, others = _music_names(row["dataset"], row["dataset_identifier"], timed)
+            choices = [row["correct_answer"], *(row[k] for k in _DISTRACTORS if row[k])]
+            random.Random(f"{row['dataset_identifier']} {row['question']}").shuffle(choices)
+            facts = {
+                "genre": row.get("genre", ""),
+                "dataset": row["dataset"],
+                "reasoning": _skills(row.get("music_reasoning", "")),
+                "knowledge": _skills(row.get("music_knowledge", "")),
+            }
+            with listed(problems, row):
+                item = multiple_choice(
+                    "muchomusic",
+                    row["question"],
+                    choices,
+                    row["correct_answer"],
+                    "muchomusic",
+                    id=f"{path.stem}-{number}",
+                    facts=facts,
+                )
+                rows.append(Record(audio, audio, [item], {"dataset": row["dataset"]}, others))
+    return Corpus(grouped(rows), None, problems)
+
+
+def read_airbench(files: Sequence[Path], folder: AudioFolder) -> Corpus:
+    """Foundation (`choice_a .. choice_d`) and chat (`meta_info`) entries; one file may hold either.
+
+    Audio is `TASK_DATASET/PATH`, or PATH alone.
+    """
+    rows, problems = [], []
+    for path in files:
+        needed = ("uniq_id", "path", "task_name", "dataset_name", "question", "answer_gt")
+        for row in read_rows(path, needed):
+            with listed(problems, row, f"id {row.get('uniq_id')}"):
+                name = file_name(row, "path")
+                audio = f"{row['task_name']}_{row['dataset_name']}/{name}"
+                facts = {"task": row["task_name"]}
+                item = _airbench_item(row)
+                rows.append(Record(record_id(audio), audio, [item], facts, (name,)))
+    return Corpus(grouped(rows), None, problems)
+
+
+def _airbench_item(row: dict[str, Any]) -> dict[str, Any]:
+    facts = {"task": row["task_name"], "dataset": row["dataset_name"]}
+    more = {"id": str(row["uniq_id"]), "facts": facts}
+    if "choice_a" not in row:
+        facts["meta_info"] = row.get("meta_info")
+        return open_question("chat", row["task_name"], row["question"], row["answer_gt"], **more)
+    given = [row.get(f"choice_{letter}") for letter in "abcd"]
+    choices = [str(choice) for choice in given if choice not in (None, "")]
+    answer = str(row["answer_gt"])
+    letter = answer.strip().upper()
+    if answer not in choices and len(letter) == 1 and letter in "ABCD":
+        # Of all four: an empty one keeps its letter.
+        answer = str(given["ABCD".index(letter)] or "")
+    return multiple_choice("airbench", row["question"], choices, answer, row["task_name"], **more)
+
+
+def _listed(choices: Any) -> list[str]:
+    """The choices as a list; one public copy has them as text, in JSON or in Python's notation."""
+    if isinstance(choices, str):
+        try:
+            choices = json.loads(choices)
+        except json.JSONDecodeError:
+            choices = _skills(choices)
+    if not isinstance(choices, list):
+        raise ConfigError(f"expected a list of choices, got {choices!r}")
+    return choices
+
+
+def _skills(text: str) -> list[str]:
+    """A list in Python's notation; an empty one where it is none."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return []
+    return [str(entry) for entry in value] if isinstance(value, list | tuple) else []
+
+
+def _timed_files(folder: AudioFolder) -> dict[str, dict[str, str]]:
+    """Files named `[VIDEO]-[START-END]`, by video and start."""
+    found: dict[str, dict[str, str]] = {}
+    for path in folder.files:
+        named = _MUSICCAPS.fullmatch(without_extension(path).rpartition("/")[2])
+        if named:
+            found.setdefault(named[1], {})[named[2]] = path
+    return found
+
+
+def _music_names(
+    dataset: str, identifier: str, timed: dict[str, dict[str, str]]
+) -> tuple[str, tuple[str, ...]]:
+    name = identifier.removesuffix(".json")
+    if dataset == "sdd" and name.isdigit():
+        folder = f"{int(name) % 100:02d}"
+        plain = str(int(name))
+        return plain, (f"{folder}/{plain}.mp3", f"{folder}/{plain}.2min.mp3", f"{plain}.2min.mp3")
+    if dataset == "musiccaps":
+        video, _, start = name.rpartition("_")
+        video, files = video or name, timed.get(video or name, {})
+        if start not in files and len(files) != 1:  # between several nothing is guessed
+            files = {}
+        found = [files.get(start) or next(iter(files.values()))] if files else []
+        return video, (name, *found, f"Y{video}", f"[{video}]")
+    return name, (f"{dataset}/{name}", f"{dataset}_{name}")

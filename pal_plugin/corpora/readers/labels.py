@@ -1,0 +1,187 @@
+"""Datasets of one label or several labels a clip: ESC-50, FSD50K, VocalSound, VGGSound, AudioSet.
+
+Each asks the question that LTU and GAMA put to all of them; the answer is the label's text.
+Sources: the datasets' own files; the label lists of YuanGongND/ltu.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pal_plugin.corpora.items import classification, tags
+from pal_plugin.corpora.locate import AudioFolder, without_extension
+from pal_plugin.corpora.prompts import CLASSIFY
+from pal_plugin.corpora.readers.youtube import clip_names
+from pal_plugin.corpora.records import Corpus, Record, grouped, record_id
+from pal_plugin.corpora.tables import (
+    Row,
+    first_line,
+    listed,
+    read_csv,
+    read_plain_csv,
+    read_text,
+    seconds,
+)
+from pal_plugin.utils.errors import ConfigError
+
+VOCALSOUND = {
+    "laughter": "laughter",
+    "sigh": "sigh",
+    "cough": "cough",
+    "throatclearing": "throat clearing",
+    "sneeze": "sneeze",
+    "sniff": "sniff",
+}
+
+
+def read_esc50(files: Sequence[Path], folder: AudioFolder) -> Corpus:
+    """`filename, fold, target, category, esc10, src_file, take`; where fold=1,2 selects folds."""
+    records, problems = [], []
+    for path in files:
+        for row in read_csv(path, ("filename", "fold", "category")):
+            facts = {
+                k: row[k] for k in ("fold", "category", "esc10", "src_file", "take") if k in row
+            }
+            with listed(problems, row):
+                item = classification(CLASSIFY, _spaced(row["category"]))
+                records.append(Record(record_id(row["filename"]), row["filename"], [item], facts))
+    return Corpus(records, _answers(records), problems)
+
+
+def read_fsd50k(files: Sequence[Path], folder: AudioFolder) -> Corpus:
+    """`fname, labels, mids` and in dev.csv `split` (train, val).
+
+    The vocabulary (no header: `index, label, mid`) gives the 200 labels in their order; without it
+    they are those that occur. `*_clips_info_FSD50K.json` gives each clip's licence.
+    """
+    rows, vocabulary, about = [], [], {}
+    for path in files:
+        if path.suffix == ".json":
+            about.update(_json(path))
+        elif first_line(path).startswith("fname"):
+            rows += read_csv(path, ("fname", "labels"))
+        else:
+            vocabulary += [r["label"] for r in read_plain_csv(path, ("index", "label", "mid"))]
+    if not rows:
+        raise ConfigError("FSD50K needs dev.csv or eval.csv (fname, labels, mids)")
+    records, problems = [], []
+    for row in rows:
+        facts = {"split": row["split"]} if row.get("split") else {}
+        licence = about.get(row["fname"], {}).get("license")
+        if licence:
+            facts["licence"] = licence
+        with listed(problems, row):
+            item = tags(CLASSIFY, [_spaced(label) for label in row["labels"].split(",")])
+            records.append(Record(row["fname"], f"{row['fname']}.wav", [item], facts))
+    labels = [_spaced(label) for label in vocabulary] or _answers(records)
+    return Corpus(records, labels, problems)
+
+
+def read_vocalsound(files: Sequence[Path], folder: AudioFolder) -> Corpus:
+    """File names `f0003_0_throatclearing.wav`: sex and speaker, collection, class.
+
+    Without annotations all files below the folder; with the authors' `datafiles/*.json`
+    (`{"data": [{"wav": ...}]}`) those that they name. `class_labels_indices_vs.csv` is read past:
+    its six names are known.
+    """
+    lists = [path for path in files if path.suffix == ".json"]
+    for path in set(files) - set(lists):
+        read_csv(path, ("index", "mid", "display_name"))
+    names = list(folder.files)
+    if lists:
+        try:
+            names = [entry["wav"] for path in lists for entry in _json(path)["data"]]
+        except (KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{lists[0]}: expected {{'data': [{{'wav': FILE}}, ...]}}, as in datafiles/tr.json"
+            ) from error
+    records, problems = [], []
+    for name in names:
+        speaker, _, kind = without_extension(name).rpartition("/")[2].partition("_")
+        label = VOCALSOUND.get(kind.rpartition("_")[2])
+        if label is None or not speaker:
+            problems.append(f"{name}: not named SPEAKER_COLLECTION_CLASS.wav")
+            continue
+        facts = {"speaker": speaker, "sex": speaker[0]}
+        records.append(Record(record_id(name), name, [classification(CLASSIFY, label)], facts))
+    return Corpus(grouped(records), list(VOCALSOUND.values()), problems)
+
+
+def read_vggsound(files: Sequence[Path], folder: AudioFolder) -> Corpus:
+    """No header: video, start second, label, split; clips last 10 s."""
+    records, problems = [], []
+    for path in files:
+        for row in read_plain_csv(path, ("video", "start", "label", "split")):
+            with listed(problems, row):
+                start = seconds(row, "start")
+                audio, *others = clip_names(row["video"], start, start + 10)
+                item = classification(CLASSIFY, row["label"])
+                facts = {"split": row["split"], "youtube_id": row["video"], "start_time": start}
+                records.append(
+                    Record(f"{row['video']}_{start:06.0f}", audio, [item], facts, tuple(others))
+                )
+    return Corpus(records, _answers(records), problems)
+
+
+def read_audioset(files: Sequence[Path], folder: AudioFolder) -> Corpus:
+    """Segments (`YTID, start_seconds, end_seconds, positive_labels`) and
+    `class_labels_indices.csv` (`index, mid, display_name`), which turns mids into names.
+
+    Instead of segments a `.lbl` manifest as in EAT and SSLAM: file stem, tab, mids.
+    """
+    names: dict[str, str] = {}
+    rows: list[tuple[Row, str, list[str], str, dict[str, Any]]] = []
+    problems: list[str] = []
+    for path in files:
+        if path.suffix == ".lbl":
+            for row in read_plain_csv(path, ("stem", "mids"), delimiter="\t"):
+                rows.append((row, row["stem"], [row["stem"]], row["mids"], {}))
+        elif first_line(path).startswith("index,"):
+            table = read_csv(path, ("mid", "display_name"))
+            names.update({row["mid"]: row["display_name"] for row in table})
+        else:
+            columns = ("YTID", "start_seconds", "end_seconds", "positive_labels")
+            for row in read_plain_csv(path, columns, comment="#"):
+                with listed(problems, row):
+                    start, end = seconds(row, "start_seconds"), seconds(row, "end_seconds")
+                    facts = {"youtube_id": row["YTID"], "start_time": start, "end_time": end}
+                    found = clip_names(row["YTID"], start, end)
+                    rows.append((row, row["YTID"], found, row["positive_labels"], facts))
+    if not names or not rows:
+        raise ConfigError(
+            "AudioSet needs segments (YTID, start_seconds, ...) or a .lbl manifest, and "
+            "class_labels_indices.csv (index, mid, display_name)"
+        )
+    records = []
+    for row, stem, (audio, *others), mids, facts in rows:
+        unknown = [mid for mid in mids.split(",") if mid not in names]
+        if unknown:
+            told = f"{stem}: {', '.join(unknown)} is not in the table of labels"
+            problems.append(f"{row.where}: {told}")
+            continue
+        item = tags(CLASSIFY, [names[mid] for mid in mids.split(",")])
+        records.append(Record(stem, audio, [item], facts, tuple(others)))
+    return Corpus(records, list(names.values()), problems)
+
+
+def _spaced(label: str) -> str:
+    return label.replace("_", " ").strip()
+
+
+def _answers(records: Sequence[Record]) -> list[str]:
+    """All labels that occur, sorted."""
+    items = [item for record in records for item in record.items]
+    return sorted({label for item in items for label in item.get("labels", [item["answer"]])})
+
+
+def _json(path: Path) -> dict:
+    try:
+        value = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: expected an object, got {type(value).__name__}")
+    return value

@@ -1,0 +1,156 @@
+"""A user's own data: a CSV with a header, or JSON lines.
+
+Design choice: the columns say what is asked, so there is nothing to configure: `label`, `labels`,
+`caption`, `transcript`, or `question` with `answer` (and `choices`). All other columns are facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pal_plugin.config.merging import did_you_mean
+from pal_plugin.corpora.items import (
+    caption,
+    checked_items,
+    classification,
+    multiple_choice,
+    open_question,
+    tags,
+)
+from pal_plugin.corpora.locate import AudioFolder
+from pal_plugin.corpora.prompts import CAPTION, CLASSIFY, TRANSCRIBE
+from pal_plugin.corpora.records import Corpus, Item, Record, grouped, record_id
+from pal_plugin.corpora.tables import Row, listed, read_csv, read_rows
+from pal_plugin.utils.errors import ConfigError
+
+_AUDIO = ("audio", "filename", "file_name", "file", "path")
+_ASKED = ("label", "labels", "caption", "captions", "transcript", "question", "answer", "choices")
+_OTHER = ("id", "items")
+
+
+def read_own(files: Sequence[Path], folder: AudioFolder) -> Corpus:
+    """Rows as above; rows of the same file make one clip, each item with the facts of its row.
+
+    In a CSV, `labels`, `captions` and `choices` are separated by `|`. In JSON lines they are lists,
+    and `items` may be a list of items in the package's own form. A row that cannot be used is
+    listed as a problem.
+    """
+    rows, problems = [], []
+    for path in files:
+        for row in _rows(path):
+            with listed(problems, row):
+                rows.append(_record(row))
+    records = grouped(rows)
+    labels = {
+        label
+        for record in records
+        for item in record.items
+        if item["task"] == "classification"
+        for label in item.get("labels", [item["answer"]])
+    }
+    return Corpus(records, sorted(labels) or None, problems)
+
+
+def joined_captions(records: Sequence[Record]) -> list[Record]:
+    """The captions that several rows give for one clip become one item with all of them.
+
+    Of the rows' facts those stay on which all agree. This comes after `where`, which may select
+    rows.
+    """
+    joined = []
+    for record in records:
+        items: list[Item] = []
+        first: dict[str, Item] = {}  # by the question
+        for item in record.items:
+            known = first.get(item["question"]) if item["task"] == "caption" else None
+            if known is None:
+                item = dict(item)
+                items.append(item)
+                if item["task"] == "caption":
+                    first[item["question"]] = item
+                continue
+            known["answers"] = [*known["answers"], *item["answers"]]
+            facts, others = known.pop("facts", {}), item.get("facts", {})
+            shared = {k: v for k, v in facts.items() if k in others and others[k] == v}
+            known.update({"facts": shared} if shared else {})
+        joined.append(Record(record.id, record.audio, items, record.facts, record.others))
+    return joined
+
+
+def _record(row: Row) -> Record:
+    given = {name: value for name, value in row.items() if value not in (None, "", [])}
+    column = next((name for name in _AUDIO if name in given), None)
+    audio = given.get(column)
+    if not isinstance(audio, str):
+        raise ConfigError(
+            f"expected the audio file's name under one of {', '.join(_AUDIO)}, "
+            f"got the columns {', '.join(given)}"
+        )
+    taken = {column, *_ASKED, *_OTHER}
+    facts = {name: value for name, value in given.items() if name not in taken}
+    items = _items(given)
+    if "id" in given:
+        items = [{"id": str(given["id"]), **item} for item in items]
+    if facts:
+        items = [{**item, "facts": {**facts, **item.get("facts", {})}} for item in items]
+    return Record(str(given.get("id", record_id(audio))), audio, items, facts)
+
+
+def _rows(path: Path) -> list[Row]:
+    if path.suffix in (".json", ".jsonl"):
+        return read_rows(path, ())
+    rows = read_csv(path, (), delimiter="\t" if path.suffix == ".tsv" else ",")
+    for row in rows:
+        for name in ("labels", "choices", "captions"):
+            if row.get(name):
+                row[name] = [part.strip() for part in row[name].split("|") if part.strip()]
+    return rows
+
+
+def _text(name: str, value: Any) -> str:
+    """A text, or a whole number or truth value as one; pandas writes NaN for what is absent."""
+    if isinstance(value, str | int):
+        return str(value)
+    raise ConfigError(f"{name} is {value!r}, expected a text")
+
+
+def _items(row: dict[str, Any]) -> list[Item]:
+    items = checked_items(_list(row, "items"))
+    question = row.get("question")
+    if "label" in row:
+        items.append(classification(question or CLASSIFY, _text("label", row["label"])))
+    if "labels" in row:
+        items.append(
+            tags(question or CLASSIFY, [_text("labels", label) for label in _list(row, "labels")])
+        )
+    texts = [*_list(row, "captions"), *([row["caption"]] if "caption" in row else [])]
+    if texts:
+        items.append(caption(question or CAPTION, texts))
+    if "transcript" in row:
+        items.append(
+            open_question("transcript", "transcript", question or TRANSCRIBE, row["transcript"])
+        )
+    if "answer" in row:
+        if not question:
+            raise ConfigError("there is an answer, and no question")
+        answer = _text("answer", row["answer"])
+        if "choices" in row:
+            items.append(multiple_choice("mmau", question, row["choices"], answer, "choice"))
+        else:
+            items.append(open_question("qa", "qa", question, answer))
+    if not items:
+        near = [did_you_mean(name, _ASKED) for name in row if name not in (*_AUDIO, *_OTHER)]
+        raise ConfigError(
+            f"nothing is asked; expected label, labels, caption, captions, transcript, or "
+            f"question with answer, got {', '.join(row)}. {near[0] if near else ''}".strip()
+        )
+    return items
+
+
+def _list(row: dict[str, Any], name: str) -> list[Any]:
+    value = row.get(name, [])
+    if not isinstance(value, list):
+        raise ConfigError(f"expected a list as {name}, got {value!r:.80}")
+    return value

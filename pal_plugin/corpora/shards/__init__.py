@@ -1,0 +1,1 @@
+"""Shards of public datasets: written, read, verified, counted and shown."""

@@ -1,0 +1,335 @@
+"""Original files to shards: `pal data convert`.
+
+Design choice: which clip goes into which shard follows from the annotations and the files that are
+there alone, and each shard's record holds a digest of all that decides its content, with size and
+time of every file. So the number of workers changes nothing, a conversion goes on exactly where it
+was, and a file that was repaired is read again. An output folder holds one conversion; another one
+into it is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from pal_plugin.config.merging import did_you_mean
+from pal_plugin.corpora.locate import AudioFolder
+from pal_plugin.corpora.readers import read_corpus, reader
+from pal_plugin.corpora.records import Corpus
+from pal_plugin.corpora.shards.encode import FORMATS
+from pal_plugin.corpora.shards.pool import write_shards
+from pal_plugin.corpora.shards.writing import (
+    file_sha256,
+    finished,
+    record_path,
+    safe_keys,
+    write_json,
+)
+from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.printable import printable
+from pal_plugin.utils.runtime import usable_cores
+
+VERSION = 2  # raise it when the same files give other shards than before
+INDEX, REQUEST = "index.json", "conversion.json"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_OURS = re.compile(
+    r"\.?[A-Za-z0-9_-]+-\d{5}\.(tar|json)(\.\d+\.partial)?|"
+    r"\.?(index|conversion)\.json(\.\d+\.partial)?"
+)
+
+
+def convert(
+    dataset: str,
+    audio: str | Path,
+    annotations: Sequence[str | Path],
+    out: str | Path,
+    *,
+    split: str | None = None,
+    where: Mapping[str, Sequence[str]] | None = None,
+    form: str = "keep",
+    rate_hz: int | None = None,
+    shard_clips: int = 500,
+    min_seconds: float = 0.1,
+    workers: int | None = None,
+    resume: bool = True,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Write the shards of a dataset and their index.
+
+    Args:
+        dataset: a name in `readers.READERS`.
+        audio: folder of the audio files.
+        annotations: the dataset's own files.
+        out: folder for the shards, new or of the same conversion.
+        split: a name for the shards and the index.
+        where: `{column: accepted values}`; rows by fold, split, speaker and so on.
+        form: "keep" (the files' own bytes), "flac" or "ogg" (mono).
+        rate_hz: of "flac" and "ogg"; None leaves each clip's own.
+        shard_clips: clips in a shard.
+        min_seconds: shorter clips are listed and left out.
+        workers: processes; None: one a core.
+        resume: keep finished shards of the same conversion; False replaces whatever conversion is
+            in `out`.
+
+    Returns:
+        The index, which is also written to `out/index.json`.
+
+    Raises:
+        ConfigError: files or options that do not fit, no audio at all, or in `out` a conversion of
+            other annotations, another audio folder or other options; what differs is named.
+    """
+    _check(split, form, rate_hz, shard_clips, min_seconds, workers)
+    folder = AudioFolder(audio)
+    corpus = read_corpus(dataset, annotations, folder, where)
+    out = Path(out).expanduser()
+    name = f"{dataset}-{split}" if split else dataset
+    request = {
+        "version": VERSION,
+        "dataset": dataset,
+        "annotations": [
+            {"name": Path(path).name, "sha256": file_sha256(Path(path).expanduser())}
+            for path in annotations
+        ],
+        "split": split,
+        "where": {k: sorted(map(str, v)) for k, v in (where or {}).items()},
+        "format": form,
+        "rate_hz": rate_hz,
+        "shard_clips": shard_clips,
+        "min_seconds": min_seconds,
+    }
+    clips, missing = _present(corpus, folder)
+    _claim(out, {**request, "audio": str(folder.root.resolve())}, resume)
+    jobs = _jobs(clips, folder, out, name, request)
+    _remove_others(out, {Path(job["path"]).name for job in jobs})
+    left = [job for job in jobs if finished(Path(job["path"]), job["digest"]) is None]
+    if left:
+        (out / INDEX).unlink(missing_ok=True)
+    done = len(clips) - sum(len(job["clips"]) for job in left)
+    if done:
+        logging.info("%d of %d shards are there already", len(jobs) - len(left), len(jobs))
+    with tqdm(total=len(clips), initial=done, desc=name, unit="clip", disable=not progress) as bar:
+        write_shards(left, workers or usable_cores(), bar.update)
+    index = printable(_index(request, corpus, dataset, jobs, missing))
+    write_json(out / INDEX, index)
+    return index
+
+
+def read_index(folder: str | Path) -> dict[str, Any]:
+    """The index of converted shards.
+
+    Raises:
+        ConfigError: there is none, because the folder is another one or the conversion not done.
+    """
+    path = Path(folder).expanduser() / INDEX
+    if not path.is_file():
+        reason = "expected a folder written by: pal data convert"
+        if (path.parent / REQUEST).is_file():
+            reason = "its conversion is not finished; run the same pal data convert again"
+        raise ConfigError(f"no {INDEX} in {folder}: {reason}")
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path} is not JSON: {error}") from error
+
+
+def summary(index: Mapping[str, Any]) -> str:
+    """What was converted and what was not, in a few lines."""
+    lines = [
+        f"{index['clips']} clips, {index['seconds'] / 3600:.2f} h, in {len(index['shards'])} "
+        f"shards; items: " + ", ".join(f"{n} {task}" for task, n in index["tasks"].items())
+    ]
+    for kind in ("missing", "broken", "too_short", "duplicates", "problems"):
+        entries = index[kind]
+        if entries:
+            lines.append(f"{kind.replace('_', ' ')}: {len(entries)}, such as {_short(entries[0])}")
+    return "\n".join(lines)
+
+
+def _check(
+    split: str | None,
+    form: str,
+    rate_hz: int | None,
+    shard_clips: int,
+    min_seconds: float,
+    workers: int | None,
+) -> None:
+    if split is not None and not _NAME.fullmatch(split):
+        raise ConfigError(f"split is {split!r}; expected letters, digits, _ and -")
+    if form not in FORMATS:
+        raise ConfigError(f"no format {form!r}. {did_you_mean(form, FORMATS)}")
+    if rate_hz is not None and (form == "keep" or rate_hz < 1):
+        raise ConfigError(f"a rate of {rate_hz} Hz needs --format flac or ogg, and 1 or more")
+    for name, value in (("shard_clips", shard_clips), ("workers", workers)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} is {value}; expected 1 or more")
+    if not min_seconds >= 0:
+        raise ConfigError(f"min_seconds is {min_seconds}; expected 0 or more")
+
+
+def _present(corpus: Corpus, folder: AudioFolder) -> tuple[list[dict], list[dict]]:
+    """`(clips with their files, missing)`, both in the order of the annotations."""
+    clips, missing = [], []
+    for record in corpus.records:
+        file, why = folder.find(record.audio, *record.others)
+        if file is None:
+            missing.append({"id": record.id, "audio": record.audio, "reason": why})
+            continue
+        clips.append({"id": record.id, "file": file, "items": record.items, "facts": record.facts})
+    if not clips:
+        raise ConfigError(
+            f"none of {len(missing)} clips has its audio in {folder.root} ({len(folder.files)} "
+            f"audio files there); first: {missing[0]['reason']}"
+        )
+    for key, clip in zip(safe_keys(clip["id"] for clip in clips), clips, strict=True):
+        clip["key"] = key
+    return clips, missing
+
+
+def _claim(out: Path, request: dict, resume: bool) -> None:
+    """Make `out` the folder of this conversion, or refuse."""
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out} is a file; expected a folder for the shards")
+    strangers = (
+        []
+        if not out.is_dir()
+        else [path.name for path in out.iterdir() if not _OURS.fullmatch(path.name)]
+    )
+    known = out / REQUEST
+    if strangers or (out.is_dir() and any(out.iterdir()) and not known.is_file()):
+        raise ConfigError(
+            f"{out} holds other files ({', '.join(sorted(strangers)[:3]) or 'not of a conversion'})"
+            "; choose a new folder for the shards"
+        )
+    if known.is_file() and resume:
+        try:
+            before = json.loads(known.read_text("utf-8"))
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"{known} is not JSON: {error}") from error
+        pairs = [(k, before.get(k), now) for k, now in printable(request).items()]
+        changed = [_change(name, old, new) for name, old, new in pairs if old != new]
+        if changed:
+            raise ConfigError(
+                f"{out} holds another conversion ({'; '.join(changed)}); choose another folder, or "
+                "replace it with --no-resume"
+            )
+    out.mkdir(parents=True, exist_ok=True)
+    if not resume:
+        _remove_others(out, set())
+        (out / INDEX).unlink(missing_ok=True)
+    write_json(known, request)
+
+
+def _change(name: str, before: Any, now: Any) -> str:
+    """An option's old and new value; of annotations the files, or which of them changed inside."""
+    if name == "annotations" and isinstance(before, list):
+        names = [[file["name"] for file in files] for files in (before, now)]
+        if names[0] == names[1]:
+            pairs = zip(before, now, strict=True)
+            inside = ", ".join(new["name"] for old, new in pairs if old != new)
+            return f"the content of {inside} has changed"
+        before, now = (", ".join(files) or "none" for files in names)
+    return f"{name} {before!r} -> {now!r}"
+
+
+def _remove_others(out: Path, keep: set[str]) -> None:
+    """Remove half-written files and shards that this conversion no longer has."""
+    keep = keep | {record_path(Path(name)).name for name in keep} | {INDEX, REQUEST}
+    for path in sorted(out.iterdir()):
+        if path.name not in keep and _OURS.fullmatch(path.name):
+            if path.suffix == ".tar":
+                (out / INDEX).unlink(missing_ok=True)
+                logging.info("removed %s, which this conversion no longer has", path)
+            path.unlink()
+
+
+def _jobs(
+    clips: Sequence[dict], folder: AudioFolder, out: Path, name: str, request: dict
+) -> list[dict]:
+    size = request["shard_clips"]
+    jobs = []
+    for number, first in enumerate(range(0, len(clips), size)):
+        chunk = list(clips[first : first + size])
+        content = [request, [[clip, folder.files[clip["file"]]] for clip in chunk]]
+        text = json.dumps(content, sort_keys=True, ensure_ascii=True)
+        jobs.append(
+            {
+                "path": str(out / f"{name}-{number:05d}.tar"),
+                "digest": hashlib.sha256(text.encode()).hexdigest(),
+                "audio": str(folder.root),
+                "format": request["format"],
+                "rate_hz": request["rate_hz"],
+                "min_seconds": request["min_seconds"],
+                "clips": chunk,
+            }
+        )
+    return jobs
+
+
+def _index(
+    request: dict,
+    corpus: Corpus,
+    dataset: str,
+    jobs: Sequence[dict],
+    missing: list[dict],
+) -> dict[str, Any]:
+    records = []
+    for job in jobs:
+        record = finished(Path(job["path"]), job["digest"])
+        if record is None:
+            raise RuntimeError(
+                f"{job['path']} was written and is not whole; is someone else there?"
+            )
+        records.append(record)
+    clips = [clip for record in records for clip in record["clips"]]
+    tasks: Counter = Counter()
+    by_source: dict[str, list[str]] = {}
+    for clip in clips:
+        tasks.update(clip["tasks"])
+        by_source.setdefault(clip["source_sha256"], []).append(clip["id"])
+    licences = Counter(clip["licence"] for clip in clips if "licence" in clip)
+    return {
+        **request,
+        "about": reader(dataset).about,
+        "clips": len(clips),
+        "seconds": round(sum(clip["seconds"] for clip in clips), 3),
+        "tasks": dict(tasks),
+        "labels": corpus.labels,
+        "rates_hz": _counted(clip["rate_hz"] for clip in clips),
+        "channels": _counted(clip["channels"] for clip in clips),
+        "licence": reader(dataset).licence,
+        "licences": dict(licences),
+        "shards": [
+            {
+                "name": record["shard"],
+                "clips": len(record["clips"]),
+                "seconds": round(sum(clip["seconds"] for clip in record["clips"]), 3),
+                "bytes": record["bytes"],
+                "sha256": record["sha256"],
+            }
+            for record in records
+        ],
+        "missing": missing,
+        "broken": [entry for record in records for entry in record["broken"]],
+        "too_short": [entry for record in records for entry in record["too_short"]],
+        "duplicates": [ids for ids in by_source.values() if len(ids) > 1],
+        "problems": corpus.problems,
+        "clip_sha256": {clip["key"]: clip["sha256"] for clip in clips},
+    }
+
+
+def _counted(values: Any) -> dict[str, int]:
+    return {str(value): count for value, count in sorted(Counter(values).items())}
+
+
+def _short(entry: Any) -> str:
+    if isinstance(entry, dict):
+        return f"{entry['id']}: {entry.get('reason', entry.get('seconds'))}"
+    return ", ".join(entry) if isinstance(entry, list) else str(entry)

@@ -1,0 +1,266 @@
+"""Reading shards again: which there are, and their clips one by one, with what is wrong named.
+
+Design choice: WebDataset's own reader does the reading, so shards may be anywhere it can read from
+(`pipe:` commands for object stores too); its errors are turned into entries, so that a caller
+decides whether to go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from webdataset.gopen import Pipe
+from webdataset.shardlists import expand_urls
+from webdataset.tariterators import group_by_keys, tar_file_expander, url_opener
+
+from pal_plugin.corpora.items import checked_items
+from pal_plugin.corpora.locate import AUDIO_EXTENSIONS
+from pal_plugin.corpora.shards.convert import INDEX, REQUEST, read_index
+from pal_plugin.utils.errors import ConfigError
+
+#: Lists of an index: clips of the annotations that are not in the shards.
+LEFT_OUT = ("missing", "broken", "too_short", "problems")
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Shards and what is known of them.
+
+    Attributes:
+        urls: paths, or what else WebDataset opens.
+        indices: the `index.json` beside them, by folder, where there is one.
+    """
+
+    urls: list[str]
+    indices: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def index_of(self, url: str) -> dict[str, Any] | None:
+        """The index of the folder that a shard is in."""
+        return self.indices.get(str(Path(url).parent))
+
+    @cached_property
+    def entries(self) -> dict[str, dict[str, Any]]:
+        """What an index says of each shard that it lists: its name and, of our own, more."""
+        known = {
+            str(Path(folder, name)): entry if isinstance(entry, dict) else {"name": entry}
+            for folder, index in self.indices.items()
+            for name, entry in zip(_names(index), index["shards"], strict=True)
+        }
+        return {url: known[url] for url in self.urls if url in known}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Clips in each shard, of which an index says so."""
+        return {url: entry["clips"] for url, entry in self.entries.items() if "clips" in entry}
+
+    @property
+    def index(self) -> dict[str, Any] | None:
+        """The one index; of several what they say together: labels, and what was left out.
+
+        The labels are None where they are not known of every shard. None where there is no index.
+        """
+        indices = list(self.indices.values())
+        everywhere = all(self.index_of(url) is not None for url in self.urls)
+        if not indices or (len(indices) == 1 and everywhere):
+            return indices[0] if indices else None
+        labels = [label for index in indices for label in index.get("labels") or []]
+        left_out = {
+            kind: [entry for index in indices for entry in index.get(kind, [])] for kind in LEFT_OUT
+        }
+        return {
+            "labels": list(dict.fromkeys(labels)) if labels and everywhere else None,
+            **left_out,
+        }
+
+    @property
+    def clips(self) -> int | None:
+        """Clips in all shards, None where it is not known of each."""
+        counts = self.counts
+        if set(self.urls) <= counts.keys():
+            return sum(counts[url] for url in self.urls)
+        index = self.index or {}
+        whole = len(index.get("shards", ())) == len(self.urls)
+        return index.get("clips") if whole else None  # an index that counts the folder only
+
+
+def find_shards(source: str | Path | Sequence[str | Path]) -> Shards:
+    """The shards that a path, a pattern or a command stands for, with the indices beside them.
+
+    Args:
+        source: a folder (with an index: what it lists), a tar, a pattern with `{00..09}` or `*`
+            (with an index: also what it lists and is not there), a `pipe:` command (with `{00..09}`
+            for several), or a list of these.
+
+    Raises:
+        ConfigError: nothing is there.
+    """
+    if isinstance(source, list | tuple):
+        parts = [find_shards(entry) for entry in source]
+        indices = {folder: index for part in parts for folder, index in part.indices.items()}
+        return Shards([url for part in parts for url in part.urls], indices)
+    text = str(source)
+    if ":" in text.partition("/")[0]:  # pipe:..., s3://, http:// and so on
+        return Shards(expand_urls(text))
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return _folder(path)
+    urls: list[str] = []
+    indices: dict[str, dict[str, Any]] = {}
+    for pattern in map(Path, expand_urls(str(path))):
+        found = sorted(glob.glob(str(pattern))) if _is_glob(pattern) else [str(pattern)]
+        folders = {Path(url).parent for url in found}
+        if not _is_glob(pattern.parent):
+            folders.add(pattern.parent)
+        for folder in sorted(folders - set(map(Path, indices))):
+            index = _index(folder)
+            if index is not None:
+                indices[str(folder)] = index
+        if _is_glob(pattern):
+            listed = [
+                str(folder / name)
+                for folder in folders
+                for name in _names(indices.get(str(folder), {"shards": []}))
+                if fnmatchcase(name, pattern.name)
+            ]
+            found = sorted({*found, *listed})
+        urls += found
+    if not urls or not any(Path(url).is_file() for url in urls):
+        raise ConfigError(
+            f"no shards at {source}; expected a folder written by pal data convert, a tar, a "
+            "pattern such as 'train-{00000..00009}.tar', or 'pipe:COMMAND'"
+        )
+    return Shards(urls, indices)
+
+
+def read_shard(url: str) -> Iterator[dict[str, Any]]:
+    """Raw samples of one shard, `{"__key__", "__url__", extension: bytes}`.
+
+    What cannot be read comes as `{"__key__", "__url__", "__error__": reason}`, at its place.
+    """
+    errors: list[Exception] = []
+
+    def keep(error: Exception) -> bool:
+        errors.append(error)
+        return True
+
+    key = "the shard"
+    opened = list(url_opener([{"url": url}], handler=keep))
+    with contextlib.ExitStack() as stack:
+        for source in opened:
+            stream = stack.enter_context(source["stream"])
+            if isinstance(stream, Pipe):
+                # It would drop the block just read if the command has failed by then.
+                stream.ignore_errors = True
+        files = tar_file_expander(opened, handler=keep)
+        for sample in group_by_keys(files, handler=keep):
+            key = f"behind {sample['__key__']}"
+            yield sample
+        if errors:  # the first; what follows comes of it
+            reason = str(errors[0].args[0] if errors[0].args else errors[0]).split(" @ <")[0]
+            if isinstance(errors[0], FileNotFoundError):
+                reason = "no such file"
+        else:
+            reason = _wrong_at_the_end(opened[0]["stream"])
+    if reason:
+        yield {"__key__": key, "__url__": url, "__error__": reason}
+
+
+def _wrong_at_the_end(stream: Any) -> str | None:
+    """What is wrong with a stream whose archive was read without an error, None if nothing is."""
+    while block := stream.read(2**20):
+        if block.strip(b"\0"):
+            return "data follow the end of the archive (a shard is one tar; list several)"
+    status = stream.proc.wait() if isinstance(stream, Pipe) else 0
+    if status and status not in stream.ignore_status:
+        return f"its command ended with exit code {status}"
+    return None
+
+
+def parts(raw: dict[str, Any]) -> tuple[str, bytes, dict[str, Any]]:
+    """`(extension, audio, facts)` of a raw sample; the items in the facts are as they are.
+
+    Raises:
+        ValueError: no audio, no JSON, or JSON without a list of items; the message says which.
+    """
+    if "__error__" in raw:
+        raise ValueError(raw["__error__"])
+    extension = next((name for name in AUDIO_EXTENSIONS if name in raw), None)
+    if extension is None or "json" not in raw:
+        have = ", ".join(name for name in raw if not name.startswith("_")) or "nothing"
+        raise ValueError(f"expected audio (such as wav, flac, ogg, mp3) and json, got {have}")
+    try:
+        facts = json.loads(raw["json"])
+    except ValueError as error:
+        raise ValueError(f"its json cannot be read: {error}") from error
+    if not isinstance(facts, dict) or not isinstance(facts.get("items"), list):
+        raise ValueError("its json holds no list of items")
+    return extension, raw[extension], facts
+
+
+def parse(raw: dict[str, Any]) -> tuple[str, bytes, dict[str, Any]]:
+    """`parts`, with items in the package's form (`items.checked_items`).
+
+    Raises:
+        ValueError: as `parts`, or an item that cannot be asked; the message says which and why.
+    """
+    extension, audio, facts = parts(raw)
+    return extension, audio, {**facts, "items": checked_items(facts["items"])}
+
+
+def _folder(path: Path) -> Shards:
+    if (path / REQUEST).is_file():
+        read_index(path)  # says so where the conversion is not finished
+    index = _index(path)
+    tars = sorted(map(str, path.glob("*.tar")))
+    if index is not None:
+        urls = [str(path / name) for name in _names(index)]
+        others = [Path(tar).name for tar in tars if tar not in urls]
+        if others:
+            some = ", ".join(others[:3])
+            logging.warning(
+                "%s lists %d tars not, such as %s; they are not read",
+                path / INDEX,
+                len(others),
+                some,
+            )
+        return Shards(urls, {str(path): index})
+    if not tars:
+        raise ConfigError(f"no shards in {path}; expected *.tar or an {INDEX}")
+    return Shards(tars)
+
+
+def _index(folder: Path) -> dict[str, Any] | None:
+    """The index in a folder; None where there is none, or another program's."""
+    if not (folder / INDEX).is_file():
+        if (folder / REQUEST).is_file():
+            logging.warning(
+                "the conversion in %s is not finished; nothing is checked by it", folder
+            )
+        return None
+    index = read_index(folder)
+    entries = index.get("shards") if isinstance(index, dict) else None
+    named = isinstance(entries, list) and all(
+        isinstance(entry, str) or (isinstance(entry, dict) and isinstance(entry.get("name"), str))
+        for entry in entries
+    )
+    if named:
+        return index
+    logging.warning("%s is not an index of shards; nothing is checked by it", folder / INDEX)
+    return None
+
+
+def _names(index: dict[str, Any]) -> list[str]:
+    return [entry if isinstance(entry, str) else entry["name"] for entry in index["shards"]]
+
+
+def _is_glob(path: Path) -> bool:
+    return glob.has_magic(str(path))

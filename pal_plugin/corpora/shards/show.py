@@ -1,0 +1,108 @@
+"""A few clips of shards as a page: what is asked, and a picture of what is heard."""
+
+from __future__ import annotations
+
+import random
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchaudio
+
+from pal_plugin.audio.io import AudioError, load_audio
+from pal_plugin.corpora.shards.figures import pyplot
+from pal_plugin.corpora.shards.reading import Shards, parse, read_shard
+from pal_plugin.utils.errors import ConfigError
+
+_MELS, _FRAMES, _ITEMS, _WIDTH = 64, 800, 5, 74
+
+
+def sample_clips(shards: Shards, count: int, seed: int) -> list[dict[str, Any]]:
+    """`count` clips drawn from the first shard that a shuffle gives, and further ones if needed."""
+    urls = list(shards.urls)
+    rng = random.Random(seed)
+    rng.shuffle(urls)
+    clips: list[dict[str, Any]] = []
+    for url in urls:
+        found = list(read_shard(url))
+        rng.shuffle(found)
+        clips += found[: count - len(clips)]
+        if len(clips) == count:
+            break
+    if not clips:
+        raise ConfigError(f"no clip in {', '.join(shards.urls[:3])}")
+    return clips
+
+
+def text_of(raw: dict[str, Any]) -> str:
+    """A clip's facts and questions as lines; what is wrong with it where it cannot be read."""
+    try:
+        _, _, facts = parse(raw)
+    except ValueError as error:
+        return f"{raw['__key__']}: {error}"
+    units = (("seconds", "s"), ("rate_hz", "Hz"), ("channels", "ch"))
+    known = [
+        f"{facts[name]:.2f} {unit}" if name == "seconds" else f"{facts[name]} {unit}"
+        for name, unit in units
+        if isinstance(facts.get(name), int | float)
+    ]
+    lines = [f"{facts.get('id', raw['__key__'])}   {', '.join(known)}".rstrip()]
+    for item in facts["items"][:_ITEMS]:
+        lines.append(f"[{item['task']}] {item['question']}")
+        for answer in item.get("answers", [item["answer"]])[:_ITEMS]:
+            lines.append(f"    -> {answer}")
+    if len(facts["items"]) > _ITEMS:
+        lines.append(f"... and {len(facts['items']) - _ITEMS} more items")
+    return "\n".join(lines)
+
+
+def draw_page(clips: list[dict[str, Any]], path: Path) -> None:
+    """One row a clip: log-mel picture and text, as a PNG.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    plt = pyplot()
+    figure, axes = plt.subplots(
+        len(clips), 2, figsize=(14, 2.6 * len(clips)), squeeze=False, layout="constrained"
+    )
+    for row, raw in zip(axes, clips, strict=True):
+        try:
+            waveform, rate_hz = load_audio(parse(raw)[1])
+        except (AudioError, ValueError) as error:
+            row[0].text(0, 0.5, textwrap.fill(str(error), 50), va="center")
+            row[0].axis("off")
+        else:
+            extent = (0, len(waveform) / rate_hz, 0, rate_hz / 2000)
+            row[0].imshow(
+                log_mel(waveform, rate_hz).numpy(), origin="lower", aspect="auto", extent=extent
+            )
+            row[0].set(xlabel="s", ylabel="mel bands")
+            row[0].set_yticks([])
+        wrapped = [
+            textwrap.fill(line, _WIDTH, subsequent_indent="    ")
+            for line in text_of(raw).split("\n")
+        ]
+        # A dollar sign would begin a formula.
+        row[1].text(0, 1, "\n".join(wrapped).replace("$", r"\$"), va="top", fontsize=9)
+        row[1].axis("off")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+def log_mel(waveform: torch.Tensor, rate_hz: int) -> torch.Tensor:
+    """`[S]` -> `[64, frames]` in dB, at most about 800 frames whatever the length."""
+    window = 1 << max(6, round(0.032 * rate_hz).bit_length() - 1)
+    n_fft = max(window, 512)
+    mel = torchaudio.transforms.MelSpectrogram(
+        rate_hz,
+        n_fft=n_fft,
+        win_length=window,
+        hop_length=max(window // 4, len(waveform) // _FRAMES),
+        n_mels=_MELS,
+    )
+    # The transform mirrors half of n_fft at both ends.
+    padded = torch.nn.functional.pad(waveform, (0, max(0, n_fft - len(waveform))))
+    return 10 * torch.log10(mel(padded) + 1e-10)

@@ -1,0 +1,168 @@
+"""One shard: a tar in WebDataset's layout, and a small record beside it that marks it as whole.
+
+Design choice: tar and record are each written under another name and renamed, the record last and
+with the tar's hash. So a process killed at any time leaves nothing that could be taken for whole,
+and a finished shard is known without opening it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import webdataset as wds
+
+from pal_plugin.audio.io import AudioError
+from pal_plugin.corpora.shards.encode import encode
+from pal_plugin.utils.printable import json_text
+
+_KEY_LENGTH = 60
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+def safe_keys(ids: Iterable[str]) -> list[str]:
+    """Names of clips within a tar: letters, digits, `_` and `-`, and unique, for any ids.
+
+    WebDataset cuts a name at its first dot, leaves out names such as `__x__`, and tar programs
+    follow `/` and `..`; an id that had to be changed gets a piece of its hash.
+    """
+    keys, seen = [], set()
+    for name in ids:
+        plain = _UNSAFE.sub("_", name).lstrip("_")[-_KEY_LENGTH:]
+        key = plain
+        if not plain or plain != name or plain.lower() in seen:
+            digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+            key = f"{plain}-{digest[:10]}".lstrip("-")
+        seen.add(key.lower())  # some file systems take upper and lower case for the same
+        keys.append(key)
+    return keys
+
+
+def record_path(shard: Path) -> Path:
+    """The record of `NAME.tar`: `NAME.json`."""
+    return shard.with_suffix(".json")
+
+
+def finished(shard: Path, digest: str | None = None) -> dict[str, Any] | None:
+    """The shard's record, if it is whole; None otherwise.
+
+    Args:
+        digest: of what should be in it; another digest is another shard.
+    """
+    try:
+        record = json.loads(record_path(shard).read_text("utf-8"))
+        size = shard.stat().st_size
+    except (OSError, ValueError):
+        return None
+    if size != record.get("bytes") or (digest is not None and record.get("digest") != digest):
+        return None
+    return record
+
+
+def write_shard(job: dict[str, Any], tick: Callable[[int], None]) -> dict[str, Any]:
+    """Write a shard and its record; `tick(n)` is told of every n clips done.
+
+    Args:
+        job: `path`, `digest`, `audio` (folder), `format`, `rate_hz`, `min_seconds`, and `clips`,
+            each `{"key", "id", "file", "items", "facts"}`.
+
+    Returns:
+        The record: `shard`, `digest`, `bytes`, `sha256`, `clips` (written, with hashes), `broken`
+        (with the reasons), `too_short`.
+    """
+    path = Path(job["path"])
+    record = {"shard": path.name, "digest": job["digest"], "bytes": 0, "sha256": ""}
+    record.update(clips=[], broken=[], too_short=[])
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            with wds.TarWriter(file, encoder=False, mtime=0) as tar:
+                for clip in job["clips"]:
+                    _add(tar, clip, job, record)
+                    tick(1)
+            file.flush()
+            os.fsync(file.fileno())
+        record["bytes"] = partial.stat().st_size
+        record["sha256"] = file_sha256(partial)
+        record_path(path).unlink(missing_ok=True)  # of an older shard of this name
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    write_json(record_path(path), record)
+    return record
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that the file is there as a whole or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(json_text(value, indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _add(tar: wds.TarWriter, clip: dict, job: dict, record: dict) -> None:
+    named = {"id": clip["id"], "file": clip["file"]}
+    source = Path(job["audio"], clip["file"])
+    try:
+        data = source.read_bytes()
+        extension = source.suffix[1:].lower()
+        encoded = encode(data, extension, job["format"], job["rate_hz"])
+    except (AudioError, OSError) as error:
+        record["broken"].append({**named, "reason": str(error)})
+        return
+    if encoded.seconds < job["min_seconds"]:
+        record["too_short"].append({**named, "seconds": round(encoded.seconds, 6)})
+        return
+    about = {
+        "seconds": round(encoded.seconds, 6),
+        "rate_hz": encoded.rate_hz,
+        "channels": encoded.channels,
+        "sha256": hashlib.sha256(encoded.data).hexdigest(),
+    }
+    if encoded.clipped:
+        about["clipped_samples"] = encoded.clipped
+    source_hash = hashlib.sha256(data).hexdigest()
+    facts = {
+        "id": clip["id"],
+        **about,
+        "source": clip["file"],
+        "source_sha256": source_hash,
+        **({"licence": clip["facts"]["licence"]} if clip["facts"].get("licence") else {}),
+        "facts": clip["facts"],
+        "items": clip["items"],
+    }
+    text = json_text(facts, separators=(",", ":")).encode()
+    tar.write({"__key__": clip["key"], encoded.extension: encoded.data, "json": text})
+    tasks: dict[str, int] = {}
+    for item in clip["items"]:
+        tasks[item["task"]] = tasks.get(item["task"], 0) + 1
+    licence = {"licence": facts["licence"]} if "licence" in facts else {}
+    record["clips"].append(
+        {
+            "key": clip["key"],
+            **named,
+            **about,
+            "source_sha256": source_hash,
+            "tasks": tasks,
+            **licence,
+        }
+    )

@@ -1,0 +1,211 @@
+"""Rows that were answered: kept while an evaluation runs, so that an interrupted one goes on.
+
+`result/SPLIT.partial.jsonl` is appended to batch by batch. Its first line holds the settings that
+answers depend on; under other settings it is refused, because a mixture of two evaluations is none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pal_plugin.evaluation.rows import row_count, take_rows
+from pal_plugin.training.report import jsonable
+from pal_plugin.utils.errors import ConfigError
+
+SUFFIX = ".partial.jsonl"
+#: Seconds between two forced writes to the disk: what a power cut may cost.
+_SYNC_S = 2.0
+
+RowKey = tuple[str | None, str, str, str]
+
+
+def row_key(row: dict) -> RowKey:
+    """What makes a row unique within a split."""
+    return row.get("dataset"), row["task"], row["question_type"], row["id"]
+
+
+def merge_rows(parts: Iterable[Sequence[dict]]) -> list[dict]:
+    """The rows of several parts (processes, datasets), each once, in the order they come.
+
+    Rows without an `id` are kept as they are.
+
+    Raises:
+        ConfigError: two rows of one id differ; names the id and where they do.
+    """
+    merged: dict[Any, dict] = {}
+    repeated = 0
+    for number, row in enumerate(row for part in parts for row in part):
+        key = row_key(row) if "id" in row else number
+        known = merged.setdefault(key, row)
+        if known is row:
+            continue
+        differing = [k for k in {**known, **row} if known.get(k) != row.get(k)]
+        if differing:
+            raise ConfigError(
+                f"two rows have the id {row['id']!r} and differ in {', '.join(differing)}: "
+                f"{_short(known, differing)} and {_short(row, differing)}. Ids of a split must be "
+                "unique: give each clip an id of its own"
+            )
+        repeated += 1
+    if repeated:
+        logging.info("%d rows came twice and are counted once", repeated)
+    return list(merged.values())
+
+
+def settings_hash(settings: Any) -> str:
+    """SHA-256 of plain settings, the same for the same values in any order of keys."""
+    text = json.dumps(jsonable(settings), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Answered:
+    """The rows of one split that are answered already.
+
+    Args:
+        path: the partial file; it is made, or read if it is there.
+        settings: what answers depend on, as plain values.
+        others: files of other processes, whose rows are known too.
+
+    Raises:
+        ConfigError: a file was made under other settings, or a line of it is broken.
+    """
+
+    def __init__(self, path: Path, settings: dict[str, Any], others: Sequence[Path] = ()) -> None:
+        self.path, self._dataset = path, None
+        self._rows: dict[RowKey, dict] = {}
+        self._met: set[RowKey] = set()
+        self._synced = time.monotonic()
+        for known in dict.fromkeys([path, *others]):
+            if known.is_file():
+                self._read(known, settings, cut=known == path)
+        self._file = path.open("a", encoding="utf-8")
+        if not path.stat().st_size:
+            self._write([{"settings_sha256": settings_hash(settings), "settings": settings}])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def begin(self, dataset: str | None) -> list[dict]:
+        """The rows of this dataset come next; returns those that are known.
+
+        Args:
+            dataset: its name where the split has several, else None.
+        """
+        self._dataset = dataset
+        self._met.clear()
+        return [row for key, row in self._rows.items() if key[0] == dataset]
+
+    def answer(self, task: Any, model: Any, samples: dict) -> list[dict]:
+        """`task.valid_step` for the rows that are not known, and the known ones in their places.
+
+        Raises:
+            ConfigError: an id that comes twice, or a known row that was another question.
+        """
+        if "question_id" not in samples:
+            return self._named(task.valid_step(model=model, samples=samples))
+        keys = self._keys(samples)
+        self._check(keys, samples)
+        unknown = [number for number, key in enumerate(keys) if key not in self._rows]
+        if unknown:
+            part = samples
+            if len(unknown) < row_count(samples):
+                part = take_rows(samples, unknown)
+            fresh = self._named(task.valid_step(model=model, samples=part))
+            self._write(fresh)
+            self._rows.update({row_key(row): row for row in fresh})
+        return [self._rows[key] for key in self._keys(samples)]
+
+    def close(self) -> None:
+        """Write everything to the disk; the file stays."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def _keys(self, samples: dict) -> list[RowKey]:
+        columns = zip(
+            samples["task"], samples["question_type"], samples["question_id"], strict=True
+        )
+        found: list[RowKey] = [(self._dataset, *names) for names in columns]
+        # A task may answer a row under another name (a classification of several labels).
+        renamed = {(d, kind, name): (d, task, kind, name) for d, task, kind, name in self._rows}
+        return [key if key in self._rows else renamed.get((key[0], *key[2:]), key) for key in found]
+
+    def _check(self, keys: Sequence[RowKey], samples: dict) -> None:
+        for number, key in enumerate(keys):
+            if key in self._met:
+                raise ConfigError(
+                    f"two questions of a split have the id {key[3]!r} ({key[1]}); ids must be "
+                    "unique: is a file or a folder of shards named twice?"
+                )
+            self._met.add(key)
+            known = self._rows.get(key, {})
+            columns = {"question": "text_input", "reference": "text_output"}
+            asked = {n: samples[c][number] for n, c in columns.items() if c in samples}
+            for name, text in asked.items():
+                if known.get(name, text) != text:
+                    raise ConfigError(
+                        f"{self.path}: {key[3]!r} was answered with the {name} {known[name]!r}, "
+                        f"and now has {text!r}: the data changed. Choose another --job-id"
+                    )
+
+    def _named(self, rows: list[dict]) -> list[dict]:
+        return [row if self._dataset is None else {**row, "dataset": self._dataset} for row in rows]
+
+    def _write(self, rows: Iterable[dict]) -> None:
+        for row in rows:
+            self._file.write(json.dumps(jsonable(row), ensure_ascii=False) + "\n")
+        self._file.flush()
+        if time.monotonic() - self._synced > _SYNC_S:
+            os.fsync(self._file.fileno())
+            self._synced = time.monotonic()
+
+    def _read(self, path: Path, settings: dict[str, Any], *, cut: bool) -> None:
+        whole, _, rest = path.read_bytes().rpartition(b"\n")
+        if rest:
+            logging.warning("%s: its last line is cut off and is asked again", path)
+            if cut:
+                os.truncate(path, len(whole) + 1 if whole else 0)
+        lines = whole.decode("utf-8").split("\n") if whole else []
+        try:
+            parsed = [json.loads(line) for line in lines]
+        except json.JSONDecodeError as error:
+            raise ConfigError(
+                f"{path} holds a line that is not JSON ({error}); delete the file to start "
+                "this evaluation anew"
+            ) from error
+        if not parsed:
+            return
+        header, *rows = parsed
+        if header.get("settings_sha256") != settings_hash(settings):
+            changed = _changed(header.get("settings") or {}, jsonable(settings))
+            raise ConfigError(
+                f"{path} was answered under other settings ({', '.join(changed)}); choose "
+                "another --job-id, or use the same settings"
+            )
+        self._rows |= {row_key(row): row for row in rows}
+        logging.info("%s: going on behind %d answered rows", path.name, len(rows))
+
+
+def _changed(first: Any, second: Any, path: str = "") -> list[str]:
+    """Dotted names of the values that differ."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        return [
+            name
+            for key in sorted({*first, *second})
+            for name in _changed(
+                first.get(key), second.get(key), f"{path}.{key}" if path else str(key)
+            )
+        ]
+    return [] if first == second else [path]
+
+
+def _short(row: dict, keys: Sequence[str]) -> str:
+    text = json.dumps({key: jsonable(row.get(key)) for key in keys}, ensure_ascii=False)
+    return text if len(text) <= 200 else text[:200] + "..."

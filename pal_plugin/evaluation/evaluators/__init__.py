@@ -1,0 +1,59 @@
+"""How each kind of question is asked and counted: a table of evaluators by task.
+
+A new kind is one class and one entry here; its settings are `run.evaluation.TASK` with defaults in
+`configs/runs/default.yaml`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pal_plugin.config.merging import did_you_mean
+from pal_plugin.evaluation.evaluators.base import Asking, Evaluator
+from pal_plugin.evaluation.evaluators.captions import Captions
+from pal_plugin.evaluation.evaluators.choices import MultipleChoice
+from pal_plugin.evaluation.evaluators.judged import Chat, Reasoning
+from pal_plugin.evaluation.evaluators.labels import Classification, Tagging
+from pal_plugin.evaluation.evaluators.texts import Questions, Transcripts
+from pal_plugin.utils.errors import ConfigError
+
+EVALUATORS: dict[str, type[Evaluator]] = {
+    "classification": Classification,
+    "tagging": Tagging,
+    "qa": Questions,
+    "multiple_choice": MultipleChoice,
+    "caption": Captions,
+    "transcript": Transcripts,
+    "reasoning": Reasoning,
+    "chat": Chat,
+}
+
+
+def evaluator_class(task: str) -> type[Evaluator]:
+    """The evaluator of a task.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    if task not in EVALUATORS:
+        raise ConfigError(f"no task {task!r} can be evaluated. {did_you_mean(task, EVALUATORS)}")
+    return EVALUATORS[task]
+
+
+def build_evaluators(
+    asking: Asking, settings: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Evaluator]:
+    """One evaluator per task.
+
+    Args:
+        asking: how answers are generated.
+        settings: `{task: arguments of its evaluator}`; the others have their defaults.
+
+    Raises:
+        ConfigError: settings of an unknown task, or an argument that its evaluator refuses.
+    """
+    settings = settings or {}
+    for task in settings:
+        evaluator_class(task)
+    return {task: cls(asking, **dict(settings.get(task) or {})) for task, cls in EVALUATORS.items()}

@@ -1,0 +1,138 @@
+"""`caption`: the loss of the reference, and, on request, scores of every generated caption.
+
+Where captions are not scored, those few are generated whose ids have the smallest digests. So they
+do not depend on how clips are dealt out to processes and batches: of the smallest of all each
+process knows, when it meets it, that it is among the smallest so far. What it took for one of them
+on the way is dropped at the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pal_plugin.evaluation.evaluators.base import Asking, Columns, Evaluator, Finished, Rows
+from pal_plugin.evaluation.metrics.captioning import caption_scores
+from pal_plugin.evaluation.rows import row_count, take_rows
+
+_SHOWN = 10
+_Rank = tuple[bytes, str, str]
+
+
+class Captions(Evaluator):
+    """Loss and perplexity of the first reference; generated captions against all of them.
+
+    Args:
+        scores: generate and score every caption; otherwise only the loss, which is much faster.
+        tokenizer: see `tokenizers.tokenize`.
+        metrics: names in `captioning.SCORERS`, None for all.
+        examples: captions per dataset for reading, where they are not scored. To find them each
+            process generates about `examples * (1 + ln(batches))`.
+    """
+
+    def __init__(
+        self,
+        asking: Asking,
+        scores: bool = False,
+        tokenizer: str = "auto",
+        metrics: Sequence[str] | None = None,
+        examples: int = 4,
+    ) -> None:
+        super().__init__(asking)
+        self.scores, self.tokenizer, self.metrics = scores, tokenizer, metrics
+        self.examples = examples
+        self._smallest: set[_Rank] = set()
+
+    def begin(self) -> None:
+        self._smallest = set()
+
+    def resume(self, rows: Rows) -> None:
+        self._meet(_rank(row["question_type"], row["id"]) for row in rows)
+
+    def answer(self, model: Any, samples: dict) -> dict[str, list]:
+        losses = model(samples)["per_row_loss"].float().tolist()
+        # JSON has no NaN: a row that is read again must be the row that was kept.
+        losses = [loss if math.isfinite(loss) else None for loss in losses]
+        chosen = self._chosen(samples)
+        said: list[str | None] = [None] * row_count(samples)
+        if chosen:
+            texts = self.asking(model, take_rows(samples, chosen))
+            for row, text in zip(chosen, texts, strict=True):
+                said[row] = text
+        return {"loss": losses, "prediction": said}
+
+    def finish(self, rows: Rows, key: str) -> Finished:
+        missing = _without_loss(rows, key)
+        if not self.scores:
+            self._drop(rows, key)
+            how = "set run.evaluation.caption.scores=true"
+            return Finished(missing=missing | {"captioning scores": how})
+        found = caption_scores(
+            [row[f"prediction{key}"] for row in rows],
+            [row["answers"] for row in rows],
+            self.tokenizer,
+            self.metrics,
+        )
+        done = Finished(missing=missing | found.missing)
+        for row in rows:
+            row[f"figures{key}"] = {}
+        for name, score in found.scores.items():
+            done.how[name] = f"{score.package}; tokenizer: {score.tokenizer}"
+            if score.rows is None:
+                done.figures[name] = score.value
+            else:
+                for row, value in zip(rows, score.rows, strict=True):
+                    row[f"figures{key}"][name] = value
+        return done
+
+    @classmethod
+    def columns(cls, rows: Rows, key: str) -> Columns:
+        losses = [row[f"loss{key}"] for row in rows]
+        known = [float(loss is not None) for loss in losses]
+        return {"loss": ([loss or 0.0 for loss in losses], known), **super().columns(rows, key)}
+
+    @classmethod
+    def summarise(cls, rows: Rows, key: str) -> dict[str, float | None]:
+        figures = super().summarise(rows, key)
+        loss = figures.pop("loss")
+        perplexity = None if loss is None else math.exp(min(loss, 700.0))
+        return {"loss": loss, "perplexity": perplexity, **figures}
+
+    def _chosen(self, samples: dict) -> list[int]:
+        """Rows whose captions are generated; the same ones with the audio masked."""
+        if self.scores:
+            return list(range(row_count(samples)))
+        ranks = list(map(_rank, samples["question_type"], samples["question_id"]))
+        self._meet(ranks)
+        return [row for row, rank in enumerate(ranks) if rank in self._smallest]
+
+    def _meet(self, ranks: Iterable[_Rank]) -> None:
+        self._smallest = set(heapq.nsmallest(self.examples, {*self._smallest, *ranks}))
+
+    def _drop(self, rows: Rows, key: str) -> None:
+        """Leave the captions of the smallest of all rows."""
+        ranks = [_rank(row["question_type"], row["id"]) for row in rows]
+        kept = set(heapq.nsmallest(self.examples, ranks))
+        for row, rank in zip(rows, ranks, strict=True):
+            if rank not in kept:
+                row[f"prediction{key}"] = None
+
+
+def _rank(question_type: str, name: str) -> _Rank:
+    digest = hashlib.blake2b(f"{question_type}|{name}".encode(), digest_size=8).digest()
+    return digest, question_type, name
+
+
+def _without_loss(rows: Rows, key: str) -> dict[str, str]:
+    """Captions whose loss is no number; they are left out of its mean."""
+    names = [row["id"] for row in rows if row[f"loss{key}"] is None]
+    if not names:
+        return {}
+    some = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    return {
+        f"loss of {len(names)} captions": f"NaN or infinite ({some}), left out of the mean; try "
+        "run.amp=none, and see whether a reference is empty"
+    }

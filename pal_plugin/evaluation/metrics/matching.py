@@ -1,0 +1,102 @@
+"""Generated text to a label: by the words, or by a sentence embedding as LTU and GAMA do it.
+
+Likelihood ranking (`AudioLLM.predict_class`) needs neither; these are for comparison with published
+scores. Which one was used is named in every result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from pal_plugin.evaluation.metrics.answers import normalise
+from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.hub import HubError, fetch, snapshot
+
+#: What a label is compared as (LTU's and GAMA's evaluation scripts).
+TEMPLATE = "sound of {label}"
+_TOKENIZER_FILES = ["tokenizer*", "vocab*", "special_tokens_map.json", "*.model", "merges.txt"]
+
+
+def string_match(text: str, labels: Sequence[str]) -> str | None:
+    """The one label that the text names, or None if it names none or several.
+
+    Names are whole words after `normalise`. A label inside a longer one that is named there
+    ("rain" in "rain on glass") does not count.
+    """
+    said = f" {normalise(text)} "
+    named = []
+    for label in sorted(labels, key=lambda label: -len(normalise(label))):
+        words = f" {normalise(label)} "
+        if words.strip() and words in said:
+            named.append(label)
+            # A mark instead of the words, so that neighbours do not become one phrase.
+            said = said.replace(words, " | ")
+    return named[0] if len(named) == 1 else None
+
+
+class SentenceEmbedder:
+    """Mean of a text encoder's last hidden states, of length 1.
+
+    Args:
+        source: a folder or `owner/name` of the hub, read by transformers' `AutoModel` (a BERT, or a
+            sentence model of the hub).
+        batch_size: texts that are embedded at once.
+
+    Raises:
+        ConfigError: no such model.
+    """
+
+    def __init__(self, source: str, batch_size: int = 64) -> None:
+        from transformers import AutoModel, AutoTokenizer
+
+        self.source, self.batch_size = source, batch_size
+        try:
+            path = fetch(source)
+            if str(path) != source:
+                snapshot(source, _TOKENIZER_FILES)
+            self.tokenizer = AutoTokenizer.from_pretrained(path)
+            self.model = AutoModel.from_pretrained(path).eval()
+        except (HubError, OSError, ValueError) as error:
+            raise ConfigError(
+                f"the embedding model {source!r} cannot be read: {error}. Expected a folder with "
+                "config.json, weights and a tokenizer, or an id of the hub"
+            ) from error
+
+    @torch.no_grad()
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeddings `[texts, width]` of the lower-cased texts, float32."""
+        parts = []
+        for start in range(0, len(texts), self.batch_size):
+            batch = [text.lower() for text in texts[start : start + self.batch_size]]
+            tokens = self.tokenizer(batch, padding=True, truncation=True, return_tensors="pt")
+            hidden = self.model(**tokens).last_hidden_state
+            mask = tokens["attention_mask"][..., None]
+            mean = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
+            parts.append(torch.nn.functional.normalize(mean, dim=-1).float().numpy())
+        return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+
+
+@lru_cache(maxsize=2)
+def embedder(source: str) -> SentenceEmbedder:
+    """The embedder of `source`, loaded once."""
+    return SentenceEmbedder(source)
+
+
+def cosines(
+    texts: Sequence[str],
+    labels: Sequence[str],
+    embed: SentenceEmbedder,
+    template: str = TEMPLATE,
+) -> np.ndarray:
+    """Cosine of every text with every label, `[texts, labels]`.
+
+    Raises:
+        ConfigError: the template has no `{label}` in it.
+    """
+    if "{label}" not in template:
+        raise ConfigError(f"the template {template!r} has no {{label}} in it")
+    return embed(texts) @ embed([template.replace("{label}", label) for label in labels]).T

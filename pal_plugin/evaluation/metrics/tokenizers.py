@@ -1,0 +1,82 @@
+"""How captions are cut into words before they are scored.
+
+Published captioning scores use Stanford's PTB tokenizer, which is Java; pycocoevalcap has it in its
+wheel. Where there is no Java a plain one is used, and every score says which it was: the two give
+different numbers.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from pal_plugin.config.merging import did_you_mean
+from pal_plugin.evaluation.metrics.missing import MissingScoreError, version_of
+from pal_plugin.utils.errors import ConfigError
+
+NAMES = ("auto", "ptb", "plain")
+PLAIN = "plain (lower case; words of letters, digits and apostrophes)"
+_PLAIN_WORD = re.compile(r"[\w']+")
+
+
+def tokenize(captions: Sequence[str], tokenizer: str = "auto") -> tuple[list[str], str]:
+    """Captions as words joined by single spaces, and the tokenizer's name for the result.
+
+    Args:
+        captions: any texts; a line break in one is a space.
+        tokenizer: "ptb" (Java), "plain", or "auto": PTB where there is Java, else plain.
+
+    Raises:
+        MissingScoreError: PTB was asked for by name and cannot run here.
+        ConfigError: an unknown tokenizer.
+    """
+    if tokenizer not in NAMES:
+        raise ConfigError(f"no tokenizer {tokenizer!r}. {did_you_mean(tokenizer, NAMES)}")
+    if tokenizer != "plain":
+        try:
+            return _ptb(captions)
+        except MissingScoreError:
+            if tokenizer == "ptb":
+                raise
+    return [" ".join(_PLAIN_WORD.findall(caption.lower())) for caption in captions], PLAIN
+
+
+def java() -> str:
+    """The path of `java`.
+
+    Raises:
+        MissingScoreError: there is none.
+    """
+    found = shutil.which("java")
+    if found is None:
+        raise MissingScoreError(
+            "java is not on the PATH: install a Java runtime, for example "
+            "apt-get install default-jre-headless"
+        )
+    return found
+
+
+def _ptb(captions: Sequence[str]) -> tuple[list[str], str]:
+    """Stanford's tokenizer by a pipe; pycocoevalcap's own call writes files beside its jar."""
+    name = version_of("pycocoevalcap")
+    from pycocoevalcap.tokenizer import ptbtokenizer
+
+    jar = Path(ptbtokenizer.__file__).parent / ptbtokenizer.STANFORD_CORENLP_3_4_1_JAR
+    done = subprocess.run(
+        [java(), "-Dfile.encoding=UTF-8", "-cp", str(jar), "edu.stanford.nlp.process.PTBTokenizer",
+         "-preserveLines", "-lowerCase"],
+        input="".join(" ".join(caption.split()) + "\n" for caption in captions),
+        capture_output=True, encoding="utf-8", check=False,
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    if done.returncode or len(lines) != len(captions):
+        raise MissingScoreError(
+            f"the PTB tokenizer failed (exit code {done.returncode}, {len(lines)} lines for "
+            f"{len(captions)} captions): {done.stderr.strip()[-300:]}"
+        )
+    dropped = set(ptbtokenizer.PUNCTUATIONS)
+    words = [" ".join(w for w in line.split() if w not in dropped) for line in lines]
+    return words, f"PTB (Stanford CoreNLP 3.4.1, in {name}), lower case, without punctuation"

@@ -1,0 +1,163 @@
+"""Every figure of a run with its interval, and with that of its difference to masked audio."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from pal_plugin.evaluation.evaluators import EVALUATORS, Evaluator
+from pal_plugin.evaluation.metrics.bootstrap import (
+    Interval,
+    paired_interval,
+    ratio_interval,
+    row_weights,
+    values_interval,
+)
+from pal_plugin.evaluation.metrics.judge import FORMS
+from pal_plugin.evaluation.results.read import Run
+from pal_plugin.evaluation.summary import by_task, rows_of_entry
+
+_MASKED = "_masked_audio"
+#: Bootstrap draws of figures that are no ratio of sums (F1, mAP), which cost more.
+_SLOW_DRAWS = 200
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the table.
+
+    Attributes:
+        value: of the split, as `metrics.json` has it.
+        interval: over clips; None where a figure has none (BLEU, perplexity).
+        masked: the figure with the audio masked.
+        difference: value minus masked, with its paired interval: of rows that have both.
+        n: rows behind the figure.
+        asked: rows of the entry; more than `n` where a judge left some out.
+        clips: clips behind the figure.
+    """
+
+    run: str
+    split: str
+    entry: str
+    name: str
+    value: float | None
+    interval: Interval | None
+    masked: float | None
+    difference: Interval | None
+    chance: float | None
+    n: int
+    asked: int
+    clips: int
+
+
+def figures_of(
+    run: Run, *, draws: int = 2000, seed: int = 0, wanted: Sequence[str] | None = None
+) -> list[Figure]:
+    """All figures of a run, or those that are named in `wanted`.
+
+    Args:
+        draws: bootstrap samples; F1 and mAP get at most 200.
+        seed: of the samples.
+    """
+    found = []
+    for split, entries in run.metrics.items():
+        for entry, values in _with_judged(run, split, entries).items():
+            counted = _Counted(rows_of_entry(run.rows[split], entry), draws, seed)
+            names = [n for n in values if n not in ("n", "chance") and not n.endswith(_MASKED)]
+            for name in names:
+                if wanted is None or name in wanted:
+                    found.append(_figure(run, split, entry, name, values, counted))
+    return found
+
+
+def _with_judged(run: Run, split: str, entries: dict[str, dict]) -> dict[str, dict]:
+    """The entries, with figures that a judge gave after the run."""
+    entries = {name: dict(values) for name, values in entries.items()}
+    for entry, rows in by_task(run.rows[split]).items():
+        for key, suffix in (("", ""), ("_masked", _MASKED)):
+            judged = [rows[i] for i in _judged(rows, key)] if rows[0]["task"] in FORMS else []
+            if judged:
+                figures = Evaluator.summarise(judged, key)
+                added = {f"{name}{suffix}": value for name, value in figures.items()}
+                entries.setdefault(entry, {"n": len(rows)}).update(added)
+    return entries
+
+
+def _figure(run: Run, split: str, entry: str, name: str, values: dict, counted: _Counted) -> Figure:
+    asked = int(values.get("n", len(counted.rows)))
+    judged = _judged(counted.rows, "")
+    masked = f"{name}{_MASKED}"
+    return Figure(
+        run.name,
+        split,
+        entry,
+        name,
+        values[name],
+        counted.interval(name, values[name]),
+        values.get(masked),
+        counted.difference(name, values[name], values[masked]) if masked in values else None,
+        # Chance is that of an entry's first figure: accuracy, mAP.
+        values.get("chance") if name in ("accuracy", "accuracy_ranked", "map") else None,
+        asked if len(judged) == len(counted.rows) else len(judged),
+        asked,
+        len({counted.clips[i] for i in judged}),
+    )
+
+
+class _Counted:
+    """The rows of an entry; what several of their figures need is counted once."""
+
+    def __init__(self, rows: list[dict], draws: int, seed: int) -> None:
+        self.rows, self.draws, self.seed = rows, draws, seed
+        self.clips = [(row.get("dataset"), row.get("sample_id", row.get("id"))) for row in rows]
+        self.evaluator = EVALUATORS[rows[0]["task"]] if rows else Evaluator
+        self._columns: dict[tuple[str, str], dict] = {}
+        self._samples: dict[str, dict[str, np.ndarray]] = {}
+
+    def interval(self, name: str, value: float | None) -> Interval | None:
+        """Of a figure whose value in `metrics.json` is given."""
+        kept = _judged(self.rows, "")
+        ratio = self._ratio("", "", kept).get(name)
+        if ratio is not None:
+            clips = [self.clips[i] for i in kept]
+            return ratio_interval(*ratio, clips, draws=self.draws, seed=self.seed)
+        samples = self._resampled("")
+        return values_interval(value, samples[name]) if name in samples else None
+
+    def difference(self, name: str, value: float | None, masked: float | None) -> Interval | None:
+        """With minus without audio, of the rows that have both."""
+        both = sorted({*_judged(self.rows, "")} & {*_judged(self.rows, "_masked")})
+        ratios = [self._ratio(key, "both", both).get(name) for key in ("", "_masked")]
+        if None not in ratios:
+            clips = [self.clips[i] for i in both]
+            return paired_interval(*ratios, clips, draws=self.draws, seed=self.seed)
+        of_heard, of_masked = self._resampled(""), self._resampled("_masked")
+        if None in (value, masked) or name not in of_heard or name not in of_masked:
+            return None
+        return values_interval(value - masked, of_heard[name] - of_masked[name])
+
+    def _ratio(self, key: str, which: str, kept: list[int]) -> dict:
+        """Numerators and denominators by figure."""
+        if (key, which) not in self._columns:
+            rows = [self.rows[i] for i in kept]
+            self._columns[key, which] = self.evaluator.columns(rows, key) if rows else {}
+        return self._columns[key, which]
+
+    def _resampled(self, key: str) -> dict[str, np.ndarray]:
+        """Figures that are no ratio, of each sample of the rows."""
+        if self.rows and key not in self._samples:
+            self._samples[key] = self.evaluator.resampled(self.rows, key, self._weights)
+        return self._samples.get(key, {})
+
+    @cached_property
+    def _weights(self) -> np.ndarray:
+        return row_weights(self.clips, draws=min(self.draws, _SLOW_DRAWS), seed=self.seed)
+
+
+def _judged(rows: list[dict], key: str) -> list[int]:
+    """Numbers of the rows that can be counted: all, or those that the judge has scored."""
+    judged = bool(rows) and rows[0]["task"] in FORMS
+    return [i for i, row in enumerate(rows) if not judged or row.get(f"figures{key}")]

@@ -1,0 +1,153 @@
+"""Figures of several runs as Markdown to read or CSV to compute with, and how the runs differ."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from pal_plugin.evaluation.metrics.bootstrap import Interval
+from pal_plugin.evaluation.results.figures import Figure
+from pal_plugin.evaluation.results.read import Run
+
+#: Settings that name a run or the machine, and change no answer.
+_IGNORED = (
+    "run.name",
+    "run.output_dir",
+    "run.log_freq",
+    "run.num_workers",
+    "run.torch_threads",
+    "run.evaluate",
+)
+_HEAD = (
+    "run",
+    "split",
+    "task",
+    "figure",
+    "value",
+    "95 %",
+    "audio masked",
+    "with minus without audio",
+    "chance",
+    "n",
+    "clips",
+)
+_CSV = (
+    "run",
+    "split",
+    "task",
+    "figure",
+    "value",
+    "low",
+    "high",
+    "masked_audio",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "chance",
+    "n",
+    "asked",
+    "clips",
+)
+
+
+def differing_settings(runs: Sequence[Run]) -> dict[str, list[Any]]:
+    """Settings that differ: dotted name to one value per run, None where a run lacks it."""
+    names = dict.fromkeys(name for run in runs for name in run.settings)
+    found = {}
+    for name in names:
+        values = [run.settings.get(name) for run in runs]
+        if name not in _IGNORED and any(value != values[0] for value in values[1:]):
+            found[name] = values
+    return found
+
+
+def markdown(runs: Sequence[Run], figures: Sequence[Figure]) -> str:
+    """Tables: the figures, and what differs between the runs; then what is missing."""
+    lines = [_line(_HEAD), _line(["---"] * 4 + ["---:"] * (len(_HEAD) - 4))]
+    lines += [_line(_cells(figure)) for figure in figures]
+    lines += [
+        "",
+        "95 %: bootstrap over clips of this one model. With minus without audio: paired, the same "
+        "model with its audio masked; an interval that holds 0 shows no listening.",
+    ]
+    differing = differing_settings(runs)
+    if differing:
+        names = [run.name for run in runs]
+        lines += ["", _line(["setting", *names]), _line(["---"] * (len(names) + 1))]
+        lines += [_line([name, *map(_shown, values)]) for name, values in differing.items()]
+    elif len(runs) > 1:
+        lines += ["", "The runs have the same settings."]
+    for run in runs:
+        for note in run.notes:
+            lines += ["", f"{run.name}: {note}."]
+        for name, reason in run.missing.items():
+            lines += ["", f"{run.name}: not computed: {name}: {reason}."]
+    return "\n".join(lines) + "\n"
+
+
+def comma_separated(runs: Sequence[Run], figures: Sequence[Figure]) -> str:
+    """One line per figure; behind the figures a column for each setting that differs."""
+    differing = differing_settings(runs)
+    number = {run.name: i for i, run in enumerate(runs)}
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([*_CSV, *differing])
+    for figure in figures:
+        values = [
+            figure.run,
+            figure.split,
+            figure.entry,
+            figure.name,
+            figure.value,
+            *_limits(figure.interval),
+            figure.masked,
+            figure.difference.value if figure.difference else None,
+            *_limits(figure.difference),
+            figure.chance,
+            figure.n,
+            figure.asked,
+            figure.clips,
+        ]
+        settings = [of_runs[number[figure.run]] for of_runs in differing.values()]
+        writer.writerow(["" if value is None else value for value in [*values, *settings]])
+    return file.getvalue()
+
+
+def _cells(figure: Figure) -> list[str]:
+    difference = figure.difference
+    return [
+        figure.run,
+        figure.split,
+        figure.entry,
+        figure.name,
+        _number(figure.value),
+        _range(figure.interval),
+        _number(figure.masked),
+        f"{difference.value:+.3f} {_range(difference)}" if difference else "-",
+        _number(figure.chance),
+        str(figure.n) if figure.n == figure.asked else f"{figure.n} of {figure.asked}",
+        str(figure.clips),
+    ]
+
+
+def _limits(interval: Interval | None) -> tuple[float | None, float | None]:
+    return (interval.low, interval.high) if interval else (None, None)
+
+
+def _range(interval: Interval | None) -> str:
+    return f"[{interval.low:.3f}, {interval.high:.3f}]" if interval else "-"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _shown(value: Any) -> str:
+    text = "-" if value is None else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,1 @@
+"""salesforce-lavis as a host: everything that imports it is here."""

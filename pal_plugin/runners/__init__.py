@@ -1,1 +1,0 @@
-"""Training and evaluation runs. `runner_pal` and `schedule` need LAVIS; the rest does not."""

@@ -1,0 +1,1 @@
+"""Training runs: steps, checkpoints, processes, streams of data, logs."""

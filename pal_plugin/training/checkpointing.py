@@ -1,0 +1,215 @@
+"""What a run needs to go on: `checkpoints/step-N/` with weights, optimizer and where it stands.
+
+A checkpoint is whole or absent: it is written under another name, forced to the disk and renamed.
+`state.json` holds size and CRC of every file, so that one which was damaged later is noticed, named
+and passed over. Everything is safetensors and JSON; optimizer states are whole tensors by the names
+of their parameters, so that another number of processes, or another way to share a model, can take
+them. Needs no LAVIS.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from pal_plugin.training.report import force_to_disk
+from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.sharding import like, whole
+from pal_plugin.utils.weights import write_tensors
+
+FOLDER, STATE = "checkpoints", "state.json"
+MODEL, OPTIMIZER = "model.safetensors", "optimizer.safetensors"
+_WRITING = ".writing-"
+_NAME = re.compile(r"step-(\d+)$")
+
+
+class SaveError(OSError):
+    """A checkpoint could not be written; the earlier ones are whole."""
+
+
+def write(
+    run_dir: Path,
+    step: int,
+    save_model: Callable[[Path], Any],
+    optimizer: dict[str, Tensor],
+    state: dict[str, Any],
+    keep: int,
+) -> Path:
+    """Write the checkpoint of a step and remove old ones.
+
+    Args:
+        save_model: called with the path of the weights' file.
+        optimizer: what `optimizer_tensors` gave.
+        state: plain values; `trained` names the parameters of the optimizer.
+        keep: how many of the newest stay, 1 or more.
+
+    Raises:
+        SaveError: it could not be written, with the reason.
+    """
+    folder = run_dir / FOLDER
+    folder.mkdir(exist_ok=True)
+    target = folder / f"step-{step:08d}"
+    if target.exists():  # of this very step: nothing was learned since
+        return target
+    with _whole_or_absent(folder, target) as staging:
+        save_model(staging / MODEL)
+        write_tensors(optimizer, staging / OPTIMIZER)
+        files = {f.name: _facts(f) for f in sorted(staging.iterdir())}
+        text = json.dumps({**state, "files": files}, indent=1)
+        (staging / STATE).write_text(text + "\n", encoding="utf-8")
+    for old in [path for path in _steps(folder) if path != target][keep - 1 :]:
+        shutil.rmtree(old)
+    return target
+
+
+def recover(run_dir: Path) -> tuple[Path, dict[str, Any]] | None:
+    """`newest`, after tidying up: for the one process that goes on with the run.
+
+    What a killed save left behind is removed, and damaged checkpoints are moved aside, so that they
+    count no more.
+    """
+    folder = run_dir / FOLDER
+    for leftover in folder.glob(f"{_WRITING}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    found = newest(run_dir)
+    for path in _steps(folder):
+        if found is not None and path == found[0]:
+            break
+        shutil.rmtree(folder / f"damaged-{path.name}", ignore_errors=True)
+        path.rename(folder / f"damaged-{path.name}")
+    return found
+
+
+def newest(run_dir: Path, *, check: bool = True) -> tuple[Path, dict[str, Any]] | None:
+    """The newest whole checkpoint and its state; those that are damaged are named in the log."""
+    for path in _steps(run_dir / FOLDER):
+        try:
+            return path, read(path, check=check)
+        except ConfigError as error:
+            logging.warning("%s; an older checkpoint is taken", error)
+    return None
+
+
+def read(path: Path, *, check: bool = True) -> dict[str, Any]:
+    """The state of a checkpoint, all files of which are as they were written.
+
+    Args:
+        check: whether to read them all for that.
+
+    Raises:
+        ConfigError: it is not whole; says which file and why.
+    """
+    try:
+        state = json.loads((path / STATE).read_text("utf-8"))
+        files = state.pop("files")
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"the checkpoint {path} has no {STATE} that can be read") from error
+    for name, facts in files.items() if check else ():
+        file = path / name
+        found = file.stat().st_size if file.is_file() else None
+        if found != facts["bytes"]:
+            raise ConfigError(
+                f"the checkpoint {path} is damaged: {name} has "
+                f"{'no file' if found is None else f'{found} bytes'}, expected {facts['bytes']}"
+            )
+        if _facts(file) != facts:
+            raise ConfigError(f"the checkpoint {path} is damaged: {name} was changed on the disk")
+    return state
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    """`{"PARAMETER key": tensor}` of an optimizer, on the CPU; all processes must call it."""
+    names = {id(p): n for n, p in model.named_parameters()}
+    return {
+        f"{names[id(p)]} {key}": whole(value).detach().cpu()
+        for p, entries in optimizer.state.items()
+        for key, value in entries.items()
+    }
+
+
+def trained_names(optimizer: torch.optim.Optimizer, model: nn.Module) -> list[str]:
+    """The parameters of an optimizer by name; those without a gradient so far have no tensors."""
+    names = {id(p): n for n, p in model.named_parameters()}
+    return sorted(names[id(p)] for group in optimizer.param_groups for p in group["params"])
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, path: Path) -> None:
+    """Give an optimizer the states that `write` kept.
+
+    Raises:
+        ConfigError: parameters that are not the same; names them.
+    """
+    try:
+        tensors = load_file(path / OPTIMIZER)
+    except SafetensorError as error:
+        raise ConfigError(f"{path / OPTIMIZER} cannot be read: {error}") from error
+    kept: dict[str, dict[str, Tensor]] = {}
+    for entry, tensor in tensors.items():
+        name, key = entry.rsplit(" ", 1)
+        kept.setdefault(name, {})[key] = tensor
+    names = {id(p): n for n, p in model.named_parameters()}
+    trained = {names[id(p)]: (p, g) for g in optimizer.param_groups for p in g["params"]}
+    known = set(json.loads((path / STATE).read_text("utf-8"))["trained"])
+    if strange := known ^ trained.keys():
+        raise ConfigError(
+            f"{path} holds the optimizer of other parameters; of one and not the other: "
+            + ", ".join(sorted(strange)[:10])
+        )
+    for name, entries in kept.items():
+        parameter, group = trained[name]
+        on_device = group.get("fused") or group.get("capturable")
+        optimizer.state[parameter] = {
+            key: (tensor.to(parameter.device) if on_device else tensor)
+            if key == "step"
+            else like(tensor, parameter)
+            for key, tensor in entries.items()
+        }
+
+
+def _steps(folder: Path) -> list[Path]:
+    """Checkpoints, the newest first."""
+    found = [path for path in folder.glob("step-*") if _NAME.search(path.name) and path.is_dir()]
+    return sorted(found, key=lambda path: int(_NAME.search(path.name)[1]), reverse=True)
+
+
+@contextmanager
+def _whole_or_absent(folder: Path, target: Path) -> Iterator[Path]:
+    staging = folder / f"{_WRITING}{target.name}"
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        staging.mkdir()
+        yield staging
+        for file in staging.iterdir():
+            force_to_disk(file)
+        force_to_disk(staging)
+        os.rename(staging, target)
+        force_to_disk(folder)
+    except BaseException as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        if isinstance(error, OSError | SafetensorError):
+            raise SaveError(
+                f"the checkpoint {target} could not be written ({error}). Earlier checkpoints are "
+                "whole: make room, then go on with --resume auto"
+            ) from error
+        raise
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    crc = 0
+    with path.open("rb") as file:
+        while block := file.read(2**22):
+            crc = zlib.crc32(block, crc)
+    return {"bytes": path.stat().st_size, "crc32": crc}

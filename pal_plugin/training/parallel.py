@@ -1,0 +1,144 @@
+"""One model on many processes: DDP, or FSDP2 for an LLM that does not fit.
+
+DDP keeps the whole model everywhere and averages gradients. FSDP2 shards the LLM's layers, frozen
+weights too, since these are what does not fit; everything else (connectors, encoders, embeddings)
+stays whole, and its gradients are averaged here. Needs no LAVIS.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import distributed, nn
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+
+from pal_plugin.training.distributed import World
+from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.sharding import whole
+
+STRATEGIES = ("ddp", "fsdp")
+
+
+def parallelise(
+    model: nn.Module,
+    world: World,
+    strategy: str,
+    *,
+    find_unused: bool = False,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+) -> nn.Module:
+    """What to train in place of `model`, on its device.
+
+    Args:
+        model: on the device, but for "fsdp": its layers go there one by one, each as a shard.
+        strategy: "ddp" or "fsdp"; without other processes neither does anything.
+        find_unused: whether a trained parameter may take no part in a step (DDP).
+        dtype: in which sharded layers compute (FSDP2); None leaves them as they are. Gradients
+            are averaged in float32.
+        device: of the shards.
+
+    Raises:
+        ConfigError: an unknown strategy, or a model whose layers cannot be found.
+    """
+    if strategy not in STRATEGIES:
+        raise ConfigError(f"run.parallel is {strategy!r}; expected one of {', '.join(STRATEGIES)}")
+    if world.size == 1:
+        return model
+    if strategy == "fsdp":
+        _shard(model, dtype, device)
+        return model
+    place = next(model.parameters()).device
+    return DistributedDataParallel(
+        model,
+        device_ids=[place] if place.type == "cuda" else None,
+        find_unused_parameters=find_unused,
+        gradient_as_bucket_view=True,
+        broadcast_buffers=False,  # what is trained has none, or they are the first process's
+    )
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether any parameter is a shard: then every process must take part in every forward pass."""
+    return any(isinstance(p, DTensor) for p in model.parameters())
+
+
+@contextlib.contextmanager
+def exchange_at(last: bool, model: nn.Module) -> Iterator[None]:
+    """Gradients of all micro-batches but the last of a step stay in their process."""
+    if isinstance(model, DistributedDataParallel) and not last:
+        with model.no_sync():
+            yield
+    else:
+        yield
+
+
+def average_whole_gradients(model: nn.Module, world: World) -> None:
+    """Average what FSDP2 does not know of: gradients of parameters that are not sharded."""
+    if world.size == 1 or isinstance(model, DistributedDataParallel):
+        return
+    for parameter in model.parameters():
+        if parameter.requires_grad and not isinstance(parameter, DTensor):
+            if parameter.grad is None:  # everybody takes part
+                parameter.grad = torch.zeros_like(parameter)
+            distributed.all_reduce(parameter.grad)
+            parameter.grad /= world.size
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], largest: float | None) -> float:
+    """The norm of all gradients together, which are then scaled down to `largest`.
+
+    Returns:
+        the norm before; it is the same in every process.
+    """
+    with_gradient = [p for p in parameters if p.grad is not None]
+    kinds = [
+        [p for p in with_gradient if isinstance(p, DTensor)],
+        [p for p in with_gradient if not isinstance(p, DTensor)],
+    ]
+    norms = [_norm(kind) for kind in kinds if kind]
+    total = math.sqrt(sum(norm**2 for norm in norms))
+    if largest is not None and math.isfinite(total):
+        for kind in kinds:
+            if kind:
+                norm = torch.tensor(total, device=kind[0].device)
+                nn.utils.clip_grads_with_norm_(kind, largest, norm)
+    return total
+
+
+def _norm(parameters: list[nn.Parameter]) -> float:
+    return float(whole(nn.utils.get_total_norm([p.grad for p in parameters])))
+
+
+def _shard(model: Any, dtype: torch.dtype | None, device: torch.device | str) -> None:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    if "ignored_params" not in inspect.signature(fully_shard).parameters:
+        raise ConfigError(f"run.parallel=fsdp needs torch 2.7, this is {torch.__version__}")
+    decoder = getattr(model, "decoder", None)
+    if decoder is None or not hasattr(decoder, "layers"):
+        raise ConfigError(
+            f"run.parallel=fsdp shards the layers of `model.decoder.layers`, and "
+            f"{type(model).__name__} has none; use run.parallel=ddp"
+        )
+    for tensor in (*model.parameters(), *model.buffers()):  # as DDP: all start from the first's
+        distributed.broadcast(tensor.data, 0)
+    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
+    mesh = init_device_mesh(torch.device(device).type, (distributed.get_world_size(),))
+    for layer in decoder.layers:
+        fully_shard(layer, mesh=mesh, mp_policy=policy)
+    # The root schedules the layers' exchange and shards nothing of its own: embeddings are used
+    # outside its forward pass.
+    fully_shard(
+        decoder,
+        mesh=mesh,
+        ignored_params=set(decoder.parameters()) - set(decoder.layers.parameters()),
+    )
+    model.to(device)

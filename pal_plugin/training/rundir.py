@@ -1,0 +1,136 @@
+"""Run folders: a unique one for every run, and the newest one of a recipe.
+
+A run folder is recognised by its `config.yaml` and not by its name, so `--job-id` may call it
+anything. Needs no LAVIS.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import yaml
+
+from pal_plugin.utils.errors import ConfigError
+
+BEST, LAST = "checkpoint_best.safetensors", "checkpoint_last.safetensors"
+FINISHED = "finished.json"
+
+
+def new_run_dir(output_dir: str | Path, recipe: str, job_id: str | None = None) -> Path:
+    """Make and return `<output_dir>/<recipe>-<YYYYmmdd-HHMMSS>[-n]`, or `<output_dir>/<job_id>`.
+
+    A relative `output_dir` is relative to the working directory.
+
+    Raises:
+        ConfigError: the folder of an explicit `job_id` exists already.
+    """
+    root = Path(output_dir).expanduser().resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    if job_id:
+        try:
+            (root / job_id).mkdir()
+        except FileExistsError:
+            raise ConfigError(
+                f"there is a run in {root / job_id} already; choose another --job-id, or leave it "
+                "out for a name of its own"
+            ) from None
+        return root / job_id
+    stem = f"{recipe}-{time.strftime('%Y%m%d-%H%M%S')}"
+    attempt = 1
+    while True:
+        candidate = root / (stem if attempt == 1 else f"{stem}-{attempt}")
+        try:
+            candidate.mkdir()  # atomic, so two runs started in one second get two folders
+        except FileExistsError:
+            attempt += 1
+        else:
+            return candidate
+
+
+def interrupted_evaluation(output_dir: str | Path, job_id: str | None, recipe: str) -> Path | None:
+    """The folder `<output_dir>/<job_id>` if an evaluation of `recipe` did not end in it."""
+    if not job_id:
+        return None
+    folder = Path(output_dir).expanduser().resolve() / job_id
+    config = folder / "config.yaml"
+    if not config.is_file() or (folder / FINISHED).is_file() or (folder / "metrics.json").is_file():
+        return None
+    run = (yaml.safe_load(config.read_text("utf-8")) or {}).get("run") or {}
+    return folder if run.get("evaluate") and run.get("name") == recipe else None
+
+
+def latest_run(recipe: str, output_dir: str | Path = "output") -> Path:
+    """Folder of the newest finished run of `recipe`.
+
+    Where none is finished it is the newest that has a best checkpoint, and the log says so.
+
+    Raises:
+        ConfigError: there is none; the message says how to train one.
+    """
+    root = Path(output_dir).expanduser().resolve()
+    unfinished, others, found = [], set(), []
+    for config in root.glob("*/config.yaml"):
+        name = recipe_of(config)
+        if (config.parent / BEST).is_file():
+            if name == recipe:
+                found.append(config.parent)
+            else:
+                others.add(name)
+        elif name == recipe:
+            unfinished.append(config.parent.name)
+    if found:
+        finished = [run for run in found if (run / FINISHED).is_file()]
+        run = max(finished or found, key=lambda run: (run / BEST).stat().st_mtime_ns)
+        if not finished:
+            logging.warning("%s was not trained to its end; it is the newest of %r", run, recipe)
+        return run
+    hint = f" (without a best checkpoint: {', '.join(sorted(unfinished))})" if unfinished else ""
+    have = f" Trained there: {', '.join(sorted(filter(None, others)))}." if others else ""
+    raise ConfigError(
+        f"no trained run of {recipe!r} under {root}{hint}.{have} Train one with: "
+        f"python train.py --cfg-path {_run_file(recipe)}"
+    )
+
+
+def resolve_checkpoint(location: str, output_dir: str | Path) -> Path:
+    """A checkpoint file from `latest:RECIPE`, a run folder or a file.
+
+    Raises:
+        ConfigError: nothing there, with the way to train one.
+    """
+    if location.startswith("latest:"):
+        return latest_run(location.removeprefix("latest:"), output_dir) / BEST
+    path = Path(location).expanduser()
+    if path.is_dir():
+        for name in (BEST, LAST):
+            if (path / name).is_file():
+                return path / name
+        raise ConfigError(f"the folder {path} holds neither {BEST} nor {LAST}")
+    if not path.is_file():
+        raise ConfigError(
+            f"no checkpoint {location!r}: expected a run folder, a .safetensors file or "
+            "latest:RECIPE; train one with: python train.py --cfg-path projects/pal/"
+            "lal_stage1.yaml, then use latest:lal_stage1"
+        )
+    return path
+
+
+def _run_file(recipe: str) -> str:
+    """Where the recipe's run file is, as far as its name tells."""
+    root = Path("projects/pal")
+    for at in (i for i, letter in enumerate(recipe) if letter == "_"):
+        inner = root / recipe[:at] / f"{recipe[at + 1 :]}.yaml"
+        if inner.is_file():
+            return str(inner)
+    return str(root / f"{recipe}.yaml")
+
+
+def recipe_of(config: Path) -> str | None:
+    """The recipe that a run folder's `config.yaml` names; None for somebody else's file."""
+    try:
+        run = (yaml.safe_load(config.read_text("utf-8")) or {}).get("run") or {}
+    except (yaml.YAMLError, AttributeError):
+        return None
+    return run.get("name")

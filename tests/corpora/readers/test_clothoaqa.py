@@ -1,0 +1,57 @@
+"""Clotho-AQA on a synthetic file with the columns of the published ones."""
+
+import pytest
+
+from pal_plugin.utils.errors import ConfigError
+
+from ..conftest import found
+
+HEADER = "file_name,QuestionText,answer,confidence\n"
+
+
+def rows(file, question, *given):
+    return "".join(f'"{file}","{question}",{answer},yes\n' for answer in given)
+
+
+def test_synthetic_questions_hold_the_answers_of_three_people(read, tmp_path):
+    text = (
+        HEADER
+        + rows("a b, c.wav", "Is it raining?", "yes", "Yes", "no")
+        + rows("a b, c.wav", "What rings?", "bell", "phone", "bell")
+        + rows("d.wav", "What barks?", "dog", "puppy", "wolf")
+        + rows("d.wav", "Is it loud?", "no", "no", "no")
+    )
+    corpus = read("clotho_aqa", {"clotho_aqa_val.csv": text}, ["a b, c.wav"])
+    assert found(corpus, tmp_path) == ["a b, c.wav", None]
+    rain, bell, barks, loud = (item for record in corpus.records for item in record.items)
+    assert (rain["task"], rain["question"]) == ("qa", "Is it raining?")
+    assert (rain["question_type"], rain["answer"], rain["answers"]) == ("yes_no", "yes", ["yes"])
+    assert rain["facts"] == {
+        "agreement": "majority",
+        "given": ["yes", "yes", "no"],
+        "confidence": ["yes"] * 3,
+    }
+    assert (bell["question_type"], bell["answers"]) == ("single_word", ["bell", "phone"])
+    assert barks["answers"] == ["dog", "puppy", "wolf"]
+    assert [i["facts"]["agreement"] for i in (barks, loud)] == ["none", "unanimous"]
+    where = {"agreement": ["unanimous"]}
+    (record,) = read("clotho_aqa", {"clotho_aqa_val.csv": text}, where=where).records
+    assert [item["question"] for item in record.items] == ["Is it loud?"]
+
+
+def test_synthetic_rows_that_cannot_be_used_are_named(read):
+    text = (
+        HEADER
+        + rows("a.wav", "Is it?", "yes", "no")
+        + rows("a.wav", "What?", "bell", "")
+        + rows("a.wav", "", "bell")
+    )
+    corpus = read("clotho_aqa", {"clotho_aqa_test.csv": text})
+    assert [item["answers"] for item in corpus.records[0].items] == [["bell"]]
+    assert corpus.problems == [
+        "clotho_aqa_test.csv, line 5: expected a text as answer, got ''",
+        "clotho_aqa_test.csv, line 6: expected a text as QuestionText, got ''",
+        "clotho_aqa_test.csv, line 2: as many say yes as no to 'Is it?'",
+    ]
+    with pytest.raises(ConfigError, match="no column 'QuestionText'"):
+        read("clotho_aqa", {"x.csv": "file_name,question,answer,confidence\na.wav,q,a,yes\n"})

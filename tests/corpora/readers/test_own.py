@@ -1,0 +1,122 @@
+"""A user's own tables: what is asked, facts of rows, captions of one clip, rows that are bad."""
+
+import json
+
+import pytest
+
+from pal_plugin.corpora.shards.convert import convert
+from pal_plugin.utils.errors import ConfigError
+
+from ..conftest import clip_bytes
+
+
+def lines(*rows):
+    return "\n".join(json.dumps(row) for row in rows)
+
+
+def test_own_csv_and_json_lines_say_what_is_asked(read):
+    csv = (
+        "audio,label,caption,question,answer,choices,licence\n"
+        "a.wav,dog,,,,,CC0\na.wav,,A dog barks,,,,\nb.wav,,,Who?,Dog,Man|Dog,\n"
+    )
+    a, b = read("own", {"o.csv": csv}).records
+    assert [item["task"] for item in a.items] == ["classification", "caption"]
+    assert a.facts == {"licence": "CC0"}
+    assert b.items[0]["candidates"] == ["Man", "Dog"]
+    a, b = read(
+        "own",
+        {
+            "o.jsonl": lines(
+                {"audio": "a.wav", "captions": ["x\u2028y", "z"]},
+                {"audio": "b.wav", "items": [{"task": "qa", "question": "q", "answer": "a"}]},
+            )
+        },
+    ).records
+    assert a.items[0]["answers"] == ["x\u2028y", "z"]
+    assert b.items[0]["question_type"] == "qa"
+    with pytest.raises(ConfigError, match=r"line 2: nothing is asked.*Did you mean 'label'"):
+        read("own", {"o.csv": "audio,lable\na.wav,dog\n"})
+    with pytest.raises(ConfigError, match="name under one of audio"):
+        read("own", {"o.csv": "sound,label\na.wav,dog\n"})
+
+
+ROWS = (
+    "audio,label,caption,fold,annotator\n"
+    "a.wav,dog,,1,x\na.wav,,A dog,1,x\na.wav,,A bark,1,y\na.wav,,Rain,2,y\na.wav,,Wind,,y\n"
+)
+
+
+def test_where_selects_rows_of_one_clip(read):
+    (record,) = read("own", {"o.csv": ROWS}, where={"fold": ["1"]}).records
+    label, caption = record.items
+    assert (label["answer"], label["facts"]) == ("dog", {"fold": "1", "annotator": "x"})
+    assert caption["answers"] == ["A dog", "A bark"]
+    (record,) = read("own", {"o.csv": ROWS}, where={"fold": ["2"]}).records
+    assert [item["answer"] for item in record.items] == ["Rain"]
+    (record,) = read("own", {"o.csv": ROWS}, where={"annotator": ["x"]}).records
+    assert [item["answer"] for item in record.items] == ["dog", "A dog"]
+
+
+def test_captions_in_several_rows_are_references_of_one_item(read):
+    (record,) = read("own", {"o.csv": ROWS}).records
+    (caption,) = [item for item in record.items if item["task"] == "caption"]
+    assert caption["answers"] == ["A dog", "A bark", "Rain", "Wind"]
+    assert caption["answer"] == "A dog"
+    assert "facts" not in caption  # the rows agree on none
+    csv = "audio,caption,question,fold\na.wav,x,,1\na.wav,y,In one word?,1\na.wav,z,,1\n"
+    (record,) = read("own", {"o.csv": csv}).records
+    assert [item["answers"] for item in record.items] == [["x", "z"], ["y"]]
+    assert record.facts == record.items[0]["facts"] == {"fold": "1"}
+
+
+def test_licences_of_rows_are_all_named(read):
+    csv = "audio,label,licence\na.wav,x,CC0\na.wav,y,\na.wav,z,CC BY\n"
+    (record,) = read("own", {"o.csv": csv}).records
+    assert record.facts["licence"] == "CC0; CC BY"
+
+
+def test_other_columns_for_the_file_and_ids_are_kept(read):
+    rows = {"audio": "a.wav", "path": "far/away", "id": 7, "label": 3}
+    (record,) = read("own", {"o.jsonl": lines(rows)}).records
+    assert (record.id, record.items[0]["id"], record.items[0]["answer"]) == ("7", "7", "3")
+    assert record.facts == {"path": "far/away"}
+
+
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        ({"caption": 5}, "expected a text as caption, got 5 (int)"),
+        ({"caption": "  "}, "expected a text as caption, got '  '"),
+        ({"captions": "one"}, "expected a list as captions, got 'one'"),
+        ({"captions": ["x", ""]}, "expected a text as caption, got ''"),
+        ({"caption": "\ud83d"}, "got half of a character"),
+        ({"label": ["a", "b"]}, "label is ['a', 'b'], expected a text"),
+        ({"label": float("nan")}, "label is nan, expected a text"),
+        ({"transcript": 12}, "expected a text as answer, got 12 (int)"),
+        ({"labels": "a|b"}, "expected a list as labels"),
+        ({"question": "Who?", "answer": "x", "choices": "x|y"}, "expected a list of choices"),
+        ({"question": "Who?", "answer": "z", "choices": ["x", "y"]}, "'z' is not among the"),
+        ({"question": 3, "answer": "z"}, "expected a text as question, got 3 (int)"),
+        ({"answer": "z"}, "there is an answer, and no question"),
+        ({"items": [{"task": "qa", "question": "q"}]}, "item 0 has no answer"),
+        ({"items": [{"task": "captoin", "question": "q", "answer": "a"}]}, "'caption'?"),
+        ({"items": ["x"]}, "item 0 is 'x', expected an object"),
+        ({}, "nothing is asked"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_listed_with_its_line(read, bad, told):
+    rows = ({"audio": "a.wav", "label": "x"}, {"audio": "b.wav", **bad})
+    corpus = read("own", {"o.jsonl": lines(*rows)})
+    assert [record.id for record in corpus.records] == ["a"]
+    (problem,) = corpus.problems
+    assert problem.startswith("o.jsonl, line 2: ")
+    assert told in problem
+
+
+def test_shards_of_rows_hold_what_where_left(tmp_path):
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "audio" / "a.wav").write_bytes(clip_bytes())
+    (tmp_path / "o.csv").write_text(ROWS)
+    options = {"where": {"fold": ["1"]}, "workers": 1, "progress": False}
+    index = convert("own", tmp_path / "audio", [tmp_path / "o.csv"], tmp_path / "out", **options)
+    assert index["tasks"] == {"classification": 1, "caption": 1}

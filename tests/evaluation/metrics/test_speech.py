@@ -1,0 +1,41 @@
+"""Word errors counted by hand, and Whisper's normaliser by its own rules."""
+
+import json
+
+import pytest
+
+from pal_plugin.evaluation.metrics.speech import whisper_normaliser, word_error_rate, word_errors
+from pal_plugin.utils.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("right", "said", "errors", "words"),
+    [
+        ("one two three", "one two three", 0, 3),
+        ("one two three", "one three", 1, 3),
+        ("one two three", "one too three four", 2, 3),
+        ("one", "", 1, 1),
+        ("", "anything", 0, 0),
+        ("One.", "one", 1, 1),  # raw: nothing is normalised
+    ],
+)
+def test_errors_and_words(right, said, errors, words):
+    assert word_errors(right, said) == (errors, words)
+
+
+def test_rates_are_sums_over_the_set():
+    right, said = ["a dog barks now", "ten"], ["The dog barks", "one two"]
+    assert word_error_rate(right, said) == (1 + 2) / (3 + 1)
+
+
+def test_whispers_normaliser_writes_numbers_and_contractions_alike(tmp_path):
+    normalise, name = whisper_normaliser()
+    assert normalise("Twenty-one dollars, isn't it?") == normalise("$21 is not it")
+    assert normalise("colour") == "colour"
+    assert "without its table of spellings" in name
+    (tmp_path / "normalizer.json").write_text(json.dumps({"colour": "color"}))
+    normalise, name = whisper_normaliser(tmp_path)
+    assert normalise("Colour!") == "color"
+    assert "1 spellings" in name
+    with pytest.raises(ConfigError, match=r"normalizer\.json"):
+        whisper_normaliser(tmp_path / "gone.json")

@@ -1,0 +1,43 @@
+"""The model as LAVIS knows it: where it comes from, and in which mode."""
+
+import pytest
+import torch
+
+import pal_plugin  # noqa: F401  (before lavis, which does not import without the shims)
+
+pytest.importorskip("lavis", reason="LAVIS is not installed")
+
+from pal_plugin.hosts.lavis.models import PALModel
+
+
+@pytest.fixture
+def run(tiny_config, tmp_path):
+    """A run folder, and the model that was trained in it."""
+    model = PALModel.from_config(tiny_config("lal")).eval()
+    # The encoders are random, so a second model's would be others; their weights go along.
+    model.loaded_components = {f"encoders.{name}" for name in model.encoders}
+    model.save_checkpoint(tmp_path / "checkpoint_best")
+    return tmp_path, model
+
+
+def test_the_model_of_a_run_is_ready_to_ask(run, two_clips):
+    folder, trained = run
+    model = PALModel.from_run(folder)
+    assert not any(module.training for module in model.modules())
+    ask = {"audio": two_clips["audio"], "text_input": two_clips["text_input"]}
+    expected = trained.predict_class(ask, ["bell", "rain"])["scores"]
+    for _ in range(2):
+        scores = model.predict_class(ask, ["bell", "rain"])["scores"]
+        assert torch.equal(scores, expected)
+
+
+def test_from_pretrained_says_what_it_takes():
+    with pytest.raises(ValueError, match=r"expected a type \(lal, plits, pal, flamingo, full\)"):
+        PALModel.from_pretrained()
+    with pytest.raises(ValueError, match="dtype, llm: a type of the zoo is built as its YAML"):
+        PALModel.from_pretrained("lal", dtype="bfloat16", llm="elsewhere")
+
+
+def test_a_type_by_its_name_is_in_eval_mode():
+    assert not PALModel.from_pretrained("lal").training
+    assert PALModel.from_pretrained(model_type="lal").training

@@ -1,0 +1,91 @@
+"""Loaders: evaluation in blocks, mixing weights, steps of an epoch."""
+
+import logging
+
+import pytest
+from torch.utils.data import Dataset, IterableDataset
+
+from pal_plugin.training.distributed import World
+from pal_plugin.training.loaders import (
+    evaluation_loader,
+    mixing_weights,
+    steps_per_epoch,
+    warn_of_few_shards,
+    warn_of_shared_lanes,
+)
+from pal_plugin.utils.errors import ConfigError
+
+
+class Numbers(Dataset):
+    def __init__(self, size):
+        self.size = size
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, index):
+        return index
+
+    def collater(self, items):
+        return list(items)
+
+
+class Endless(IterableDataset):
+    def __iter__(self):
+        return iter(range(10**9))
+
+
+def test_evaluation_is_one_pass_in_order_by_the_datasets_collater():
+    loader = evaluation_loader(Numbers(5), 2, 0, seed=0, pin_memory=False)
+    assert list(loader) == [[0, 1], [2, 3], [4]]
+
+
+@pytest.mark.parametrize("size", [0, 1, 5, 11])
+@pytest.mark.parametrize("processes", [2, 3, 4])
+def test_every_process_asks_about_its_own_block(size, processes):
+    blocks = [
+        [
+            n
+            for batch in evaluation_loader(
+                Numbers(size), 2, 0, seed=0, pin_memory=False, world=World(rank, processes)
+            )
+            for n in batch
+        ]
+        for rank in range(processes)
+    ]
+    assert [n for block in blocks for n in block] == list(range(size))
+    assert max(map(len, blocks)) - min(map(len, blocks)) <= 1
+
+
+def test_weights_are_sizes_unless_given():
+    datasets = {"a": Numbers(30), "b": Numbers(10)}
+    assert mixing_weights(datasets, None) == {"a": 30.0, "b": 10.0}
+    assert mixing_weights(datasets, {"a": 1, "b": 2}) == {"a": 1.0, "b": 2.0}
+    assert mixing_weights({"a": Numbers(3), "b": Endless()}, None) == {"a": 1.0, "b": 1.0}
+    with pytest.raises(ConfigError, match="each of a, b"):
+        mixing_weights(datasets, {"a": 1})
+
+
+def test_an_epoch_is_one_pass_or_what_was_asked():
+    assert steps_per_epoch({"a": Numbers(9), "b": Numbers(2)}, 4, None) == 3
+    assert steps_per_epoch({"a": Endless()}, 4, 12) == 12
+    with pytest.raises(ConfigError, match=r"run\.steps_per_epoch"):
+        steps_per_epoch({"a": Endless()}, 4, None)
+    with pytest.raises(ConfigError, match="1 or more"):
+        steps_per_epoch({"a": Numbers(9)}, 4, 0)
+
+
+def test_datasets_of_fewer_shards_than_lanes_are_named(caplog):
+    few, enough, plain = (type("D", (), {"shards": ["x"] * n})() for n in (3, 4, 0))
+    warn_of_few_shards({"few": few, "enough": enough, "plain": plain, "numbers": Numbers(3)}, 4)
+    (record,) = caplog.records
+    assert "few has 3 shards and run.lanes is 4" in record.getMessage()
+
+
+def test_readers_that_share_lanes_are_told_what_to_set(caplog):
+    caplog.set_level(logging.WARNING)
+    for fitting in ((4, 2, 2), (1, 0, 1), (1, 1, 1), (6, 3, 1)):
+        warn_of_shared_lanes(*fitting)
+    assert not caplog.text
+    warn_of_shared_lanes(1, 2, 4)
+    assert "make run.lanes a multiple of 8" in caplog.text

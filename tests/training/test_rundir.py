@@ -1,0 +1,83 @@
+"""Run folders: unique, and the newest one of a recipe is found."""
+
+import os
+import re
+import time
+
+import pytest
+
+from pal_plugin.training.rundir import (
+    BEST,
+    FINISHED,
+    LAST,
+    latest_run,
+    new_run_dir,
+    resolve_checkpoint,
+)
+from pal_plugin.utils.errors import ConfigError
+
+
+def trained(root, name, recipe, age_s=0, files=(BEST,)):
+    run = root / name
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text(f"run: {{name: {recipe}}}\n")
+    for file in files:
+        (run / file).write_bytes(b"weights")
+        os.utime(run / file, (time.time() - age_s,) * 2)
+    return run
+
+
+def test_runs_of_one_second_do_not_share_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "strftime", lambda form: "20260102-030405")
+    names = [new_run_dir(tmp_path, "recipe").name for _ in range(3)]
+    stem = "recipe-20260102-030405"
+    assert names == [stem, f"{stem}-2", f"{stem}-3"]
+
+
+def test_a_relative_output_dir_is_under_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = new_run_dir("output", "recipe")
+    assert run.parent == tmp_path / "output"
+    assert re.fullmatch(r"recipe-\d{8}-\d{6}", run.name)
+
+
+def test_the_newest_run_with_a_best_checkpoint_is_the_latest(tmp_path):
+    trained(tmp_path, "a", "lal_stage1", age_s=100)
+    newest = trained(tmp_path, "any-name", "lal_stage1", age_s=10)
+    trained(tmp_path, "unfinished", "lal_stage1", files=(LAST,))
+    trained(tmp_path, "lal_stage1-of-something-else", "pal_stage1")
+    assert latest_run("lal_stage1", tmp_path) == newest
+    assert resolve_checkpoint("latest:lal_stage1", tmp_path) == newest / BEST
+
+
+def test_a_finished_run_comes_before_one_that_still_goes_or_was_interrupted(tmp_path, caplog):
+    whole = trained(tmp_path, "whole", "r", age_s=100, files=(BEST, FINISHED))
+    going = trained(tmp_path, "going", "r", age_s=10)
+    assert latest_run("r", tmp_path) == whole
+    assert not caplog.text
+    (whole / FINISHED).unlink()
+    assert latest_run("r", tmp_path) == going
+    assert "was not trained to its end" in caplog.text
+
+
+def test_no_run_says_how_to_train_one_and_what_there_is(tmp_path):
+    trained(tmp_path, "half", "lal_stage1", files=())
+    trained(tmp_path, "other", "pal_stage1")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "config.yaml").write_text("[not, ours")
+    with pytest.raises(ConfigError) as error:
+        latest_run("lal_stage1", tmp_path)
+    text = str(error.value)
+    assert "python train.py --cfg-path projects/pal/lal_stage1.yaml" in text
+    assert "half" in text
+    assert "pal_stage1" in text
+
+
+def test_a_checkpoint_is_a_run_a_file_or_an_error(tmp_path):
+    run = trained(tmp_path, "run", "r", files=(LAST,))
+    assert resolve_checkpoint(str(run), "unused") == run / LAST
+    assert resolve_checkpoint(str(run / LAST), "unused") == run / LAST
+    with pytest.raises(ConfigError, match=r"latest:RECIPE"):
+        resolve_checkpoint(str(tmp_path / "gone.safetensors"), "unused")
+    with pytest.raises(ConfigError, match="neither"):
+        resolve_checkpoint(str(tmp_path), "unused")
