@@ -15,8 +15,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from pal_plugin.config.merging import did_you_mean
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.spelling import did_you_mean
 from pal_plugin.version import __version__
 
 #: Module of each subcommand: `add_arguments(parser)` and `run(args) -> exit code`. A module may

@@ -6,10 +6,10 @@ Works on plain dicts and lists so that it can collect every problem before anyth
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
+
+from pal_plugin.utils.spelling import did_you_mean
 
 # The maps whose keys are names that a user may add to (one place for the whole package).
 # A `*` stands for one key. Everything below an added key is taken as it is and checked where it
@@ -35,19 +35,6 @@ def is_free_map(path: str) -> bool:
     """Whether new keys may be added to the map at `path` ("model.encoders")."""
     depth = path.count(".")
     return any(pattern.count(".") == depth and fnmatchcase(path, pattern) for pattern in FREE_MAPS)
-
-
-def neighbours(name: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """The known names nearest to `name`, best first; empty where nothing is near."""
-    return difflib.get_close_matches(name, [str(k) for k in known], n=count, cutoff=0.55)
-
-
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """A sentence for an error message: the nearest names, or all of them where none is near."""
-    close = neighbours(name, known)
-    if close:
-        return f"Did you mean {' or '.join(repr(c) for c in close)}?"
-    return f"Known here: {', '.join(sorted(map(str, known))) or 'nothing'}."
 
 
 def merge_plain(base: Any, over: Any) -> Any:

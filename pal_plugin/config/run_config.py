@@ -18,9 +18,10 @@ from lavis.common.registry import registry
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
-from pal_plugin.config.merging import did_you_mean, merge_strict
+from pal_plugin.config.merging import merge_strict
 from pal_plugin.config.run_files import SECTIONS, load_yaml, read_run_file
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.spelling import did_you_mean
 
 RUN_DEFAULTS = Path(__file__).parent.parent / "configs" / "runs" / "default.yaml"
 

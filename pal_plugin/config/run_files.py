@@ -11,8 +11,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from pal_plugin.config.merging import did_you_mean, merge_plain
+from pal_plugin.config.merging import merge_plain
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.spelling import did_you_mean
 
 SECTIONS = ("model", "preprocess", "run", "datasets", "data")
 

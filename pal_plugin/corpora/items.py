@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pal_plugin.config.merging import did_you_mean
 from pal_plugin.corpora.prompts import multiple_choice_prompt
 from pal_plugin.corpora.records import Item
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.spelling import did_you_mean
 
 #: All that can be asked.
 TASKS = (

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from pal_plugin.config.merging import did_you_mean
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.spelling import did_you_mean
 
 CLASSIFY = "Close-ended question: Write an audio caption describing the sound."
 AUDIOCAPS = "Close-ended question: Write an audio caption describing the sound, in AudioCaps style."

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pal_plugin.config.merging import did_you_mean
 from pal_plugin.corpora.locate import without_extension
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.printable import printable
+from pal_plugin.utils.spelling import did_you_mean
 
 Item = dict[str, Any]
 

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pal_plugin.config.merging import did_you_mean
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.spelling import did_you_mean
 
 csv.field_size_limit(2**27)  # captions and events can be longer than csv's 128 KiB
 

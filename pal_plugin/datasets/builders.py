@@ -14,11 +14,11 @@ from lavis.common.registry import registry
 from lavis.datasets.builders.base_dataset_builder import BaseDatasetBuilder
 from omegaconf import OmegaConf
 
-from pal_plugin.config.merging import did_you_mean
 from pal_plugin.datasets.clips import ClipDataset, present, read_annotations
 from pal_plugin.datasets.questions import QuestionMix
 from pal_plugin.datasets.webdataset import ShardStream
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.spelling import did_you_mean
 
 _CONFIGS = Path(__file__).parent.parent / "configs" / "datasets"
 _CACHE = "~/.cache/pal_plugin"

@@ -19,9 +19,9 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from pal_plugin.audio.io import AudioError
-from pal_plugin.config.merging import did_you_mean
 from pal_plugin.datasets.collate import SkippedClip, collate_clips
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.spelling import did_you_mean
 
 
 @dataclass(frozen=True)

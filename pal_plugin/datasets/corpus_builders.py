@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 from lavis.common.registry import registry
 
-from pal_plugin.config.merging import did_you_mean
 from pal_plugin.corpora.locate import AudioFolder
 from pal_plugin.corpora.readers import READERS, reader
 from pal_plugin.corpora.shards.reading import LEFT_OUT, Shards, find_shards
@@ -21,6 +20,7 @@ from pal_plugin.datasets.corpus import CorpusDataset, check_left_out, corpus_cli
 from pal_plugin.datasets.questions import QuestionMix
 from pal_plugin.datasets.webdataset import ShardStream
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.spelling import did_you_mean
 
 _SOURCE = ("files", "where", "audio")
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from pal_plugin.encoders.base import AudioEncoder, AudioFeatures
 from pal_plugin.encoders.clap import CLAP
 from pal_plugin.encoders.sslam import SSLAM
 from pal_plugin.encoders.whisper import Whisper
+from pal_plugin.utils.spelling import reject_unknown
 
 ENCODERS: dict[str, type[AudioEncoder]] = {
     "ast": AST,
@@ -32,20 +31,7 @@ __all__ = [
     "arguments_of",
     "build_encoder",
     "build_features",
-    "reject_unknown",
 ]
-
-
-def reject_unknown(given: Iterable[str], known: Iterable[str], where: str) -> None:
-    """Raise ValueError for names that are not known, with the nearest known name."""
-    known = sorted(known)
-    problems = []
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            problems.append(f"{name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
-    if problems:
-        raise ValueError(f"{where}: unknown {', '.join(problems)}; known: {', '.join(known)}")
 
 
 def _encoder_class(type: str) -> type[AudioEncoder]:

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from pal_plugin.audio.features import report_cut
 from pal_plugin.audio.io import load_audio, resample
-from pal_plugin.encoders import AudioFeatures, build_features, reject_unknown
+from pal_plugin.encoders import AudioFeatures, build_features
+from pal_plugin.utils.spelling import reject_unknown
 
 Features = dict[str, dict[str, Tensor]]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from pal_plugin.evaluation.rows import row_count, take_rows
-from pal_plugin.training.report import jsonable
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.files import jsonable
 
 SUFFIX = ".partial.jsonl"
 #: Seconds between two forced writes to the disk: what a power cut may cost.

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from pal_plugin.training.report import replace_text
+from pal_plugin.utils.files import replace_text
 
 #: Rows shown of each task: enough to read, and a page that opens at once.
 PER_TASK = 40

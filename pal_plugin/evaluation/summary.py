@@ -11,10 +11,10 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 
-from pal_plugin.config.merging import did_you_mean
 from pal_plugin.evaluation.evaluators import Evaluator, evaluator_class
 from pal_plugin.evaluation.evaluators.base import Finished
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.spelling import did_you_mean
 
 #: A column of the annotations with more values than this (ids, names) makes no entries.
 _MOST_VALUES = 24

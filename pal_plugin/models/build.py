@@ -8,13 +8,14 @@ from dataclasses import fields
 from typing import Any
 
 from pal_plugin.connectors import build_connector
-from pal_plugin.encoders import build_encoder, reject_unknown
+from pal_plugin.encoders import build_encoder
 from pal_plugin.encoders.frontend import AudioFrontend
 from pal_plugin.integration import Route
 from pal_plugin.integration.routing import INTEGRATIONS, layers_of
 from pal_plugin.llm.loading import load_llm
 from pal_plugin.models.stages import Stage
 from pal_plugin.utils.locations import resolve
+from pal_plugin.utils.spelling import reject_unknown
 
 #: Keys of a `model:` section.
 KEYS = ("arch", "model_type", "encoders", "connectors", "routing", "llm", "stage", "checkpoint")

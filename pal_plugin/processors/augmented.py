@@ -15,10 +15,10 @@ from omegaconf import OmegaConf
 
 from pal_plugin.audio.augment import Augment
 from pal_plugin.audio.io import load_audio
-from pal_plugin.config.merging import did_you_mean
 from pal_plugin.encoders.frontend import Features
 from pal_plugin.processors.audio import PalAudioProcessor, _plain, default_encoders
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.spelling import did_you_mean
 
 
 @registry.register_processor("pal_audio_augmented")

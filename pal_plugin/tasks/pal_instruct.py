@@ -15,12 +15,12 @@ from lavis.common.registry import registry
 from lavis.tasks.base_task import BaseTask
 from omegaconf import OmegaConf
 
-from pal_plugin.config.merging import did_you_mean
 from pal_plugin.evaluation import summary as metrics
 from pal_plugin.evaluation.evaluators import Asking, build_evaluators, evaluator_class
 from pal_plugin.evaluation.evaluators.base import Finished, more_of
 from pal_plugin.evaluation.rows import masked, row_count, take_rows
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.spelling import did_you_mean
 
 
 @registry.register_task("pal_instruct")

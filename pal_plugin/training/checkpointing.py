@@ -25,8 +25,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pal_plugin.training.report import force_to_disk
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.files import force_to_disk
 from pal_plugin.utils.sharding import like, whole
 from pal_plugin.utils.weights import write_tensors
 

@@ -11,8 +11,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pal_plugin.training.report import jsonable
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.files import jsonable
 
 LOG = "log.txt"
 

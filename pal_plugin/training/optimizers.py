@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from pal_plugin.config.merging import did_you_mean
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.spelling import did_you_mean
 
 
 def build(

@@ -29,6 +29,7 @@ from pal_plugin.training import loaders, report
 from pal_plugin.training.preemption import Preempted
 from pal_plugin.training.rundir import BEST, FINISHED, LAST
 from pal_plugin.training.state import RunnerState
+from pal_plugin.utils import files
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.locations import resolve
 
@@ -196,7 +197,7 @@ class RunnerPal(RunnerState):
         if self.sharded or not loaders.divisible(dataset):
             return [mine]
         rows, *rest = mine
-        return self.world.gather((report.jsonable(rows) if self.world.size > 1 else rows, *rest))
+        return self.world.gather((files.jsonable(rows) if self.world.size > 1 else rows, *rest))
 
     def _answered(self, split: str) -> answered.Answered | None:
         """Where the rows of an evaluation are kept; while training, weights change too soon."""
@@ -243,8 +244,8 @@ class RunnerPal(RunnerState):
         self.metrics[split] = _entries(log)
         if not self.world.first:
             return
-        report.write_jsonl(self.result_dir / f"{split}.jsonl", rows)
-        report.write_json(self.output_dir / "metrics.json", self.metrics)
+        files.write_jsonl(self.result_dir / f"{split}.jsonl", rows)
+        files.write_json(self.output_dir / "metrics.json", self.metrics)
         sizes = [clips_of(dataset) for dataset in self.splits[split].values()]
         described = {
             "provenance": provenance.describe(
@@ -262,7 +263,7 @@ class RunnerPal(RunnerState):
         if self.evaluate_only and hasattr(self.task, "write_files"):
             described["files missing"] = self.task.write_files(rows, split, self.result_dir)
         self.evaluation[split] = described
-        report.write_json(self.output_dir / "evaluation.json", self.evaluation)
+        files.write_json(self.output_dir / "evaluation.json", self.evaluation)
         write_page(self.output_dir / f"samples.{split}.html", rows, f"{self.job_id}: {split}")
 
     def _finish(self, started: float) -> dict[str, dict]:
@@ -278,7 +279,7 @@ class RunnerPal(RunnerState):
         if not self.evaluate_only:
             facts |= {"epochs": self.max_epoch, "steps": self.progress.global_step}
             facts |= {"clips": self.progress.clips, "order": self.progress.order}
-        report.write_json(self.output_dir / FINISHED, facts)
+        files.write_json(self.output_dir / FINISHED, facts)
         self.watch.close()
         self.lock.release()
         minutes, seconds = divmod(int(time.time() - started), 60)
@@ -299,8 +300,8 @@ class RunnerPal(RunnerState):
         path = self.output_dir / (BEST if is_best else LAST)
         weights = checkpoint.trained_state(self.model) if self.sharded else None
         if self.world.first:
-            with report.staged(path) as staging:
-                self._save_model(staging, cur_epoch, weights, report.jsonable(metrics or {}))
+            with files.staged(path) as staging:
+                self._save_model(staging, cur_epoch, weights, files.jsonable(metrics or {}))
         self.world.wait()
         return path
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from pal_plugin.models import checkpoint
 from pal_plugin.training import checkpointing as checkpoints
-from pal_plugin.training import report
 from pal_plugin.training.parts import RunnerParts
+from pal_plugin.utils import files
 
 _BAD_STEPS = "bad_steps.jsonl"
 
@@ -32,8 +32,8 @@ class RunnerState(RunnerParts):
         now = self.progress
         kept = {
             "progress": now.to_json() | {"positions": self._positions()},
-            "metrics": report.jsonable(self.metrics),
-            "evaluation": report.jsonable(self.evaluation),
+            "metrics": files.jsonable(self.metrics),
+            "evaluation": files.jsonable(self.evaluation),
             "best_epoch": self.best_epoch,
             "best_metric": None if math.isinf(self.best_metric) else self.best_metric,
             "scaler": self.scaler.state_dict(),
@@ -112,7 +112,7 @@ class RunnerState(RunnerParts):
         """Write down a step that was left out or stopped the run; returns the file's name."""
         if self.world.first:
             with (self.output_dir / _BAD_STEPS).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(report.jsonable(fault)) + "\n")
+                file.write(json.dumps(files.jsonable(fault)) + "\n")
         return _BAD_STEPS
 
     def _save_model(

@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from pal_plugin.training import report
+from pal_plugin.utils import files
 
 
 def test_tensors_arrays_and_nan_become_json(tmp_path):
     value = {"a": torch.tensor(1.5), "b": np.float32(2), "c": [torch.ones(2)], "d": float("nan")}
-    report.write_json(tmp_path / "m.json", value)
+    files.write_json(tmp_path / "m.json", value)
     read = json.loads((tmp_path / "m.json").read_text())
     assert read == {"a": 1.5, "b": 2.0, "c": [[1.0, 1.0]], "d": None}
-    report.write_jsonl(tmp_path / "r.jsonl", [{"x": "ä"}, {"x": None}])
+    files.write_jsonl(tmp_path / "r.jsonl", [{"x": "ä"}, {"x": None}])
     assert [json.loads(x) for x in (tmp_path / "r.jsonl").read_text("utf-8").splitlines()] == [
         {"x": "ä"},
         {"x": None},
@@ -23,7 +24,7 @@ def test_tensors_arrays_and_nan_become_json(tmp_path):
 
 def test_staged_files_arrive_together_or_not_at_all(tmp_path):
     target = tmp_path / "c.safetensors"
-    with report.staged(target) as path:
+    with files.staged(target) as path:
         path.write_text("new")
         path.with_suffix(".json").write_text("{}")
         assert not target.exists()
@@ -31,7 +32,7 @@ def test_staged_files_arrive_together_or_not_at_all(tmp_path):
     assert (tmp_path / "c.json").read_text() == "{}"
 
     def fail():
-        with report.staged(target) as path:
+        with files.staged(target) as path:
             path.write_text("half")
             raise OSError("full")
 

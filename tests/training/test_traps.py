@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from .test_runner import FixedMetrics, gradients, make_runner
 
 from pal_plugin.tasks.pal_instruct import PalInstructTask
 from pal_plugin.training.rundir import new_run_dir
 from pal_plugin.utils.errors import ConfigError
+
+from .test_runner import FixedMetrics, gradients, make_runner
 
 
 def test_trap_runner_model_is_none_when_the_model_is_on_its_device(toy):

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pal_plugin.config.merging import did_you_mean
 from pal_plugin.corpora.locate import AudioFolder
 from pal_plugin.corpora.readers.captions import read_audiocaps, read_clotho
 from pal_plugin.corpora.readers.choices import read_airbench, read_mmau, read_muchomusic
@@ -25,6 +24,7 @@ from pal_plugin.corpora.readers.speech import read_fsdd, read_librispeech
 from pal_plugin.corpora.records import Corpus, Record, selected, with_unique_ids
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.printable import printable
+from pal_plugin.utils.spelling import did_you_mean
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pal_plugin.config.merging import did_you_mean
 from pal_plugin.corpora.items import (
     caption,
     checked_items,
@@ -24,6 +23,7 @@ from pal_plugin.corpora.prompts import CAPTION, CLASSIFY, TRANSCRIBE
 from pal_plugin.corpora.records import Corpus, Item, Record, grouped, record_id
 from pal_plugin.corpora.tables import Row, listed, read_csv, read_rows
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.spelling import did_you_mean
 
 _AUDIO = ("audio", "filename", "file_name", "file", "path")
 _ASKED = ("label", "labels", "caption", "captions", "transcript", "question", "answer", "choices")

@@ -20,7 +20,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pal_plugin.config.merging import did_you_mean
 from pal_plugin.corpora.locate import AudioFolder
 from pal_plugin.corpora.readers import read_corpus, reader
 from pal_plugin.corpora.records import Corpus
@@ -36,6 +35,7 @@ from pal_plugin.corpora.shards.writing import (
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.printable import printable
 from pal_plugin.utils.runtime import usable_cores
+from pal_plugin.utils.spelling import did_you_mean
 
 VERSION = 2  # raise it when the same files give other shards than before
 INDEX, REQUEST = "index.json", "conversion.json"

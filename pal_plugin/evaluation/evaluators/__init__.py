@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pal_plugin.config.merging import did_you_mean
 from pal_plugin.evaluation.evaluators.base import Asking, Evaluator
 from pal_plugin.evaluation.evaluators.captions import Captions
 from pal_plugin.evaluation.evaluators.choices import MultipleChoice
@@ -17,6 +16,7 @@ from pal_plugin.evaluation.evaluators.judged import Chat, Reasoning
 from pal_plugin.evaluation.evaluators.labels import Classification, Tagging
 from pal_plugin.evaluation.evaluators.texts import Questions, Transcripts
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.spelling import did_you_mean
 
 EVALUATORS: dict[str, type[Evaluator]] = {
     "classification": Classification,

@@ -8,8 +8,8 @@ from typing import Any
 
 from pal_plugin.evaluation.evaluators.base import Asking, Evaluator, Finished, Rows
 from pal_plugin.evaluation.metrics.judge import FORMS, judge_lines
-from pal_plugin.training.report import write_jsonl
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.files import write_jsonl
 
 
 class Judged(Evaluator):

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from pal_plugin.config.merging import did_you_mean
 from pal_plugin.evaluation.evaluators.base import (
     Asking,
     Columns,
@@ -31,6 +30,7 @@ from pal_plugin.evaluation.metrics.classification import (
 from pal_plugin.evaluation.metrics.matching import TEMPLATE, cosines, embedder, string_match
 from pal_plugin.evaluation.metrics.missing import MissingScoreError, version_of
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.spelling import did_you_mean
 
 _LIKELIHOOD = "likelihood of each label per token, with the end mark"
 #: Digits of a score in the rows: AudioSet has 527 of them per clip.

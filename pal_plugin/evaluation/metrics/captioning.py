@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pal_plugin.config.merging import did_you_mean
 from pal_plugin.evaluation.metrics.missing import MissingScoreError, version_of
 from pal_plugin.evaluation.metrics.tokenizers import java, tokenize
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.spelling import did_you_mean
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from pal_plugin.config.merging import did_you_mean
 from pal_plugin.evaluation.metrics.missing import MissingScoreError, version_of
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.spelling import did_you_mean
 
 NAMES = ("auto", "ptb", "plain")
 PLAIN = "plain (lower case; words of letters, digits and apostrophes)"
