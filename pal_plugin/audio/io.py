@@ -20,6 +20,7 @@ import torchaudio
 from torch import Tensor
 
 from pal_plugin.audio import ffmpeg, mp3, whole
+from pal_plugin.utils.errors import UserError
 
 #: Containers in which a missing end is recognised; libsndfile knows more.
 _READ = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "FLAC", "OGG", "MP3")
@@ -30,7 +31,7 @@ _LONGEST = 2**62  # libsndfile gives 2**63 - 1 frames where a FLAC stream does n
 _MAX_KERNEL = 2**25
 
 
-class AudioError(ValueError):
+class AudioError(UserError, ValueError):
     """Audio that cannot be used; the message says which, why, and what to do."""
 
 

@@ -18,12 +18,13 @@ from safetensors.torch import load_file
 from torch import nn
 
 from pal_plugin.models.stages import component_of
+from pal_plugin.utils.errors import UserError
 from pal_plugin.utils.sharding import like, whole
 from pal_plugin.utils.weights import write_tensors
 from pal_plugin.version import __version__
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError, ValueError):
     """A checkpoint that is not there, not readable, or not for this model."""
 
 

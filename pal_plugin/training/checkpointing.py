@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.errors import ConfigError, UserError
 from pal_plugin.utils.files import force_to_disk
 from pal_plugin.utils.sharding import like, whole
 from pal_plugin.utils.weights import write_tensors
@@ -36,7 +36,7 @@ _WRITING = ".writing-"
 _NAME = re.compile(r"step-(\d+)$")
 
 
-class SaveError(OSError):
+class SaveError(UserError, OSError):
     """A checkpoint could not be written; the earlier ones are whole."""
 
 

@@ -10,21 +10,23 @@ from typing import Any, TypeVar
 
 import torch
 
+from pal_plugin.utils.errors import UserError
+
 POLICIES = ("stop", "skip")
 #: What torch's errors about the death of those that read data begin with or name.
 _READERS = ("DataLoader worker", "Pin memory thread")
 _Batch = TypeVar("_Batch")
 
 
-class NonFiniteLossError(RuntimeError):
+class NonFiniteLossError(UserError, RuntimeError):
     """The loss or its gradient became NaN or infinite."""
 
 
-class OutOfMemoryBatchError(RuntimeError):
+class OutOfMemoryBatchError(UserError, RuntimeError):
     """A batch did not fit into memory; names its samples."""
 
 
-class DataWorkerError(RuntimeError):
+class DataWorkerError(UserError, RuntimeError):
     """A process that reads data died."""
 
 

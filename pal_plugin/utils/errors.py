@@ -1,5 +1,14 @@
-"""Errors that are the user's to repair: the command line prints them without a traceback."""
+"""Errors that are the user's to repair, and the exit code of each way a command ends."""
+
+#: Exit codes: done; stopped by a UserError; stopped from the keyboard.
+DONE, FAILED, INTERRUPTED = 0, 2, 130
+#: Told to stop, with everything saved: "try again" (sysexits.h).
+PREEMPTED = 75
 
 
-class ConfigError(ValueError):
+class UserError(Exception):
+    """Its message says what was expected, what came and what to do: printed without a traceback."""
+
+
+class ConfigError(UserError, ValueError):
     """A configuration, a checkpoint name or a dataset's description that cannot be used."""

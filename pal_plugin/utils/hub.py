@@ -12,6 +12,8 @@ from pathlib import Path
 import huggingface_hub
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
+from pal_plugin.utils.errors import UserError
+
 #: Configuration and weights of one model; other precisions and formats stay where they are.
 CONFIG = ["config.json"]
 SAFETENSORS = ["model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json"]
@@ -21,7 +23,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _FILE_ENDINGS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".json", ".yaml")
 
 
-class HubError(ValueError):
+class HubError(UserError, ValueError):
     """Files that could not be had; the message says why, and how to get them."""
 
 
