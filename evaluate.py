@@ -1,8 +1,8 @@
-"""Evaluate: `python evaluate.py --cfg-path projects/pal/lal_stage1.yaml`; `--help` shows more."""
+"""Evaluate: `python evaluate.py --cfg-path projects/pal/lal_stage1.yaml`."""
 
 import sys
 
-from pal_plugin.commands.cli import evaluate
+from pal_plugin.commands.main import main
 
 if __name__ == "__main__":
-    sys.exit(evaluate())
+    sys.exit(main(["evaluate", *sys.argv[1:]], host="pal_plugin.hosts.lavis"))

@@ -197,17 +197,15 @@ def toy(tmp_path, monkeypatch, shards):
     """
     from toys import register
 
-    # isort: split
-    from lavis.common.registry import registry
+    from pal_plugin.config.registry import DATASETS, MODELS
+    from pal_plugin.config.run_config import load_config
 
-    from pal_plugin.config.run_config import Config
-
-    for name in ("model_name_mapping", "builder_name_mapping"):
-        monkeypatch.setitem(registry.mapping, name, dict(registry.mapping[name]))
+    for known in (MODELS, DATASETS):
+        monkeypatch.setattr(known, "entries", dict(known.own()))
     monkeypatch.chdir(tmp_path)
     recipe = register(tmp_path, shards)
 
     def config(*options):
-        return Config(SimpleNamespace(cfg_path=recipe, options=list(options)))
+        return load_config(recipe, list(options))
 
     return SimpleNamespace(recipe=recipe, config=config, shards=shards, folder=tmp_path)

@@ -134,11 +134,11 @@ def _run(
     own_group=False,
     script="train",
 ):
+    import cli
     import torch
     from toys import ToyListener, register
 
     from pal_plugin.audio.io import AudioError
-    from pal_plugin.commands import cli
 
     if own_group:
         os.setpgid(0, 0)
@@ -182,11 +182,11 @@ def _make_the_first_late():
     import torch
     from torch.distributed.distributed_c10d import _set_pg_timeout
 
-    from pal_plugin.tasks.pal_instruct import PalInstructTask
+    from pal_plugin.evaluation.splits import SplitEvaluator
+    from pal_plugin.tasks.instruct import InstructTask
     from pal_plugin.training import distributed
-    from pal_plugin.training.runner_pal import RunnerPal
 
-    evaluate, finish = RunnerPal._evaluate_split, PalInstructTask.after_evaluation
+    evaluate, finish = SplitEvaluator.evaluate, InstructTask.after_evaluation
 
     def impatient(self, *args, **kwargs):
         patient = distributed._patient_group()._get_backend(torch.device("cpu"))
@@ -201,4 +201,4 @@ def _make_the_first_late():
         time.sleep(1)
         return finish(self, *args, **kwargs)
 
-    RunnerPal._evaluate_split, PalInstructTask.after_evaluation = impatient, late
+    SplitEvaluator.evaluate, InstructTask.after_evaluation = impatient, late

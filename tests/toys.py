@@ -13,16 +13,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
-
-import pal_plugin  # noqa: F401  (before lavis, which does not import without the shims)
-
-# isort: split
-from lavis.common.registry import registry
-from lavis.models.base_model import BaseModel
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
-from pal_plugin.datasets.builders import PalBuilder
+from pal_plugin.config.registry import DATASETS, MODELS
+from pal_plugin.datasets.builders import Builder
 from pal_plugin.datasets.questions import QuestionMix
 from pal_plugin.datasets.webdataset import ShardStream
 
@@ -58,7 +53,7 @@ datasets:
 """
 
 
-class ToyListener(BaseModel):
+class ToyListener(torch.nn.Module):
     """Scores "low" and "high" from the mean log-mel spectrum."""
 
     PRETRAINED_MODEL_CONFIG_DICT = {}  # noqa: RUF012 - filled by the fixture
@@ -125,7 +120,7 @@ class ToyListener(BaseModel):
         return "toy table"
 
 
-class ToyTonesBuilder(PalBuilder):
+class ToyTonesBuilder(Builder):
     DATASET_CONFIG_DICT = {}  # noqa: RUF012 - filled by the fixture
 
     def build(self):
@@ -216,8 +211,8 @@ def register(folder, shards):
         ToyListener.PRETRAINED_MODEL_CONFIG_DICT[kind] = str(path)
     write(folder / "toy_tones.yaml", DATASET_YAML)
     ToyTonesBuilder.DATASET_CONFIG_DICT["default"] = str(folder / "toy_tones.yaml")
-    registry.mapping["model_name_mapping"]["toy_listener"] = ToyListener
-    registry.mapping["builder_name_mapping"]["toy_tones"] = ToyTonesBuilder
+    MODELS.add("toy_listener", ToyListener)
+    DATASETS.add("toy_tones", ToyTonesBuilder)
     recipe = folder / "toy_recipe.yaml"
     write(
         recipe,

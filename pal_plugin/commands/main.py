@@ -1,69 +1,77 @@
 """The console command `pal`: a table of subcommands, each a module that is imported when asked for.
 
-A subcommand is one file with `ABOUT` (a line for `pal --help` is in the table), `add_arguments`
-and `run`, and one entry in `COMMANDS`. Nothing here imports torch or LAVIS, so `pal --help` is
-quick; a subcommand that needs LAVIS registers it in its `run`.
-
-A mistake of the user (`ConfigError`, `AudioError`, a missing file) is printed as one message and
-ends with exit code 2; anything else is a bug and keeps its traceback.
+A subcommand is one file with `add_arguments` and `run`, and one entry in `COMMANDS`. Nothing on the
+way to `--help` imports torch, and a `run` checks names and paths before it does.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.errors import DONE, FAILED, INTERRUPTED, PREEMPTED, Preempted, UserError
 from pal_plugin.utils.spelling import did_you_mean
 from pal_plugin.version import __version__
 
-#: Module of each subcommand: `add_arguments(parser)` and `run(args) -> exit code`. A module may
-#: have `HELP`, shown under the arguments of `pal NAME --help`.
-COMMANDS: dict[str, str] = {
-    "data": "pal_plugin.commands.data",
-    "results": "pal_plugin.commands.results",
-    "run": "pal_plugin.commands.run",
-}
-
-#: One line for each, shown by `pal --help`.
-ABOUT: dict[str, str] = {
-    "data": "convert public datasets to shards; verify, count and show shards",
-    "results": "merge runs into one table with confidence intervals",
-    "run": "tell where a training run stands: steps, mix of the data, position in them",
+#: By name: the module (`add_arguments(parser)`, `run(args) -> exit code`, and `HELP`, shown under
+#: the arguments), and a line for `pal --help`.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "train": ("pal_plugin.commands.train", "train a model as a recipe says"),
+    "evaluate": ("pal_plugin.commands.evaluate", "evaluate a trained model"),
+    "plan": (
+        "pal_plugin.commands.plan",
+        "parameters, FLOPs and memory of a recipe, before it runs",
+    ),
+    "data": (
+        "pal_plugin.commands.data",
+        "convert public datasets to shards; verify, count and show shards",
+    ),
+    "results": (
+        "pal_plugin.commands.results",
+        "merge runs into one table with confidence intervals",
+    ),
+    "run": (
+        "pal_plugin.commands.run",
+        "tell where a training run stands: steps, mix of the data, position in them",
+    ),
 }
 
 _HELP = """\
 examples:
-  pal data --help
+  pal train lal_stage1
+  pal evaluate lal_stage1
   pal data convert esc50 --audio ESC-50/audio --annotations ESC-50/meta/esc50.csv \\
       --where fold=1,2,3,4 --split train --out shards/esc50-train
-  pal data verify shards/esc50-train
-
-Training and evaluation have scripts of their own: train.py and evaluate.py.
+  pal results output/lal_stage1-*
 """
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of `pal`. Returns the exit code."""
+def main(argv: Sequence[str] | None = None, *, host: str | None = None) -> int:
+    """Entry of `pal`. Returns the exit code.
+
+    Args:
+        host: a module, such as `pal_plugin.hosts.lavis`, that is imported if the recipe names
+            something that only it may know.
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0].startswith("-"):
         parser = _overview()
         parser.parse_args(argv)  # --help and --version end here
         parser.print_help()
-        return 2
+        return FAILED
     name, *rest = argv
     if name not in COMMANDS:
-        print(
-            f"error: pal has no command {name!r}. {did_you_mean(name, list(COMMANDS))}",
-            file=sys.stderr,
-        )
-        return 2
-    module = importlib.import_module(COMMANDS[name])
+        hint = did_you_mean(name, list(COMMANDS))
+        print(f"error: pal has no command {name!r}. {hint}", file=sys.stderr)
+        return FAILED
+    module_name, about = COMMANDS[name]
+    module = importlib.import_module(module_name)
     parser = argparse.ArgumentParser(
         prog=f"pal {name}",
-        description=ABOUT.get(name),
+        description=about[0].upper() + about[1:] + ".",
         epilog=getattr(module, "HELP", None),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -73,31 +81,60 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     module.add_arguments(parser)
     args = parser.parse_args(rest)
+    if host is not None:
+        from pal_plugin.config.registry import Registry
+
+        Registry.host = host
+    code = guarded(lambda: module.run(args), traceback=args.traceback)
+    if distributed := sys.modules.get("pal_plugin.training.distributed"):
+        distributed.leave(code)
+    return code
+
+
+def guarded(run: Callable[[], int], *, traceback: bool = False) -> int:
+    """The exit code of `run`; what the user can repair is printed as one message.
+
+    Anything else is a bug and keeps its traceback.
+    """
     try:
-        return module.run(args)
-    except Exception as error:
-        if args.traceback or not _is_users(error):
+        return run() or DONE
+    except (UserError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        if traceback:
             raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        print(f"error{_where()}: {_message(error)}", file=sys.stderr)
+        return FAILED
+    except Preempted:
+        print(f"preempted{_where()}; state saved. Resume with --resume auto", file=sys.stderr)
+        return PREEMPTED
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it was", file=sys.stderr)
-        return 130
+        print(
+            "interrupted; what was written so far is whole, and the same command resumes",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
 
 
-def _is_users(error: Exception) -> bool:
-    if isinstance(error, ConfigError | FileNotFoundError | NotADirectoryError | PermissionError):
-        return True
-    # AudioError, without importing torch for it.
-    return type(error).__module__.startswith("pal_plugin.audio")
+def _where() -> str:
+    """Which process speaks, where there are several."""
+    distributed = sys.modules.get("pal_plugin.training.distributed")
+    world = distributed.current() if distributed else None
+    return f" in {world}" if world and world.size > 1 else ""
+
+
+def _message(error: Exception) -> str:
+    """The error's own words, without the traceback that a data worker wraps around them."""
+    text = str(error)
+    if not text.startswith("Caught "):
+        return text
+    return re.split(r"^[\w.]+Error: ", text, flags=re.MULTILINE)[-1].strip()
 
 
 def _overview() -> argparse.ArgumentParser:
-    listed = "\n".join(f"  {name:10s}{ABOUT.get(name, '')}" for name in COMMANDS)
+    listed = "\n".join(f"  {name:10s}{about}" for name, (_, about) in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="pal",
         usage="pal COMMAND ... | pal COMMAND --help",
-        description=f"Tools of pal_plugin {__version__}.\n\ncommands:\n{listed}",
+        description=f"pal_plugin {__version__}: audio for LLMs.\n\ncommands:\n{listed}",
         epilog=_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

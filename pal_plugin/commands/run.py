@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 def told(folder: Path, path: Path, state: dict[str, Any]) -> str:
     """The state as text."""
-    from pal_plugin.training.rundir import FINISHED
+    from pal_plugin.training.run_folder import FINISHED
 
     progress = state["progress"]
     stats, lanes = progress["stats"], progress["positions"]

@@ -1,194 +1,263 @@
-"""One configuration out of package defaults, a run file (on top of its `base`) and `--options`.
+"""One run's configuration: package defaults, a run file (on top of its `base`), --options.
 
-It keeps the interface of LAVIS's `Config` and replaces how it is put together: keys are strict,
-`run:` has defaults, `model.model_type` on the command line loads that type's defaults, and all
-problems are reported at once.
+Keys are strict, all problems are reported at once, and what was made is not changed any more: a
+command that knows better (where a checkpoint is) makes another one by `changed`.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-from lavis.common.config import Config as LavisConfig
-from lavis.common.registry import registry
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
-from pal_plugin.config.merging import merge_strict
-from pal_plugin.config.run_files import SECTIONS, load_yaml, read_run_file
+from pal_plugin.config.merging import merge_plain, merge_strict
+from pal_plugin.config.ranges import problems
+from pal_plugin.config.registry import (
+    CONFIGS,
+    DATASETS,
+    MODELS,
+    RUNNERS,
+    SCHEDULES,
+    TASKS,
+    Registry,
+    defaults_of,
+)
+from pal_plugin.config.run_files import SECTIONS, load_yaml, read_run_file, read_run_files
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import did_you_mean
 
-RUN_DEFAULTS = Path(__file__).parent.parent / "configs" / "runs" / "default.yaml"
+RUN_DEFAULTS = CONFIGS / "runs" / "default.yaml"
+_DEVICE = re.compile(r"auto|[a-z]+(:\d+)?")
 
 
-class Config(LavisConfig):
-    """The resolved configuration of one run.
+class RunConfig:
+    """The resolved configuration of one run, read only.
 
     Args:
-        args: has `cfg_path` (a run YAML) and `options` (list of "a.b=c", or "a.b" and "c" in turn).
+        config: its sections, resolved.
+        source: where it comes from, for messages.
+
+    Attributes:
+        train_splits, valid_splits, test_splits: of `run:`; valid and test ones are empty where
+            nothing is evaluated, and there are no train splits where nothing is trained.
+        evaluated_splits: all that are evaluated, each once; the first selects the best checkpoint.
+
+    Raises:
+        ConfigError: a value of `run:` that is out of its range, or splits that contradict.
+    """
+
+    def __init__(self, config: DictConfig, source: str) -> None:
+        OmegaConf.set_readonly(config, True)
+        self.config, self.source = config, source
+        run = config.run
+        evaluates = bool(run.evaluate)
+        self.valid_splits = tuple(run.valid_splits or ())
+        self.test_splits = tuple(run.test_splits or ())
+        self.evaluated_splits = tuple(dict.fromkeys([*self.valid_splits, *self.test_splits]))
+        self.train_splits = () if evaluates else tuple(run.train_splits or ())
+        found = problems(OmegaConf.to_container(run))
+        if not _DEVICE.fullmatch(str(run.device)):
+            found.append(f"run.device is {run.device!r}; expected auto, cpu, cuda or cuda:1")
+        if evaluates and not self.evaluated_splits:
+            found.append("nothing to evaluate: run.valid_splits and run.test_splits are empty")
+        if not evaluates and not self.train_splits:
+            found.append("run.train_splits is empty; give a split to train on")
+        for split in set(self.train_splits) & set(self.evaluated_splits):
+            found.append(
+                f"the split {split!r} is trained on and evaluated: its stream never ends, and the "
+                "figures would say nothing; give evaluation a split of its own"
+            )
+        _raise(found, source)
+
+    # LAVIS's names of the sections
+
+    @property
+    def run_cfg(self) -> DictConfig:
+        return self.config.run
+
+    @property
+    def model_cfg(self) -> DictConfig:
+        return self.config.model
+
+    @property
+    def datasets_cfg(self) -> DictConfig:
+        return self.config.datasets
+
+    @cached_property
+    def device_name(self) -> str:
+        """`run.device`, where auto is cuda if there is one and else the CPU.
+
+        Raises:
+            ConfigError: cuda where torch sees none.
+        """
+        import torch
+
+        name, there = str(self.run_cfg.device), torch.cuda.is_available()
+        if name.startswith("cuda") and not there:
+            raise ConfigError(f"run.device={name}, but torch sees no cuda device here; use auto")
+        return ("cuda" if there else "cpu") if name == "auto" else name
+
+    def changed(self, **sections: Mapping[str, Any]) -> RunConfig:
+        """Another configuration: `changed(run={"evaluate": True}, model={"checkpoint": path})`."""
+        merged = merge_plain(OmegaConf.to_container(self.config), sections)
+        return RunConfig(OmegaConf.create(merged), self.source)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as plain dicts and lists."""
+        return OmegaConf.to_container(self.config)
+
+    def save(self, path: Path) -> None:
+        """Write it as YAML; it is a valid run file itself."""
+        path.write_text(OmegaConf.to_yaml(self.config), encoding="utf-8")
+
+    def pretty_print(self) -> None:
+        """Log the sections as YAML."""
+        for name in self.config:
+            logging.info("%s:\n%s", name, OmegaConf.to_yaml(self.config[name]).rstrip())
+
+
+def load_config(
+    recipe: str | Path | Sequence[str | Path],
+    options: Sequence[str] | None = None,
+    *,
+    model_base: dict[str, Any] | None = None,
+) -> RunConfig:
+    """`load_config("projects/pal/lal_stage1.yaml", ["run.seed=1"])`.
+
+    Args:
+        recipe: a run YAML, or several that are merged in their order.
+        options: "a.b=c", or "a.b" and "c" in turn.
         model_base: a model section that takes the place of the model type's defaults *and* of the
             run file's model section, for evaluating a checkpoint with the model it was trained in.
 
     Raises:
         ConfigError: every problem found, one per line.
     """
+    paths = [Path(p) for p in ([recipe] if isinstance(recipe, str | Path) else recipe)]
+    file, given = read_run_files(paths), parse_options(options)
+    merging = _Merging("+".join(path.name for path in paths), file, given)
+    merged = {
+        "data": merging.section(file.get("data") or {}, "data", from_file=False),
+        **merging.model(model_base),
+        "datasets": merging.datasets(),
+        "run": merging.run("+".join(path.stem for path in paths)),
+    }
+    source = " + ".join(map(str, paths))
+    _raise(merging.errors, source)
+    return RunConfig(_resolved(merged, source), source)
 
-    def __init__(self, args: Any, model_base: dict | None = None) -> None:
-        self.args = args
-        self._errors: list[str] = []
-        self.cfg_path = Path(args.cfg_path)
-        file = read_run_file(self.cfg_path)
-        options = parse_options(getattr(args, "options", None))
-        for section in (*file.items(), *options.items()):
-            if section[1] is not None and not isinstance(section[1], dict):
-                raise ConfigError(f"{section[0]} is a section of keys, got {section[1]!r}")
-        for section in (*file, *options):
-            if section not in SECTIONS:
-                where = "--options" if section in options else self.cfg_path.name
-                self._errors.append(
-                    f"{section}: unknown key {section!r} in {where}. "
-                    f"{did_you_mean(section, SECTIONS)}"
-                )
-        merged = {
-            "data": self._merge(file.get("data") or {}, options.get("data"), "data", "--options"),
-            **self._model_sections(file, options, model_base),
-            "datasets": self._datasets(file, options),
-            "run": self._run(file, options),
-        }
-        self._raise()
-        self.config = self._resolve(merged)
-        registry.register("configuration", self)
 
-    def to_dict(self) -> dict:
-        """The configuration as plain dicts and lists, interpolations resolved."""
-        return OmegaConf.to_container(self.config, resolve=True)
+class _Merging:
+    """Defaults, run file and options, section by section; problems are collected in `errors`."""
 
-    def save(self, path: Path) -> None:
-        """Write the resolved configuration as YAML; it is a valid run file itself."""
-        path.write_text(OmegaConf.to_yaml(self.config, resolve=True), encoding="utf-8")
+    def __init__(self, name: str, file: dict[str, Any], options: dict[str, Any]) -> None:
+        self.name, self.file, self.options = name, file, options
+        self.errors: list[str] = []
+        for where, given in ((name, file), ("--options", options)):
+            for section, value in given.items():
+                if value is not None and not isinstance(value, dict):
+                    raise ConfigError(f"{section} is a section of keys, got {value!r}")
+                if section not in SECTIONS:
+                    self.errors.append(
+                        f"{section}: unknown key {section!r} in {where}. "
+                        f"{did_you_mean(section, SECTIONS)}"
+                    )
 
-    def pretty_print(self) -> None:
-        """Log the sections as YAML."""
-        for name in self.config:
-            text = OmegaConf.to_yaml(self.config[name], resolve=True)
-            logging.info("%s:\n%s", name, text.rstrip())
+    def section(self, base: dict, path: str, *, from_file: bool = True) -> dict:
+        """`base` with what the run file and the options have at `path`."""
+        first, *rest = path.split(".")
+        sources = [(self.name, self.file)] if from_file else []
+        for where, given in (*sources, ("--options", self.options)):
+            over = given.get(first)
+            for key in rest:
+                over = (over or {}).get(key)
+            if over is not None:
+                base = merge_strict(base, over, source=where, errors=self.errors, path=path)
+        return base
 
-    def _merge(self, base: dict, over: dict | None, path: str, source: str) -> dict:
-        if over is None:
-            return base
-        return merge_strict(base, over, source=source, errors=self._errors, path=path)
-
-    def _run(self, file: dict, options: dict) -> dict:
-        run = load_yaml(RUN_DEFAULTS)["run"]
-        run = self._merge(run, file.get("run"), "run", self.cfg_path.name)
-        run = self._merge(run, options.get("run"), "run", "--options")
-        run["name"] = str(run.get("name") or self.cfg_path.stem)
-        for key, kind, known in (
-            ("runner", "runner", registry.list_runners()),
-            ("task", "task", registry.list_tasks()),
-            ("lr_sched", "learning rate schedule", registry.list_lr_schedulers()),
-        ):
+    def run(self, name: str) -> dict:
+        run = self.section(load_yaml(RUN_DEFAULTS)["run"], "run")
+        run["name"] = str(run.get("name") or name)
+        for key, known in (("runner", RUNNERS), ("task", TASKS), ("lr_sched", SCHEDULES)):
             if run.get(key) not in known:
-                self._errors.append(
-                    f"run.{key}: no {kind} named {run.get(key)!r} is registered. "
-                    f"{did_you_mean(str(run.get(key)), known)}"
-                )
+                self.errors.append(f"run.{key}: {known.unknown(run.get(key))}")
         return run
 
-    def _model_sections(self, file: dict, options: dict, model_base: dict | None) -> dict:
+    def model(self, model_base: dict | None) -> dict[str, dict]:
+        """The sections `model` and `preprocess`."""
         if model_base is not None:
-            model = self._merge(model_base, options.get("model"), "model", "--options")
-            return {"model": model, "preprocess": {}}
-        chosen = {**(file.get("model") or {}), **(options.get("model") or {})}
-        defaults = self._model_defaults(chosen)
-        if defaults is None:
+            return {"model": self.section(model_base, "model", from_file=False), "preprocess": {}}
+        chosen = {**(self.file.get("model") or {}), **(self.options.get("model") or {})}
+        arch, kind = chosen.get("arch"), chosen.get("model_type")
+        place = self._defaults(MODELS, "model", arch, kind, "arch", "model_type")
+        if place is None:
             return {"model": {}, "preprocess": {}}
+        # The YAML of a type may leave the two names that select it out.
+        defaults = merge_plain({"model": {"arch": arch, "model_type": kind}}, read_run_file(place))
+        return {n: self.section(defaults.get(n) or {}, n) for n in ("model", "preprocess")}
+
+    def datasets(self) -> dict[str, dict]:
+        """By name; `NAME: null` leaves one out."""
+        given = [s.get("datasets") or {} for s in (self.file, self.options)]
         sections = {}
-        for name in ("model", "preprocess"):
-            base = defaults.get(name) or {}
-            if name == "model":  # the YAML of a type may leave the two names that select it out
-                base = {"arch": chosen["arch"], "model_type": chosen["model_type"], **base}
-            base = self._merge(base, file.get(name), name, self.cfg_path.name)
-            sections[name] = self._merge(base, options.get(name), name, "--options")
+        for name, last in {**given[0], **given[1]}.items():
+            if last is None:
+                continue
+            chosen = {**(given[0].get(name) or {}), **(given[1].get(name) or {})}
+            builder, kind = chosen.get("builder", name), chosen.get("type", "default")
+            place = self._defaults(DATASETS, f"datasets.{name}", builder, kind, "", "type")
+            if place is not None:
+                (defaults,) = load_yaml(place)["datasets"].values()
+                base = {"builder": builder, "type": kind, **defaults}
+                sections[name] = self.section(base, f"datasets.{name}")
         return sections
 
-    def _model_defaults(self, chosen: dict) -> dict | None:
-        arch, model_type = chosen.get("arch"), chosen.get("model_type")
-        cls = registry.get_model_class(arch) if arch else None
-        if cls is None:
-            known = registry.list_models()
-            hint = did_you_mean(str(arch), known)
-            self._errors.append(f"model.arch: no model named {arch!r} is registered. {hint}")
+    def _defaults(
+        self, known: Registry, path: str, name: Any, kind: Any, name_key: str, kind_key: str
+    ) -> Path | None:
+        """The YAML of a class's defaults, or None with the reason among the errors."""
+        if name is None or name not in known:
+            where = f"{path}.{name_key}" if name_key else path
+            self.errors.append(f"{where}: {known.unknown(name)}")
             return None
-        types = list(cls.PRETRAINED_MODEL_CONFIG_DICT)
-        if model_type not in types:
-            hint = did_you_mean(str(model_type), types)
-            self._errors.append(f"model.model_type: {arch} has no type {model_type!r}. {hint}")
-            return None
-        return load_yaml(Path(cls.default_config_path(model_type)))
-
-    def _datasets(self, file: dict, options: dict) -> dict:
-        from_file, from_options = file.get("datasets") or {}, options.get("datasets") or {}
-        sections = {}
-        for name in dict.fromkeys([*from_file, *from_options]):
-            given = {**(from_file.get(name) or {}), **(from_options.get(name) or {})}
-            if {**from_file, **from_options}[name] is None:
-                continue  # `NAME: null` leaves a dataset out
-            builder, kind = given.get("builder", name), given.get("type", "default")
-            cls = registry.get_builder_class(builder)
-            if cls is None:
-                known = registry.list_datasets()
-                hint = did_you_mean(str(builder), known)
-                self._errors.append(
-                    f"datasets.{name}: no dataset named {builder!r} is registered. {hint}"
-                )
-                continue
-            if kind not in cls.DATASET_CONFIG_DICT:
-                hint = did_you_mean(str(kind), list(cls.DATASET_CONFIG_DICT))
-                self._errors.append(f"datasets.{name}.type: {builder} has no {kind!r}. {hint}")
-                continue
-            defaults = next(
-                iter(load_yaml(Path(cls.default_config_path(kind)))["datasets"].values())
-            )
-            base = {"builder": builder, "type": kind, **defaults}
-            path = f"datasets.{name}"
-            base = self._merge(base, from_file.get(name), path, self.cfg_path.name)
-            sections[name] = self._merge(base, from_options.get(name), path, "--options")
-        return sections
-
-    def _resolve(self, merged: dict) -> DictConfig:
-        config = OmegaConf.create(merged)
-        for parent, key, path in _leaves(config):
-            try:
-                if OmegaConf.is_missing(parent, key):
-                    self._errors.append(_missing(path))
-                else:
-                    parent[key]
-            except InterpolationToMissingValueError:
-                pass  # the missing value itself is reported
-            except OmegaConfBaseException as error:
-                self._errors.append(_unresolved(parent, key, path, error))
-        self._raise()
-        OmegaConf.resolve(config)
-        return config
-
-    def _raise(self) -> None:
-        if self._errors:
-            listed = "\n".join(f"  - {e}" for e in dict.fromkeys(self._errors))
-            raise ConfigError(f"{self.cfg_path} cannot be used:\n{listed}")
+        kinds = defaults_of(known, name)
+        if kind not in kinds:
+            hint = did_you_mean(str(kind), list(kinds))
+            self.errors.append(f"{path}.{kind_key}: {name} has no type {kind!r}. {hint}")
+        return kinds.get(kind)
 
 
-def load_config(cfg_path: str | Path, options: list[str] | None = None) -> Config:
-    """A `Config` from Python: `load_config("projects/pal/lal_stage1.yaml", ["run.seed=1"])`."""
-    return Config(SimpleNamespace(cfg_path=cfg_path, options=options or []))
+def _resolved(merged: dict, source: str) -> DictConfig:
+    config, errors = OmegaConf.create(merged), []
+    for parent, key, path in _leaves(config):
+        try:
+            if OmegaConf.is_missing(parent, key):
+                errors.append(_missing(path))
+            else:
+                parent[key]
+        except InterpolationToMissingValueError:
+            pass  # the missing value itself is reported
+        except OmegaConfBaseException as error:
+            errors.append(_unresolved(parent, key, path, error))
+    _raise(errors, source)
+    OmegaConf.resolve(config)
+    return config
 
 
-def parse_options(options: list[str] | None) -> dict:
+def _raise(errors: Sequence[str], source: str) -> None:
+    if errors:
+        listed = "\n".join(f"  - {error}" for error in dict.fromkeys(errors))
+        raise ConfigError(f"{source} cannot be used:\n{listed}")
+
+
+def parse_options(options: Sequence[str] | None) -> dict:
     """`--options` as nested plain dicts.
 
     Both forms may be mixed: `["a.b=1", "a.c", "[x, y]"]` gives `{"a": {"b": 1, "c": ["x", "y"]}}`.
@@ -209,7 +278,7 @@ def parse_options(options: list[str] | None) -> dict:
         raise ConfigError(f"--options {' '.join(pairs)}: {error}") from error
 
 
-def _leaves(node: Any, path: str = "") -> Any:
+def _leaves(node: Any, path: str = "") -> Iterator[tuple[Any, Any, str]]:
     """(parent, key, dotted path) of every value that is not itself a map or a list."""
     keys = list(node) if isinstance(node, DictConfig) else range(len(node))
     for key in keys:

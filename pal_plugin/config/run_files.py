@@ -6,6 +6,7 @@ and the file itself comes last. So recipes that differ in a line differ in a lin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +65,11 @@ def read_run_file(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
             raise
         merged = merge_plain(merged, of_base)
     return merge_plain(merged, file)
+
+
+def read_run_files(paths: Sequence[Path]) -> dict[str, Any]:
+    """Several run files, merged in their order as the files of a `base` are."""
+    merged: dict[str, Any] = {}
+    for path in paths:
+        merged = merge_plain(merged, read_run_file(path))
+    return merged

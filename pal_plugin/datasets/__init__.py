@@ -1,1 +1,1 @@
-"""From files to batches. `builders` needs LAVIS; everything else does not."""
+"""From files to batches."""

@@ -1,30 +1,23 @@
-"""Dataset builders registered in LAVIS: from a `datasets:` section to datasets by split.
-
-LAVIS's base builder downloads images and requires `url` keys; here a builder makes or reads local
-data only, so `build_datasets` is overridden as a whole and configuration objects end here.
-"""
+"""Dataset builders: from a `datasets:` section to datasets by split; configuration ends here."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from lavis.common.registry import registry
-from lavis.datasets.builders.base_dataset_builder import BaseDatasetBuilder
 from omegaconf import OmegaConf
 
+from pal_plugin.config.registry import PROCESSORS
 from pal_plugin.datasets.clips import ClipDataset, present, read_annotations
 from pal_plugin.datasets.questions import QuestionMix
 from pal_plugin.datasets.webdataset import ShardStream
 from pal_plugin.utils.errors import ConfigError
-from pal_plugin.utils.spelling import did_you_mean
 
-_CONFIGS = Path(__file__).parent.parent / "configs" / "datasets"
 _CACHE = "~/.cache/pal_plugin"
 
 
-class PalBuilder(BaseDatasetBuilder):
+class Builder:
     """Common half: processors under `audio_processor` and `text_processor`.
 
     Attributes:
@@ -35,9 +28,8 @@ class PalBuilder(BaseDatasetBuilder):
     splits: Collection[str] | None = None
     train_splits: Collection[str] = frozenset({"train"})
 
-    def __init__(self, cfg: Any = None) -> None:
-        super().__init__(cfg)
-        self.settings = OmegaConf.to_container(OmegaConf.create(self.config), resolve=True)
+    def __init__(self, cfg: Any) -> None:
+        self.settings = OmegaConf.to_container(OmegaConf.create(cfg), resolve=True)
 
     def build_datasets(self) -> dict[str, Any]:
         """Datasets by split."""
@@ -58,21 +50,11 @@ class PalBuilder(BaseDatasetBuilder):
             ConfigError: no processor of that name is registered.
         """
         config = self.settings[f"{kind}_processor"]["train" if train else "eval"]
-        cls = registry.get_processor_class(config["name"])
-        if cls is None:
-            known = registry.list_processors()
-            raise ConfigError(
-                f"no processor named {config['name']!r} is registered. "
-                f"{did_you_mean(config['name'], known)}"
-            )
-        return cls.from_config(config)
+        return PROCESSORS.get(config["name"]).from_config(config)
 
 
-@registry.register_builder("pal_soundworld")
-class SoundWorldBuilder(PalBuilder):
+class SoundWorldBuilder(Builder):
     """The package's own labelled audio; shards are made on first use and kept."""
-
-    DATASET_CONFIG_DICT: ClassVar[dict] = {"default": str(_CONFIGS / "pal_soundworld.yaml")}
 
     def build(self) -> dict[str, ShardStream]:
         from pal_plugin.soundworld import LABELS, ensure_shards
@@ -105,11 +87,8 @@ class SoundWorldBuilder(PalBuilder):
         return datasets
 
 
-@registry.register_builder("pal_clips")
-class ClipsBuilder(PalBuilder):
+class ClipsBuilder(Builder):
     """A folder of clips and a CSV in the manner of ESC-50."""
-
-    DATASET_CONFIG_DICT: ClassVar[dict] = {"default": str(_CONFIGS / "pal_clips.yaml")}
 
     def build(self) -> dict[str, ClipDataset]:
         info, settings = self.settings["build_info"], self.settings

@@ -126,7 +126,7 @@ class ClipDataset(Dataset):
         left_out: what was missing when the clips were listed, with the reasons.
     """
 
-    #: An index beyond the length means a later pass (`runners.loaders.PassSampler`).
+    #: An index beyond the length means a later pass.
     counts_passes = True
 
     def __init__(

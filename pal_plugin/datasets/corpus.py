@@ -106,7 +106,7 @@ class CorpusDataset(Dataset):
         ConfigError: no clip has a question of the mix.
     """
 
-    #: An index beyond the length means a later pass (`runners.loaders.PassSampler`).
+    #: An index beyond the length means a later pass.
     counts_passes = True
 
     def __init__(

@@ -8,14 +8,12 @@ readers.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-from lavis.common.registry import registry
+from typing import Any
 
 from pal_plugin.corpora.locate import AudioFolder
 from pal_plugin.corpora.readers import READERS, reader
 from pal_plugin.corpora.shards.reading import LEFT_OUT, Shards, find_shards
-from pal_plugin.datasets.builders import _CONFIGS, PalBuilder
+from pal_plugin.datasets.builders import Builder
 from pal_plugin.datasets.corpus import CorpusDataset, check_left_out, corpus_clips
 from pal_plugin.datasets.questions import QuestionMix
 from pal_plugin.datasets.webdataset import ShardStream
@@ -25,11 +23,8 @@ from pal_plugin.utils.spelling import did_you_mean
 _SOURCE = ("files", "where", "audio")
 
 
-@registry.register_builder("pal_shards")
-class ShardsBuilder(PalBuilder):
+class ShardsBuilder(Builder):
     """Streams of shards that `pal data convert` wrote, or others of the same layout."""
-
-    DATASET_CONFIG_DICT: ClassVar[dict] = {"default": str(_CONFIGS / "pal_shards.yaml")}
 
     def build(self) -> dict[str, Any]:
         """Datasets by split.
@@ -96,11 +91,9 @@ class ShardsBuilder(PalBuilder):
         return streams
 
 
-@registry.register_builder("pal_corpus")
 class CorpusBuilder(ShardsBuilder):
     """A public dataset from its original files, or from shards of it."""
 
-    DATASET_CONFIG_DICT: ClassVar[dict] = {"default": str(_CONFIGS / "pal_corpus.yaml")}
     #: The reader's name; `pal_corpus` itself takes it from `build_info.format`.
     format: str | None = None
 
@@ -194,11 +187,7 @@ def _told(entry: Any) -> str:
     return f"{entry['id']}: {reason}"
 
 
-for _name in READERS:
-    registry.register_builder(f"pal_{_name}")(
-        type(
-            f"{_name.title().replace('_', '')}Builder",
-            (CorpusBuilder,),
-            {"format": _name, "__module__": __name__, "__doc__": READERS[_name].about},
-        )
-    )
+for _name, _reader in READERS.items():
+    _class = f"{_name.title().replace('_', '')}Builder"
+    _facts = {"format": _name, "__module__": __name__, "__doc__": _reader.about}
+    globals()[_class] = type(_class, (CorpusBuilder,), _facts)

@@ -10,18 +10,14 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from lavis.common.registry import registry
 from torch.utils.data import ConcatDataset, Dataset
 
-from pal_plugin.datasets.builders import PalBuilder
+from pal_plugin.datasets.builders import Builder
 from pal_plugin.datasets.clips import ClipDataset, LabelledClip, present, read_annotations
 from pal_plugin.datasets.collate import SkippedClip, collate_clips
 from pal_plugin.utils.errors import ConfigError
-
-_CONFIGS = Path(__file__).parent.parent / "configs" / "datasets"
 
 
 class MixedClips(Dataset):
@@ -37,7 +33,7 @@ class MixedClips(Dataset):
         seed: of the order and of the processors that can be reseeded.
     """
 
-    #: An index beyond the length means a later pass (`runners.loaders.PassSampler`).
+    #: An index beyond the length means a later pass.
     counts_passes = True
     train = True
 
@@ -84,11 +80,8 @@ class JoinedClips(ConcatDataset):
         return collate_clips(clips)
 
 
-@registry.register_builder("pal_mini")
-class MiniBuilder(PalBuilder):
+class MiniBuilder(Builder):
     """A folder of clips and one CSV that fixes domain, label and split of each."""
-
-    DATASET_CONFIG_DICT: ClassVar[dict[str, str]] = {"default": str(_CONFIGS / "pal_mini.yaml")}
 
     def build(self) -> dict[str, Dataset]:
         """`{"train": MixedClips, "val": JoinedClips}`, if "train" is what the run trains on.

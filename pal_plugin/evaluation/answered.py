@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pal_plugin.evaluation.rows import row_count, take_rows
+from pal_plugin.batch import rows_in, take_rows
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.files import jsonable
 
@@ -115,7 +115,7 @@ class Answered:
         unknown = [number for number, key in enumerate(keys) if key not in self._rows]
         if unknown:
             part = samples
-            if len(unknown) < row_count(samples):
+            if len(unknown) < rows_in(samples):
                 part = take_rows(samples, unknown)
             fresh = self._named(task.valid_step(model=model, samples=part))
             self._write(fresh)

@@ -1,53 +1,58 @@
-"""The loop of evaluation, for any task with `valid_step`, and what it shares with training."""
+"""The loop of evaluation, for any task with `valid_step`, and the loader that feeds it."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from tqdm import tqdm
+from torch.utils.data import DataLoader, IterableDataset, Subset
 
-from pal_plugin.training import faults
-from pal_plugin.utils.errors import ConfigError
+from pal_plugin.batch import Batch, clips_in, to_device
+from pal_plugin.datasets import workers
+from pal_plugin.utils.precision import Precision
+from pal_plugin.utils.runtime import progress_bar
 
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
+def evaluation_loader(
+    dataset: Any,
+    batch_size: int,
+    num_workers: int,
+    *,
+    seed: int,
+    pin_memory: bool,
+    rank: int = 0,
+    size: int = 1,
+) -> DataLoader:
+    """One finite pass over a process's block of a dataset, in batches by its `collater`.
 
-class Precision:
-    """`run.amp`: autocast on the right device type, with a gradient scaler for fp16 on cuda.
+    A stream that cannot be divided (without `part`) is read whole by every process.
 
-    Raises:
-        ConfigError: an unknown name, or fp16 where there is no cuda.
+    Args:
+        rank, size: of the processes that share the dataset.
     """
+    collate = getattr(dataset, "collater", None)
+    if size > 1 and divisible(dataset):
+        if hasattr(dataset, "part"):
+            dataset = dataset.part(rank, size)
+        else:
+            first, last = (round(len(dataset) * end / size) for end in (rank, rank + 1))
+            dataset = Subset(dataset, range(first, last))
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        generator=torch.Generator().manual_seed(seed),
+        worker_init_fn=workers.start,
+    )
 
-    def __init__(self, amp: str | bool | None, device: torch.device) -> None:
-        name = {None: "none", False: "none", "fp32": "none", True: "bf16"}.get(amp, amp)
-        if name != "none" and name not in _DTYPES:
-            raise ConfigError(f"run.amp is {amp!r}; expected none (fp32), bf16 or fp16")
-        if name == "fp16" and device.type != "cuda":
-            raise ConfigError(f"run.amp=fp16 needs cuda, this run is on {device}; use bf16 or none")
-        self.device_type, self.dtype = device.type, _DTYPES.get(name)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
 
-    def autocast(self) -> contextlib.AbstractContextManager:
-        if self.dtype is None:
-            return contextlib.nullcontext()
-        return torch.autocast(self.device_type, dtype=self.dtype)
-
-
-def to_device(value: Any, device: torch.device) -> Any:
-    """Move every tensor in nested dicts, lists and tuples; the rest stays as it is."""
-    if torch.is_tensor(value):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, dict):
-        return {k: to_device(v, device) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(to_device(v, device) for v in value)
-    return value
+def divisible(dataset: Any) -> bool:
+    """Whether processes can evaluate a part of the dataset each."""
+    return hasattr(dataset, "part") or not isinstance(dataset, IterableDataset)
 
 
 @torch.no_grad()
@@ -55,7 +60,7 @@ def evaluate(
     *,
     task: Any,
     model: torch.nn.Module,
-    batches: Iterable[dict],
+    batches: Iterable[Batch],
     clips: int | None,
     split: str,
     precision: Precision,
@@ -78,7 +83,7 @@ def evaluate(
     results: list = []
     left_out: list[str] = []
     with progress_bar(clips, f"evaluating {split}", "clip", shown=shown) as bar:
-        for batch in faults.fetched(batches):
+        for batch in workers.fetched(batches):
             check()
             samples = to_device(batch, device)
             left_out.extend(samples.pop("skipped", ()))
@@ -96,19 +101,3 @@ def evaluate(
             "; ".join(left_out[:10]) + ("; ..." if len(left_out) > 10 else ""),
         )
     return results, left_out
-
-
-def rows_in(samples: dict) -> int:
-    """Text rows of a batch, or its clips where there is no text."""
-    return len(samples.get("text_input", samples.get("sample_id", ())))
-
-
-def clips_in(samples: dict) -> int:
-    """Clips of a batch."""
-    return int(samples.get("num_clips", rows_in(samples)))
-
-
-def progress_bar(total: int | None, label: str, unit: str, *, shown: bool = True) -> tqdm:
-    """A live bar on a terminal; a log file gets lines instead."""
-    hidden = not (shown and sys.stderr.isatty())
-    return tqdm(total=total, desc=label, unit=unit, disable=hidden, leave=False)

@@ -46,7 +46,7 @@ def summarise(
     """Entries by task, by `task/question_type` and `task/column=value` where there are several.
 
     Args:
-        rows: what `PalInstructTask.valid_step` makes, of any number of batches. Rows with a
+        rows: what `InstructTask.valid_step` makes, of any number of batches. Rows with a
             `dataset` get entries `dataset/task[/question_type]`.
         masked: whether the rows were answered with masked audio too.
         finished: what `finish` returned for these rows.

@@ -9,7 +9,7 @@ import torch
 
 from pal_plugin.planning.gpus import CONTEXT_GIB, FRAGMENTATION, GIB, needed_gib
 from pal_plugin.planning.memory import DDP, FSDP, Memory, memory_of
-from pal_plugin.planning.skeleton import Skeleton
+from pal_plugin.planning.skeleton import Skeleton, build_skeleton
 from pal_plugin.planning.step import StepCount, count_step
 from pal_plugin.planning.workload import Workload
 from pal_plugin.utils.errors import ConfigError
@@ -164,3 +164,33 @@ def make_plan(
     routes = {group: (r.integration, r.layers) for group, r in model.routing.items()}
     sources, parameters = skeleton.sources, skeleton.parameters()
     return Plan(parameters, sources, routes, work, world_size, counts, ways, chosen)
+
+
+def plan_of(
+    cfg: dict[str, Any], world_size: int, clip_s: float = 10.0, text: int = 128, answer: int = 64
+) -> Plan:
+    """The plan of a resolved configuration.
+
+    Args:
+        cfg: its sections as plain containers.
+        world_size: processes, one per GPU.
+        clip_s, text, answer: see `Workload`.
+    """
+    run = cfg["run"]
+    asked = [d.get("items_per_clip") or 1 for d in (cfg.get("datasets") or {}).values()]
+    work = Workload(
+        clips=int(run["batch_size_train"]),
+        rows_per_clip=max(asked, default=1),
+        clip_s=clip_s,
+        text=text,
+        answer=answer,
+        accumulate=int(run["accum_grad_iters"]),
+    )
+    return make_plan(
+        build_skeleton(cfg["model"]),
+        work,
+        world_size=world_size,
+        amp=str(run["amp"] or "none"),
+        parallel=str(run["parallel"]),
+        checkpointing=bool(run["activation_checkpointing"]),
+    )

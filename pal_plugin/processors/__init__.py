@@ -1,1 +1,1 @@
-"""Processors as LAVIS knows them: `pal_audio` and `pal_text`."""
+"""What a clip and a question go through: `pal_audio`, `pal_audio_augmented`, `pal_text`."""

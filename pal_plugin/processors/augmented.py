@@ -10,19 +10,17 @@ import random
 from dataclasses import fields
 from typing import Any
 
-from lavis.common.registry import registry
 from omegaconf import OmegaConf
 
 from pal_plugin.audio.augment import Augment
 from pal_plugin.audio.io import load_audio
 from pal_plugin.encoders.frontend import Features
-from pal_plugin.processors.audio import PalAudioProcessor, _plain, default_encoders
+from pal_plugin.processors.audio import AudioProcessor, default_encoders, plain_encoders
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import did_you_mean
 
 
-@registry.register_processor("pal_audio_augmented")
-class AugmentedAudioProcessor(PalAudioProcessor):
+class AugmentedAudioProcessor(AudioProcessor):
     """Wraps `AudioFrontend` and `Augment`.
 
     Args:
@@ -40,7 +38,7 @@ class AugmentedAudioProcessor(PalAudioProcessor):
         self.rng = random.Random(key)
 
     def __call__(self, item: Any) -> Features:
-        """Features of the changed clip; see `PalAudioProcessor`."""
+        """Features of the changed clip; see `AudioProcessor`."""
         waveform, rate_hz = load_audio(item)
         changed = self.augment.waveform(waveform, rate_hz, self.rng)
         made = self.frontend((changed, rate_hz))
@@ -64,6 +62,5 @@ class AugmentedAudioProcessor(PalAudioProcessor):
             augment = Augment(**ranges)
         except (TypeError, ValueError) as error:
             raise ConfigError(str(error)) from error
-        return cls(
-            _plain(plain["encoders"]) if plain.get("encoders") else default_encoders(), augment
-        )
+        encoders = plain.get("encoders")
+        return cls(plain_encoders(encoders) if encoders else default_encoders(), augment)

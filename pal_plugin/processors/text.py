@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from lavis.common.registry import registry
-from lavis.processors.base_processor import BaseProcessor
 
-
-@registry.register_processor("pal_text")
-class PalTextProcessor(BaseProcessor):
+class TextProcessor:
     """Collapses white space; letters, case and punctuation stay."""
-
-    def __init__(self) -> None:
-        """Not BaseProcessor's own: its lambda could not travel to a data worker."""
 
     def __call__(self, item: str) -> str:
         """The cleaned text.
@@ -26,5 +19,5 @@ class PalTextProcessor(BaseProcessor):
         return " ".join(item.split())
 
     @classmethod
-    def from_config(cls, cfg: Any = None) -> PalTextProcessor:
+    def from_config(cls, cfg: Any = None) -> TextProcessor:
         return cls()

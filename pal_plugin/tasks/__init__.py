@@ -1,1 +1,1 @@
-"""What is asked of a model and how its answers are counted. `pal_instruct` needs LAVIS."""
+"""What a run does: training on answers, and evaluation of them by kind."""

@@ -1,18 +1,17 @@
-"""DataLoaders that do what the configuration says, for map-style and streaming datasets alike.
+"""The training loader, for map-style and streaming datasets alike.
 
-Training draws from an endless iterator, so an epoch is a number of steps and never an accident of
-where a stream ends; evaluation is one finite pass over every dataset of a split.
+It never ends, so an epoch is a number of steps and not an accident of where a stream ends.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, IterableDataset, Subset
+from torch.utils.data import DataLoader, IterableDataset
 
 from pal_plugin.datasets import workers as data_workers
 from pal_plugin.datasets.collate import clips_of
@@ -34,15 +33,19 @@ def training_loader(
     world: World = ALONE,
     first: int = 0,
     positions: Mapping[int, dict] | None = None,
+    prepare: Callable[[Any], Any] | None = None,
 ) -> DataLoader:
     """One loader of all training datasets, which never ends; arguments as of `LaneReader`.
+
+    Args:
+        prepare: what is done to each batch in the worker that made it (tokenising its texts).
 
     Yields:
         `Micro`.
     """
     reader = LaneReader(
         {name: _source(dataset, batch_size, seed) for name, dataset in datasets.items()},
-        {name: getattr(dataset, "collater", list) for name, dataset in datasets.items()},
+        {name: _Collate(dataset, prepare) for name, dataset in datasets.items()},
         weights,
         lanes=lanes,
         batch_size=batch_size,
@@ -64,43 +67,6 @@ def training_loader(
         generator=torch.Generator().manual_seed(seed),
         worker_init_fn=data_workers.start,
     )
-
-
-def evaluation_loader(
-    dataset: Any,
-    batch_size: int,
-    num_workers: int,
-    *,
-    seed: int,
-    pin_memory: bool,
-    world: World = ALONE,
-) -> DataLoader:
-    """One finite pass over this process's block of a dataset, in batches by its `collater`.
-
-    A stream that cannot be divided (without `part`) is read whole by every process.
-    """
-    collate = getattr(dataset, "collater", None)
-    if world.size > 1 and divisible(dataset):
-        if hasattr(dataset, "part"):
-            dataset = dataset.part(world.rank, world.size)
-        else:
-            ends = (world.rank, world.rank + 1)
-            first, last = (round(len(dataset) * end / world.size) for end in ends)
-            dataset = Subset(dataset, range(first, last))
-    return DataLoader(
-        dataset,
-        batch_size=batch_size,
-        num_workers=num_workers,
-        collate_fn=collate,
-        pin_memory=pin_memory,
-        generator=torch.Generator().manual_seed(seed),
-        worker_init_fn=data_workers.start,
-    )
-
-
-def divisible(dataset: Any) -> bool:
-    """Whether processes can evaluate a part of the dataset each."""
-    return hasattr(dataset, "part") or not isinstance(dataset, IterableDataset)
 
 
 def warn_of_few_shards(datasets: Mapping[str, Any], lanes: int) -> None:
@@ -142,6 +108,18 @@ def _source(dataset: Any, batch_size: int, seed: int) -> Any:
     return Indexed(dataset, batch_size, seed)
 
 
+class _Collate:
+    """A dataset's own way from clips to a batch, and what is done to the batch then."""
+
+    def __init__(self, dataset: Any, prepare: Callable[[Any], Any] | None) -> None:
+        self._collate = getattr(dataset, "collater", list)
+        self._prepare = prepare
+
+    def __call__(self, clips: list) -> Any:
+        batch = self._collate(clips)
+        return batch if self._prepare is None else self._prepare(batch)
+
+
 def _as_it_is(micro: Any) -> Any:
     """Without a function DataLoader would turn tuples into lists and arrays into tensors."""
     return micro
@@ -173,8 +151,6 @@ def steps_per_epoch(
 ) -> int:
     """Optimizer steps of an epoch: `run.steps_per_epoch`, or one pass over all clips."""
     if configured is not None:
-        if int(configured) < 1:
-            raise ConfigError(f"run.steps_per_epoch is {configured}; expected 1 or more, or null")
         return int(configured)
     sizes = [clips_of(dataset) for dataset in datasets.values()]
     if None in sizes:

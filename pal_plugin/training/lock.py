@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from pal_plugin.utils.errors import ConfigError
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
-_NAME = ".lock"
+_NAME, _HOLDER = ".lock", ".lock.holder"
 #: A trainer that was just killed may hold its lock for as long as its data workers die.
 _PATIENCE_S = 3.0
 
@@ -27,41 +23,29 @@ class RunLock:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / _NAME
-        self._file = self.path.open("a+")
-        if fcntl is None:
-            return
-        deadline = time.monotonic() + _PATIENCE_S
-        while not _take(self._file):
-            if time.monotonic() > deadline:
-                self._file.seek(0)
-                holder = self._file.read().strip() or "another process"
-                self._file.close()
-                raise ConfigError(
-                    f"{folder} is in use by {holder}: wait for it, or stop it, or choose another "
-                    "--job-id"
-                )
-            time.sleep(0.1)
-        self._file.truncate(0)
-        self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        self._file.flush()
+        self._lock, self._holder = FileLock(folder / _NAME), folder / _HOLDER
+        try:
+            self._lock.acquire(timeout=_PATIENCE_S, poll_interval=0.1)
+        except Timeout:
+            known = self._holder.is_file()
+            who = self._holder.read_text("utf-8") if known else "another process"
+            raise ConfigError(
+                f"{folder} is in use by {who}: wait for it, or stop it, or choose another --job-id"
+            ) from None
+        self._holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", "utf-8")
 
     def release(self) -> None:
         """Let others have it."""
-        self._file.close()
+        self._holder.unlink(missing_ok=True)
+        self._lock.release()
 
 
 def in_use(folder: Path) -> bool:
     """Whether a process holds the folder now."""
-    if fcntl is None or not (folder / _NAME).is_file():
+    if not (folder / _NAME).is_file():
         return False
-    with (folder / _NAME).open("a+") as file:
-        return not _take(file)
-
-
-def _take(file) -> bool:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+        with FileLock(folder / _NAME).acquire(timeout=0):
+            return False
+    except Timeout:
+        return True

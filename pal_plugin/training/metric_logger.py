@@ -17,7 +17,7 @@ from pal_plugin.utils.files import jsonable
 LOG = "log.txt"
 
 
-class Watch:
+class MetricLogger:
     """Where a run's figures go.
 
     Args:

@@ -10,13 +10,7 @@ import signal
 import threading
 from collections.abc import Iterator
 
-#: Exit code of a run that was told to stop and saved its state ("try again", sysexits.h).
-EXIT_CODE = 75
 SIGNALS = ("SIGTERM", "SIGUSR1")
-
-
-class Preempted(RuntimeError):
-    """The run was told to stop; its message says how to go on."""
 
 
 class StopRequest:

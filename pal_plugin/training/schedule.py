@@ -9,10 +9,8 @@ from __future__ import annotations
 import math
 
 import torch
-from lavis.common.registry import registry
 
 
-@registry.register_lr_scheduler("pal_warmup_cosine")
 class WarmupCosine:
     """Sets the rate of every parameter group at each step.
 
@@ -62,7 +60,6 @@ class WarmupCosine:
             group["lr"] = rate * group.get("lr_scale", 1.0)
 
 
-@registry.register_lr_scheduler("pal_warmup_linear")
 class WarmupLinear(WarmupCosine):
     """As `WarmupCosine`, falling along a line."""
 
@@ -70,7 +67,6 @@ class WarmupLinear(WarmupCosine):
         return 1 - share
 
 
-@registry.register_lr_scheduler("pal_warmup_constant")
 class WarmupConstant(WarmupCosine):
     """As `WarmupCosine`, staying at `init_lr`."""
 

@@ -1,4 +1,4 @@
-"""What a run needs to go on after an interruption, and how it goes on."""
+"""What a run needs to resume, written to its folder and read again."""
 
 from __future__ import annotations
 
@@ -6,126 +6,170 @@ import json
 import logging
 import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from pal_plugin.config.run_config import RunConfig
+from pal_plugin.evaluation.splits import SplitEvaluator
 from pal_plugin.models import checkpoint
-from pal_plugin.training import checkpointing as checkpoints
-from pal_plugin.training.parts import RunnerParts
+from pal_plugin.training import checkpointing
+from pal_plugin.training.components import ModelOnDevice, Training
+from pal_plugin.training.distributed import World
+from pal_plugin.training.metric_logger import MetricLogger
+from pal_plugin.training.run_folder import BEST, LAST, RunFolder
 from pal_plugin.utils import files
 
 _BAD_STEPS = "bad_steps.jsonl"
 
 
-class RunnerState(RunnerParts):
-    """The part of the runner that saves and restores; see `RunnerPal` for arguments."""
+@dataclass
+class Best:
+    """The epoch whose checkpoint is kept as the best, and its metric; larger is better."""
 
-    def __init__(self, cfg: Any, task: Any, model: Any, datasets: dict, job_id: str | None = None):
-        self.metrics: dict[str, dict] = {}
-        self.evaluation: dict[str, dict] = {}
-        self.best_epoch: int | None = None
-        self.best_metric = -math.inf  # metrics may be negative
-        super().__init__(cfg, task, model, datasets, job_id)
+    epoch: int | None = None
+    metric: float = -math.inf  # metrics may be negative
 
-    def save_state(self) -> Path | None:
-        """All that the run needs to go on from here; see `checkpoints`."""
-        now = self.progress
+    def improved(self, epoch: int, metric: float) -> bool:
+        """Whether this epoch is the best so far, which it is from now on.
+
+        The first epoch counts even with a metric that is not a number: a checkpoint is kept.
+        """
+        if self.epoch is not None and not metric > self.metric:
+            return False
+        self.epoch, self.metric = epoch, metric if math.isfinite(metric) else -math.inf
+        return True
+
+
+@dataclass
+class RunState:
+    """Saves and restores a run.
+
+    Attributes:
+        cfg, folder, world: of the run.
+        place, training: the parts whose state is kept.
+        evaluator: whose metrics go along.
+        logger: of the first process, None in the others.
+    """
+
+    cfg: RunConfig
+    folder: RunFolder
+    world: World
+    place: ModelOnDevice
+    training: Training
+    evaluator: SplitEvaluator
+    best: Best
+    logger: MetricLogger | None
+
+    def save(self) -> Path | None:
+        """All that the run needs to resume from here; see `checkpointing`."""
+        now, training = self.training.progress, self.training
         kept = {
             "progress": now.to_json() | {"positions": self._positions()},
-            "metrics": files.jsonable(self.metrics),
-            "evaluation": files.jsonable(self.evaluation),
-            "best_epoch": self.best_epoch,
-            "best_metric": None if math.isinf(self.best_metric) else self.best_metric,
-            "scaler": self.scaler.state_dict(),
-            "lanes": self.lanes,
-            "micros_per_step": self.accum_grad_iters * self.world.size,
-            "steps_per_epoch": self.steps_per_epoch,
-            "trained": checkpoints.trained_names(self.optimizer, self.model),
+            "metrics": files.jsonable(self.evaluator.metrics),
+            "evaluation": files.jsonable(self.evaluator.evaluation),
+            "best_epoch": self.best.epoch,
+            "best_metric": None if math.isinf(self.best.metric) else self.best.metric,
+            "scaler": self.place.precision.scaler.state_dict(),
+            "lanes": training.lanes,
+            "micros_per_step": training.micros,
+            "steps_per_epoch": training.steps_per_epoch,
+            "trained": checkpointing.trained_names(training.optimizer, self.place.model),
             "world_size": self.world.size,
         }
         skipped = self.world.gather(now.stats.skipped)
         kept["progress"]["stats"]["skipped"] = [name for names in skipped for name in names]
-        tensors = checkpoints.optimizer_tensors(self.optimizer, self.model)
-        weights = checkpoint.trained_state(self.model) if self.sharded else None
-        if not self.world.first:
-            self.world.wait()
-            return None
-        path = checkpoints.write(
-            self.output_dir,
-            now.global_step,
-            lambda file: self._save_model(file, now.epoch, weights),
-            tensors,
-            kept | {"log_bytes": self.watch.size(), "faults_bytes": self._faults_size()},
-            self._count("keep_checkpoints", 1),
-        )
+        tensors = checkpointing.optimizer_tensors(training.optimizer, self.place.model)
+        weights = self._gathered()
+        path = None
+        if self.world.first:
+            path = checkpointing.write(
+                self.folder.path,
+                now.global_step,
+                lambda file: self._write_model(file, now.epoch, weights),
+                tensors,
+                kept | {"log_bytes": self.logger.size(), "faults_bytes": self._faults_size()},
+                int(self.cfg.run_cfg.keep_checkpoints),
+            )
         self.world.wait()
         return path
 
-    def _restore(self) -> None:
-        """Go on behind the newest checkpoint, if there is one."""
-        if self.resumed is None:
-            if self.config.run_cfg.resume and self.world.first:
-                logging.info("no checkpoint to go on from: starting at the beginning")
-                self.watch.cut(0)
+    def restore(self) -> None:
+        """Continue after the newest checkpoint, if there is one."""
+        if self.folder.resumed is None:
+            if self.cfg.run_cfg.resume and self.world.first:
+                logging.info("no checkpoint to resume from: starting at the beginning")
+                self.logger.cut(0)
             return
-        path, state = self.resumed
-        self.metrics, self.evaluation = state["metrics"], state["evaluation"]
-        self.best_epoch = state["best_epoch"]
-        self.best_metric = -math.inf if state["best_metric"] is None else state["best_metric"]
-        self.scaler.load_state_dict(state["scaler"])
+        path, state = self.folder.resumed
+        self.evaluator.metrics, self.evaluator.evaluation = state["metrics"], state["evaluation"]
+        self.best.epoch = state["best_epoch"]
+        self.best.metric = -math.inf if state["best_metric"] is None else state["best_metric"]
+        self.place.precision.scaler.load_state_dict(state["scaler"])
         if not self.world.first:
             return
-        self.watch.cut(state["log_bytes"])
+        self.logger.cut(state["log_bytes"])
         if self._faults_size() > state["faults_bytes"]:
-            os.truncate(self.output_dir / _BAD_STEPS, state["faults_bytes"])
-        logging.info(
-            "going on behind step %d of epoch %d (%s)",
-            self.progress.step,
-            self.progress.epoch,
-            path,
-        )
-        micros = self.accum_grad_iters * self.world.size
-        if micros != state["micros_per_step"]:
+            os.truncate(self.folder.path / _BAD_STEPS, state["faults_bytes"])
+        now = self.training.progress
+        logging.info("resuming after step %d of epoch %d (%s)", now.step, now.epoch, path)
+        if self.training.micros != state["micros_per_step"]:
             logging.warning(
-                "a step has %d batches now and had %d: the samples go on exactly where they were, "
-                "each once, but they are grouped into other steps, so losses will differ. "
+                "a step has %d batches now and had %d: the samples continue exactly where they "
+                "were, each once, but they are grouped into other steps, so losses will differ. "
                 "run.accum_grad_iters x processes = %d keeps them",
-                micros,
+                self.training.micros,
                 state["micros_per_step"],
                 state["micros_per_step"],
             )
 
+    def save_weights(self, epoch: int, *, best: bool = False, metrics: dict | None = None) -> Path:
+        """Trained weights as safetensors and the facts about them as JSON beside it.
+
+        The files appear whole or not at all: an interrupted run leaves the previous ones.
+        """
+        path = self.folder.path / (BEST if best else LAST)
+        weights = self._gathered()
+        if self.world.first:
+            with files.staged(path) as staging:
+                self._write_model(staging, epoch, weights, files.jsonable(metrics or {}))
+        self.world.wait()
+        return path
+
+    def report_fault(self, fault: dict) -> str:
+        """Write down a step that was left out or stopped the run; returns the file's name."""
+        if self.world.first:
+            with (self.folder.path / _BAD_STEPS).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(files.jsonable(fault)) + "\n")
+        return _BAD_STEPS
+
+    def _gathered(self) -> dict | None:
+        """Trained weights put together from their shards; None where they are whole."""
+        return checkpoint.trained_state(self.place.model) if self.place.sharded else None
+
     def _positions(self) -> dict[int, dict]:
         """Of every lane the farthest position: each process knows its own batches."""
         farthest: dict[int, dict] = {}
-        for known in self.world.gather(self.progress.positions):
+        for known in self.world.gather(self.training.progress.positions):
             for lane, position in known.items():
                 if position["place"] > farthest.get(lane, {"place": -1})["place"]:
                     farthest[lane] = position
         return farthest
 
     def _faults_size(self) -> int:
-        file = self.output_dir / _BAD_STEPS
+        file = self.folder.path / _BAD_STEPS
         return file.stat().st_size if file.is_file() else 0
 
-    def report_fault(self, fault: dict) -> str:
-        """Write down a step that was left out or stopped the run; returns the file's name."""
-        if self.world.first:
-            with (self.output_dir / _BAD_STEPS).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(files.jsonable(fault)) + "\n")
-        return _BAD_STEPS
-
-    def _save_model(
+    def _write_model(
         self, path: Path, epoch: int, weights: dict | None, metrics: dict | None = None
     ) -> None:
-        run = self.config.to_dict()["run"]
-        self.model.save_checkpoint(
+        run = self.cfg.run_cfg
+        self.place.model.save_checkpoint(
             path,
             **({} if weights is None else {"state": weights}),
-            recipe=run["name"],
-            run=self.job_id,
+            recipe=run.name,
+            run=self.folder.path.name,
             epoch=epoch,
-            step=self.progress.global_step,
+            step=self.training.progress.global_step,
             metrics=metrics or {},
-            seed=run["seed"],
+            seed=run.seed,
         )

@@ -3,7 +3,7 @@
 A step is `accumulate` micro-batches of each process. Its loss is the mean over the answer tokens of
 all of them, so that it does not matter how they are dealt out; the random numbers of a micro-batch
 come from its number in the run. Two processes, or one that accumulates two, so take the same steps
-to rounding, and a run that is resumed takes the very same ones. Needs no LAVIS.
+to rounding, and a run that is resumed takes the very same ones.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from pal_plugin.evaluation.loop import Precision, clips_in, progress_bar, rows_in, to_device
+from pal_plugin.batch import Batch, clips_in, ids_of, rows_in, to_device
+from pal_plugin.datasets import workers
 from pal_plugin.training import faults, parallel
 from pal_plugin.training.distributed import ALONE, World
-from pal_plugin.training.preemption import Preempted
 from pal_plugin.training.progress import EpochStats, Progress
 from pal_plugin.training.streams import Micro
-from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.errors import ConfigError, Preempted
+from pal_plugin.utils.precision import Precision
+from pal_plugin.utils.runtime import progress_bar
 
 #: Steps in a row without anything to learn from, or left out, until it is an error.
 PATIENCE = 50
@@ -80,9 +82,6 @@ class Trainer:
     progress: Progress = field(default_factory=Progress)
 
     def __post_init__(self) -> None:
-        for name in ("on_nonfinite", "on_out_of_memory"):
-            if getattr(self, name) not in faults.POLICIES:
-                raise ConfigError(f"run.{name} is {getattr(self, name)!r}; expected stop or skip")
         if self.on_out_of_memory == "skip" and self.world.size > 1:
             raise ConfigError(
                 "run.on_out_of_memory=skip works in a run of one process only: the others would "
@@ -141,7 +140,7 @@ class Trainer:
         """Whether a step was done, and `(loss, norm of the gradient)` if something was learned."""
         asked = time.perf_counter()
         micros = [
-            self._ahead.popleft() if self._ahead else faults.fetch(self.batches)
+            self._ahead.popleft() if self._ahead else workers.fetch(self.batches)
             for _ in self._turns
         ]
         waited = time.perf_counter() - asked
@@ -243,13 +242,13 @@ class Trainer:
             raise faults.non_finite(what, self._where(), names, file)
         logging.warning("%s: %s; the step is left out (%s)", self._where(), what, file)
 
-    def _stand_in(self, micros: list[Micro]) -> dict:
+    def _stand_in(self, micros: list[Micro]) -> Batch:
         """A batch in place of one without clips: everybody takes part, and it counts nothing."""
         for batch in (self._filler, *(micro.batch for micro in (*micros, *self._ahead))):
             if batch is not None and rows_in(batch):
                 return batch
         for _ in range(PATIENCE):  # nothing so far: look ahead
-            self._ahead.append(faults.fetch(self.batches))
+            self._ahead.append(workers.fetch(self.batches))
             if rows_in(self._ahead[-1].batch):
                 return self._ahead[-1].batch
         raise ConfigError(
@@ -257,13 +256,13 @@ class Trainer:
             + "; ".join(self.progress.stats.skipped[:3])
         )
 
-    def _facts(self, samples: dict) -> list[float]:
+    def _facts(self, samples: Batch) -> list[float]:
         rows = rows_in(samples)
         if not rows:
             return [0.0] * _FACTS
         tokens = getattr(self.plain, "answer_tokens", rows_in)(samples)
         seconds = getattr(self.plain, "audio_seconds", lambda _: 0.0)(samples)
-        names = zlib.crc32("\n".join(faults.ids_of(samples)).encode())
+        names = zlib.crc32("\n".join(ids_of(samples)).encode())
         return [float(x) for x in (tokens, clips_in(samples), rows, seconds, names, 1)]
 
     # ---- accounting -------------------------------------------------------------------------
@@ -340,7 +339,7 @@ def seed_micro_batch(seed: int, number: int) -> None:
 
 def ids_of_all(micros: list[Micro]) -> list[str]:
     """Names of all samples of several micro-batches."""
-    return [name for micro in micros if rows_in(micro.batch) for name in faults.ids_of(micro.batch)]
+    return [name for micro in micros if rows_in(micro.batch) for name in ids_of(micro.batch)]
 
 
 def peak_memory_bytes(device: torch.device) -> int:

@@ -12,3 +12,7 @@ class UserError(Exception):
 
 class ConfigError(UserError, ValueError):
     """A configuration, a checkpoint name or a dataset's description that cannot be used."""
+
+
+class Preempted(Exception):
+    """The run was told to stop, and its state is saved."""

@@ -1,10 +1,15 @@
-"""Settings of the process that training on a CPU depends on."""
+"""The process: its memory, its cores, its progress bars."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
 
 # Numbers of glibc's malloc.h
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
@@ -35,3 +40,27 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def progress_bar(total: int | None, label: str, unit: str, *, shown: bool = True) -> tqdm:
+    """A live bar on a terminal; a log file gets lines instead."""
+    hidden = not (shown and sys.stderr.isatty())
+    return tqdm(total=total, desc=label, unit=unit, disable=hidden, leave=False)
+
+
+class Clock:
+    """Counts how long a start takes, and what of it takes how long."""
+
+    def __init__(self) -> None:
+        self._begun, self._parts = time.perf_counter(), {}
+
+    @contextmanager
+    def counted(self, part: str) -> Iterator[None]:
+        """Count the block as a part of the start."""
+        begun = time.perf_counter()
+        yield
+        self._parts[part] = time.perf_counter() - begun
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in self._parts.items())
+        return f"{time.perf_counter() - self._begun:.1f} s ({parts})"

@@ -1,12 +1,11 @@
 """Config: order, strict keys, model types, interpolation, and all problems reported at once."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from pal_plugin.config.run_config import Config, load_config, parse_options
+from pal_plugin.config.run_config import load_config, parse_options
 from pal_plugin.utils.errors import ConfigError
 
 
@@ -149,7 +148,7 @@ def test_one_builder_serves_several_datasets_and_null_leaves_one_out(toy):
 def test_the_resolved_configuration_is_a_run_file_itself(toy):
     cfg = toy.config("model.model_type=large", "run.seed=3")
     cfg.save(toy.folder / "config.yaml")
-    again = Config(SimpleNamespace(cfg_path=toy.folder / "config.yaml", options=None))
+    again = load_config(toy.folder / "config.yaml", None)
     assert again.to_dict() == cfg.to_dict()
     assert "${" not in (toy.folder / "config.yaml").read_text()
 

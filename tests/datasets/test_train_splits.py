@@ -8,9 +8,9 @@ import pal_plugin  # noqa: F401  (registers)
 pytest.importorskip("lavis", reason="LAVIS is not installed")
 
 from pal_plugin.config.run_config import load_config
-from pal_plugin.datasets.builders import PalBuilder
+from pal_plugin.datasets.builders import Builder
 from pal_plugin.datasets.collate import SkippedClip
-from pal_plugin.tasks.pal_instruct import PalInstructTask
+from pal_plugin.tasks.instruct import InstructTask
 from pal_plugin.utils.errors import ConfigError
 
 SPLITS = ("train", "extra", "val")
@@ -20,14 +20,14 @@ SPLITS = ("train", "extra", "val")
 def build(tmp_path, monkeypatch):
     """build(name, settings, train_splits) -> datasets by split, as a run has them."""
 
-    whole = PalBuilder.processor
+    whole = Builder.processor
 
     def marked(self, kind, train):
         processor = whole(self, kind, train)
         processor.of_training = train
         return processor
 
-    monkeypatch.setattr(PalBuilder, "processor", marked)
+    monkeypatch.setattr(Builder, "processor", marked)
 
     def make(name, settings, train_splits=("train", "extra")):
         path = tmp_path / "run.yaml"
@@ -36,7 +36,7 @@ def build(tmp_path, monkeypatch):
         cfg = load_config(path)
         cfg.run_cfg.train_splits = list(train_splits)
         cfg.run_cfg.valid_splits = [split for split in SPLITS if split not in train_splits]
-        return PalInstructTask().build_datasets(cfg)[name]
+        return InstructTask().build_datasets(cfg)[name]
 
     return make
 

@@ -146,14 +146,14 @@ def test_a_clip_without_its_json_is_named(tmp_path, make_shard, clip_audio):
 
 
 def test_a_stream_travels_to_a_worker_that_is_spawned(shards):
-    from pal_plugin.processors.audio import PalAudioProcessor
-    from pal_plugin.processors.text import PalTextProcessor
+    from pal_plugin.processors.audio import AudioProcessor
+    from pal_plugin.processors.text import TextProcessor
 
     dataset = ShardStream(
         shards,
         8,
-        PalAudioProcessor({"sslam": {"type": "sslam", "features": {"window_s": 1.0}}}),
-        PalTextProcessor(),
+        AudioProcessor({"sslam": {"type": "sslam", "features": {"window_s": 1.0}}}),
+        TextProcessor(),
         QuestionMix(ALL),
         train=False,
     )

@@ -10,7 +10,7 @@ import torch
 import pal_plugin  # noqa: F401  (registers)
 from pal_plugin.corpora.items import multiple_choice
 from pal_plugin.datasets.collate import collate_clips
-from pal_plugin.tasks.pal_instruct import PalInstructTask
+from pal_plugin.tasks.instruct import InstructTask
 from pal_plugin.utils.errors import ConfigError
 
 MMAU = Path(__file__).parents[3] / "shared/data/annotations/mmau/mmau-test-mini_excerpt.json"
@@ -64,7 +64,7 @@ def item(task, answer, **more):
 
 
 def evaluate(model, samples, **settings):
-    task = PalInstructTask(select_by=None, **settings)
+    task = InstructTask(select_by=None, **settings)
     task.before_evaluation(model=model, dataset=None)
     rows = task.valid_step(model, samples)
     entries = task.after_evaluation(rows, "val")
@@ -99,9 +99,9 @@ def test_classification_by_generated_text_says_what_named_nothing():
     assert entries["classification"]["unmatched_masked_audio"] == 1.0
     assert "names" in task.describe("val")["classification"]["how"]["accuracy"]
     with pytest.raises(ConfigError, match=r"classification\.embedder"):
-        PalInstructTask(evaluation={"classification": {"by": "embedding"}})
+        InstructTask(evaluation={"classification": {"by": "embedding"}})
     with pytest.raises(ConfigError, match="'string'"):
-        PalInstructTask(evaluation={"classification": {"by": "strings"}})
+        InstructTask(evaluation={"classification": {"by": "strings"}})
 
 
 def tagged(*answers):
@@ -196,7 +196,7 @@ def test_the_captions_for_reading_do_not_depend_on_who_asks_and_in_which_order()
         """What processes answer, each with its own batches; gathered by the first."""
         rows, model = [], Told(says)
         for part in parts:
-            task = PalInstructTask(select_by=None, caption_examples=3)
+            task = InstructTask(select_by=None, caption_examples=3)
             task.before_evaluation(model=model, dataset=None)
             task.resume(list(interrupted))
             for number in part:
@@ -368,7 +368,7 @@ def test_judged_answers_are_written_for_the_judge(tmp_path):
     assert line["messages"][0]["content"] == "Q reasoning? A wind {other}"
     (tmp_path / "own.txt").write_text("no place for it")
     with pytest.raises(ConfigError, match=r"\{answer\}"):
-        PalInstructTask(evaluation=own)
+        InstructTask(evaluation=own)
 
 
 def test_confusion_pictures_and_what_is_too_large_for_one(tmp_path):
@@ -406,4 +406,4 @@ def test_unknown_tasks_and_settings_are_named():
     with pytest.raises(ConfigError, match="'caption'"):
         evaluate(Told(), batch(item("captions", "x")))
     with pytest.raises(ConfigError, match="'caption'"):
-        PalInstructTask(evaluation={"captions": {}})
+        InstructTask(evaluation={"captions": {}})

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import jiwer
 import pytest
+from cli import evaluate
 
-from pal_plugin.commands.cli import evaluate
 from pal_plugin.commands.main import main as pal
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from lavis.processors import load_processor
 from omegaconf import OmegaConf
 
 from pal_plugin.processors.audio import default_encoders
-from pal_plugin.processors.text import PalTextProcessor
+from pal_plugin.processors.text import TextProcessor
 
 
 def test_without_a_configuration_the_default_models_encoders_are_used():
@@ -41,4 +41,4 @@ def test_lavis_reads_the_audio_processor_from_the_vision_slot():
 @pytest.mark.parametrize("bad", ["", "  \n", None, 3])
 def test_a_question_that_says_nothing_is_an_error(bad):
     with pytest.raises(ValueError, match="not empty"):
-        PalTextProcessor()(bad)
+        TextProcessor()(bad)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 import yaml
+from cli import train
 from transformers import ASTConfig, ASTForAudioClassification
 
-from pal_plugin.commands.cli import train
-from pal_plugin.training.rundir import latest_run
+from pal_plugin.training.run_folder import latest_run
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "projects" / "pal" / "ast_stage1.yaml"

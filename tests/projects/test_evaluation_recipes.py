@@ -2,7 +2,6 @@
 are where PAL_DATA says."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
@@ -12,10 +11,10 @@ import pal_plugin  # noqa: F401 - its shims come before any import of lavis
 # isort: split
 from lavis.common.registry import registry
 
-from pal_plugin.config.run_config import Config
+from pal_plugin.config.run_config import load_config
 from pal_plugin.corpora import prompts
 from pal_plugin.corpora.readers import READERS
-from pal_plugin.tasks.pal_instruct import PalInstructTask
+from pal_plugin.tasks.instruct import InstructTask
 from pal_plugin.utils.errors import ConfigError
 
 RECIPES = Path(__file__).parents[2] / "projects" / "pal" / "evaluate"
@@ -31,7 +30,7 @@ PROMPTS = {
 
 def config(name, *options):
     options = ["model.checkpoint=x", *options]
-    return Config(SimpleNamespace(cfg_path=RECIPES / f"{name}.yaml", options=options))
+    return load_config(RECIPES / f"{name}.yaml", options)
 
 
 def test_there_is_a_recipe_for_each_benchmark():
@@ -46,8 +45,8 @@ def test_there_is_a_recipe_for_each_benchmark():
 def test_a_recipe_can_be_loaded(name, monkeypatch, tmp_path):
     monkeypatch.setenv("PAL_DATA", str(tmp_path))
     cfg = config(name)
-    assert registry.get_task_class(cfg.run_cfg.task) is PalInstructTask
-    task = PalInstructTask.setup_task(cfg)
+    assert registry.get_task_class(cfg.run_cfg.task) is InstructTask
+    task = InstructTask.setup_task(cfg)
     assert task.select_by is None
     assert cfg.run_cfg.masked_audio
     ((dataset, section),) = cfg.datasets_cfg.items()

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from cli import evaluate, train
 
-from pal_plugin.commands.cli import evaluate, train
-from pal_plugin.training.rundir import latest_run
+from pal_plugin.training.run_folder import latest_run
 
 ROOT = Path(__file__).resolve().parents[2]
 

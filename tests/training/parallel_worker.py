@@ -39,7 +39,6 @@ def trained(
     config: dict, llm: str, batches: list[dict], world, strategy="ddp", accumulate=1, amp="none"
 ):
     """Losses, gradient norms, whole weights and optimizer states, and answers after `STEPS`."""
-    from pal_plugin.evaluation.loop import Precision
     from pal_plugin.models import checkpoint
     from pal_plugin.models.audio_llm import AudioLLM
     from pal_plugin.models.build import build_parts
@@ -47,6 +46,7 @@ def trained(
     from pal_plugin.training.checkpointing import optimizer_tensors
     from pal_plugin.training.streams import Micro
     from pal_plugin.training.trainer import Trainer
+    from pal_plugin.utils.precision import Precision
 
     torch.manual_seed(0 if strategy == "ddp" else world.rank)  # fsdp: the first one's count
     model = AudioLLM(**build_parts(copy.deepcopy({**config, "stage": {"llm": llm}})))

@@ -6,13 +6,13 @@ import json
 import logging
 import os
 
+import cli
 import pytest
 import torch
 from toys import ToyListener
 
-from pal_plugin.commands import cli
 from pal_plugin.commands.main import main as pal
-from pal_plugin.tasks.pal_instruct import PalInstructTask
+from pal_plugin.tasks.instruct import InstructTask
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def lines(path):
 
 def fail_after(monkeypatch, batches):
     """Let `valid_step` end the process's work after so many batches, as Ctrl-C would."""
-    whole, seen = PalInstructTask.valid_step, []
+    whole, seen = InstructTask.valid_step, []
 
     def step(self, model, samples):
         if len(seen) == batches:
@@ -41,7 +41,7 @@ def fail_after(monkeypatch, batches):
         seen.append(len(samples["text_input"]))
         return whole(self, model, samples)
 
-    monkeypatch.setattr(PalInstructTask, "valid_step", step)
+    monkeypatch.setattr(InstructTask, "valid_step", step)
     return seen
 
 

@@ -6,11 +6,12 @@ import threading
 import pytest
 import torch
 
-from pal_plugin.commands import cli
-from pal_plugin.evaluation.loop import Precision, evaluate
-from pal_plugin.training import faults
+from pal_plugin.commands.main import guarded
+from pal_plugin.datasets import workers
+from pal_plugin.evaluation.loop import evaluate
 from pal_plugin.training.streams import Micro
 from pal_plugin.training.trainer import Trainer
+from pal_plugin.utils.precision import Precision
 
 CPU = torch.device("cpu")
 #: What torch's loader raises, by where the death is noticed first.
@@ -88,7 +89,7 @@ def sigchld():
 @pytest.mark.parametrize("error", DEATHS, ids=lambda e: f"{type(e).__name__} {e}")
 def test_a_death_noticed_where_a_batch_is_fetched(work, error, sigchld):
     task = Task()
-    with pytest.raises(faults.DataWorkerError, match="a process that reads data died") as told:
+    with pytest.raises(workers.DataWorkerError, match="a DataLoader worker died") as told:
         work(task, breaks(error))
     assert (str(error) or "EOFError") in str(told.value)
     assert task.asked == 1
@@ -102,7 +103,7 @@ def test_a_death_noticed_in_another_thread(work):
     def run():
         try:
             work(Task(), breaks(ConnectionResetError(104, "Connection reset by peer")))
-        except faults.DataWorkerError as error:
+        except workers.DataWorkerError as error:
             told.append(error)
 
     thread = threading.Thread(target=run)
@@ -132,18 +133,18 @@ def test_an_error_that_a_worker_tells_of_is_no_death(work, kind):
 @pytest.mark.parametrize("error", DEATHS[:3], ids=str)
 def test_a_death_noticed_anywhere_else_is_a_users_error(error, sigchld, capsys):
     """torch raises it from a signal, so that it may come out of any line of a run."""
-    parser = cli._parser("", "")
 
-    def run(args):
+    @workers.dead_workers_named()
+    def run():
         raise error
 
-    assert cli._guarded(run, ["--cfg-path", "x.yaml"], parser) == 2
+    assert guarded(run) == 2
     told = capsys.readouterr().err
-    assert told.startswith("error: a process that reads data died (")
+    assert told.startswith("error: a DataLoader worker died (")
     assert "--resume auto" in told
 
 
 def test_batches_end_where_their_stream_ends():
-    assert list(faults.fetched([1, None, 2])) == [1, None, 2]
+    assert list(workers.fetched([1, None, 2])) == [1, None, 2]
     with pytest.raises(StopIteration):
-        faults.fetch(iter(()))
+        workers.fetch(iter(()))

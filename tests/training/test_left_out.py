@@ -2,12 +2,12 @@
 
 import json
 
+import cli
 import numpy as np
 import pytest
 import soundfile
 from toys import LABELS, RATE_HZ, facts, flac, tone, write_shard
 
-from pal_plugin.commands import cli
 from pal_plugin.commands.main import main as pal
 
 CLIPS = """

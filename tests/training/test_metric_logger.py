@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from pal_plugin.evaluation.samples_page import PER_TASK, write_page
-from pal_plugin.training.metric_logger import Watch
+from pal_plugin.training.metric_logger import MetricLogger
 from pal_plugin.utils.errors import ConfigError
 
 
 def test_lines_are_json_and_what_came_behind_a_checkpoint_is_cut(tmp_path):
-    watch = Watch(tmp_path, tensorboard=False)
+    watch = MetricLogger(tmp_path, tensorboard=False)
     watch.log("train_step", {"loss": torch.tensor(1.5), "lr": {"a": float("nan")}}, step=1)
     size = watch.size()
     watch.log("train_step", {"loss": 2.0})
@@ -44,7 +44,7 @@ def test_tensorboard_gets_numbers_by_dotted_names(tmp_path, monkeypatch):
     module.SummaryWriter = Board
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "tensorboard")
-    watch = Watch(tmp_path)
+    watch = MetricLogger(tmp_path)
     watch.log("train_step", {"loss": 1.0, "lr_by_group": {"lora": 0.5}, "order": "abc"}, step=7)
     watch.log("train_step", {"loss": 2.0})
     board = watch._board
@@ -52,7 +52,7 @@ def test_tensorboard_gets_numbers_by_dotted_names(tmp_path, monkeypatch):
     watch.close()
     assert board.folder is None
     assert board.purged is None
-    assert Watch(tmp_path, step=7)._board.purged == 8  # what was drawn behind is drawn anew
+    assert MetricLogger(tmp_path, step=7)._board.purged == 8  # what was drawn behind is drawn anew
 
 
 class Service(types.ModuleType):
@@ -75,7 +75,7 @@ def test_weights_and_biases_gets_numbers_by_the_global_step(tmp_path, monkeypatc
     service = Service("wandb")
     monkeypatch.setitem(sys.modules, "wandb", service)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: True if name == "wandb" else None)
-    watch = Watch(tmp_path, wandb="project", config={"run": {}})
+    watch = MetricLogger(tmp_path, wandb="project", config={"run": {}})
     assert service.how["project"] == "project"
     assert service.how["resume"] == "allow"
     watch.log("train_step", {"loss": 1.0}, step=7)
@@ -91,11 +91,11 @@ def test_weights_and_biases_gets_numbers_by_the_global_step(tmp_path, monkeypatc
 
 def test_what_is_not_installed_is_an_error_only_if_it_was_asked_for(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert Watch(tmp_path)._board is None
+    assert MetricLogger(tmp_path)._board is None
     with pytest.raises(ConfigError, match=r"run\.tensorboard.*pip install tensorboard"):
-        Watch(tmp_path, tensorboard=True)
+        MetricLogger(tmp_path, tensorboard=True)
     with pytest.raises(ConfigError, match=r"run\.wandb.*pip install wandb"):
-        Watch(tmp_path, wandb="project")
+        MetricLogger(tmp_path, wandb="project")
 
 
 def test_a_page_shows_what_was_asked_and_answered(tmp_path):

@@ -12,12 +12,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 from parallel_worker import Schedule, Task
 
 from pal_plugin.encoders.frontend import AudioFrontend
-from pal_plugin.evaluation.loop import Precision
 from pal_plugin.training import checkpointing as checkpoints
 from pal_plugin.training.progress import Progress
 from pal_plugin.training.streams import Micro
 from pal_plugin.training.trainer import Trainer
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.precision import Precision
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import processes
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_resume import lines, steps
+
+from .test_resume import lines, steps
 
 OPTIONS = [
     *("--job-id", "run", "--options", "run.max_epoch=2", "run.steps_per_epoch=5"),
@@ -114,7 +115,7 @@ def test_a_data_worker_that_dies_ends_the_run_with_a_word(script, tmp_path, shar
     process = processes.start(tmp_path, shards, [*OPTIONS, *options], **how)
     process.join(processes.WAIT_S)
     assert process.exitcode == 2, log.read_text()
-    assert "a process that reads data died" in log.read_text()
+    assert "a DataLoader worker died" in log.read_text()
     assert "--resume auto" in log.read_text()
 
 

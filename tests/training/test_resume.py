@@ -10,7 +10,7 @@ import processes
 import pytest
 
 from pal_plugin.commands.main import main
-from pal_plugin.training.preemption import EXIT_CODE
+from pal_plugin.utils.errors import PREEMPTED
 
 OPTIONS = [
     *("--options", "run.max_epoch=3", "run.steps_per_epoch=12", "run.save_every=2"),
@@ -96,8 +96,8 @@ def test_told_to_stop_it_saves_and_has_its_own_exit_code(tmp_path, shards, never
     os.kill(process.pid, getattr(signal, name))
     processes.let_go(tmp_path)
     process.join(processes.WAIT_S)
-    assert process.exitcode == EXIT_CODE
-    assert "told to stop; everything is saved, and --resume auto goes on" in log.read_text()
+    assert process.exitcode == PREEMPTED
+    assert "state saved. Resume with --resume auto" in log.read_text()
     assert 0 < len(steps(run)) < 36
     finish(tmp_path, shards, "--job-id", "run", "--resume", "auto")
     assert steps(run) == steps(never_killed)
@@ -112,7 +112,7 @@ def test_a_signal_to_all_processes_of_the_group_saves_too(tmp_path, shards, neve
     os.killpg(process.pid, signal.SIGTERM)
     processes.let_go(tmp_path)
     process.join(processes.WAIT_S)
-    assert process.exitcode == EXIT_CODE, log.read_text()
+    assert process.exitcode == PREEMPTED, log.read_text()
     assert 0 < len(steps(run)) < 36
     finish(tmp_path, shards, "--job-id", "run", "--resume", "auto")
     assert steps(run) == steps(never_killed)
@@ -146,7 +146,7 @@ def test_auto_finds_the_newest_run_that_is_not_finished(tmp_path, shards, never_
     process.kill()
     process.join()
     (run,) = (tmp_path / "output").iterdir()
-    assert "no checkpoint to go on from" in log.read_text()
+    assert "no checkpoint to resume from" in log.read_text()
     finish(tmp_path, shards, "--resume", "auto")
     assert [path.name for path in (tmp_path / "output").iterdir()] == [run.name]
     assert steps(run) == steps(never_killed)

@@ -13,7 +13,8 @@ import pytest
 import torch
 import toys
 from safetensors.torch import load_file
-from test_resume import steps
+
+from .test_resume import steps
 
 KEPT = Path(__file__).parent / "run_before_the_move"
 OPTIONS = [

@@ -2,11 +2,11 @@
 
 import json
 
+import cli
 import pytest
 import yaml
 
-from pal_plugin.commands import cli
-from pal_plugin.utils.errors import ConfigError
+from pal_plugin.training import launch
 
 CHECKPOINT = ("model.safetensors", "model.json", "optimizer.safetensors", "state.json")
 
@@ -108,19 +108,17 @@ def test_help_teaches_by_examples(capsys):
         cli.train(["--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    assert "projects/pal/lal_stage1.yaml --options" in text
+    assert "pal train lal_stage1 --options" in text
     assert "latest:lal_stage1" in text
 
 
 def test_threads_are_left_alone_unless_asked(monkeypatch):
     asked = []
-    monkeypatch.setattr(cli.torch, "set_num_threads", asked.append)
-    monkeypatch.setattr(cli, "usable_cores", lambda: 8)
-    cli.set_threads(None, 2)
+    monkeypatch.setattr(launch.torch, "set_num_threads", asked.append)
+    monkeypatch.setattr(launch, "usable_cores", lambda: 8)
+    launch.set_threads(None, 2)
     assert asked == []
-    cli.set_threads("auto", 2)
-    cli.set_threads("auto", 20)
-    cli.set_threads(3, 2)
+    launch.set_threads("auto", 2)
+    launch.set_threads("auto", 20)
+    launch.set_threads(3, 2)
     assert asked == [6, 1, 3]
-    with pytest.raises(ConfigError, match="auto or null"):
-        cli.set_threads("all", 2)

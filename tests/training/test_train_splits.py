@@ -3,10 +3,9 @@
 import json
 import shutil
 
+import cli
 import pytest
 from toys import LABELS, facts, flac, tone, write_shard
-
-from pal_plugin.commands import cli
 
 SPLITS = "{train: 12, extra: 6, val: 8}"
 

@@ -5,55 +5,44 @@ a start (`test_processes`), lengths of streams (`test_loaders`).
 """
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from pal_plugin.tasks.pal_instruct import PalInstructTask
-from pal_plugin.training.rundir import new_run_dir
+from pal_plugin.tasks.instruct import InstructTask
+from pal_plugin.training.run_folder import new_run_dir
 from pal_plugin.utils.errors import ConfigError
 
-from .test_runner import FixedMetrics, gradients, make_runner
+from .test_run import FixedMetrics, gradients, make_run
 
 
 def test_trap_runner_model_is_none_when_the_model_is_on_its_device(toy):
-    assert make_runner(toy.config("run.device=cpu")).model is not None
-
-
-def test_trap_a_second_runner_in_one_process_raises_and_output_dir_lands_in_site_packages(toy):
-    from lavis.common.registry import registry
-
-    first, second = make_runner(toy.config()), make_runner(toy.config())
-    assert first.output_dir != second.output_dir
-    assert registry.get_path("output_dir") == str(second.output_dir)
-    assert second.output_dir.parent == Path(os.getcwd()) / "output"  # not in site-packages
+    assert make_run(toy.config("run.device=cpu")).place.model is not None
 
 
 def test_trap_negative_metrics_never_save_a_checkpoint_and_the_best_is_not_reloaded(toy):
     task = type("Negative", (FixedMetrics,), {"values": (-3.0, -1.0, -2.0)})
-    runner = make_runner(toy.config("run.max_epoch=3"), task)
-    runner.train()
-    assert runner.best_epoch == 1
-    best = load_file(runner.output_dir / "checkpoint_best.safetensors")
-    last = load_file(runner.output_dir / "checkpoint_last.safetensors")
+    run = make_run(toy.config("run.max_epoch=3"), task)
+    run.train()
+    assert run.best.epoch == 1
+    best = load_file(run.folder.path / "checkpoint_best.safetensors")
+    last = load_file(run.folder.path / "checkpoint_last.safetensors")
     assert not torch.equal(best["head.weight"], last["head.weight"])
-    assert torch.equal(runner.model.head.weight, best["head.weight"])  # reloaded at the end
-    facts = json.loads((runner.output_dir / "checkpoint_best.json").read_text())
+    assert torch.equal(run.place.model.head.weight, best["head.weight"])  # reloaded at the end
+    facts = json.loads((run.folder.path / "checkpoint_best.json").read_text())
     assert facts["epoch"] == 1
     assert facts["recipe"] == "toy_recipe"
     assert "frozen" not in best
-    metrics = json.loads((runner.output_dir / "metrics.json").read_text())
+    metrics = json.loads((run.folder.path / "metrics.json").read_text())
     assert metrics["val"]["classification"]["accuracy"] == -1.0  # of the best epoch, a tensor
 
 
 def test_trap_a_split_in_train_and_valid_evaluates_forever(toy):
     with pytest.raises(ConfigError, match="trained on and evaluated"):
-        make_runner(toy.config("run.valid_splits=[train]"))
+        make_run(toy.config("run.valid_splits=[train]"))
     with pytest.raises(ConfigError, match="made for training"):
-        make_runner(toy.config("run.evaluate=true", "run.valid_splits=[train]"))
+        make_run(toy.config("run.evaluate=true", "run.valid_splits=[train]"))
 
 
 def test_trap_dataset_ratios_raise_and_chained_pipelines_starve(toy):
@@ -61,7 +50,7 @@ def test_trap_dataset_ratios_raise_and_chained_pipelines_starve(toy):
         f"datasets.more={{builder: toy_tones, build_info: {{storage: '{toy.shards}'}}}}",
         "run.train_dataset_ratios={toy_tones: 1, more: 3}",
     )
-    metrics = make_runner(cfg).train()
+    metrics = make_run(cfg).train()
     assert {"toy_tones/classification", "more/classification"} <= set(metrics["val"])
 
 
@@ -75,17 +64,17 @@ def test_trap_the_accumulated_loss_is_not_divided(toy, monkeypatch):
 
 
 def test_trap_amp_is_silently_float32_on_the_cpu(toy):
-    class SeesType(PalInstructTask):
+    class SeesType(InstructTask):
         types = set()  # noqa: RUF012
 
         def train_step(self, model, samples):
             self.types.add(torch.nn.functional.linear(torch.ones(1, 2), torch.ones(2, 2)).dtype)
             return super().train_step(model, samples)
 
-    make_runner(toy.config("run.device=cpu", "run.amp=bf16"), SeesType).train()
+    make_run(toy.config("run.device=cpu", "run.amp=bf16"), SeesType).train()
     assert SeesType.types == {torch.bfloat16}
     with pytest.raises(ConfigError, match="bf16"):
-        make_runner(toy.config("run.device=cpu", "run.amp=fp16")).train()
+        make_run(toy.config("run.device=cpu", "run.amp=fp16")).train()
 
 
 def test_trap_prefetching_makes_a_cuda_stream_and_evaluation_calls_cuda(toy, monkeypatch):
@@ -95,14 +84,14 @@ def test_trap_prefetching_makes_a_cuda_stream_and_evaluation_calls_cuda(toy, mon
     monkeypatch.setattr(torch.cuda, "Stream", refuse)
     monkeypatch.setattr(torch.Tensor, "cuda", refuse)
     monkeypatch.setattr(torch.nn.Module, "cuda", refuse)
-    make_runner(toy.config("run.device=cpu", "run.max_epoch=1")).train()
+    make_run(toy.config("run.device=cpu", "run.max_epoch=1")).train()
 
 
 def test_trap_a_barrier_without_a_process_group(toy, monkeypatch):
     monkeypatch.setattr(
         torch.distributed, "barrier", lambda *a, **k: pytest.fail("nobody to wait for")
     )
-    make_runner(toy.config("run.max_epoch=1")).train()
+    make_run(toy.config("run.max_epoch=1")).train()
 
 
 def test_trap_a_stream_has_no_len(toy, monkeypatch):
@@ -110,9 +99,9 @@ def test_trap_a_stream_has_no_len(toy, monkeypatch):
 
     monkeypatch.setattr(ShardStream, "__len__", lambda self: (_ for _ in ()).throw(TypeError()))
     with pytest.raises(ConfigError, match=r"run\.steps_per_epoch=500"):
-        make_runner(toy.config()).steps_per_epoch  # noqa: B018
-    runner = make_runner(toy.config("run.steps_per_epoch=2", "run.max_epoch=1"))
-    assert runner.train()["val"]["classification"]["n"] == 8
+        make_run(toy.config()).train()
+    run = make_run(toy.config("run.steps_per_epoch=2", "run.max_epoch=1"))
+    assert run.train()["val"]["classification"]["n"] == 8
 
 
 def test_trap_the_webdataset_loader_ignores_the_collater(toy, monkeypatch):
@@ -123,13 +112,13 @@ def test_trap_the_webdataset_loader_ignores_the_collater(toy, monkeypatch):
     monkeypatch.setattr(
         ShardStream, "collater", lambda self, c: (called.append(self.train), collater(self, c))[1]
     )
-    make_runner(toy.config("run.max_epoch=1")).train()
+    make_run(toy.config("run.max_epoch=1")).train()
     assert {True, False} == set(called)
 
 
 def test_trap_a_finite_webdataset_raises_stop_iteration(toy):
-    runner = make_runner(toy.config("run.steps_per_epoch=20", "run.max_epoch=1"))  # 12 clips
-    assert runner.train_epoch(0)["steps"] == 20
+    run = make_run(toy.config("run.steps_per_epoch=20", "run.max_epoch=1"))  # 12 clips
+    assert run.train_epoch(0)["steps"] == 20
 
 
 def test_trap_now_drops_a_digit_so_runs_share_a_folder(tmp_path):
@@ -138,23 +127,25 @@ def test_trap_now_drops_a_digit_so_runs_share_a_folder(tmp_path):
 
 
 def test_trap_resume_is_strict_although_frozen_weights_are_not_saved(toy):
-    first = make_runner(toy.config("run.max_epoch=1"))
+    first = make_run(toy.config("run.max_epoch=1"))
     first.train()
     cfg = toy.config("run.max_epoch=1", "run.resume=auto")
-    again = make_runner(cfg, job_id=first.job_id)
-    assert torch.equal(again.model.head.weight, first.model.head.weight)
-    assert "frozen" not in load_file(again.resumed[0] / "model.safetensors")
+    again = make_run(cfg, job_id=first.folder.path.name)
+    assert torch.equal(again.place.model.head.weight, first.place.model.head.weight)
+    assert "frozen" not in load_file(again.folder.resumed[0] / "model.safetensors")
 
 
 def test_trap_resume_is_one_epoch_off(toy, monkeypatch):
     """The state behind the second of three epochs: only the third is trained."""
-    first = make_runner(toy.config("run.max_epoch=3", "run.keep_checkpoints=9"))
+    first = make_run(toy.config("run.max_epoch=3", "run.keep_checkpoints=9"))
     whole = first.train()
-    last = max((first.output_dir / "checkpoints").iterdir())
+    last = max((first.folder.path / "checkpoints").iterdir())
     for file in last.iterdir():
         file.unlink()
     last.rmdir()
-    again = make_runner(toy.config("run.max_epoch=3", "run.resume=auto"), job_id=first.job_id)
+    again = make_run(
+        toy.config("run.max_epoch=3", "run.resume=auto"), job_id=first.folder.path.name
+    )
     trained = []
     train_epoch = again.train_epoch
     monkeypatch.setattr(again, "train_epoch", lambda e: (trained.append(e), train_epoch(e))[1])
@@ -164,18 +155,18 @@ def test_trap_resume_is_one_epoch_off(toy, monkeypatch):
 
 def test_trap_a_metric_that_is_no_number_is_the_best_for_ever(toy):
     task = type("Nan", (FixedMetrics,), {"values": (float("nan"), 0.2, 0.1)})
-    runner = make_runner(toy.config("run.max_epoch=3"), task)
-    runner.train()
-    assert runner.best_epoch == 1
-    assert runner.best_metric == 0.2
+    run = make_run(toy.config("run.max_epoch=3"), task)
+    run.train()
+    assert run.best.epoch == 1
+    assert run.best.metric == 0.2
 
 
 def test_trap_tensors_in_metrics_break_the_json_log(toy):
-    class Tensors(PalInstructTask):
+    class Tensors(InstructTask):
         def after_evaluation(self, val_result, split_name, epoch=None, **kwargs):
             return {"x": {"accuracy": torch.tensor([0.5, 1.0])}, "agg_metrics": torch.tensor(0.5)}
 
-    runner = make_runner(toy.config("run.max_epoch=1"), Tensors)
-    runner.train()
-    lines = map(json.loads, (runner.output_dir / "log.txt").read_text().splitlines())
+    run = make_run(toy.config("run.max_epoch=1"), Tensors)
+    run.train()
+    lines = map(json.loads, (run.folder.path / "log.txt").read_text().splitlines())
     assert next(x for x in lines if x["kind"] == "val")["x"] == {"accuracy": [0.5, 1.0]}

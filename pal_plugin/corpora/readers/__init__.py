@@ -166,3 +166,9 @@ def read_corpus(
         raise ConfigError(f"{dataset}: no clip in {', '.join(map(str, files))} {problems}".strip())
     records = entry.finish(corpus.records) if entry.finish else corpus.records
     return Corpus(with_unique_ids(records), corpus.labels, printable(corpus.problems))
+
+
+def builders() -> dict[str, str]:
+    """For the registry of datasets: `pal_NAME` for each reader, by "module:Class"."""
+    room = "pal_plugin.datasets.corpus_builders"
+    return {f"pal_{name}": f"{room}:{name.title().replace('_', '')}Builder" for name in READERS}

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pal_plugin.evaluation.rows import take_rows
+from pal_plugin.batch import take_rows
 from pal_plugin.utils.errors import ConfigError
 
 Rows = Sequence[dict[str, Any]]
@@ -164,9 +164,3 @@ def closed_set(samples: dict, task: str) -> list[str]:
             "must give the closed set of answers"
         )
     return list(candidates)
-
-
-def more_of(samples: dict, row: int) -> dict[str, Any]:
-    """What a row's dataset gives beyond the usual: `stem`, `protocol`, `labels`, `facts`."""
-    more = samples.get("more")
-    return more[row] if more else {}

@@ -14,9 +14,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from pal_plugin.batch import rows_in, take_rows
 from pal_plugin.evaluation.evaluators.base import Asking, Columns, Evaluator, Finished, Rows
 from pal_plugin.evaluation.metrics.captioning import caption_scores
-from pal_plugin.evaluation.rows import row_count, take_rows
 
 _SHOWN = 10
 _Rank = tuple[bytes, str, str]
@@ -57,7 +57,7 @@ class Captions(Evaluator):
         # JSON has no NaN: a row that is read again must be the row that was kept.
         losses = [loss if math.isfinite(loss) else None for loss in losses]
         chosen = self._chosen(samples)
-        said: list[str | None] = [None] * row_count(samples)
+        said: list[str | None] = [None] * rows_in(samples)
         if chosen:
             texts = self.asking(model, take_rows(samples, chosen))
             for row, text in zip(chosen, texts, strict=True):
@@ -104,7 +104,7 @@ class Captions(Evaluator):
     def _chosen(self, samples: dict) -> list[int]:
         """Rows whose captions are generated; the same ones with the audio masked."""
         if self.scores:
-            return list(range(row_count(samples)))
+            return list(range(rows_in(samples)))
         ranks = list(map(_rank, samples["question_type"], samples["question_id"]))
         self._meet(ranks)
         return [row for row, rank in enumerate(ranks) if rank in self._smallest]

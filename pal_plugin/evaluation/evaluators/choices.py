@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pal_plugin.batch import more_of, rows_in, take_rows
 from pal_plugin.corpora.prompts import multiple_choice_prompt
 from pal_plugin.evaluation.evaluators.base import (
     Asking,
@@ -17,10 +18,8 @@ from pal_plugin.evaluation.evaluators.base import (
     Evaluator,
     Finished,
     Rows,
-    more_of,
 )
 from pal_plugin.evaluation.metrics.multiple_choice import mmau_rule, read_choice, shuffled
-from pal_plugin.evaluation.rows import row_count, take_rows
 from pal_plugin.utils.errors import ConfigError
 
 _HOW = {
@@ -70,7 +69,7 @@ class MultipleChoice(Evaluator):
         self.protocol, self.shuffles, self.rank, self.seed = protocol, shuffles, rank, seed
 
     def answer(self, model: Any, samples: dict) -> dict[str, list]:
-        total = row_count(samples)
+        total = rows_in(samples)
         for row in range(total):
             _check(samples, row)
         asked: list[list[dict]] = [[] for _ in range(total)]

@@ -1,47 +1,85 @@
-"""Registers everything of this package in LAVIS's registry.
+"""Registers in LAVIS what the core has, and tells the core's registries what LAVIS has.
 
-LAVIS's modules register themselves when they are imported, and so do ours; the two zoos are
-snapshots which LAVIS took earlier, so their entries are written here.
+LAVIS demands its own base classes, so each class of the core gets one with them: same name, same
+behaviour. Its two zoos are snapshots taken earlier, so their entries are written here.
 """
 
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
+from lavis.common.registry import registry
+from lavis.datasets.builders.base_dataset_builder import BaseDatasetBuilder
+from lavis.processors.base_processor import BaseProcessor
+from lavis.tasks.base_task import BaseTask
+
+from pal_plugin.config.registry import (
+    DATASETS,
+    MODELS,
+    PROCESSORS,
+    RUNNERS,
+    SCHEDULES,
+    TASKS,
+    defaults_of,
+)
 from pal_plugin.hosts.lavis import compat
 
 # `import lavis` alone registers neither runners nor learning rate schedulers.
-_LAVIS_MODULES = ("lavis", "lavis.models", "lavis.runners", "lavis.common.optims")
-_OUR_MODULES = (
-    "pal_plugin.processors.audio",
-    "pal_plugin.processors.augmented",
-    "pal_plugin.processors.text",
-    "pal_plugin.hosts.lavis.models",
-    "pal_plugin.datasets.builders",
-    "pal_plugin.datasets.corpus_builders",
-    "pal_plugin.datasets.mini",
-    "pal_plugin.tasks.pal_instruct",
-    "pal_plugin.training.schedule",
-    "pal_plugin.training.runner_pal",
-)
+_LAVIS_MODULES = ("lavis.models", "lavis.runners", "lavis.common.optims")
+_OUR_MODULES = ("pal_plugin.hosts.lavis.models", "pal_plugin.hosts.lavis.runner")
 
 
 def register_all() -> None:
-    """Import LAVIS behind the shims and register models, processors, datasets, tasks and runners.
-
-    Calling it again changes nothing. An import that fails raises its own error.
-    """
-    compat.install()
+    """Register all that a run file may name; calling it again changes nothing."""
+    if "pal_instruct" in registry.list_tasks():
+        return
     with compat.quiet_lavis_import():
-        for name in _LAVIS_MODULES:
+        for name in (*_LAVIS_MODULES, *_OUR_MODULES):
             importlib.import_module(name)
-    for name in _OUR_MODULES:
-        importlib.import_module(name)
+    for name in DATASETS.own():
+        registry.register_builder(name)(_builder(name, DATASETS.get(name)))
+    for name in PROCESSORS.own():
+        core = PROCESSORS.get(name)
+        # Not BaseProcessor's initialiser: its lambda could not travel to a data worker.
+        made = _with_base(core, BaseProcessor, {"__init__": core.__init__})
+        registry.register_processor(name)(made)
+    for name in TASKS.own():
+        facts = {"inst_id_key": "instance_id", "build_model": BaseTask.build_model}
+        registry.register_task(name)(_with_base(TASKS.get(name), BaseTask, facts))
+    for name in SCHEDULES.own():
+        registry.register_lr_scheduler(name)(SCHEDULES.get(name))
+    for ours, find, names in (
+        (MODELS, registry.get_model_class, registry.list_models),
+        (DATASETS, registry.get_builder_class, registry.list_datasets),
+        (PROCESSORS, registry.get_processor_class, registry.list_processors),
+        (TASKS, registry.get_task_class, registry.list_tasks),
+        (RUNNERS, registry.get_runner_class, registry.list_runners),
+        (SCHEDULES, registry.get_lr_scheduler_class, registry.list_lr_schedulers),
+    ):
+        ours.add_host(find, names)
     _refresh_zoos()
 
 
+def _builder(name: str, core: type) -> type:
+    def initialise(self: Any, cfg: Any = None) -> None:
+        BaseDatasetBuilder.__init__(self, cfg)  # reads the defaults where there is no cfg
+        core.__init__(self, self.config)
+
+    places = {kind: str(path) for kind, path in defaults_of(DATASETS, name).items()}
+    return _with_base(
+        core, BaseDatasetBuilder, {"__init__": initialise, "DATASET_CONFIG_DICT": places}
+    )
+
+
+def _with_base(core: type, base: type, members: dict[str, Any]) -> type:
+    """`core` with one of LAVIS's base classes; a name of this module, so that it can be pickled."""
+    facts = {"__module__": __name__, "__doc__": core.__doc__, **members}
+    made = globals()[core.__name__] = type(core.__name__, (core, base), facts)
+    return made
+
+
 def _refresh_zoos() -> None:
-    from lavis.common.registry import registry
     from lavis.datasets.builders import dataset_zoo
     from lavis.models import model_zoo
 

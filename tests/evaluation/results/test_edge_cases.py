@@ -11,7 +11,7 @@ import pal_plugin  # noqa: F401  (registers)
 from pal_plugin.commands.main import main as pal
 from pal_plugin.corpora.items import multiple_choice
 from pal_plugin.datasets.collate import collate_clips
-from pal_plugin.tasks.pal_instruct import PalInstructTask
+from pal_plugin.tasks.instruct import InstructTask
 
 
 class Mute:
@@ -76,7 +76,7 @@ def test_few_rows_and_no_answers(tmp_path, capsys, items, says, settings, expect
         {"audio": torch.zeros(1), "sample_id": f"c{i}", "items": [one]}
         for i, one in enumerate(items)
     ]
-    task = PalInstructTask(select_by=None, evaluation=settings)
+    task = InstructTask(select_by=None, evaluation=settings)
     task.before_evaluation(None, None)
     rows = task.valid_step(Mute(says), collate_clips(clips, torch.stack))
     entries = task.after_evaluation(rows, "val")

@@ -1,14 +1,12 @@
 """eval_esc50.yaml: its keys reach the dataset, and what is missing is said."""
 
-from types import SimpleNamespace
-
+import cli
 import numpy as np
 import pytest
 import soundfile
 from lavis.common.registry import registry
 
-from pal_plugin.commands import cli
-from pal_plugin.config.run_config import Config
+from pal_plugin.config.run_config import load_config
 from pal_plugin.utils.errors import ConfigError
 
 
@@ -25,7 +23,7 @@ def clips(tmp_path):
 
 def val_dataset(recipes, *options):
     options = [*options, "model.checkpoint=some.safetensors"]
-    cfg = Config(SimpleNamespace(cfg_path=recipes / "eval_esc50.yaml", options=options))
+    cfg = load_config(recipes / "eval_esc50.yaml", options)
     (config,) = cfg.datasets_cfg.values()
     return registry.get_builder_class(config.builder)(config).build_datasets()["val"]
 
@@ -61,12 +59,8 @@ def test_other_columns_and_another_question(recipes, clips):
 
 def test_labels_that_training_used_are_those_of_the_map(recipes, script):
     """Each label in splits.csv is what the recipe makes of a published CSV's label."""
-    cfg = Config(
-        SimpleNamespace(
-            cfg_path=recipes / "eval_esc50.yaml",
-            options=["data.audio=x", "data.annotations=x", "model.checkpoint=x"],
-        )
-    )
+    options = ["data.audio=x", "data.annotations=x", "model.checkpoint=x"]
+    cfg = load_config(recipes / "eval_esc50.yaml", options)
     texts = set(cfg.datasets_cfg.clips.labels.values())
     rows = script("make_splits")._read(recipes / "splits.csv")
     trained = {r["category"] for r in rows if r["domain"] != "esc10"}
@@ -75,7 +69,7 @@ def test_labels_that_training_used_are_those_of_the_map(recipes, script):
 
 def test_what_is_missing_is_named(recipes, capsys):
     with pytest.raises(ConfigError) as error:
-        Config(SimpleNamespace(cfg_path=recipes / "eval_esc50.yaml", options=[]))
+        load_config(recipes / "eval_esc50.yaml", [])
     assert "data.audio" in str(error.value)
     assert "data.annotations" in str(error.value)
     arguments = ["--cfg-path", str(recipes / "eval_esc50.yaml"), "--options"]

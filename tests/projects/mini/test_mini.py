@@ -2,7 +2,6 @@
 
 import csv
 from collections import Counter
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import torch
 from lavis.common.registry import registry
 from omegaconf import OmegaConf
 
-from pal_plugin.config.run_config import Config
+from pal_plugin.config.run_config import load_config
 from pal_plugin.datasets import mini
 from pal_plugin.processors import augmented
 from pal_plugin.utils.errors import ConfigError
@@ -161,13 +160,13 @@ def test_the_processor_refuses_unknown_changes():
 def test_without_the_data_the_recipe_says_so(kind, monkeypatch, recipes):
     monkeypatch.delenv("PAL_DATA", raising=False)
     with pytest.raises(ConfigError, match="PAL_DATA is not set"):
-        Config(SimpleNamespace(cfg_path=recipes / f"{kind}.yaml", options=[]))
+        load_config(recipes / f"{kind}.yaml", [])
 
 
 @pytest.mark.parametrize("kind", ["lal", "plits", "pal"])
 def test_recipes_resolve(kind, monkeypatch, recipes, folder):
     monkeypatch.setenv("PAL_DATA", str(folder))
-    config = Config(SimpleNamespace(cfg_path=recipes / f"{kind}.yaml", options=["run.seed=7"]))
+    config = load_config(recipes / f"{kind}.yaml", ["run.seed=7"])
     assert config.model_cfg.model_type == kind
     assert config.model_cfg.stage.encoders == "frozen"
     for encoder in config.model_cfg.encoders.values():

@@ -1,21 +1,71 @@
-"""Run folders: a unique one for every run, and the newest one of a recipe.
+"""Run folders: a unique one for every run, who uses it, and the newest one of a recipe.
 
 A run folder is recognised by its `config.yaml` and not by its name, so `--job-id` may call it
-anything. Needs no LAVIS.
+anything.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from pal_plugin.config.run_config import RunConfig
+from pal_plugin.training import checkpointing
+from pal_plugin.training.distributed import World
+from pal_plugin.training.lock import RunLock
 from pal_plugin.utils.errors import ConfigError
 
 BEST, LAST = "checkpoint_best.safetensors", "checkpoint_last.safetensors"
 FINISHED = "finished.json"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder that this run writes into.
+
+    Attributes:
+        path: made, with `config.yaml` in it and the folder `result`.
+        lock: held by the first process, None in the others.
+        resumed: the checkpoint that the run resumes from, and its state; None: from the start.
+    """
+
+    path: Path
+    lock: RunLock | None
+    resumed: tuple[Path, dict[str, Any]] | None
+
+
+def open_run_folder(cfg: RunConfig, world: World, job_id: str | None) -> RunFolder:
+    """A new folder, or that of a run which is resumed. The first process makes it for all.
+
+    Raises:
+        ConfigError: it exists already, or is in use.
+    """
+    path = world.from_first(_make(cfg, job_id) if world.first else None)
+    (path / "result").mkdir(exist_ok=True)
+    lock = resumed = None
+    if world.first:  # one process at a time, and one decision for all
+        lock = RunLock(path)
+        if cfg.run_cfg.resume:
+            resumed = checkpointing.recover(path)
+    return RunFolder(path, lock, world.from_first(resumed))
+
+
+def _make(cfg: RunConfig, job_id: str | None) -> Path:
+    run, before = cfg.run_cfg, None
+    if run.evaluate:
+        before = interrupted_evaluation(run.output_dir, job_id, run.name)
+    if run.resume and job_id:  # the folder that `resuming.find_run` found
+        before = Path(run.output_dir).expanduser().resolve() / job_id
+        before = before if (before / "config.yaml").is_file() else None
+    folder = before or new_run_dir(run.output_dir, run.name, job_id)
+    if before is None or run.evaluate:
+        cfg.save(folder / "config.yaml")
+    return folder
 
 
 def new_run_dir(output_dir: str | Path, recipe: str, job_id: str | None = None) -> Path:

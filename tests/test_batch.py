@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pal_plugin.evaluation.rows import masked, take_rows
+from pal_plugin.batch import masked, take_rows
 
 
 def batch():

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from pal_plugin.training.rundir import (
+from pal_plugin.training.run_folder import (
     BEST,
     FINISHED,
     LAST,

@@ -9,7 +9,7 @@ import pal_plugin  # noqa: F401  (before lavis, which does not import without th
 
 pytest.importorskip("lavis", reason="a run file is read by LAVIS, which is not installed")
 
-from pal_plugin.commands.cli import train
+from cli import train
 
 RECIPES = Path(__file__).resolve().parents[2] / "projects" / "pal"
 

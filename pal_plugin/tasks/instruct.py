@@ -1,6 +1,6 @@
 """`pal_instruct`: answers about audio, of several kinds in one batch.
 
-How a kind is asked and counted is its evaluator's (`tasks.evaluators`). Each row is answered a
+How a kind is asked and counted is its evaluator's (`evaluation.evaluators`). Each row is answered a
 second time with its audio masked: what is right then was never heard.
 """
 
@@ -11,20 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lavis.common.registry import registry
-from lavis.tasks.base_task import BaseTask
 from omegaconf import OmegaConf
 
+from pal_plugin.batch import masked, more_of, rows_in, take_rows
+from pal_plugin.config.registry import DATASETS, MODELS
 from pal_plugin.evaluation import summary as metrics
 from pal_plugin.evaluation.evaluators import Asking, build_evaluators, evaluator_class
-from pal_plugin.evaluation.evaluators.base import Finished, more_of
-from pal_plugin.evaluation.rows import masked, row_count, take_rows
+from pal_plugin.evaluation.evaluators.base import Finished
 from pal_plugin.utils.errors import ConfigError
-from pal_plugin.utils.spelling import did_you_mean
 
 
-@registry.register_task("pal_instruct")
-class PalInstructTask(BaseTask):
+class InstructTask:
     """Trains on answers and evaluates them by kind.
 
     Args:
@@ -47,7 +44,6 @@ class PalInstructTask(BaseTask):
         evaluation: dict[str, dict] | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__()
         self.masked_audio, self.select_by = masked_audio, select_by
         self.asking = Asking(max_new_tokens, generation or {}, seed)
         settings = {task: dict(of_task or {}) for task, of_task in (evaluation or {}).items()}
@@ -57,7 +53,7 @@ class PalInstructTask(BaseTask):
         self._finished: dict[str, dict[str, dict[str, Finished]]] = {}
 
     @classmethod
-    def setup_task(cls, cfg: Any) -> PalInstructTask:
+    def setup_task(cls, cfg: Any) -> InstructTask:
         """From the `run:` section."""
         run = cfg.run_cfg
         plain = OmegaConf.to_container(OmegaConf.create(run), resolve=True)
@@ -70,6 +66,10 @@ class PalInstructTask(BaseTask):
             evaluation=plain.get("evaluation"),
             seed=int(run.seed),
         )
+
+    def build_model(self, cfg: Any) -> torch.nn.Module:
+        """The model of the `model:` section."""
+        return MODELS.get(cfg.model_cfg.arch).from_config(cfg.model_cfg)
 
     def build_datasets(self, cfg: Any) -> dict[str, dict[str, Any]]:
         """`{dataset: {split: dataset}}` of the `datasets:` section, for the splits of the run.
@@ -84,14 +84,8 @@ class PalInstructTask(BaseTask):
         if not run.evaluate:
             splits |= set(run.train_splits or ())
         for name, config in cfg.datasets_cfg.items():
-            builder_class = registry.get_builder_class(config.get("builder", name))
-            if builder_class is None:
-                known = registry.list_datasets()
-                raise ConfigError(
-                    f"no dataset named {name!r} is registered. {did_you_mean(name, known)}"
-                )
             try:
-                builder = builder_class(config)
+                builder = DATASETS.get(config.get("builder", name))(config)
                 builder.splits, builder.train_splits = splits, set(run.train_splits or ())
                 built[name] = builder.build_datasets()
             except ConfigError as error:
@@ -121,10 +115,10 @@ class PalInstructTask(BaseTask):
             `prediction_masked`; captions have `loss` and `loss_masked`, and predictions for a few
             only unless they are scored.
         """
-        if not row_count(samples):
+        if not rows_in(samples):
             return []
         samples = self._encoded(model, samples)
-        rows: list[dict | None] = [None] * row_count(samples)
+        rows: list[dict | None] = [None] * rows_in(samples)
         for (task, _), index in _groups(samples).items():
             part = take_rows(samples, index)
             if task == "tagging":
@@ -206,7 +200,7 @@ def _missing(by_pass: dict[str, Finished]) -> dict[str, str]:
 def _groups(samples: dict) -> dict[tuple[str, tuple[str, ...] | None], list[int]]:
     """Row numbers by (task, closed set): what one call of an evaluator can answer together."""
     groups: dict[tuple[str, tuple[str, ...] | None], list[int]] = {}
-    candidates = samples.get("candidates") or [None] * row_count(samples)
+    candidates = samples.get("candidates") or [None] * rows_in(samples)
     for row, task in enumerate(samples["task"]):
         if task == "classification" and more_of(samples, row).get("labels"):
             task = "tagging"  # several labels of one clip

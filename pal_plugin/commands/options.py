@@ -1,0 +1,80 @@
+"""What `pal train`, `pal evaluate` and `pal plan` have in common: a recipe and changes to it."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+from typing import Any
+
+from pal_plugin.config.recipes import find_recipes
+from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.runtime import Clock
+
+
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    """The recipe and `--options`."""
+    parser.add_argument(
+        "recipe",
+        nargs="*",
+        metavar="RECIPE",
+        help="a run file, or a name such as lal_stage1; several are merged in their order",
+    )
+    parser.add_argument(
+        "--cfg-path", nargs="+", default=[], metavar="YAML", help="the same, in LAVIS's words"
+    )
+    parser.add_argument(
+        "--options",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help='changes to the run file, as "a.b=c" or "a.b c"',
+    )
+
+
+def add_job_id(parser: argparse.ArgumentParser) -> None:
+    """`--job-id`."""
+    parser.add_argument(
+        "--job-id",
+        type=_run_name,
+        metavar="NAME",
+        help="name of the run folder (default: RECIPE-DATE-TIME); an interrupted evaluation of "
+        "this name goes on",
+    )
+
+
+def recipe_files(args: argparse.Namespace) -> list[Path]:
+    """The run files that were named.
+
+    Raises:
+        ConfigError: none, or one that is not there.
+    """
+    names = [*args.recipe, *args.cfg_path]
+    if not names:
+        raise ConfigError("no recipe was named; for example: pal train lal_stage1")
+    return find_recipes(names)
+
+
+def loader(args: argparse.Namespace) -> Any:
+    """`load_config` for what was named; further keywords go to it."""
+    from pal_plugin.config.run_config import load_config
+
+    files = recipe_files(args)
+    return lambda **more: load_config(files, args.options, **more)
+
+
+def start_log() -> Clock:
+    """Log with the time of day; the clock counts the start of the run."""
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger().setLevel(logging.INFO)
+    return Clock()
+
+
+def _run_name(text: str) -> str:
+    """A folder's name, so that a run stays in `run.output_dir`."""
+    if text in ("", ".", "..") or Path(text).name != text:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a name of one folder; run.output_dir chooses where it is made"
+        )
+    return text

@@ -1,0 +1,57 @@
+"""Run files by name: `lal_stage1` for the package's own, or a path; several make one recipe.
+
+The run files of `projects/pal` exist once: a wheel holds them as `pal_plugin/recipes`, a clone has
+them beside the package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.spelling import did_you_mean
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def recipes_dir() -> Path:
+    """The folder of the package's run files."""
+    inside = _PACKAGE / "recipes"
+    return inside if inside.is_dir() else _PACKAGE.parent / "projects" / "pal"
+
+
+def recipe_names() -> list[str]:
+    """What the package's run files are called: `lal_stage1`, `mini/lal`, `common/stage2`."""
+    root = recipes_dir()
+    return sorted(
+        path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml")
+    )
+
+
+def find_recipe(name: str) -> Path:
+    """The run file of a path or a name; parts (`stage2`, `qwen2.5_1.5b`) are found in `common`.
+
+    Raises:
+        ConfigError: there is neither; names the nearest.
+    """
+    path = Path(name).expanduser()
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        if path.is_file():
+            return path
+        beside = sorted(p.name for p in path.parent.glob("*.yaml"))
+        hint = did_you_mean(path.name, beside) if beside else f"No folder {path.parent}."
+        raise ConfigError(f"no configuration file {path}. {hint}")
+    for place in (recipes_dir(), recipes_dir() / "common"):
+        # Not with_suffix: names hold dots, as qwen2.5_1.5b.
+        if (place / f"{name}.yaml").is_file():
+            return place / f"{name}.yaml"
+    known = [known.removeprefix("common/") for known in recipe_names()]
+    raise ConfigError(
+        f"no recipe {name!r}: expected a run file (YAML) or a name. {did_you_mean(name, known)}"
+    )
+
+
+def find_recipes(names: Sequence[str]) -> list[Path]:
+    """The run files of several names, which are merged in their order."""
+    return [find_recipe(name) for name in names]

@@ -1,0 +1,223 @@
+"""Evaluating the splits of a run, by one process or many, and what is kept of it in the run folder.
+
+All processes run the same lines; the first one writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pal_plugin.config.run_config import RunConfig
+from pal_plugin.datasets.collate import clips_of
+from pal_plugin.evaluation import answered, loop, provenance
+from pal_plugin.evaluation.completeness import Tally
+from pal_plugin.evaluation.samples_page import write_page
+from pal_plugin.utils import files
+from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.precision import Precision
+
+#: Kept in a run folder: figures by split, and what is needed to repeat them.
+METRICS, EVALUATION = "metrics.json", "evaluation.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a split gave: the task's log with `agg_metrics`, its rows, and what was left out."""
+
+    log: dict[str, Any]
+    rows: list[dict]
+    left_out: list[str]
+
+    @property
+    def entries(self) -> dict[str, dict]:
+        """The task's entries, without the bookkeeping beside them."""
+        return {key: value for key, value in self.log.items() if isinstance(value, dict)}
+
+
+class SplitEvaluator:
+    """Evaluates splits and keeps their metrics and predictions.
+
+    Args:
+        cfg: the run's configuration.
+        task: has `valid_step` and `after_evaluation`.
+        splits: datasets by name, by split.
+        folder: the run folder.
+        world: the run's processes.
+        checkpoint: the file of the weights that are evaluated, None where there is none.
+        check: called between batches; it raises to end the evaluation.
+    """
+
+    def __init__(
+        self,
+        cfg: RunConfig,
+        task: Any,
+        splits: dict[str, dict[str, Any]],
+        folder: Path,
+        world: Any,
+        checkpoint: Path | None,
+        check: Callable[[], None],
+    ) -> None:
+        self.cfg, self.task, self.splits, self.world = cfg, task, splits, world
+        self.folder, self.result_dir = folder, folder / "result"
+        self.checkpoint, self.check = checkpoint, check
+        self.only = bool(cfg.run_cfg.evaluate)
+        self.metrics: dict[str, dict] = {}
+        self.evaluation: dict[str, dict] = {}
+
+    def loader(self, dataset: Any, device: torch.device, *, divided: bool) -> Any:
+        """One pass over a dataset, or over this process's part of it."""
+        run, world = self.cfg.run_cfg, self.world
+        return loop.evaluation_loader(
+            dataset,
+            int(run.batch_size_eval),
+            int(run.num_workers),
+            seed=int(run.seed),
+            pin_memory=device.type == "cuda",
+            **({"rank": world.rank, "size": world.size} if divided else {}),
+        )
+
+    def evaluate(
+        self,
+        split: str,
+        epoch: str | int,
+        model: torch.nn.Module,
+        precision: Precision,
+        device: torch.device,
+        *,
+        sharded: bool,
+    ) -> Outcome:
+        """Ask and count one split.
+
+        Args:
+            sharded: the model's layers are spread over the processes, so that everybody must ask
+                the same questions.
+
+        Raises:
+            ConfigError: nothing to evaluate, clips that are missing, or answers of other settings.
+        """
+        parts: list[list] = []
+        left_out: list[str] = []
+        known = self._answered(split)
+        several = len(self.splits[split]) > 1
+        for name, dataset in self.splits[split].items():
+            self.task.before_evaluation(model=model, dataset=dataset)
+            if known is not None:
+                rows = known.begin(name if several else None)
+                if rows and hasattr(self.task, "resume"):
+                    self.task.resume(rows)
+            tally = Tally(dataset, f"{split} {name}" if several else split)
+            found, missed = loop.evaluate(
+                task=self.task,
+                model=model,
+                batches=tally.counted(self.loader(dataset, device, divided=not sharded)),
+                clips=clips_of(dataset),
+                split=tally.name,
+                precision=precision,
+                device=device,
+                answered=known,
+                check=self.check,
+                shown=self.world.first,
+            )
+            if several:
+                found = [{**row, "dataset": name} for row in found]
+            mine = (files.jsonable(found) if self.world.size > 1 else found, missed, tally.counts)
+            # Of what is not divided all found the same.
+            divided = not sharded and loop.divisible(dataset)
+            everybodys = self.world.gather(mine) if divided else [mine]
+            parts += [rows for rows, _, _ in everybodys]
+            missing = [clip for _, names, _ in everybodys for clip in names]
+            left_out += tally.left_out(missing, [counts for _, _, counts in everybodys])
+        if known is not None:
+            known.close()
+        rows = answered.merge_rows(parts)
+        if not rows:
+            raise ConfigError(
+                f"the split {split!r} held nothing to evaluate: no clip, or no question of the "
+                "chosen tasks"
+            )
+        log = None
+        if self.world.first:
+            log = self.task.after_evaluation(val_result=rows, split_name=split, epoch=epoch)
+        log = self.world.from_first(log)
+        if not isinstance(log, dict) or "agg_metrics" not in log:
+            raise TypeError(
+                f"{type(self.task).__name__}.after_evaluation must return a dict with "
+                f"'agg_metrics', got {log!r}"
+            )
+        return Outcome(log, rows, list(dict.fromkeys(left_out)))
+
+    def keep(self, split: str, outcome: Outcome, model: torch.nn.Module, device: Any) -> None:
+        """Write the metrics, rows, provenance and page of a split."""
+        self.metrics[split] = outcome.entries
+        if not self.world.first:
+            return
+        files.write_jsonl(self.result_dir / f"{split}.jsonl", outcome.rows)
+        files.write_json(self.folder / METRICS, self.metrics)
+        sizes = [clips_of(dataset) for dataset in self.splits[split].values()]
+        described = {
+            "provenance": provenance.describe(
+                self.cfg.to_dict(),
+                model,
+                outcome.rows,
+                checkpoint=self.checkpoint,
+                left_out=outcome.left_out,
+                clips=None if None in sizes else sum(sizes),
+                device=device,
+            )
+        }
+        if hasattr(self.task, "describe"):
+            described["figures"] = self.task.describe(split)
+        if self.only and hasattr(self.task, "write_files"):
+            described["files missing"] = self.task.write_files(outcome.rows, split, self.result_dir)
+        self.evaluation[split] = described
+        files.write_json(self.folder / EVALUATION, self.evaluation)
+        page = self.folder / f"samples.{split}.html"
+        write_page(page, outcome.rows, f"{self.folder.name}: {split}")
+
+    def finish(self) -> None:
+        """Remove what only an interrupted evaluation needs: `result/SPLIT.jsonl` has these rows."""
+        for partial in self.result_dir.glob(f"*{answered.SUFFIX}"):
+            partial.unlink()
+
+    def _answered(self, split: str) -> answered.Answered | None:
+        """Where the rows of an evaluation are kept; while training, weights change too soon."""
+        if not self.only:
+            return None
+        settings = provenance.settings(self.cfg.to_dict(), self.checkpoint)
+        mine = "" if self.world.first else f".rank{self.world.rank}"
+        names = (f"{split}{answered.SUFFIX}", f"{split}.rank*{answered.SUFFIX}")
+        others = [path for name in names for path in self.result_dir.glob(name)]
+        self.world.wait()  # before anybody writes, everybody knows what is there
+        path = self.result_dir / f"{split}{mine}{answered.SUFFIX}"
+        return answered.Answered(path, settings, others)
+
+
+def by_split(cfg: RunConfig, datasets: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """`{dataset: {split: ...}}` the other way round, with all splits that the run names.
+
+    Raises:
+        ConfigError: a split that no dataset has, or one made for training that is evaluated.
+    """
+    splits: dict[str, dict[str, Any]] = {}
+    for name, of_dataset in datasets.items():
+        for split, dataset in of_dataset.items():
+            splits.setdefault(split, {})[name] = dataset
+    for key in ("train_splits", "valid_splits", "test_splits"):
+        for split in getattr(cfg, key):
+            if split not in splits:
+                raise ConfigError(
+                    f"run.{key} names the split {split!r}; the datasets have "
+                    f"{', '.join(splits) or 'none'}"
+                )
+    for split in cfg.evaluated_splits:
+        if any(getattr(dataset, "train", False) for dataset in splits[split].values()):
+            raise ConfigError(
+                f"the split {split!r} is made for training (shuffled, without an end) and cannot "
+                "be evaluated; give it another name in the dataset"
+            )
+    return splits

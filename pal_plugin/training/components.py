@@ -1,0 +1,197 @@
+"""What a run is made of: device, model, optimizer, schedule and data, built in their order."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pal_plugin.config.registry import SCHEDULES
+from pal_plugin.config.run_config import RunConfig
+from pal_plugin.training import checkpointing, loaders, optimizers, parallel
+from pal_plugin.training.distributed import World
+from pal_plugin.training.progress import Progress
+from pal_plugin.training.schedule import WarmupCosine
+from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.precision import Precision
+
+#: A checkpoint that a run resumes from, and its state.
+Resumed = tuple[Path, dict[str, Any]] | None
+
+
+class ModelOnDevice:
+    """The model where it computes, with the weights that a resumed run had.
+
+    Args:
+        cfg: the run's configuration.
+        model: on any device.
+        world: the run's processes.
+        resumed: where the run resumes from.
+
+    Raises:
+        ConfigError: a device that is not there, or a precision that does not go with the rest.
+    """
+
+    def __init__(
+        self, cfg: RunConfig, model: torch.nn.Module, world: World, resumed: Resumed = None
+    ) -> None:
+        self._run, self._world = cfg.run_cfg, world
+        self.device = _device(cfg.device_name, world)
+        self.precision = Precision(self._run.amp, self.device)
+        self.shards = world.size > 1 and self._run.parallel == "fsdp"
+        if self.shards and self.precision.scaler.is_enabled():
+            raise ConfigError("run.parallel=fsdp does not go with run.amp=fp16; use bf16")
+        # What is to be sharded may not fit there as a whole.
+        self.model = model if self.shards else model.to(self.device)
+        if resumed is not None:
+            self.model.load_checkpoint(str(resumed[0] / checkpointing.MODEL))
+
+    @cached_property
+    def shared(self) -> torch.nn.Module:
+        """What training steps call: the model, or what shares it between processes."""
+        run, model = self._run, self.model
+        if run.activation_checkpointing:
+            model.checkpoint_activations()
+        shared = parallel.parallelise(
+            model,
+            self._world,
+            run.parallel,
+            find_unused=bool(run.find_unused_parameters),
+            dtype=self.precision.dtype,
+            device=self.device,
+        )
+        if run.compile:
+            getattr(model, "decoder", model).compile(dynamic=True)
+        return shared
+
+    @property
+    def sharded(self) -> bool:
+        """Whether the model's layers are spread over the processes by now."""
+        return self._world.size > 1 and parallel.is_sharded(self.model)
+
+
+class Training:
+    """What only training needs: optimizer, schedule, and the stream of batches.
+
+    Args:
+        cfg: the run's configuration.
+        place: the model on its device.
+        datasets: of the train splits, by name.
+        world: the run's processes.
+        resumed: where the run resumes from.
+
+    Attributes:
+        model: what steps call.
+        micros: micro-batches of all processes in a step.
+        progress: where training stands.
+    """
+
+    def __init__(
+        self,
+        cfg: RunConfig,
+        place: ModelOnDevice,
+        datasets: dict[str, Any],
+        world: World,
+        resumed: Resumed = None,
+    ) -> None:
+        self._run, self._world, self._resumed = cfg.run_cfg, world, resumed
+        self._device, self.datasets = place.device, datasets
+        run = self._run
+        self.micros = int(run.accum_grad_iters) * world.size
+        clips = int(run.batch_size_train) * self.micros
+        self.steps_per_epoch = loaders.steps_per_epoch(datasets, clips, run.steps_per_epoch)
+        self.weights = loaders.mixing_weights(datasets, run.train_dataset_ratios)
+        self.lanes = self._lanes()
+        self.progress = self._progress()
+        self.model = place.shared  # before the optimizer: parameters may become shards
+        rate = float(run.init_lr)
+        self.optimizer = optimizers.build(place.model, run, rate, place.device)
+        if resumed is not None:
+            checkpointing.restore_optimizer(self.optimizer, place.model, resumed[0])
+        self.schedule = self._schedule()
+
+    def batches(self, prepare: Any = None) -> Any:
+        """The loader of this process's micro-batches; arguments as of `training_loader`."""
+        run, workers = self._run, int(self._run.num_workers)
+        if self._world.first:
+            loaders.warn_of_shared_lanes(self.lanes, workers, self._world.size)
+            loaders.warn_of_few_shards(self.datasets, self.lanes)
+        return loaders.training_loader(
+            self.datasets,
+            self.weights,
+            batch_size=int(run.batch_size_train),
+            num_workers=workers,
+            lanes=self.lanes,
+            pool=int(run.length_pool),
+            seed=int(run.seed),
+            pin_memory=self._device.type == "cuda",
+            world=self._world,
+            first=self.progress.micros,
+            positions=self.progress.positions,
+            prepare=prepare,
+        )
+
+    def _lanes(self) -> int:
+        """`run.lanes`; a run that is resumed keeps its number."""
+        asked = self._run.lanes
+        if self._resumed is None:
+            return asked or max(1, int(self._run.num_workers))
+        kept = self._resumed[1]["lanes"]
+        if asked not in (None, kept):
+            raise ConfigError(f"run.lanes is {asked}, and this run reads its data in {kept}")
+        return kept
+
+    def _progress(self) -> Progress:
+        if self._resumed is None:
+            return Progress()
+        state = self._resumed[1]
+        progress = Progress.from_json(state["progress"])
+        if self._run.steps_per_epoch is None:
+            # An epoch is a pass over the clips: the same share of it is done.
+            progress.step = progress.step * state["micros_per_step"] // self.micros
+            if progress.step * self.micros >= state["steps_per_epoch"] * state["micros_per_step"]:
+                progress.step = self.steps_per_epoch
+        if not self._world.first:  # the names of skipped clips are the first process's
+            progress.stats.skipped = []
+        return progress
+
+    def _schedule(self) -> Any:
+        run = self._run
+        schedule = SCHEDULES.get(run.lr_sched)
+        scaled = any(g.get("lr_scale", 1.0) != 1.0 for g in self.optimizer.param_groups)
+        if scaled and not issubclass(schedule, WarmupCosine):
+            raise ConfigError(
+                f"run.lr_sched={run.lr_sched} sets one rate for all; with run.lr_scale use "
+                "pal_warmup_cosine, pal_warmup_linear or pal_warmup_constant"
+            )
+        return schedule(
+            optimizer=self.optimizer,
+            max_epoch=int(run.max_epoch),
+            steps_per_epoch=self.steps_per_epoch,
+            init_lr=float(run.init_lr),
+            min_lr=float(run.min_lr),
+            warmup_start_lr=float(run.warmup_lr),
+            warmup_steps=int(run.warmup_steps),
+            decay_rate=run.lr_decay_rate,
+        )
+
+
+def train_datasets(cfg: RunConfig, splits: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Training datasets by name; a dataset in several train splits is listed per split."""
+    return {
+        name if len(cfg.train_splits) == 1 else f"{name}.{split}": dataset
+        for split in cfg.train_splits
+        for name, dataset in splits[split].items()
+    }
+
+
+def _device(name: str, world: World) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"run.device is {name!r}: {str(error).splitlines()[0]}") from None
+    if device.type == "cuda" and world.size > 1:
+        return torch.device("cuda", world.local_rank)
+    return device

@@ -1,0 +1,180 @@
+"""From a configuration to a run that goes: processes, seed, threads, checkpoint, and the parts."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.utils.logging import disable_progress_bar
+
+from pal_plugin.config.registry import RUNNERS, TASKS
+from pal_plugin.config.run_config import RunConfig, parse_options
+from pal_plugin.datasets.workers import dead_workers_named
+from pal_plugin.training import distributed, resuming
+from pal_plugin.training.run_folder import FINISHED, resolve_checkpoint
+from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.runtime import Clock, keep_freed_memory, usable_cores
+
+
+@dead_workers_named()  # torch raises it wherever the process is by then
+def train(cfg: RunConfig, job_id: str | None = None, clock: Clock | None = None) -> None:
+    """Train, or resume, as `cfg.run_cfg.resume` says.
+
+    Args:
+        job_id: name of the run folder.
+        clock: where the time of the start is counted.
+    """
+    world = _join(cfg)
+    resume, asked = cfg.run_cfg.resume, cfg.to_dict()
+    found = None
+    if resume and world.first:
+        found = resuming.find_run(cfg.run_cfg.output_dir, job_id, str(resume), asked)
+    found = world.from_first(found)
+    if found is None:
+        checkpoint = cfg.model_cfg.get("checkpoint")
+        if checkpoint:
+            cfg = cfg.changed(model={"checkpoint": located(str(checkpoint), cfg)})
+        build_run(cfg, job_id, clock).train()
+    elif (found / FINISHED).is_file():
+        logging.info("%s is finished; nothing to do", found)
+    else:
+        # What it started from, though `latest:` may mean another run by now.
+        before = resuming.saved_config(found)["model"].get("checkpoint")
+        cfg = cfg.changed(model={"checkpoint": before}, run={"output_dir": str(found.parent)})
+        build_run(cfg, found.name, clock).train()
+
+
+@dead_workers_named()
+def evaluate(cfg: RunConfig, job_id: str | None = None, clock: Clock | None = None) -> None:
+    """Evaluate the checkpoint that `evaluation_config` chose."""
+    _join(cfg)
+    model = cfg.model_cfg
+    logging.info("evaluating %s (%s, %s)", model.checkpoint, model.arch, model.model_type)
+    build_run(cfg, job_id, clock).evaluate()
+
+
+def evaluation_config(
+    load: Callable[..., RunConfig], options: Sequence[str], checked: RunConfig
+) -> RunConfig:
+    """The configuration to evaluate by: the model is built as its checkpoint's JSON describes it.
+
+    Args:
+        load: `load_config` with everything but `model_base`.
+        options: given on the command line.
+        checked: what `load` gave.
+
+    Raises:
+        ConfigError: no checkpoint, or one of another kind of model than asked for.
+    """
+    cfg, asked = checked, parse_options(options).get("model") or {}
+    location = cfg.model_cfg.get("checkpoint") if "checkpoint" in asked else None
+    if cfg.run_cfg.evaluate:  # a run file made for evaluation names its checkpoint itself
+        location = cfg.model_cfg.get("checkpoint")
+        if not location:
+            raise ConfigError(
+                "model.checkpoint is null: give a run folder, a .safetensors file or "
+                "latest:RECIPE; train one with: pal train lal_stage1"
+            )
+    # A training recipe's own checkpoint is what it starts from, not what it makes.
+    checkpoint = located(str(location or f"latest:{cfg.run_cfg.name}"), cfg)
+    as_trained = _model_section(checkpoint)
+    if as_trained is not None:
+        for key in ("arch", "model_type"):
+            if key in asked and asked[key] != as_trained.get(key):
+                raise ConfigError(
+                    f"{checkpoint} was trained as {key} {as_trained.get(key)!r}, and --options ask "
+                    f"for {asked[key]!r}; leave model.{key} out, or choose a checkpoint of that "
+                    "kind"
+                )
+        cfg = load(model_base=as_trained)
+    name = cfg.run_cfg.name
+    if not name.startswith("eval"):  # so that latest: never takes it for training
+        name = f"eval-{name}"
+    return cfg.changed(model={"checkpoint": checkpoint}, run={"evaluate": True, "name": name})
+
+
+def build_run(cfg: RunConfig, job_id: str | None = None, clock: Clock | None = None) -> Any:
+    """The run of a configuration: seed and threads set, task, model and datasets built.
+
+    Raises:
+        ConfigError: a model or a dataset that cannot be built.
+    """
+    clock, run = clock or Clock(), cfg.run_cfg
+    keep_freed_memory()
+    set_seed(int(run.seed))
+    disable_progress_bar()  # transformers' bars for loading a few megabytes
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    set_threads(run.torch_threads, int(run.num_workers), beside)
+    if torch.cuda.is_available() and run.tf32:
+        torch.set_float32_matmul_precision("high")
+    task = TASKS.get(run.task).setup_task(cfg=cfg)
+    with clock.counted("model"):
+        model = _as_user_error("the model cannot be built", task.build_model, cfg)
+    with clock.counted("data"):
+        datasets = _as_user_error("the datasets cannot be built", task.build_datasets, cfg)
+    built = RUNNERS.get(run.runner)(
+        cfg=cfg, task=task, model=model, datasets=datasets, job_id=job_id
+    )
+    logging.info("started in %s", clock)
+    return built
+
+
+def set_seed(seed: int) -> None:
+    """Seed Python, NumPy and torch."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def set_threads(threads: int | str | None, num_workers: int, processes: int = 1) -> None:
+    """`run.torch_threads`: a number, "auto" for the cores that data workers leave, None for none.
+
+    Args:
+        processes: training processes that share this machine's cores.
+    """
+    if threads is not None:
+        auto = max(1, usable_cores() // processes - num_workers)
+        torch.set_num_threads(auto if threads == "auto" else threads)
+
+
+def located(location: str, cfg: RunConfig) -> str:
+    """A checkpoint's file; `latest:RECIPE` and run folders are looked up, pocket:// stays."""
+    if location.startswith("pocket://"):
+        return location
+    return str(resolve_checkpoint(location, cfg.run_cfg.output_dir))
+
+
+def _join(cfg: RunConfig) -> distributed.World:
+    """Meet the other processes, where there are some; only the first one talks."""
+    world = distributed.join(cfg.device_name.split(":")[0], float(cfg.run_cfg.timeout_s))
+    if not world.first:
+        logging.getLogger().setLevel(logging.WARNING)
+    return world
+
+
+def _as_user_error(what: str, build: Callable[[Any], Any], cfg: RunConfig) -> Any:
+    """Building from a configuration fails with ValueError where the configuration is wrong."""
+    try:
+        return build(cfg)
+    except ConfigError:
+        raise
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(f"{what}: {error}") from error
+
+
+def _model_section(checkpoint: str) -> dict | None:
+    """The model section that a checkpoint's JSON keeps, None where there is none."""
+    facts = Path(checkpoint).with_suffix(".json")
+    if checkpoint.startswith("pocket://") or not facts.is_file():
+        return None
+    try:
+        return json.loads(facts.read_text("utf-8")).get("model")
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{facts} beside the checkpoint is not JSON: {error}") from error

@@ -1,0 +1,263 @@
+"""A run: train, evaluate after each epoch, keep the best, test with the best. Or evaluate only.
+
+Steps are `Trainer`'s, evaluations `SplitEvaluator`'s, what an interruption needs `RunState`'s. Any
+task with `train_step` and `valid_step` fits; the model needs `save_checkpoint(path, **meta)` and
+`load_checkpoint(path)`. All processes run the same lines; the first one writes.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pal_plugin.config.run_config import RunConfig
+from pal_plugin.evaluation.splits import METRICS, Outcome, SplitEvaluator, by_split
+from pal_plugin.training import distributed, report
+from pal_plugin.training.components import ModelOnDevice, Training, train_datasets
+from pal_plugin.training.metric_logger import MetricLogger
+from pal_plugin.training.preemption import StopRequest
+from pal_plugin.training.run_folder import BEST, FINISHED, open_run_folder
+from pal_plugin.training.state import Best, RunState
+from pal_plugin.training.trainer import Trainer
+from pal_plugin.utils import files
+from pal_plugin.utils.errors import Preempted
+from pal_plugin.utils.locations import resolve
+
+
+class Run:
+    """Trains and evaluates one model.
+
+    Args:
+        cfg: made by `load_config`.
+        task: as `InstructTask`.
+        model: on any device; it is moved to `run.device`.
+        datasets: `{dataset: {split: dataset}}` as `task.build_datasets` returns it.
+        job_id: name of the run folder; None makes a unique one.
+
+    Raises:
+        ConfigError: a device, a split or a folder that cannot be used.
+    """
+
+    def __init__(
+        self,
+        cfg: RunConfig,
+        task: Any,
+        model: torch.nn.Module,
+        datasets: dict[str, dict[str, Any]],
+        job_id: str | None = None,
+    ) -> None:
+        self.cfg, self.task, self.world = cfg, task, distributed.current()
+        self.splits = by_split(cfg, datasets)  # before a run folder is made
+        self.stop, self.best = StopRequest(), Best()
+        self.folder = open_run_folder(cfg, self.world, job_id)
+        self.place = ModelOnDevice(cfg, model, self.world, self.folder.resumed)
+        weights = self.folder.path / BEST
+        if cfg.run_cfg.evaluate:
+            location = cfg.model_cfg.get("checkpoint")
+            weights = Path(resolve(location)) if location else None
+        self.evaluator = SplitEvaluator(
+            cfg, task, self.splits, self.folder.path, self.world, weights, self._check_stop
+        )
+
+    @cached_property
+    def training(self) -> Training:
+        """Optimizer, schedule and data; built when training begins."""
+        datasets = train_datasets(self.cfg, self.splits)
+        return Training(self.cfg, self.place, datasets, self.world, self.folder.resumed)
+
+    @cached_property
+    def logger(self) -> MetricLogger | None:
+        """Where figures go, in the process that writes."""
+        if not self.world.first:
+            return None
+        run = self.cfg.run_cfg
+        board = False if run.evaluate else run.tensorboard
+        config, path = self.cfg.to_dict(), self.folder.path
+        return MetricLogger(path, board, run.wandb, config, self._global_step())
+
+    @cached_property
+    def state(self) -> RunState:
+        """Saves and restores."""
+        return RunState(
+            self.cfg,
+            self.folder,
+            self.world,
+            self.place,
+            self.training,
+            self.evaluator,
+            self.best,
+            self.logger,
+        )
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        """Takes the optimizer steps."""
+        run, training, model = self.cfg.run_cfg, self.training, self.place.model
+        return Trainer(
+            task=self.task,
+            model=training.model,
+            plain=model,
+            batches=iter(training.batches(getattr(model, "tokenizing", lambda: None)())),
+            optimizer=training.optimizer,
+            schedule=training.schedule,
+            precision=self.place.precision,
+            device=self.place.device,
+            world=self.world,
+            accumulate=int(run.accum_grad_iters),
+            grad_clip=None if run.grad_clip is None else float(run.grad_clip),
+            seed=int(run.seed),
+            on_nonfinite=run.on_nonfinite,
+            on_out_of_memory=run.on_out_of_memory,
+            log_freq=int(run.log_freq),
+            save_every=run.save_every,
+            stop=lambda: bool(self.stop),
+            report=lambda line: self.log(line, "train_step"),
+            report_fault=self.state.report_fault,
+            save=self.state.save,
+            progress=training.progress,
+        )
+
+    def train(self) -> dict[str, dict]:
+        """The whole run. Returns the metrics by split, which `metrics.json` holds too.
+
+        Raises:
+            Preempted: it was told to stop; its state is saved.
+        """
+        started = time.time()
+        cfg, training, state, best = self.cfg, self.training, self.state, self.best
+        self._introduce()
+        with self.stop.listening():
+            state.restore()
+            for epoch in range(training.progress.epoch, int(cfg.run_cfg.max_epoch)):
+                if epoch > training.progress.epoch:
+                    training.progress.begin_epoch(epoch)
+                if training.progress.step < training.steps_per_epoch:
+                    stats = self.train_epoch(epoch)
+                    self.log({"epoch": epoch, **stats}, "train")
+                    state.save()
+                state.save_weights(epoch)
+                for split in cfg.valid_splits:
+                    self._validate(split, epoch)
+                if not cfg.valid_splits:
+                    state.save_weights(epoch, best=True)
+                    best.epoch = epoch
+            self.load_best()
+            for split in cfg.test_splits:
+                if split not in cfg.valid_splits:  # of these the best epoch's figures are known
+                    self.evaluate_split(split, "best")
+        return self._finish(started)
+
+    def evaluate(self, epoch: str | int = "best") -> dict[str, dict]:
+        """Evaluate the model as it is on every valid and test split, without training."""
+        started = time.time()
+        if self.place.shards:
+            self.place.model = self.place.shared
+        if self.cfg.run_cfg.evaluate:
+            logging.info(
+                "run folder: %s (after an interruption, the same command with --job-id %s resumes)",
+                self.folder.path,
+                self.folder.path.name,
+            )
+        for split in self.cfg.evaluated_splits:
+            self.evaluate_split(split, epoch)
+        return self._finish(started)
+
+    def train_epoch(self, epoch: int) -> dict[str, Any]:
+        """An epoch, or the rest of it; the stream continues where the last one ended."""
+        if epoch != self.training.progress.epoch:
+            self.training.progress.begin_epoch(epoch)
+        return self.trainer.epoch(self.training.steps_per_epoch).summary()
+
+    def evaluate_split(self, split: str, epoch: str | int) -> dict:
+        """Evaluate one split and keep its metrics and predictions.
+
+        Returns:
+            what the task's `after_evaluation` returned: `agg_metrics` and the metrics by task.
+        """
+        outcome = self._evaluated(split, epoch)
+        self._keep(split, outcome)
+        return outcome.log
+
+    def load_best(self) -> None:
+        """Load the best checkpoint if it is not what the model holds already."""
+        path = self.folder.path / BEST
+        if path.is_file() and self.best.epoch != int(self.cfg.run_cfg.max_epoch) - 1:
+            self.place.model.load_checkpoint(str(path))
+
+    def log(self, figures: dict, kind: str) -> None:
+        """One JSON line in `log.txt`, and wherever else figures go."""
+        if self.world.first:
+            self.logger.log(kind, figures, self._global_step())
+
+    def _introduce(self) -> None:
+        if not self.world.first:
+            return
+        run, training = self.cfg.run_cfg, self.training
+        logging.info("run folder: %s", self.folder.path)
+        if self.world.size > 1:
+            clips = int(run.batch_size_train) * training.micros
+            told = "%d processes (%s), %d clips per step"
+            logging.info(told, self.world.size, run.parallel, clips)
+        if hasattr(self.place.model, "trainable_table"):
+            logging.info("parameters by component\n%s", self.place.model.trainable_table())
+        if len(training.datasets) > 1:
+            table = report.mix_table(training.datasets, training.weights)
+            logging.info("training data\n%s", table)
+
+    def _check_stop(self) -> None:
+        # Where layers are shards nobody may leave alone.
+        stop = [bool(self.stop)]
+        told = self.world.gather_numbers(stop) if self.place.sharded else [stop]
+        if any(numbers[0] for numbers in told):
+            raise Preempted
+
+    def _evaluated(self, split: str, epoch: str | int) -> Outcome:
+        place = self.place
+        outcome = self.evaluator.evaluate(
+            split, epoch, place.model, place.precision, place.device, sharded=place.sharded
+        )
+        self.log({"epoch": epoch, **outcome.log}, split)
+        return outcome
+
+    def _validate(self, split: str, epoch: int) -> None:
+        outcome, best = self._evaluated(split, epoch), self.best
+        metric = float(outcome.log["agg_metrics"])
+        if split == self.cfg.valid_splits[0] and best.improved(epoch, metric):
+            self.state.save_weights(epoch, best=True, metrics={split: outcome.entries})
+        told = "epoch %d  %s %s %.4f (best %.4f in epoch %s)"
+        select_by = self.cfg.run_cfg.select_by
+        if self.world.first:
+            logging.info(told, epoch, split, select_by, metric, best.metric, best.epoch)
+        if best.epoch == epoch:  # metrics.json and result/ describe the best checkpoint
+            self._keep(split, outcome)
+
+    def _keep(self, split: str, outcome: Outcome) -> None:
+        self.evaluator.keep(split, outcome, self.place.model, self.place.device)
+
+    def _global_step(self) -> int:
+        return 0 if self.cfg.run_cfg.evaluate else self.training.progress.global_step
+
+    def _finish(self, started: float) -> dict[str, dict]:
+        self.world.wait()
+        metrics = self.evaluator.metrics
+        if not self.world.first:
+            return metrics
+        self.evaluator.finish()
+        logging.info("\n%s", report.table(metrics))
+        facts: dict[str, Any] = {"evaluated": list(metrics)}
+        if not self.cfg.run_cfg.evaluate:
+            now = self.training.progress
+            logging.info("best checkpoint (epoch %s): %s", self.best.epoch, self.folder.path / BEST)
+            facts |= {"epochs": int(self.cfg.run_cfg.max_epoch), "steps": now.global_step}
+            facts |= {"clips": now.clips, "order": now.order}
+        files.write_json(self.folder.path / FINISHED, facts)
+        self.logger.close()
+        self.folder.lock.release()
+        minutes, seconds = divmod(int(time.time() - started), 60)
+        logging.info("metrics: %s  (%d min %02d s)", self.folder.path / METRICS, minutes, seconds)
+        return metrics

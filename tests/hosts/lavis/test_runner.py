@@ -1,0 +1,84 @@
+"""RunnerPal as LAVIS drives it: its registry, its setup_task, its schedules, its paths."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+import pal_plugin  # noqa: F401 - before lavis
+from pal_plugin.utils.errors import ConfigError
+
+# isort: split
+from lavis.common.registry import registry
+from lavis.tasks import setup_task
+
+
+def make_runner(cfg, job_id=None):
+    torch.manual_seed(0)
+    task = setup_task(cfg)
+    model = registry.get_model_class(cfg.model_cfg.arch)
+    assert model is None  # the toy model is the core's only
+    from pal_plugin.config.registry import MODELS
+
+    model = MODELS.get(cfg.model_cfg.arch).from_config(cfg.model_cfg)
+    runner = registry.get_runner_class(cfg.run_cfg.runner)
+    return runner(cfg=cfg, job_id=job_id, task=task, model=model, datasets=task.build_datasets(cfg))
+
+
+def test_it_trains_and_evaluates_as_the_core_does(toy):
+    from pal_plugin.tasks.instruct import InstructTask
+    from pal_plugin.training.run import Run
+
+    cfg = toy.config("run.max_epoch=1")
+    metrics = make_runner(cfg, "lavis").train()
+    torch.manual_seed(0)
+    task = InstructTask.setup_task(cfg)
+    from pal_plugin.config.registry import MODELS
+
+    model = MODELS.get(cfg.model_cfg.arch).from_config(cfg.model_cfg)
+    assert Run(cfg, task, model, task.build_datasets(cfg), "core").train() == metrics
+    first, second = (
+        (toy.folder / "output" / name / "checkpoint_best.safetensors").read_bytes()
+        for name in ("lavis", "core")
+    )
+    assert first == second
+
+
+def test_epochs_one_by_one(toy):
+    runner = make_runner(toy.config())
+    assert set(runner.dataloaders) == {"train", "val"}
+    assert runner.train_epoch(0)["steps"] == 3
+    assert "agg_metrics" in runner.eval_epoch("val", 0)
+    assert runner.optimizer.param_groups[0]["lr"] > 0
+    assert (runner.device.type, runner.max_epoch, runner.evaluate_only) == ("cpu", 2, False)
+
+
+def test_lavis_own_config_is_refused(toy):
+    from types import SimpleNamespace
+
+    with pytest.raises(TypeError, match="needs a RunConfig"):
+        registry.get_runner_class("runner_pal")(SimpleNamespace(), None, None, {})
+
+
+def test_lavis_schedules_still_work(toy):
+    runner = make_runner(toy.config("run.lr_sched=linear_warmup_cosine_lr"))
+    runner.train()
+    assert runner.run.best.epoch is not None
+
+
+def test_lavis_schedules_know_one_rate_only(toy):
+    cfg = toy.config("run.lr_sched=linear_warmup_cosine_lr", "run.lr_scale.connectors=0.5")
+    runner = make_runner(cfg)
+    runner.model.param_groups = lambda decay: [
+        {"name": "connectors", "params": list(runner.model.parameters()), "weight_decay": decay}
+    ]
+    with pytest.raises(ConfigError, match="sets one rate for all"):
+        runner.train()
+
+
+def test_trap_a_second_runner_in_one_process_raises_and_output_dir_lands_in_site_packages(toy):
+    first, second = make_runner(toy.config()), make_runner(toy.config())
+    assert first.output_dir != second.output_dir
+    assert registry.get_path("output_dir") == str(second.output_dir)
+    assert second.output_dir.parent == Path(os.getcwd()) / "output"  # not in site-packages
