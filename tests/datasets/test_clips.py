@@ -6,9 +6,9 @@ from omegaconf import OmegaConf
 import pal_plugin  # noqa: F401  (registers)
 
 # isort: split
-from lavis.datasets.builders import load_dataset_config
 
 from pal_plugin.audio.io import AudioError
+from pal_plugin.config.registry import CONFIGS
 from pal_plugin.datasets.builders import ClipsBuilder
 from pal_plugin.datasets.clips import ClipDataset, LabelledClip, read_annotations
 from pal_plugin.datasets.collate import SkippedClip
@@ -19,7 +19,7 @@ ENCODERS = {"sslam": {"type": "sslam", "features": {"window_s": 1.0}}}
 
 
 def build(folder, csv, **changes):
-    config = load_dataset_config(ClipsBuilder.default_config_path())
+    config = OmegaConf.load(CONFIGS / "datasets" / "pal_clips.yaml").datasets.pal_clips
     both = {
         "train": {"storage": str(csv), "where": {"fold": [1]}},
         "val": {"storage": str(csv), "where": {"fold": 2, "esc10": True}},
@@ -113,7 +113,7 @@ def test_broken_audio_is_skipped_in_training_and_an_error_in_evaluation(make_cli
 )
 def test_annotations_that_cannot_be_used_say_why(make_clips, annotations, says):
     folder, csv = make_clips(LABELS)
-    config = load_dataset_config(ClipsBuilder.default_config_path())
+    config = OmegaConf.load(CONFIGS / "datasets" / "pal_clips.yaml").datasets.pal_clips
     config.build_info.audio.storage = str(folder)
     for source in annotations.values():
         if source.get("storage") == "CSV":

@@ -34,8 +34,8 @@ def build(tmp_path, monkeypatch):
         model = {"arch": "pal", "model_type": "lal"}
         OmegaConf.save(OmegaConf.create({"model": model, "datasets": {name: settings}}), path)
         cfg = load_config(path)
-        cfg.run_cfg.train_splits = list(train_splits)
-        cfg.run_cfg.valid_splits = [split for split in SPLITS if split not in train_splits]
+        others = [split for split in SPLITS if split not in train_splits]
+        cfg = cfg.changed(run={"train_splits": list(train_splits), "valid_splits": others})
         return InstructTask().build_datasets(cfg)[name]
 
     return make

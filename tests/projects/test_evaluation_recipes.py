@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 import pal_plugin  # noqa: F401 - its shims come before any import of lavis
 
 # isort: split
-from lavis.common.registry import registry
 
+from pal_plugin.config.registry import DATASETS, TASKS
 from pal_plugin.config.run_config import load_config
 from pal_plugin.corpora import prompts
 from pal_plugin.corpora.readers import READERS
@@ -45,12 +45,12 @@ def test_there_is_a_recipe_for_each_benchmark():
 def test_a_recipe_can_be_loaded(name, monkeypatch, tmp_path):
     monkeypatch.setenv("PAL_DATA", str(tmp_path))
     cfg = config(name)
-    assert registry.get_task_class(cfg.run_cfg.task) is InstructTask
+    assert TASKS.get(cfg.run_cfg.task) is InstructTask
     task = InstructTask.setup_task(cfg)
     assert task.select_by is None
     assert cfg.run_cfg.masked_audio
     ((dataset, section),) = cfg.datasets_cfg.items()
-    builder = registry.get_builder_class(dataset)
+    builder = DATASETS.get(dataset)
     assert builder.format in READERS
     info = OmegaConf.to_container(section.build_info, resolve=True)
     assert list(cfg.run_cfg.test_splits) == list(info["annotations"])

@@ -4,8 +4,8 @@ import cli
 import numpy as np
 import pytest
 import soundfile
-from lavis.common.registry import registry
 
+from pal_plugin.config.registry import DATASETS
 from pal_plugin.config.run_config import load_config
 from pal_plugin.utils.errors import ConfigError
 
@@ -25,7 +25,7 @@ def val_dataset(recipes, *options):
     options = [*options, "model.checkpoint=some.safetensors"]
     cfg = load_config(recipes / "eval_esc50.yaml", options)
     (config,) = cfg.datasets_cfg.values()
-    return registry.get_builder_class(config.builder)(config).build_datasets()["val"]
+    return DATASETS.get(config.builder)(config).build_datasets()["val"]
 
 
 def test_a_csv_in_the_format_of_esc50(recipes, clips):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from lavis.common.registry import registry
 from omegaconf import OmegaConf
 
+from pal_plugin.config.registry import CONFIGS, PROCESSORS
 from pal_plugin.config.run_config import load_config
 from pal_plugin.datasets import mini
 from pal_plugin.processors import augmented
@@ -49,8 +49,7 @@ def folder(tmp_path):
 
 
 def settings(folder, **changes):
-    path = mini.MiniBuilder.DATASET_CONFIG_DICT["default"]
-    config = OmegaConf.load(path).datasets.pal_mini
+    config = OmegaConf.load(CONFIGS / "datasets" / "pal_mini.yaml").datasets.pal_mini
     config.build_info.audio.storage = str(folder / "audio")
     config.build_info.annotations = str(folder / "splits.csv")
     for use in ("train", "eval"):
@@ -130,7 +129,7 @@ def test_a_clip_is_the_same_in_any_worker_and_differs_between_passes(folder):
 
 def test_evaluation_changes_nothing(folder):
     val = build(folder)["val"]
-    plain = registry.get_processor_class("pal_audio").from_config({"encoders": ENCODERS})
+    plain = PROCESSORS.get("pal_audio").from_config({"encoders": ENCODERS})
     wanted = plain(folder / "audio" / val[0]["sample_id"])["clap"]["features"]
     assert torch.equal(val[0]["audio"]["clap"]["features"], wanted)
 
