@@ -23,19 +23,20 @@ from tqdm import tqdm
 from pal_plugin.corpora.locate import AudioFolder
 from pal_plugin.corpora.readers import read_corpus, reader
 from pal_plugin.corpora.records import Corpus
-from pal_plugin.corpora.shards.encode import FORMATS
-from pal_plugin.corpora.shards.pool import write_shards
 from pal_plugin.corpora.shards.writing import (
+    FORMATS,
     file_sha256,
     finished,
     record_path,
     safe_keys,
     write_json,
+    write_shard,
 )
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.printable import printable
 from pal_plugin.utils.runtime import usable_cores
 from pal_plugin.utils.spelling import did_you_mean
+from pal_plugin.utils.workers import run_jobs
 
 VERSION = 2  # raise it when the same files give other shards than before
 INDEX, REQUEST = "index.json", "conversion.json"
@@ -116,7 +117,7 @@ def convert(
     if done:
         logging.info("%d of %d shards are there already", len(jobs) - len(left), len(jobs))
     with tqdm(total=len(clips), initial=done, desc=name, unit="clip", disable=not progress) as bar:
-        write_shards(left, workers or usable_cores(), bar.update)
+        run_jobs(write_shard, left, workers or usable_cores(), bar.update)
     index = printable(_index(request, corpus, dataset, jobs, missing))
     write_json(out / INDEX, index)
     return index

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from types import SimpleNamespace
 
 import pytest
 import soundfile
@@ -18,6 +19,7 @@ from pal_plugin.corpora.shards.encode import encode
 from pal_plugin.corpora.shards.reading import find_shards
 from pal_plugin.corpora.shards.verify import verify
 from pal_plugin.corpora.shards.writing import safe_keys
+from pal_plugin.utils import workers
 from pal_plugin.utils.errors import ConfigError
 
 from ..conftest import BROKEN, RATE_HZ, clip_bytes
@@ -141,14 +143,14 @@ def test_only_what_is_not_finished_is_done_again(write_own, good, tmp_path):
 HALTS = """
 import sys, threading
 from pal_plugin.commands.main import main
-from pal_plugin.corpora.shards import pool
+from pal_plugin.utils import workers
 
-do = pool._do
+do = workers._do
 def halting(process, job, tick):
     late = int(job["path"].rpartition("-")[2].partition(".")[0]) >= 4
     do(process, job, (lambda clips: threading.Event().wait()) if late else tick)
 
-pool._do = halting
+workers._do = halting
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -351,3 +353,23 @@ def test_a_shard_of_broken_clips_only_is_an_empty_tar(write_own, good, tmp_path)
     index = run(folder, annotations, tmp_path / "out", shard_clips=2)
     assert [shard["clips"] for shard in index["shards"]] == [0, 2, 2, 2, 1]
     assert verify(find_shards(tmp_path / "out")) == []
+
+
+def test_a_worker_that_dies_leaves_shards_that_are_gone_on_with(
+    write_own, good, tmp_path, monkeypatch
+):
+    def killed(*args, **options):
+        process = subprocess.Popen(*args, **options)
+        process.kill()
+        return process
+
+    folder, annotations = write_own(good)
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(workers, "subprocess", SimpleNamespace(Popen=killed, PIPE=subprocess.PIPE))
+        with pytest.raises(RuntimeError, match="a worker ended .*own-0000.*the same command goes"):
+            run(folder, annotations, out, workers=2)
+    assert not list(out.glob(".*"))
+    assert not (out / "index.json").exists()
+    assert run(folder, annotations, out)["clips"] == 7
+    assert verify(find_shards(out)) == []
