@@ -57,6 +57,40 @@ def test_help_imports_neither_torch_nor_lavis():
     assert "pal data verify" in done.stdout
 
 
+MISTAKES = {
+    "dataset": (["convert", "esc51", "--audio", "gone", "--out", "o"], "Did you mean 'esc50'"),
+    "format": (
+        ["convert", "fsdd", "--audio", ".", "--out", "o", "--format", "flacc"],
+        "Did you mean 'flac'",
+    ),
+    "audio": (["convert", "fsdd", "--audio", "gone", "--out", "o"], "no audio folder at gone"),
+    "annotations": (
+        ["convert", "esc50", "--audio", ".", "--annotations", "gone.csv", "--out", "o"],
+        "no annotations at gone.csv",
+    ),
+    "none": (["convert", "fsdd", "--audio", ".", "--out", "o"], "no clip in"),
+    "verify": (["verify", "gone"], "no shards at"),
+    "stats": (["stats", "gone.tar"], "no shards at"),
+    "show": (["show", "gone-*.tar"], "no shards at"),
+}
+
+
+@pytest.mark.parametrize(("argv", "told"), [(["list"], ""), *MISTAKES.values()])
+def test_the_list_and_mistakes_are_told_before_anything_heavy_is_imported(tmp_path, argv, told):
+    program = (
+        "import sys; sys.argv[0] = 'pal'\n"
+        "from pal_plugin.commands.main import main\n"
+        f"code = main({['data', *argv]!r})\n"
+        "heavy = {'torch', 'lavis', 'webdataset', 'transformers', 'soundfile', 'matplotlib'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+        "sys.exit(code)\n"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == (2 if told else 0), done.stderr
+    assert told in done.stderr
+
+
 def test_every_command_is_told_of_and_has_help(capsys):
     assert set(ABOUT) == set(COMMANDS)
     with pytest.raises(SystemExit) as end:

@@ -21,7 +21,7 @@ from typing import Any
 from tqdm import tqdm
 
 from pal_plugin.corpora.locate import AudioFolder
-from pal_plugin.corpora.readers import read_corpus, reader
+from pal_plugin.corpora.readers import annotation_files, read_corpus, reader
 from pal_plugin.corpora.records import Corpus
 from pal_plugin.corpora.shards.writing import (
     FORMATS,
@@ -88,17 +88,15 @@ def convert(
             other annotations, another audio folder or other options; what differs is named.
     """
     _check(split, form, rate_hz, shard_clips, min_seconds, workers)
+    files = annotation_files(dataset, annotations)
     folder = AudioFolder(audio)
-    corpus = read_corpus(dataset, annotations, folder, where)
+    corpus = read_corpus(dataset, files, folder, where)
     out = Path(out).expanduser()
     name = f"{dataset}-{split}" if split else dataset
     request = {
         "version": VERSION,
         "dataset": dataset,
-        "annotations": [
-            {"name": Path(path).name, "sha256": file_sha256(Path(path).expanduser())}
-            for path in annotations
-        ],
+        "annotations": [{"name": path.name, "sha256": file_sha256(path)} for path in files],
         "split": split,
         "where": {k: sorted(map(str, v)) for k, v in (where or {}).items()},
         "format": form,

@@ -18,10 +18,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from webdataset.gopen import Pipe
-from webdataset.shardlists import expand_urls
-from webdataset.tariterators import group_by_keys, tar_file_expander, url_opener
-
 from pal_plugin.corpora.items import checked_items
 from pal_plugin.corpora.locate import AUDIO_EXTENSIONS
 from pal_plugin.corpora.shards.convert import INDEX, REQUEST, read_index
@@ -109,13 +105,13 @@ def find_shards(source: str | Path | Sequence[str | Path]) -> Shards:
         return Shards([url for part in parts for url in part.urls], indices)
     text = str(source)
     if ":" in text.partition("/")[0]:  # pipe:..., s3://, http:// and so on
-        return Shards(expand_urls(text))
+        return Shards(_expanded(text))
     path = Path(text).expanduser()
     if path.is_dir():
         return _folder(path)
     urls: list[str] = []
     indices: dict[str, dict[str, Any]] = {}
-    for pattern in map(Path, expand_urls(str(path))):
+    for pattern in map(Path, _expanded(str(path))):
         found = sorted(glob.glob(str(pattern))) if _is_glob(pattern) else [str(pattern)]
         folders = {Path(url).parent for url in found}
         if not _is_glob(pattern.parent):
@@ -146,6 +142,9 @@ def read_shard(url: str) -> Iterator[dict[str, Any]]:
 
     What cannot be read comes as `{"__key__", "__url__", "__error__": reason}`, at its place.
     """
+    # Not above: it imports torch, and that nothing is there can be told without.
+    from webdataset.tariterators import group_by_keys, tar_file_expander, url_opener
+
     errors: list[Exception] = []
 
     def keep(error: Exception) -> bool:
@@ -157,7 +156,7 @@ def read_shard(url: str) -> Iterator[dict[str, Any]]:
     with contextlib.ExitStack() as stack:
         for source in opened:
             stream = stack.enter_context(source["stream"])
-            if isinstance(stream, Pipe):
+            if hasattr(stream, "proc"):  # a pipe:
                 # It would drop the block just read if the command has failed by then.
                 stream.ignore_errors = True
         files = tar_file_expander(opened, handler=keep)
@@ -179,7 +178,7 @@ def _wrong_at_the_end(stream: Any) -> str | None:
     while block := stream.read(2**20):
         if block.strip(b"\0"):
             return "data follow the end of the archive (a shard is one tar; list several)"
-    status = stream.proc.wait() if isinstance(stream, Pipe) else 0
+    status = stream.proc.wait() if hasattr(stream, "proc") else 0
     if status and status not in stream.ignore_status:
         return f"its command ended with exit code {status}"
     return None
@@ -260,6 +259,15 @@ def _index(folder: Path) -> dict[str, Any] | None:
 
 def _names(index: dict[str, Any]) -> list[str]:
     return [entry if isinstance(entry, str) else entry["name"] for entry in index["shards"]]
+
+
+def _expanded(text: str) -> list[str]:
+    """What `{00..09}` and `::` stand for."""
+    if "{" not in text and "::" not in text:
+        return [text]
+    from webdataset.shardlists import expand_urls
+
+    return expand_urls(text)
 
 
 def _is_glob(path: Path) -> bool:
