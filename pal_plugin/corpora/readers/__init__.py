@@ -10,9 +10,9 @@ from pal_plugin.corpora.locate import AudioFolder
 from pal_plugin.corpora.readers.captions import read_audiocaps, read_clotho
 from pal_plugin.corpora.readers.choices import read_airbench, read_mmau, read_muchomusic
 from pal_plugin.corpora.readers.clothoaqa import read_clotho_aqa
-from pal_plugin.corpora.readers.events import read_dcase17
 from pal_plugin.corpora.readers.labels import (
     read_audioset,
+    read_dcase17,
     read_esc50,
     read_fsd50k,
     read_vggsound,

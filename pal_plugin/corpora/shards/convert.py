@@ -32,6 +32,7 @@ from pal_plugin.corpora.shards.writing import (
     write_json,
     write_shard,
 )
+from pal_plugin.corpora.tables import parsed
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.printable import printable
 from pal_plugin.utils.runtime import usable_cores
@@ -133,10 +134,7 @@ def read_index(folder: str | Path) -> dict[str, Any]:
         if (path.parent / REQUEST).is_file():
             reason = "its conversion is not finished; run the same pal data convert again"
         raise ConfigError(f"no {INDEX} in {folder}: {reason}")
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is not JSON: {error}") from error
+    return parsed(path, path.read_text("utf-8"))
 
 
 def summary(index: Mapping[str, Any]) -> str:
@@ -208,10 +206,7 @@ def _claim(out: Path, request: dict, resume: bool) -> None:
             "; choose a new folder for the shards"
         )
     if known.is_file() and resume:
-        try:
-            before = json.loads(known.read_text("utf-8"))
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"{known} is not JSON: {error}") from error
+        before = parsed(known, known.read_text("utf-8"))
         pairs = [(k, before.get(k), now) for k, now in printable(request).items()]
         changed = [_change(name, old, new) for name, old, new in pairs if old != new]
         if changed:
