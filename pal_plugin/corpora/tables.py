@@ -21,6 +21,10 @@ from pal_plugin.utils.spelling import did_you_mean
 csv.field_size_limit(2**27)  # captions and events can be longer than csv's 128 KiB
 
 
+class MissingColumnError(ConfigError):
+    """A column that is needed is not in the header."""
+
+
 class Row(dict):
     """One entry of an annotation file; a key that it lacks is a `ConfigError`.
 
@@ -118,7 +122,8 @@ def read_csv(path: Path, required: Sequence[str], delimiter: str = ",") -> list[
     """Rows of a CSV with a header.
 
     Raises:
-        ConfigError: a column of `required` is missing, a row has too many or too few fields.
+        MissingColumnError: a column of `required` is not there.
+        ConfigError: a row has too many or too few fields.
     """
     lines = _cells(path, delimiter)
     if not lines:
@@ -127,7 +132,7 @@ def read_csv(path: Path, required: Sequence[str], delimiter: str = ",") -> list[
     header = [name.strip() for name in header]
     for name in required:
         if name not in header:
-            raise ConfigError(
+            raise MissingColumnError(
                 f"{path} has no column {name!r} in its first line. {did_you_mean(name, header)}"
             )
     return _named(path, header, body)

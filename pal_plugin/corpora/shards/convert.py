@@ -90,10 +90,6 @@ def convert(
     """
     _check(split, form, rate_hz, shard_clips, min_seconds, workers)
     files = annotation_files(dataset, annotations)
-    folder = AudioFolder(audio)
-    corpus = read_corpus(dataset, files, folder, where)
-    out = Path(out).expanduser()
-    name = f"{dataset}-{split}" if split else dataset
     request = {
         "version": VERSION,
         "dataset": dataset,
@@ -105,6 +101,10 @@ def convert(
         "shard_clips": shard_clips,
         "min_seconds": min_seconds,
     }
+    folder = AudioFolder(audio)
+    corpus = read_corpus(dataset, files, folder, where)
+    out = Path(out).expanduser()
+    name = f"{dataset}-{split}" if split else dataset
     clips, missing = _present(corpus, folder)
     _claim(out, {**request, "audio": str(folder.root.resolve())}, resume)
     jobs = _jobs(clips, folder, out, name, request)
@@ -117,7 +117,7 @@ def convert(
         logging.info("%d of %d shards are there already", len(jobs) - len(left), len(jobs))
     with tqdm(total=len(clips), initial=done, desc=name, unit="clip", disable=not progress) as bar:
         run_jobs(write_shard, left, workers or usable_cores(), bar.update)
-    index = printable(_index(request, corpus, dataset, jobs, missing))
+    index = printable(_index(request, corpus, jobs, missing))
     write_json(out / INDEX, index)
     return index
 
@@ -194,21 +194,21 @@ def _claim(out: Path, request: dict, resume: bool) -> None:
     """Make `out` the folder of this conversion, or refuse."""
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file; expected a folder for the shards")
-    strangers = (
-        []
-        if not out.is_dir()
-        else [path.name for path in out.iterdir() if not _OURS.fullmatch(path.name)]
-    )
     known = out / REQUEST
-    if strangers or (out.is_dir() and any(out.iterdir()) and not known.is_file()):
+    names = [path.name for path in out.iterdir()] if out.is_dir() else []
+    strangers = [name for name in names if not _OURS.fullmatch(name)]
+    if strangers or (names and not known.is_file()):
         raise ConfigError(
             f"{out} holds other files ({', '.join(sorted(strangers)[:3]) or 'not of a conversion'})"
             "; choose a new folder for the shards"
         )
     if known.is_file() and resume:
         before = parsed(known, known.read_text("utf-8"))
-        pairs = [(k, before.get(k), now) for k, now in printable(request).items()]
-        changed = [_change(name, old, new) for name, old, new in pairs if old != new]
+        changed = [
+            _change(name, before.get(name), now)
+            for name, now in printable(request).items()
+            if before.get(name) != now
+        ]
         if changed:
             raise ConfigError(
                 f"{out} holds another conversion ({'; '.join(changed)}); choose another folder, or "
@@ -247,34 +247,23 @@ def _remove_others(out: Path, keep: set[str]) -> None:
 def _jobs(
     clips: Sequence[dict], folder: AudioFolder, out: Path, name: str, request: dict
 ) -> list[dict]:
+    """The jobs of `write_shard`."""
     size = request["shard_clips"]
+    options = {key: request[key] for key in ("format", "rate_hz", "min_seconds")}
     jobs = []
     for number, first in enumerate(range(0, len(clips), size)):
-        chunk = list(clips[first : first + size])
+        chunk = clips[first : first + size]
         content = [request, [[clip, folder.files[clip["file"]]] for clip in chunk]]
-        text = json.dumps(content, sort_keys=True, ensure_ascii=True)
-        jobs.append(
-            {
-                "path": str(out / f"{name}-{number:05d}.tar"),
-                "digest": hashlib.sha256(text.encode()).hexdigest(),
-                "audio": str(folder.root),
-                "format": request["format"],
-                "rate_hz": request["rate_hz"],
-                "min_seconds": request["min_seconds"],
-                "clips": chunk,
-            }
-        )
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        path, audio = str(out / f"{name}-{number:05d}.tar"), str(folder.root)
+        jobs.append({"path": path, "digest": digest, "audio": audio, **options, "clips": chunk})
     return jobs
 
 
 def _index(
-    request: dict,
-    corpus: Corpus,
-    dataset: str,
-    jobs: Sequence[dict],
-    missing: list[dict],
+    request: dict, corpus: Corpus, jobs: Sequence[dict], missing: list[dict]
 ) -> dict[str, Any]:
-    records = []
+    entry, records = reader(request["dataset"]), []
     for job in jobs:
         record = finished(Path(job["path"]), job["digest"])
         if record is None:
@@ -288,18 +277,17 @@ def _index(
     for clip in clips:
         tasks.update(clip["tasks"])
         by_source.setdefault(clip["source_sha256"], []).append(clip["id"])
-    licences = Counter(clip["licence"] for clip in clips if "licence" in clip)
     return {
         **request,
-        "about": reader(dataset).about,
+        "about": entry.about,
         "clips": len(clips),
         "seconds": round(sum(clip["seconds"] for clip in clips), 3),
         "tasks": dict(tasks),
         "labels": corpus.labels,
         "rates_hz": _counted(clip["rate_hz"] for clip in clips),
         "channels": _counted(clip["channels"] for clip in clips),
-        "licence": reader(dataset).licence,
-        "licences": dict(licences),
+        "licence": entry.licence,
+        "licences": dict(Counter(clip["licence"] for clip in clips if "licence" in clip)),
         "shards": [
             {
                 "name": record["shard"],
