@@ -28,7 +28,7 @@ def text_table(rows: Iterable[Sequence[Any]], align: str, rule: bool = True) -> 
     return "\n".join(lines)
 
 
-def markdown_table(rows: Iterable[Sequence[Any]], align: str) -> str:
+def markdown_table(rows: Sequence[Sequence[Any]], align: str) -> str:
     """Rows of equally many cells in Markdown, the first one as head; `align` as of `text_table`."""
     lines = [
         "| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows

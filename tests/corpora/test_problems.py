@@ -2,7 +2,7 @@
 
 import pytest
 
-from pal_plugin.corpora.prompts import _airbench
+from pal_plugin.corpora.prompts import multiple_choice_prompt
 from pal_plugin.utils.errors import ConfigError
 
 AUDIOCAPS = "audiocap_id,youtube_id,start_time,caption\n"
@@ -145,6 +145,7 @@ def test_whole_seconds_may_be_written_with_a_point(read):
 
 
 def test_more_choices_than_letters_are_not_cut():
-    assert "Z. 25" in _airbench("q", list(map(str, range(26))))
-    with pytest.raises(ConfigError, match="27 choices, and there are 26 letters"):
-        _airbench("q", list(map(str, range(27))))
+    choices = list(map(str, range(27)))
+    assert "Z. 25" in multiple_choice_prompt("airbench", "q", choices[:26])
+    with pytest.raises(ConfigError, match="expected 2 to 26 choices, got 27"):
+        multiple_choice_prompt("airbench", "q", choices)

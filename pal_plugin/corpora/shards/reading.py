@@ -47,9 +47,9 @@ class Shards:
     def entries(self) -> dict[str, dict[str, Any]]:
         """What an index says of each shard that it lists: its name and, of our own, more."""
         known = {
-            str(Path(folder, name)): entry if isinstance(entry, dict) else {"name": entry}
+            str(Path(folder, entry["name"])): entry
             for folder, index in self.indices.items()
-            for name, entry in zip(_names(index), index["shards"], strict=True)
+            for entry in index["shards"]
         }
         return {url: known[url] for url in self.urls if url in known}
 
@@ -68,13 +68,10 @@ class Shards:
         everywhere = all(self.index_of(url) is not None for url in self.urls)
         if not indices or (len(indices) == 1 and everywhere):
             return indices[0] if indices else None
-        labels = [label for index in indices for label in index.get("labels") or []]
-        left_out = {
-            kind: [entry for index in indices for entry in index.get(kind, [])] for kind in LEFT_OUT
-        }
+        labels = dict.fromkeys(label for index in indices for label in index.get("labels") or [])
         return {
-            "labels": list(dict.fromkeys(labels)) if labels and everywhere else None,
-            **left_out,
+            "labels": list(labels) if labels and everywhere else None,
+            **{kind: [e for index in indices for e in index.get(kind, [])] for kind in LEFT_OUT},
         }
 
     @property
@@ -121,12 +118,12 @@ def find_shards(source: str | Path | Sequence[str | Path]) -> Shards:
             if index is not None:
                 indices[str(folder)] = index
         if _is_glob(pattern):
-            listed = [
-                str(folder / name)
+            listed = {
+                str(folder / entry["name"])
                 for folder in folders
-                for name in _names(indices.get(str(folder), {"shards": []}))
-                if fnmatchcase(name, pattern.name)
-            ]
+                for entry in indices.get(str(folder), {"shards": []})["shards"]
+                if fnmatchcase(entry["name"], pattern.name)
+            }
             found = sorted({*found, *listed})
         urls += found
     if not urls or not any(Path(url).is_file() for url in urls):
@@ -221,16 +218,11 @@ def _folder(path: Path) -> Shards:
     index = _index(path)
     tars = sorted(map(str, path.glob("*.tar")))
     if index is not None:
-        urls = [str(path / name) for name in _names(index)]
+        urls = [str(path / entry["name"]) for entry in index["shards"]]
         others = [Path(tar).name for tar in tars if tar not in urls]
         if others:
-            some = ", ".join(others[:3])
-            logging.warning(
-                "%s lists %d tars not, such as %s; they are not read",
-                path / INDEX,
-                len(others),
-                some,
-            )
+            told = "%s lists %d tars not, such as %s; they are not read"
+            logging.warning(told, path / INDEX, len(others), ", ".join(others[:3]))
         return Shards(urls, {str(path): index})
     if not tars:
         raise ConfigError(f"no shards in {path}; expected *.tar or an {INDEX}")
@@ -247,18 +239,12 @@ def _index(folder: Path) -> dict[str, Any] | None:
         return None
     index = read_index(folder)
     entries = index.get("shards") if isinstance(index, dict) else None
-    named = isinstance(entries, list) and all(
-        isinstance(entry, str) or (isinstance(entry, dict) and isinstance(entry.get("name"), str))
-        for entry in entries
-    )
-    if named:
-        return index
+    if isinstance(entries, list):
+        entries = [{"name": entry} if isinstance(entry, str) else entry for entry in entries]
+        if all(isinstance(e, dict) and isinstance(e.get("name"), str) for e in entries):
+            return {**index, "shards": entries}
     logging.warning("%s is not an index of shards; nothing is checked by it", folder / INDEX)
     return None
-
-
-def _names(index: dict[str, Any]) -> list[str]:
-    return [entry if isinstance(entry, str) else entry["name"] for entry in index["shards"]]
 
 
 def _expanded(text: str) -> list[str]:

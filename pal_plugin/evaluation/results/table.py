@@ -21,35 +21,11 @@ _IGNORED = (
     "run.torch_threads",
     "run.evaluate",
 )
-_HEAD = (
-    "run",
-    "split",
-    "task",
-    "figure",
-    "value",
-    "95 %",
-    "audio masked",
-    "with minus without audio",
-    "chance",
-    "n",
-    "clips",
-)
+_FIRST = ("run", "split", "task", "figure", "value")
+_HEAD = (*_FIRST, "95 %", "audio masked", "with minus without audio", "chance", "n", "clips")
 _CSV = (
-    "run",
-    "split",
-    "task",
-    "figure",
-    "value",
-    "low",
-    "high",
-    "masked_audio",
-    "difference",
-    "difference_low",
-    "difference_high",
-    "chance",
-    "n",
-    "asked",
-    "clips",
+    *(*_FIRST, "low", "high", "masked_audio", "difference", "difference_low", "difference_high"),
+    *("chance", "n", "asked", "clips"),
 )
 
 
