@@ -15,10 +15,8 @@ import soundfile
 
 from pal_plugin.commands.main import main
 from pal_plugin.corpora.shards.convert import convert, read_index, summary
-from pal_plugin.corpora.shards.encode import encode
 from pal_plugin.corpora.shards.reading import find_shards
 from pal_plugin.corpora.shards.verify import verify
-from pal_plugin.corpora.shards.writing import safe_keys
 from pal_plugin.utils import workers
 from pal_plugin.utils.errors import ConfigError
 
@@ -94,27 +92,6 @@ def test_six_channels_are_kept_or_mixed(write_own, tmp_path):
     assert index["rates_hz"] == {"8000": 2}
     data = members(tmp_path / "flac")["s.flac"]
     assert soundfile.info(io.BytesIO(data)).samplerate == 8000
-
-
-@pytest.mark.parametrize("form", ["flac", "ogg"])
-def test_the_same_clip_is_encoded_to_the_same_bytes(form):
-    data = clip_bytes(seconds=1.0)
-    first = encode(data, "wav", form, 8000)
-    time.sleep(0.01)  # libsndfile draws the serial number of an Ogg stream from the clock
-    assert encode(data, "wav", form, 8000).data == first.data
-    samples, rate_hz = soundfile.read(io.BytesIO(first.data))
-    assert (len(samples), rate_hz) == (8000, 8000)
-    assert first.seconds == pytest.approx(1.0)
-
-
-def test_flac_keeps_more_than_16_bits_and_counts_what_it_cuts():
-    deep = encode(clip_bytes(subtype="PCM_24"), "wav", "flac", None)
-    assert soundfile.info(io.BytesIO(deep.data)).subtype == "PCM_24"
-    loud = io.BytesIO()
-    soundfile.write(loud, [0.5, 1.5, -2.0] * 400, RATE_HZ, format="WAV", subtype="FLOAT")
-    cut = encode(loud.getvalue(), "wav", "flac", None)
-    assert cut.clipped == 800
-    assert encode(loud.getvalue(), "wav", "keep", None).data == loud.getvalue()
 
 
 def test_workers_do_not_change_the_shards(write_own, good, tmp_path):
@@ -218,14 +195,6 @@ def test_hostile_names_write_nothing_outside_and_stay_apart(tmp_path):
 
 
 _SAFE = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-."
-
-
-def test_keys_are_unique_whatever_the_case():
-    keys = safe_keys(["a_b", "A_b", "a b", "", "...", "plain"])
-    assert len({key.lower() for key in keys}) == 6
-    assert keys[0] == "a_b"
-    assert keys[5] == "plain"
-    assert all(keys)
 
 
 def test_another_conversion_into_the_same_folder_is_refused(write_own, good, tmp_path):
