@@ -189,9 +189,10 @@ def _verify(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from pal_plugin.corpora.shards.reading import find_shards
-    from pal_plugin.corpora.shards.verify import verify
 
     shards = find_shards(args.shards)
+    from pal_plugin.corpora.shards.verify import verify  # imports torch
+
     with tqdm(total=shards.clips, desc="verify", unit="clip") as bar:
         faults = verify(shards, bar.update)
         checked = bar.n
@@ -215,11 +216,13 @@ def _stats(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace) -> int:
     from pal_plugin.corpora.shards.reading import find_shards
-    from pal_plugin.corpora.shards.show import draw_page, sample_clips, text_of
 
     if args.n < 1:
         raise ConfigError(f"-n is {args.n}; expected 1 or more")
-    clips = sample_clips(find_shards(args.shards), args.n, args.seed)
+    shards = find_shards(args.shards)
+    from pal_plugin.corpora.shards.show import draw_page, sample_clips, text_of  # import torch
+
+    clips = sample_clips(shards, args.n, args.seed)
     _say("\n\n".join(text_of(raw) for raw in clips))
     if args.out:
         draw_page(clips, args.out)

@@ -29,6 +29,25 @@ def without_extension(name: str) -> str:
     return stem if dot and extension.lower() in AUDIO_EXTENSIONS and stem else name
 
 
+def youtube_names(video: str, start_s: float, end_s: float) -> list[str]:
+    """How copies of YouTube datasets name a clip's file, without extension, most specific first.
+
+    There is no official audio, and every download script has a convention of its own. Of video
+    `abc` from 30 to 40 s: `abc_30`, `abc_000030` (VGGSound), `abc_30_40`, `abc_30.000_40.000`
+    (DCASE, AudioSet), `abc_30000_40000` (ms), `abc`; each also with the `Y` in front that keeps a
+    name from beginning with `-`.
+    """
+    names = [
+        f"{video}_{start_s:.3f}_{end_s:.3f}",
+        f"{video}_{round(start_s * 1000)}_{round(end_s * 1000)}",
+        video,
+    ]
+    if start_s == int(start_s):
+        start, end = int(start_s), int(end_s)
+        names = [f"{video}_{start}", f"{video}_{start:06d}", f"{video}_{start}_{end}", *names]
+    return [name for plain in names for name in (plain, f"Y{plain}")]
+
+
 class AudioFolder:
     """The audio files below a folder, links to folders included.
 

@@ -12,7 +12,7 @@ Where a dataset has no published wording the question is this package's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import did_you_mean
@@ -27,24 +27,18 @@ DIGIT = "Which digit is spoken?"
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-def _lettered(choices: Sequence[str]) -> Iterable[tuple[str, str]]:
-    if len(choices) > len(_LETTERS):
-        raise ConfigError(f"{len(choices)} choices, and there are {len(_LETTERS)} letters for them")
-    return zip(_LETTERS[: len(choices)], choices, strict=True)
-
-
 def _mmau(question: str, choices: Sequence[str]) -> str:
     # The script puts Python's own notation of the list into the text.
     return f"{question}  Select one option from the provided choices.\n{list(choices)}."
 
 
 def _muchomusic(question: str, choices: Sequence[str]) -> str:
-    options = " ".join(f"({letter}) {choice}" for letter, choice in _lettered(choices))
+    options = " ".join(f"({_LETTERS[i]}) {choice}" for i, choice in enumerate(choices))
     return f"Question: {question} Options: {options} The correct answer is:"
 
 
 def _airbench(question: str, choices: Sequence[str]) -> str:
-    options = "\n".join(f"{letter}. {choice}" for letter, choice in _lettered(choices))
+    options = "\n".join(f"{_LETTERS[i]}. {choice}" for i, choice in enumerate(choices))
     return (
         "Choose the most suitable answer from options A, B, C, and D to respond the question in "
         f"next line, you may only choose A or B or C or D.\n{question}\n{options}"

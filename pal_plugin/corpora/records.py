@@ -6,6 +6,7 @@ translated between the original file and the model.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -85,6 +86,13 @@ def _one(rows: Sequence[Record]) -> Record:
     return Record(first.id, first.audio, items, shared, first.others)
 
 
+def labels_of(records: Iterable[Record]) -> list[str]:
+    """All labels of the classification items, sorted."""
+    items = [item for record in records for item in record.items]
+    asked = [item for item in items if item["task"] == "classification"]
+    return sorted({label for item in asked for label in item.get("labels", [item["answer"]])})
+
+
 def record_id(audio: str) -> str:
     """An id for datasets without one: the file's name without its extension."""
     return without_extension(audio.removeprefix("./"))
@@ -96,9 +104,7 @@ def with_unique_ids(records: Sequence[Record]) -> list[Record]:
     Raises:
         ConfigError: that is not unique either.
     """
-    counts: dict[str, int] = {}
-    for record in records:
-        counts[record.id] = counts.get(record.id, 0) + 1
+    counts = Counter(record.id for record in records)
     unique, seen = [], set()
     for record in records:
         name = printable(record.audio if counts[record.id] > 1 else record.id)
@@ -117,49 +123,32 @@ def selected(corpus: Corpus, where: Mapping[str, Sequence[str]]) -> Corpus:
     """
     if not where:
         return corpus
-    columns = {
-        name
-        for record in corpus.records
-        for facts in (record.facts, *(item.get("facts", {}) for item in record.items))
-        for name in facts
-    }
+    values: dict[str, set[str]] = {}  # of each column
+    for record in corpus.records:
+        for facts in (record.facts, *(item.get("facts", {}) for item in record.items)):
+            for column, value in facts.items():
+                found = values.setdefault(column, set())
+                if column in where:
+                    found.add(str(value))
     for column in where:
-        if column not in columns:
+        if column not in values:
             raise ConfigError(
-                f"where names the column {column!r}. {did_you_mean(column, sorted(columns))}"
+                f"where names the column {column!r}. {did_you_mean(column, sorted(values))}"
             )
-    wanted = {column: {str(v).lower() for v in values} for column, values in where.items()}
+    wanted = {column: {str(v).lower() for v in accepted} for column, accepted in where.items()}
     kept = []
     for record in corpus.records:
-        items = [
-            item
-            for item in record.items
-            if _agrees({**record.facts, **item.get("facts", {})}, wanted)
-        ]
+        items = []
+        for item in record.items:
+            facts = {**record.facts, **item.get("facts", {})}
+            if all(str(facts.get(column)).lower() in wanted[column] for column in wanted):
+                items.append(item)
         if items:
-            kept.append(Record(record.id, record.audio, items, record.facts, record.others))
+            kept.append(replace(record, items=items))
     if not kept:
+        there = "; ".join(f"{c}: {', '.join(sorted(values[c])[:10])}" for c in where)
         raise ConfigError(
             f"none of {len(corpus.records)} clips agrees with where {dict(where)}; "
-            f"values there: {_values(corpus, list(where))}"
+            f"values there: {there}"
         )
-    return Corpus(kept, corpus.labels, corpus.problems)
-
-
-def _agrees(facts: Mapping[str, Any], wanted: Mapping[str, set[str]]) -> bool:
-    return all(str(facts.get(column)).lower() in values for column, values in wanted.items())
-
-
-def _values(corpus: Corpus, columns: Sequence[str]) -> str:
-    found = {
-        column: sorted(
-            {
-                str(facts[column])
-                for record in corpus.records
-                for facts in (record.facts, *(item.get("facts", {}) for item in record.items))
-                if column in facts
-            }
-        )
-        for column in columns
-    }
-    return "; ".join(f"{name}: {', '.join(values[:10])}" for name, values in found.items())
+    return replace(corpus, records=kept)

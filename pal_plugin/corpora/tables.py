@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,10 @@ from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import did_you_mean
 
 csv.field_size_limit(2**27)  # captions and events can be longer than csv's 128 KiB
+
+
+class MissingColumnError(ConfigError):
+    """A column that is needed is not in the header."""
 
 
 class Row(dict):
@@ -39,6 +43,10 @@ class Row(dict):
     def where(self) -> str:
         """File and place, for messages: `train.csv, line 3`."""
         return f"{self.path.name}, {self.unit} {self.number}"
+
+    def only(self, *names: str) -> dict[str, Any]:
+        """Those of these columns that there are."""
+        return {name: self[name] for name in names if name in self}
 
     def __missing__(self, name: str) -> Any:
         raise ConfigError(f"no {name!r}. {did_you_mean(name, list(self))}")
@@ -98,11 +106,24 @@ def read_text(path: Path) -> str:
         return data.decode("latin-1")
 
 
+def parsed(name: str | Path, text: str) -> Any:
+    """JSON as values.
+
+    Raises:
+        ConfigError: it is none; `name` says whose.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{name} is not JSON: {error}") from error
+
+
 def read_csv(path: Path, required: Sequence[str], delimiter: str = ",") -> list[Row]:
     """Rows of a CSV with a header.
 
     Raises:
-        ConfigError: a column of `required` is missing, a row has too many or too few fields.
+        MissingColumnError: a column of `required` is not there.
+        ConfigError: a row has too many or too few fields.
     """
     lines = _cells(path, delimiter)
     if not lines:
@@ -111,19 +132,10 @@ def read_csv(path: Path, required: Sequence[str], delimiter: str = ",") -> list[
     header = [name.strip() for name in header]
     for name in required:
         if name not in header:
-            raise ConfigError(
+            raise MissingColumnError(
                 f"{path} has no column {name!r} in its first line. {did_you_mean(name, header)}"
             )
-    rows = []
-    for number, cells in body:
-        if len(cells) != len(header):
-            raise ConfigError(
-                f"{path}, line {number}: expected {len(header)} fields "
-                f"({', '.join(header)}), got {len(cells)}: {cells}"
-            )
-        stripped = (cell.strip() for cell in cells)  # a blank at its end would make a new label
-        rows.append(Row(zip(header, stripped, strict=True), path, "line", number))
-    return rows
+    return _named(path, header, body)
 
 
 def read_plain_csv(
@@ -137,16 +149,7 @@ def read_plain_csv(
     Raises:
         ConfigError: a row with another number of fields.
     """
-    rows = []
-    for number, cells in _cells(path, delimiter, comment):
-        if len(cells) != len(columns):
-            raise ConfigError(
-                f"{path}, line {number}: expected the {len(columns)} fields "
-                f"{', '.join(columns)}, got {len(cells)}: {cells}"
-            )
-        stripped = (cell.strip() for cell in cells)
-        rows.append(Row(zip(columns, stripped, strict=True), path, "line", number))
-    return rows
+    return _named(path, columns, _cells(path, delimiter, comment))
 
 
 def first_line(path: Path) -> str:
@@ -174,22 +177,28 @@ def read_rows(path: Path, required: Sequence[str]) -> list[Row]:
     return rows
 
 
+def _named(path: Path, columns: Sequence[str], lines: Iterable[tuple[int, list[str]]]) -> list[Row]:
+    rows = []
+    for number, cells in lines:
+        if len(cells) != len(columns):
+            raise ConfigError(
+                f"{path}, line {number}: expected {len(columns)} fields "
+                f"({', '.join(columns)}), got {len(cells)}: {cells}"
+            )
+        stripped = (cell.strip() for cell in cells)  # a blank at its end would make a new label
+        rows.append(Row(zip(columns, stripped, strict=True), path, "line", number))
+    return rows
+
+
 def _entries(path: Path) -> tuple[Sequence[int], Any, str]:
     """`(numbers, values, "entry" or "line")` of a JSON file."""
-    text = read_text(path)
-    try:
-        if path.suffix != ".jsonl":
-            rows = json.loads(text)
-            return range(1, len(rows) + 1) if isinstance(rows, list) else (), rows, "entry"
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is not JSON: {error}") from error
+    if path.suffix != ".jsonl":
+        rows = parsed(path, read_text(path))
+        return range(1, len(rows) + 1) if isinstance(rows, list) else (), rows, "entry"
     numbers, rows = [], []
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise ConfigError(f"{path}, line {number}, is not JSON: {error}") from error
+            rows.append(parsed(f"{path}, line {number},", line))
             numbers.append(number)
     return numbers, rows, "line"
 

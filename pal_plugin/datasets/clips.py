@@ -6,7 +6,6 @@ arguments, so most public CSVs fit. Missing files are found before anything runs
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 import random
@@ -19,9 +18,9 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from pal_plugin.audio.io import AudioError
+from pal_plugin.corpora.tables import MissingColumnError, read_csv
 from pal_plugin.datasets.collate import SkippedClip, collate_clips
 from pal_plugin.utils.errors import ConfigError
-from pal_plugin.utils.spelling import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -54,31 +53,19 @@ def read_annotations(
         ConfigError: no such file, no such column, a row that is not whole, or no row left.
     """
     path = Path(annotations).expanduser()
-    if not path.is_file():
-        raise ConfigError(f"no annotations at {path}; expected a CSV with a header line")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, strict=True)
-        rows = []
-        try:
-            for row in reader:
-                if None in row or None in row.values():  # how DictReader marks more and fewer
-                    raise csv.Error(f"not the {len(reader.fieldnames)} fields of the header line")
-                rows.append(row)
-        except csv.Error as error:
-            raise ConfigError(f"{path}, line {reader.line_num}: {error}") from error
-        columns = list(reader.fieldnames or [])
-    for column in (filename_column, label_column, *(where or {})):
-        if column not in columns:
-            raise ConfigError(
-                f"{path} has no column {column!r}. {did_you_mean(column, columns)} The columns are "
-                "named by build_info.columns and build_info.annotations.SPLIT.where."
-            )
+    try:
+        rows = read_csv(path, (filename_column, label_column, *(where or {})))
+    except MissingColumnError as error:
+        raise ConfigError(
+            f"{error} The columns are named by build_info.columns and "
+            "build_info.annotations.SPLIT.where."
+        ) from error
     kept = [row for row in rows if _agrees(row, where or {})]
     if not kept:
         raise ConfigError(f"{path} has {len(rows)} rows, and none agrees with {dict(where or {})}")
     for row in kept:
-        if not (row[filename_column].strip() and row[label_column].strip()):
-            raise ConfigError(f"{path} has a row without a file name or a label: {row}")
+        if not (row[filename_column] and row[label_column]):
+            raise ConfigError(f"{row.where}: a row without a file name or a label: {row}")
     renamed = {str(key): text for key, text in (labels or {}).items()}
     return [
         LabelledClip(
@@ -195,6 +182,6 @@ def _unique_names(paths: Sequence[Path]) -> dict[Path, str]:
 def _agrees(row: Mapping[str, str], where: Mapping[str, Any]) -> bool:
     for column, wanted in where.items():
         values = wanted if isinstance(wanted, list | tuple) else [wanted]
-        if row[column].strip().lower() not in {str(value).lower() for value in values}:
+        if row[column].lower() not in {str(value).lower() for value in values}:
             return False
     return True

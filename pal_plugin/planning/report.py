@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pal_plugin.planning.gpus import CONTEXT_GIB, FRAGMENTATION, GIB, needed_gib
 from pal_plugin.planning.plan import Plan
+from pal_plugin.utils.tables import text_table
 
 _PARTS = {
     "weights": "weights",
@@ -54,7 +53,7 @@ def _parameters(plan: Plan) -> str:
     rows = [[name, f"{t:,}", f"{f:,}"] for name, (t, f) in plan.parameters.items()]
     total = [sum(column) for column in zip(*plan.parameters.values(), strict=True)]
     rows.append(["total", *(f"{n:,}" for n in total)])
-    return _table(["parameters", "trainable", "frozen"], rows)
+    return text_table([["parameters", "trainable", "frozen"], *rows], "lr")
 
 
 def _tokens(plan: Plan) -> str:
@@ -62,7 +61,7 @@ def _tokens(plan: Plan) -> str:
     for group, (name, layers) in plan.routes.items():
         if layers is not None:
             rows.append([f"  {group} by {name} in layers", ",".join(map(str, layers))])
-    return _table(["tokens per sample", ""], rows)
+    return text_table([["tokens per sample", ""], *rows], "lr")
 
 
 def _flops(plan: Plan) -> str:
@@ -74,7 +73,7 @@ def _flops(plan: Plan) -> str:
     rows.append(["a step of one GPU", *(f"{t:.3f}" for t in totals)])
     rows.append(["a step of all GPUs", *(f"{t * plan.world_size:.3f}" for t in totals)])
     rows.append(["a sample", *(f"{plan.flops_per_sample(c) / 1e12:.3f}" for c in (False, True))])
-    return _table(["TFLOP", "", "checkpointing"], rows)
+    return text_table([["TFLOP", "", "checkpointing"], *rows], "lr")
 
 
 def _memory(plan: Plan, gpu_name: str, gpu: float) -> str:
@@ -89,7 +88,7 @@ def _memory(plan: Plan, gpu_name: str, gpu: float) -> str:
     rows.append(["needed", *(f"{n:.2f}" for n in needed)])
     rows.append([f"fits {gpu_name} ({gpu:g} GiB)", *("yes" if n <= gpu else "NO" for n in needed)])
     rows.append(["largest batch, clips", *(f"{plan.largest_batch(w, gpu)}" for w in plan.ways)])
-    table = _table(["GiB per GPU", *(way.name for way in plan.ways)], rows)
+    table = text_table([["GiB per GPU", *(way.name for way in plan.ways)], *rows], "lr")
     return (
         f"{table}\n(needed: {CONTEXT_GIB} GiB for CUDA and NCCL, and {FRAGMENTATION:.0%} lost by "
         "the allocator, are assumed)"
@@ -118,19 +117,3 @@ def _advice(plan: Plan, gpu_name: str, gpu: float) -> str:
             "full training, or a smaller LLM"
         )
     return "\n".join(lines)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    made = [
-        "  ".join(
-            [
-                line[0].ljust(widths[0]),
-                *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True)),
-            ]
-        )
-        for line in lines
-    ]
-    made.insert(1, "-" * len(made[0]))
-    return "\n".join(line.rstrip() for line in made)

@@ -7,7 +7,8 @@ the RMS of a sound over its own duration, in dB relative to full scale.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 
 SAMPLE_RATE_HZ = 16_000
 
@@ -107,36 +108,19 @@ class Event:
 
     def as_dict(self) -> dict:
         """The event as it stands in a shard's JSON."""
+        heard = ("onset_s", "duration_s", "pitch_hz", "level_db")
         out = {
-            "kind": self.kind,
-            "onset_s": self.onset_s,
-            "duration_s": self.duration_s,
-            "pitch_hz": self.pitch_hz,
-            "level_db": self.level_db,
-            "transcript": self.transcript,
-            "count": self.count,
-            "direction": self.direction,
-            "sounds": [
-                {
-                    "onset_s": s.onset_s,
-                    "duration_s": s.duration_s,
-                    "pitch_hz": s.pitch_hz,
-                    "level_db": s.level_db,
-                }
-                for s in self.sounds
-            ],
+            **_fields(self, ("kind", *heard, "transcript", "count", "direction")),
+            "sounds": [_fields(sound, heard) for sound in self.sounds],
         }
         if self.words:
-            out["words"] = [
-                {"word": w.word, "onset_s": w.onset_s, "duration_s": w.duration_s}
-                for w in self.words
-            ]
-            out["speaker"] = {
-                "f0_hz": self.speaker.f0_hz,
-                "tract": self.speaker.tract,
-                "rate": self.speaker.rate,
-            }
+            out["words"] = [asdict(word) for word in self.words]
+            out["speaker"] = asdict(self.speaker)
         return out
+
+
+def _fields(thing: Event | Sound, names: Iterable[str]) -> dict:
+    return {name: getattr(thing, name) for name in names}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 """Synthesis of the kinds of sound other than speech.
 
 One function per kind, `(rng, sounds) -> list of waveforms`: the timbre is drawn once per event and
-shared by its repeats, as with one real bell struck three times. Periodic sounds read one period
-from a table, so that a rich spectrum costs one look-up a sample and not one cosine a harmonic.
-Loudness is not decided here: `pal_plugin.soundworld.render` scales every sound to its level.
+shared by its repeats, as with one real bell struck three times; kinds that are not repeated have
+`(rng, sound) -> waveform`. Periodic sounds read one period from a table, so that a rich spectrum
+costs one look-up a sample and not one cosine a harmonic. Loudness is not decided here:
+`pal_plugin.soundworld.render` scales every sound to its level.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pal_plugin.soundworld.waves import (
 NYQUIST_HZ = SAMPLE_RATE_HZ / 2
 
 Waveforms = list[np.ndarray]
+Synthesis = Callable[[np.random.Generator, Sequence[Sound]], Waveforms]
 
 
 def _harmonics(rng: np.random.Generator, highest_hz: float) -> np.ndarray:
@@ -106,26 +108,23 @@ def noise_burst(rng: np.random.Generator, sounds: Sequence[Sound]) -> Waveforms:
     return out
 
 
-def engine(rng: np.random.Generator, sounds: Sequence[Sound]) -> Waveforms:
+def engine(rng: np.random.Generator, sound: Sound) -> np.ndarray:
     """Firing at `pitch_hz`, uneven from stroke to stroke, revving slowly, with some hiss."""
     k = np.arange(1, 41)
-    out = []
-    for sound in sounds:
-        n = samples(sound.duration_s)
-        t = times(n)
-        body_hz = rng.uniform(120.0, 500.0)
-        amplitudes = k ** -rng.uniform(0.5, 1.1) / (1.0 + (k * sound.pitch_hz / body_hz / 3) ** 2)
-        table = period_table(amplitudes, rng.uniform(0, 2 * np.pi) * k / 7 + rng.normal(0, 0.5, 40))
-        rev = rng.uniform(-0.25, 0.25) * t / max(sound.duration_s, 1.0)
-        rev = rev + rng.uniform(0.0, 0.06) * np.sin(2 * np.pi * rng.uniform(0.5, 3.0) * t)
-        cycles = turns(sound.pitch_hz * 2.0**rev)
-        strokes = 1.0 + rng.uniform(0.1, 0.35) * rng.standard_normal(int(cycles[-1]) + 2)
-        hum = read_table(table, cycles) * strokes[cycles.astype(np.int64)]
-        hiss = shaped_noise(rng, n, band_pass(100.0, rng.uniform(600.0, 2000.0)))
-        hiss *= 0.6 + 0.4 * np.cos(2 * np.pi * cycles)
-        hiss *= rng.uniform(0.15, 0.5) * hum.std() / hiss.std()
-        out.append((hum + hiss) * edges(n, 0.08, 0.1))
-    return out
+    n = samples(sound.duration_s)
+    t = times(n)
+    body_hz = rng.uniform(120.0, 500.0)
+    amplitudes = k ** -rng.uniform(0.5, 1.1) / (1.0 + (k * sound.pitch_hz / body_hz / 3) ** 2)
+    table = period_table(amplitudes, rng.uniform(0, 2 * np.pi) * k / 7 + rng.normal(0, 0.5, 40))
+    rev = rng.uniform(-0.25, 0.25) * t / max(sound.duration_s, 1.0)
+    rev = rev + rng.uniform(0.0, 0.06) * np.sin(2 * np.pi * rng.uniform(0.5, 3.0) * t)
+    cycles = turns(sound.pitch_hz * 2.0**rev)
+    strokes = 1.0 + rng.uniform(0.1, 0.35) * rng.standard_normal(int(cycles[-1]) + 2)
+    hum = read_table(table, cycles) * strokes[cycles.astype(np.int64)]
+    hiss = shaped_noise(rng, n, band_pass(100.0, rng.uniform(600.0, 2000.0)))
+    hiss *= 0.6 + 0.4 * np.cos(2 * np.pi * cycles)
+    hiss *= rng.uniform(0.15, 0.5) * hum.std() / hiss.std()
+    return (hum + hiss) * edges(n, 0.08, 0.1)
 
 
 def drip(rng: np.random.Generator, sounds: Sequence[Sound]) -> Waveforms:
@@ -143,27 +142,24 @@ def drip(rng: np.random.Generator, sounds: Sequence[Sound]) -> Waveforms:
     return out
 
 
-def siren(rng: np.random.Generator, sounds: Sequence[Sound]) -> Waveforms:
+def siren(rng: np.random.Generator, sound: Sound) -> np.ndarray:
     """A pitch that swings about `pitch_hz` again and again: a wail, or two tones in turn."""
-    out = []
-    for sound in sounds:
-        t = times(samples(sound.duration_s))
-        # at least one and a half swings, else it would be a sweep
-        slowest_hz = 1.6 / sound.duration_s
-        swing = t * rng.uniform(slowest_hz, max(slowest_hz * 1.3, 3.5)) + rng.random()
-        shape = rng.integers(3)
-        if shape == 0:
-            position = np.sin(2 * np.pi * swing)
-        elif shape == 1:
-            position = np.tanh(20 * np.sin(2 * np.pi * swing))
-        else:
-            position = 4 * np.abs(swing % 1.0 - 0.5) - 1.0
-        octaves = rng.uniform(0.25, 0.65)
-        k = np.arange(1, int(np.clip(7000.0 / sound.pitch_hz / 2**octaves, 2, 10)) + 1)
-        table = period_table(k ** -rng.uniform(0.8, 1.8))
-        wave = read_table(table, turns(sound.pitch_hz * 2.0 ** (octaves * position)))
-        out.append(wave * edges(len(t), 0.03, 0.05))
-    return out
+    t = times(samples(sound.duration_s))
+    # at least one and a half swings, else it would be a sweep
+    slowest_hz = 1.6 / sound.duration_s
+    swing = t * rng.uniform(slowest_hz, max(slowest_hz * 1.3, 3.5)) + rng.random()
+    shape = rng.integers(3)
+    if shape == 0:
+        position = np.sin(2 * np.pi * swing)
+    elif shape == 1:
+        position = np.tanh(20 * np.sin(2 * np.pi * swing))
+    else:
+        position = 4 * np.abs(swing % 1.0 - 0.5) - 1.0
+    octaves = rng.uniform(0.25, 0.65)
+    k = np.arange(1, int(np.clip(7000.0 / sound.pitch_hz / 2**octaves, 2, 10)) + 1)
+    table = period_table(k ** -rng.uniform(0.8, 1.8))
+    wave = read_table(table, turns(sound.pitch_hz * 2.0 ** (octaves * position)))
+    return wave * edges(len(t), 0.03, 0.05)
 
 
 def _drum(rng: np.random.Generator, kind: int) -> np.ndarray:
@@ -177,104 +173,96 @@ def _drum(rng: np.random.Generator, kind: int) -> np.ndarray:
     return 0.8 * shaped_noise(rng, n, band_pass(low_hz, 7500.0)) * np.exp(-5.0 * x)
 
 
-def rhythm(rng: np.random.Generator, sounds: Sequence[Sound]) -> Waveforms:
+def rhythm(rng: np.random.Generator, sound: Sound) -> np.ndarray:
     """Drum strokes on an even beat in a repeated pattern."""
-    out = []
-    for sound in sounds:
-        n = samples(sound.duration_s)
-        step = samples(rng.uniform(0.11, 0.22))
-        drums = [_drum(rng, kind) for kind in range(3)]
-        pattern = rng.random((4, 3)) < [0.35, 0.35, 0.5]
-        pattern[0, 0] = pattern[2, 1] = True
-        gains = rng.uniform(0.5, 1.0, 3)
-        wave = np.zeros(n + samples(0.2))
-        for i, start in enumerate(range(0, n - step // 2, step)):
-            for drum, gain, hit in zip(drums, gains, pattern[i % 4], strict=True):
-                if hit:
-                    wave[start : start + len(drum)] += gain * drum
-        out.append(wave[:n] * edges(n, 0.001, 0.03))
-    return out
+    n = samples(sound.duration_s)
+    step = samples(rng.uniform(0.11, 0.22))
+    drums = [_drum(rng, kind) for kind in range(3)]
+    pattern = rng.random((4, 3)) < [0.35, 0.35, 0.5]
+    pattern[0, 0] = pattern[2, 1] = True
+    gains = rng.uniform(0.5, 1.0, 3)
+    wave = np.zeros(n + samples(0.2))
+    for i, start in enumerate(range(0, n - step // 2, step)):
+        for drum, gain, hit in zip(drums, gains, pattern[i % 4], strict=True):
+            if hit:
+                wave[start : start + len(drum)] += gain * drum
+    return wave[:n] * edges(n, 0.001, 0.03)
 
 
-def melody(rng: np.random.Generator, sounds: Sequence[Sound]) -> Waveforms:
+def melody(rng: np.random.Generator, sound: Sound) -> np.ndarray:
     """Three to eight notes of a pentatonic scale; `pitch_hz` is their geometric mean."""
     scale = np.array([0, 2, 4, 7, 9, 12])
-    out = []
-    for sound in sounds:
-        n = samples(sound.duration_s)
-        count = int(np.clip(sound.duration_s / rng.uniform(0.16, 0.36), 3, 8))
-        degrees = [int(rng.integers(6))]
-        for _ in range(count - 1):  # a neighbouring note each time, never the same one
-            steps = [s for s in (-2, -1, 1, 2) if 0 <= degrees[-1] + s < 6]
-            degrees.append(degrees[-1] + int(rng.choice(steps)))
-        semitones = scale[degrees] - scale[degrees].mean()
-        lengths = rng.choice([1.0, 1.0, 2.0], count) if count > 3 else np.ones(count)
-        bounds = np.round(np.concatenate([[0.0], np.cumsum(lengths)]) / lengths.sum() * n)
-        table = period_table(_harmonics(rng, sound.pitch_hz * 2.0))
-        decay, wave = rng.choice([0.3, 3.0]), np.zeros(n)
-        for begin, end, shift in zip(bounds[:-1], bounds[1:], semitones, strict=True):
-            t = times(int(end) - int(begin))
-            note = read_table(table, sound.pitch_hz * 2.0 ** (shift / 12) * t)
-            fade = np.exp(-decay * np.linspace(0.0, 1.0, len(t)))
-            wave[int(begin) : int(end)] = note * fade * edges(len(t), 0.008, 0.02)
-        out.append(wave)
-    return out
+    n = samples(sound.duration_s)
+    count = int(np.clip(sound.duration_s / rng.uniform(0.16, 0.36), 3, 8))
+    degrees = [int(rng.integers(6))]
+    for _ in range(count - 1):  # a neighbouring note each time, never the same one
+        steps = [s for s in (-2, -1, 1, 2) if 0 <= degrees[-1] + s < 6]
+        degrees.append(degrees[-1] + int(rng.choice(steps)))
+    semitones = scale[degrees] - scale[degrees].mean()
+    lengths = rng.choice([1.0, 1.0, 2.0], count) if count > 3 else np.ones(count)
+    bounds = np.round(np.concatenate([[0.0], np.cumsum(lengths)]) / lengths.sum() * n)
+    table = period_table(_harmonics(rng, sound.pitch_hz * 2.0))
+    decay, wave = rng.choice([0.3, 3.0]), np.zeros(n)
+    for begin, end, shift in zip(bounds[:-1], bounds[1:], semitones, strict=True):
+        t = times(int(end) - int(begin))
+        note = read_table(table, sound.pitch_hz * 2.0 ** (shift / 12) * t)
+        fade = np.exp(-decay * np.linspace(0.0, 1.0, len(t)))
+        wave[int(begin) : int(end)] = note * fade * edges(len(t), 0.008, 0.02)
+    return wave
 
 
-def bird(rng: np.random.Generator, sounds: Sequence[Sound]) -> Waveforms:
+def bird(rng: np.random.Generator, sound: Sound) -> np.ndarray:
     """Chirps about `pitch_hz`: short glides and warbles, in a trill or one unlike the next."""
-    out = []
-    for sound in sounds:
-        n = samples(sound.duration_s)
-        wave, start, syllable = np.zeros(n), 0, None
-        trill = rng.random() < 0.5
-        while start < n - samples(0.04):
-            if syllable is None or not trill:
-                length_s, gap_s = rng.uniform(0.05, 0.16), rng.uniform(0.02, 0.1)
-                m = samples(length_s)
-                x = np.linspace(-0.5, 0.5, m)
-                octaves = rng.uniform(-0.9, 0.9) * x + rng.uniform(-0.5, 0.5) * (4 * x * x - 0.5)
-                octaves += rng.choice([0.0, 0.08]) * np.sin(2 * np.pi * rng.uniform(20, 60) * x)
-                octaves += rng.uniform(-0.15, 0.15)
-                frequency_hz = np.minimum(sound.pitch_hz * 2.0**octaves, 0.95 * NYQUIST_HZ)
-                syllable = np.sin(2 * np.pi * turns(frequency_hz)) * np.sin(np.pi * (x + 0.5))
-            part = syllable[: n - start]
-            wave[start : start + len(part)] += part
-            start += m + samples(gap_s)
-        out.append(wave * edges(n, 0.002, 0.02))
-    return out
+    n = samples(sound.duration_s)
+    wave, start, syllable = np.zeros(n), 0, None
+    trill = rng.random() < 0.5
+    while start < n - samples(0.04):
+        if syllable is None or not trill:
+            length_s, gap_s = rng.uniform(0.05, 0.16), rng.uniform(0.02, 0.1)
+            m = samples(length_s)
+            x = np.linspace(-0.5, 0.5, m)
+            octaves = rng.uniform(-0.9, 0.9) * x + rng.uniform(-0.5, 0.5) * (4 * x * x - 0.5)
+            octaves += rng.choice([0.0, 0.08]) * np.sin(2 * np.pi * rng.uniform(20, 60) * x)
+            octaves += rng.uniform(-0.15, 0.15)
+            frequency_hz = np.minimum(sound.pitch_hz * 2.0**octaves, 0.95 * NYQUIST_HZ)
+            syllable = np.sin(2 * np.pi * turns(frequency_hz)) * np.sin(np.pi * (x + 0.5))
+        part = syllable[: n - start]
+        wave[start : start + len(part)] += part
+        start += m + samples(gap_s)
+    return wave * edges(n, 0.002, 0.02)
 
 
-def rain(rng: np.random.Generator, sounds: Sequence[Sound]) -> Waveforms:
+def rain(rng: np.random.Generator, sound: Sound) -> np.ndarray:
     """A steady hiss with many small drops on it."""
-    out = []
-    for sound in sounds:
-        n = samples(sound.duration_s)
-        hiss = band_pass(rng.uniform(400.0, 1500.0), rng.uniform(4500.0, 7500.0))
-        noise = shaped_noise(rng, n, hiss)
-        drops = np.zeros(n)
-        count = int(rng.uniform(40.0, 160.0) * sound.duration_s)
-        drops[rng.integers(0, n, count)] = np.minimum(rng.exponential(1.0, count), 3.0)
-        t = times(256)
-        centre_hz = rng.uniform(1500.0, 5000.0)
-        grain = rng.standard_normal(256) * 0.5 + np.cos(2 * np.pi * centre_hz * t)
-        grain *= np.exp(-t / rng.uniform(0.001, 0.003))
-        patter = np.convolve(drops, grain)[:n]
-        patter *= rng.uniform(0.5, 1.4) * noise.std() / patter.std()
-        out.append((noise + patter) * edges(n, 0.15, 0.15))
-    return out
+    n = samples(sound.duration_s)
+    hiss = band_pass(rng.uniform(400.0, 1500.0), rng.uniform(4500.0, 7500.0))
+    noise = shaped_noise(rng, n, hiss)
+    drops = np.zeros(n)
+    count = int(rng.uniform(40.0, 160.0) * sound.duration_s)
+    drops[rng.integers(0, n, count)] = np.minimum(rng.exponential(1.0, count), 3.0)
+    t = times(256)
+    centre_hz = rng.uniform(1500.0, 5000.0)
+    grain = rng.standard_normal(256) * 0.5 + np.cos(2 * np.pi * centre_hz * t)
+    grain *= np.exp(-t / rng.uniform(0.001, 0.003))
+    patter = np.convolve(drops, grain)[:n]
+    patter *= rng.uniform(0.5, 1.4) * noise.std() / patter.std()
+    return (noise + patter) * edges(n, 0.15, 0.15)
 
 
-SYNTHESIS: dict[str, Callable[[np.random.Generator, Sequence[Sound]], Waveforms]] = {
+def _single(wave: Callable[[np.random.Generator, Sound], np.ndarray]) -> Synthesis:
+    return lambda rng, sounds: [wave(rng, sound) for sound in sounds]
+
+
+SYNTHESIS: dict[str, Synthesis] = {
     "tone": tone,
     "sweep": sweep,
     "bell": bell,
     "noise burst": noise_burst,
-    "engine": engine,
+    "engine": _single(engine),
     "drip": drip,
-    "siren": siren,
-    "rhythm": rhythm,
-    "melody": melody,
-    "bird": bird,
-    "rain": rain,
+    "siren": _single(siren),
+    "rhythm": _single(rhythm),
+    "melody": _single(melody),
+    "bird": _single(bird),
+    "rain": _single(rain),
 }

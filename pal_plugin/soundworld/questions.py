@@ -51,6 +51,10 @@ TRANSCRIPT_QUESTIONS = (
     "Which words are spoken?",
     "Write down the words.",
 )
+ORDER_QUESTIONS = {
+    "first": ("Which sound comes first?", "Which sound starts first?"),
+    "last": ("Which sound starts last?", "Which is the last sound to start?"),
+}
 OTHER_NAMES = {
     "tone": ("beep", "beeps"),
     "noise burst": ("noise", "burst"),
@@ -112,30 +116,26 @@ def _order(rng: Random, scene: Scene) -> list[dict]:
     pair = [noun(event.kind) for event in events]
     rng.shuffle(pair)
     named = f", the {pair[0]} or the {pair[1]}?" if len(pair) == 2 else ""
-    if events[1].onset_s - events[0].onset_s >= CLEAR_ONSET_S:
-        question = rng.choice(("Which sound comes first?", "Which sound starts first?"))
-        if named and rng.random() < 0.5:
-            question = f"Which starts first{named}"
-        out.append(_item("first", question, accepted_names(events[0].kind)))
-    if events[-1].onset_s - events[-2].onset_s >= CLEAR_ONSET_S:
-        question = rng.choice(("Which sound starts last?", "Which is the last sound to start?"))
-        if named and rng.random() < 0.5:
-            question = f"Which starts last{named}"
-        out.append(_item("last", question, accepted_names(events[-1].kind)))
+    for place, event, (before, after) in (
+        ("first", events[0], events[:2]),
+        ("last", events[-1], events[-2:]),
+    ):
+        if after.onset_s - before.onset_s >= CLEAR_ONSET_S:
+            question = rng.choice(ORDER_QUESTIONS[place])
+            if named and rng.random() < 0.5:
+                question = f"Which starts {place}{named}"
+            out.append(_item(place, question, accepted_names(event.kind)))
     return out
 
 
-def _within_pair(rng: Random, event: Event) -> list[dict]:
+def _within_pair(event: Event) -> list[dict]:
     difference = pair_difference(event)
     if difference is None:
         return []
     what, answer = difference
-    name = noun(event.kind)
-    if what == "pitch":
-        question = f"Is the second {name} higher or lower than the first?"
-        return [_item("higher", question, [answer])]
-    question = f"Is the second {name} louder or quieter than the first?"
-    return [_item("louder", question, [answer])]
+    kind, either = {"pitch": ("higher", "lower"), "level": ("louder", "quieter")}[what]
+    question = f"Is the second {noun(event.kind)} {kind} or {either} than the first?"
+    return [_item(kind, question, [answer])]
 
 
 def compared_events(scene: Scene) -> tuple[Event, ...]:
@@ -179,7 +179,7 @@ def items(scene: Scene, rng: Random) -> list[dict]:
     out += _order(rng, scene)
     out += _across(rng, scene)
     for event in scene.events:
-        out += _within_pair(rng, event)
+        out += _within_pair(event)
         if event.kind in COUNTABLE or event.kind == "speech":
             out.append(_count(rng, event))
         if event.direction:

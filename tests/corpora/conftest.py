@@ -2,14 +2,17 @@
 
 import io
 import json
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from pal_plugin.commands.main import main
 from pal_plugin.corpora.locate import AudioFolder
 from pal_plugin.corpora.readers import read_corpus
+from pal_plugin.corpora.shards.writing import file_sha256
 
 RATE_HZ = 16000
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -109,3 +112,43 @@ def shared():
     if not SHARED.is_dir():
         pytest.skip(f"the development data are not at {SHARED}")
     return SHARED
+
+
+@pytest.fixture
+def shards(write_own, good, tmp_path, capsys):
+    folder, annotations = write_own(good)
+    code = main(
+        [
+            "data",
+            "convert",
+            "own",
+            "--audio",
+            str(folder),
+            "--annotations",
+            str(annotations),
+            "--out",
+            str(tmp_path / "out"),
+            "--shard-size",
+            "4",
+            "--workers",
+            "1",
+        ]
+    )
+    assert code == 0
+    assert "7 clips" in capsys.readouterr().out
+    return tmp_path / "out"
+
+
+def rewrite(shards, change):
+    """Change the members of the first tar; `change({name: bytes})` returns the new ones."""
+    path = next(shards.glob("*-00000.tar"))
+    with tarfile.open(path) as tar:
+        inside = {m.name: tar.extractfile(m).read() for m in tar}
+    with tarfile.open(path, "w") as tar:
+        for name, data in change(inside).items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    index = json.loads((shards / "index.json").read_text())
+    index["shards"][0]["sha256"] = file_sha256(path)  # so that only the clips tell
+    (shards / "index.json").write_text(json.dumps(index))

@@ -5,8 +5,7 @@ import unicodedata
 
 import pytest
 
-from pal_plugin.corpora.locate import AudioFolder, without_extension
-from pal_plugin.corpora.readers.youtube import clip_names
+from pal_plugin.corpora.locate import AudioFolder, without_extension, youtube_names
 from pal_plugin.utils.errors import ConfigError
 
 
@@ -44,8 +43,8 @@ def test_a_file_is_found_under_the_names_it_goes_by(folder, there, asked):
 
 def test_the_first_name_that_is_there_wins(folder):
     files = folder("Yabc_30.flac", "abc.wav")
-    assert files.find(*clip_names("abc", 30, 40))[0] == "Yabc_30.flac"
-    assert files.find(*clip_names("zzz", 30, 40))[0] is None
+    assert files.find(*youtube_names("abc", 30, 40))[0] == "Yabc_30.flac"
+    assert files.find(*youtube_names("zzz", 30, 40))[0] is None
 
 
 def test_a_name_with_a_path_beats_the_same_name_elsewhere(folder):

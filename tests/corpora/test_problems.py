@@ -2,9 +2,6 @@
 
 import pytest
 
-from pal_plugin.corpora.prompts import _airbench
-from pal_plugin.utils.errors import ConfigError
-
 AUDIOCAPS = "audiocap_id,youtube_id,start_time,caption\n"
 CLOTHO = "file_name," + ",".join(f"caption_{n}" for n in range(1, 6)) + "\n"
 CHOICE = {"id": "1", "audio_id": "a.wav", "question": "Who?", "choices": ["x", "y"], "answer": "x"}
@@ -20,6 +17,7 @@ AIR = {
     "choice_b": "y",
 }
 PAIR = {"instruction": "q", "output": "a"}
+
 
 #: Dataset, file, content with one bad entry, and what is said of it.
 CASES = {
@@ -128,23 +126,9 @@ def test_one_bad_entry_is_listed_and_the_rest_is_read(read, dataset, file, conte
     assert problem.startswith(told)
 
 
-def test_a_line_of_a_transcript_that_holds_no_text_is_listed(read, tmp_path):
-    (tmp_path / "audio").mkdir()
-    (tmp_path / "audio" / "1-2.trans.txt").write_text("1-2-0000 HE SAID\n1-2-0001\n")
-    corpus = read("librispeech", {})
-    assert len(corpus.records) == 1
-    assert corpus.problems == ["1-2.trans.txt, line 2: expected 'ID TEXT', got '1-2-0001'"]
-
-
 def test_whole_seconds_may_be_written_with_a_point(read):
     text = AUDIOCAPS + "1,ab,20.0,A dog\n2,ab,20,A bark\n3,cd,7.5,Rain\n"
     first, second = read("audiocaps", {"t.csv": text}).records
     assert (first.id, first.facts["start_time"]) == ("ab_20", 20)
     assert first.items[0]["answers"] == ["A dog", "A bark"]
     assert (second.id, second.audio) == ("cd_7.5", "cd_7.500_17.500")
-
-
-def test_more_choices_than_letters_are_not_cut():
-    assert "Z. 25" in _airbench("q", list(map(str, range(26))))
-    with pytest.raises(ConfigError, match="27 choices, and there are 26 letters"):
-        _airbench("q", list(map(str, range(27))))

@@ -18,3 +18,12 @@ def test_blanks_around_a_cell_make_no_new_label(tmp_path):
     path = tmp_path / "own.csv"
     path.write_text("audio,label\na.wav ,dog \n")
     assert dict(read_csv(path, ("audio",))[0]) == {"audio": "a.wav", "label": "dog"}
+
+
+def test_a_broken_row_is_named_with_its_line(read):
+    with pytest.raises(ConfigError, match=r"e\.csv, line 3: expected 3 fields"):
+        read("esc50", {"e.csv": "filename,fold,category\na.wav,1,dog\nb.wav,1\n"})
+    with pytest.raises(ConfigError, match="no column 'category'"):
+        read("esc50", {"e.csv": "filename,fold,categories\na.wav,1,dog\n"})
+    with pytest.raises(ConfigError, match="is not JSON"):
+        read("mmau", {"m.json": "[{"})

@@ -70,7 +70,9 @@ def test_training_varies_the_wording_by_pass_and_evaluation_does_not(make_clips)
 
 def test_other_columns_are_named(make_clips):
     folder, csv = make_clips(LABELS, columns=("file", "digit"))
-    with pytest.raises(ConfigError, match=r"no column 'filename'\. Did you mean 'file'"):
+    with pytest.raises(
+        ConfigError, match=r"no column 'filename' in its first line\. Did you mean 'file'"
+    ):
         build(folder, csv)
     columns = {"columns": {"filename": "file", "label": "digit"}}
     assert len(build(folder, csv, build_info=columns)["val"]) == 2
@@ -127,8 +129,8 @@ def test_annotations_that_cannot_be_used_say_why(make_clips, annotations, says):
     ("line", "says"),
     [
         ('9.wav,1,True,"rain\n', "unexpected end of data"),
-        ("9.wav\n", "not the 4 fields"),
-        ("9.wav,1,True,rain,more\n", "not the 4 fields"),
+        ("9.wav\n", "expected 4 fields"),
+        ("9.wav,1,True,rain,more\n", "expected 4 fields"),
         ("9.wav,1,True,\n", "without a file name or a label"),
     ],
 )

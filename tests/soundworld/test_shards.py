@@ -40,8 +40,8 @@ def test_workers_do_not_change_the_clips_and_shards_are_reused(tmp_path, capfd):
     assert "105/105" in capfd.readouterr().err
     assert [path.name for path in two] == ["train-00000.tar", "train-00001.tar"]
     assert len(contents(two[1])) == 10
-    folder = shards.shard_folder(tmp_path / "one", "train", 105, 0)
-    one = shards.write_shard(folder, "train", 105, 0, 1, lambda clips: None)
+    job = shards.shard_jobs(tmp_path / "one", "train", 105, 0)[1]
+    one = shards.write_shard(job, lambda clips: None)
     assert one.read_bytes() == two[1].read_bytes()
 
     before = [path.stat().st_mtime_ns for path in two]

@@ -10,9 +10,9 @@ from pal_plugin.corpora.locate import AudioFolder
 from pal_plugin.corpora.readers.captions import read_audiocaps, read_clotho
 from pal_plugin.corpora.readers.choices import read_airbench, read_mmau, read_muchomusic
 from pal_plugin.corpora.readers.clothoaqa import read_clotho_aqa
-from pal_plugin.corpora.readers.events import read_dcase17
 from pal_plugin.corpora.readers.labels import (
     read_audioset,
+    read_dcase17,
     read_esc50,
     read_fsd50k,
     read_vggsound,
@@ -136,6 +136,22 @@ def reader(dataset: str) -> Reader:
     return READERS[dataset]
 
 
+def annotation_files(dataset: str, annotations: Sequence[str | Path]) -> list[Path]:
+    """The files, of which each is there; a look at them is quicker than listing the audio.
+
+    Raises:
+        ConfigError: an unknown dataset, no file where one is needed, or one that is not there.
+    """
+    entry = reader(dataset)
+    files = [Path(path).expanduser() for path in annotations]
+    if not files and not entry.optional:
+        raise ConfigError(f"{dataset} needs annotations: {entry.annotations}")
+    for path in files:
+        if not path.is_file():
+            raise ConfigError(f"no annotations at {path}; expected {entry.annotations}")
+    return files
+
+
 def read_corpus(
     dataset: str,
     annotations: Sequence[str | Path],
@@ -153,13 +169,7 @@ def read_corpus(
     Raises:
         ConfigError: an unknown dataset, a file that is not there or not as expected, nothing left.
     """
-    entry = reader(dataset)
-    files = [Path(path).expanduser() for path in annotations]
-    if not files and not entry.optional:
-        raise ConfigError(f"{dataset} needs annotations: {entry.annotations}")
-    for path in files:
-        if not path.is_file():
-            raise ConfigError(f"no annotations at {path}; expected {entry.annotations}")
+    entry, files = reader(dataset), annotation_files(dataset, annotations)
     corpus = selected(entry.read(files, folder), where or {})
     if not corpus.records:
         problems = "; ".join(corpus.problems[:3])

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pal_plugin.corpora.items import caption, checked_text
-from pal_plugin.corpora.locate import AudioFolder
+from pal_plugin.corpora.locate import AudioFolder, youtube_names
 from pal_plugin.corpora.prompts import AUDIOCAPS, CLOTHO
-from pal_plugin.corpora.readers.youtube import clip_names
 from pal_plugin.corpora.records import Corpus, Record, record_id
 from pal_plugin.corpora.tables import Row, first_line, listed, read_csv, seconds
 from pal_plugin.utils.errors import ConfigError
@@ -22,7 +21,7 @@ _CAPTIONS = [f"caption_{number}" for number in range(1, 6)]
 def read_audiocaps(files: Sequence[Path], folder: AudioFolder) -> Corpus:
     """`audiocap_id, youtube_id, start_time, caption`; clips last 10 s.
 
-    Files are named by the video (see `youtube`), or by `audiocap_id`, which is tried last.
+    Files are named by the video (`youtube_names`), or by `audiocap_id`, which is tried last.
     """
     clips: dict[tuple[str, float], list[Row]] = {}
     problems: list[str] = []
@@ -33,17 +32,11 @@ def read_audiocaps(files: Sequence[Path], folder: AudioFolder) -> Corpus:
                 clips.setdefault((row["youtube_id"], seconds(row, "start_time")), []).append(row)
     records = []
     for (video, start), rows in clips.items():
-        audio, *others = clip_names(video, start, start + 10)
+        audio, *others = youtube_names(video, start, start + 10)
         numbers = [row["audiocap_id"] for row in rows]
-        records.append(
-            Record(
-                f"{video}_{start}",
-                audio,
-                [caption(AUDIOCAPS, [row["caption"] for row in rows])],
-                {"youtube_id": video, "start_time": start, "audiocap_ids": numbers},
-                (*others, *numbers),
-            )
-        )
+        item = caption(AUDIOCAPS, [row["caption"] for row in rows])
+        facts = {"youtube_id": video, "start_time": start, "audiocap_ids": numbers}
+        records.append(Record(f"{video}_{start}", audio, [item], facts, (*others, *numbers)))
     return Corpus(records, None, problems)
 
 
@@ -69,18 +62,9 @@ def read_clotho(files: Sequence[Path], folder: AudioFolder) -> Corpus:
                 texts.append(checked_text(row[name], name))
         if not texts:
             continue
-        about = metadata.get(row["file_name"], {})
-        facts = {
-            "keywords": about.get("keywords"),
-            "licence": about.get("license"),
-            "sound_link": about.get("sound_link"),
-        }
-        records.append(
-            Record(
-                record_id(row["file_name"]),
-                row["file_name"],
-                [caption(CLOTHO, texts)],
-                {name: value for name, value in facts.items() if value},
-            )
-        )
+        audio = row["file_name"]
+        about = metadata.get(audio, {})
+        named = (("keywords", "keywords"), ("licence", "license"), ("sound_link", "sound_link"))
+        facts = {name: about[column] for name, column in named if about.get(column)}
+        records.append(Record(record_id(audio), audio, [caption(CLOTHO, texts)], facts))
     return Corpus(records, None, problems)

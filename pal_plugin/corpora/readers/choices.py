@@ -20,6 +20,7 @@ from pal_plugin.corpora.records import Corpus, Record, grouped, record_id
 from pal_plugin.corpora.tables import file_name, listed, read_csv, read_rows
 from pal_plugin.utils.errors import ConfigError
 
+_MMAU_FACTS = ("task", "category", "sub-category", "difficulty", "split", "dataset")
 _MUCHO = ("dataset", "dataset_identifier", "question", "correct_answer")
 #: How MuChoMusic's scripts name MusicCaps' clips: `[VIDEO]-[START-END].wav`.
 _MUSICCAPS = re.compile(r"\[(.+)\]-\[(\d+)-\d+\]")
@@ -34,25 +35,18 @@ def read_mmau(files: Sequence[Path], folder: AudioFolder) -> Corpus:
     rows, problems = [], []
     for path in files:
         for row in read_rows(path, ("id", "audio_id", "question", "choices", "answer")):
-            facts = {
-                k: row[k]
-                for k in ("task", "category", "sub-category", "difficulty", "split", "dataset")
-                if k in row
-            }
-            kind = str(row.get("task", "mmau"))
-            split = {"split": row["split"]} if "split" in row else {}
             with listed(problems, row, f"id {row.get('id')}"):
                 item = multiple_choice(
                     "mmau",
                     row["question"],
                     _listed(row["choices"]),
                     row["answer"],
-                    kind,
+                    str(row.get("task", "mmau")),
                     id=row["id"],
-                    facts=facts,
+                    facts=row.only(*_MMAU_FACTS),
                 )
                 audio = file_name(row, "audio_id")
-                rows.append(Record(record_id(audio), audio, [item], split))
+                rows.append(Record(record_id(audio), audio, [item], row.only("split")))
     return Corpus(grouped(rows), None, problems)
 
 

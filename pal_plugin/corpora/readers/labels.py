@@ -1,4 +1,5 @@
-"""Datasets of one label or several labels a clip: ESC-50, FSD50K, VocalSound, VGGSound, AudioSet.
+"""Datasets of one label or several labels a clip: ESC-50, FSD50K, VocalSound, VGGSound, AudioSet,
+DCASE 2017 task 4.
 
 Each asks the question that LTU and GAMA put to all of them; the answer is the label's text.
 Sources: the datasets' own files; the label lists of YuanGongND/ltu.
@@ -6,20 +7,19 @@ Sources: the datasets' own files; the label lists of YuanGongND/ltu.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pal_plugin.corpora.items import classification, tags
-from pal_plugin.corpora.locate import AudioFolder, without_extension
+from pal_plugin.corpora.items import checked_text, classification, tags
+from pal_plugin.corpora.locate import AudioFolder, without_extension, youtube_names
 from pal_plugin.corpora.prompts import CLASSIFY
-from pal_plugin.corpora.readers.youtube import clip_names
-from pal_plugin.corpora.records import Corpus, Record, grouped, record_id
+from pal_plugin.corpora.records import Corpus, Record, grouped, labels_of, record_id
 from pal_plugin.corpora.tables import (
     Row,
     first_line,
     listed,
+    parsed,
     read_csv,
     read_plain_csv,
     read_text,
@@ -42,13 +42,11 @@ def read_esc50(files: Sequence[Path], folder: AudioFolder) -> Corpus:
     records, problems = [], []
     for path in files:
         for row in read_csv(path, ("filename", "fold", "category")):
-            facts = {
-                k: row[k] for k in ("fold", "category", "esc10", "src_file", "take") if k in row
-            }
             with listed(problems, row):
+                facts = row.only("fold", "category", "esc10", "src_file", "take")
                 item = classification(CLASSIFY, _spaced(row["category"]))
                 records.append(Record(record_id(row["filename"]), row["filename"], [item], facts))
-    return Corpus(records, _answers(records), problems)
+    return Corpus(records, labels_of(records), problems)
 
 
 def read_fsd50k(files: Sequence[Path], folder: AudioFolder) -> Corpus:
@@ -76,7 +74,7 @@ def read_fsd50k(files: Sequence[Path], folder: AudioFolder) -> Corpus:
         with listed(problems, row):
             item = tags(CLASSIFY, [_spaced(label) for label in row["labels"].split(",")])
             records.append(Record(row["fname"], f"{row['fname']}.wav", [item], facts))
-    labels = [_spaced(label) for label in vocabulary] or _answers(records)
+    labels = [_spaced(label) for label in vocabulary] or labels_of(records)
     return Corpus(records, labels, problems)
 
 
@@ -117,13 +115,13 @@ def read_vggsound(files: Sequence[Path], folder: AudioFolder) -> Corpus:
         for row in read_plain_csv(path, ("video", "start", "label", "split")):
             with listed(problems, row):
                 start = seconds(row, "start")
-                audio, *others = clip_names(row["video"], start, start + 10)
+                audio, *others = youtube_names(row["video"], start, start + 10)
                 item = classification(CLASSIFY, row["label"])
                 facts = {"split": row["split"], "youtube_id": row["video"], "start_time": start}
                 records.append(
                     Record(f"{row['video']}_{start:06.0f}", audio, [item], facts, tuple(others))
                 )
-    return Corpus(records, _answers(records), problems)
+    return Corpus(records, labels_of(records), problems)
 
 
 def read_audioset(files: Sequence[Path], folder: AudioFolder) -> Corpus:
@@ -148,7 +146,7 @@ def read_audioset(files: Sequence[Path], folder: AudioFolder) -> Corpus:
                 with listed(problems, row):
                     start, end = seconds(row, "start_seconds"), seconds(row, "end_seconds")
                     facts = {"youtube_id": row["YTID"], "start_time": start, "end_time": end}
-                    found = clip_names(row["YTID"], start, end)
+                    found = youtube_names(row["YTID"], start, end)
                     rows.append((row, row["YTID"], found, row["positive_labels"], facts))
     if not names or not rows:
         raise ConfigError(
@@ -167,21 +165,38 @@ def read_audioset(files: Sequence[Path], folder: AudioFolder) -> Corpus:
     return Corpus(records, list(names.values()), problems)
 
 
+def read_dcase17(files: Sequence[Path], folder: AudioFolder) -> Corpus:
+    """`{video}_{start}_{end}.wav`, onset, offset, label, separated by tabs; one row an event.
+
+    With a header as in its later forms (DESED), or without. A clip's labels are what is asked; the
+    times stay with the clip as `events`. The audio is named with a `Y` in front, the table mostly
+    without; both are tried both ways.
+    """
+    columns = ("filename", "onset", "offset", "event_label")
+    clips: dict[str, list[list]] = {}
+    problems: list[str] = []
+    for path in files:
+        headed = first_line(path).split("\t")[0].strip() == "filename"
+        read = read_csv if headed else read_plain_csv
+        for row in read(path, columns, delimiter="\t"):
+            with listed(problems, row):
+                label = checked_text(row["event_label"].replace("_", " "), "event_label")
+                event = [seconds(row, "onset"), seconds(row, "offset"), label]
+                clips.setdefault(row["filename"], []).append(event)
+    records = []
+    for name, events in clips.items():
+        other = name[1:] if name.startswith("Y") else f"Y{name}"
+        item = tags(CLASSIFY, list(dict.fromkeys(label for _, _, label in events)))
+        records.append(Record(record_id(name), name, [item], {"events": events}, (other,)))
+    return Corpus(records, labels_of(records), problems)
+
+
 def _spaced(label: str) -> str:
     return label.replace("_", " ").strip()
 
 
-def _answers(records: Sequence[Record]) -> list[str]:
-    """All labels that occur, sorted."""
-    items = [item for record in records for item in record.items]
-    return sorted({label for item in items for label in item.get("labels", [item["answer"]])})
-
-
 def _json(path: Path) -> dict:
-    try:
-        value = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is not JSON: {error}") from error
+    value = parsed(path, read_text(path))
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: expected an object, got {type(value).__name__}")
     return value

@@ -39,7 +39,7 @@ def read_compar_test(files: Sequence[Path], folder: AudioFolder) -> Corpus:
     for path in files:
         for row in read_rows(path, ("audio_id", "instruction_output", "caption")):
             with listed(problems, row):
-                facts = {k: row[k] for k in ("caption", "timestamp_events") if k in row}
+                facts = row.only("caption", "timestamp_events")
                 pairs, items = row["instruction_output"], []
                 if not isinstance(pairs, list):
                     raise ConfigError(f"expected a list as instruction_output, got {pairs!r:.80}")
@@ -47,8 +47,8 @@ def read_compar_test(files: Sequence[Path], folder: AudioFolder) -> Corpus:
                     with listed(problems, row, f"pair {number}"):
                         items.append(_pair(pair, facts))
                 audio = file_name(row, "audio_id")
-                more = {k: row[k] for k in ("dataset", "task") if k in row}
                 if items:
+                    more = row.only("dataset", "task")
                     records.append(Record(record_id(audio), audio, items, more))
     return Corpus(grouped(records), None, problems)
 

@@ -7,6 +7,7 @@ Design choice: the columns say what is asked, so there is nothing to configure: 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pal_plugin.corpora.items import (
 )
 from pal_plugin.corpora.locate import AudioFolder
 from pal_plugin.corpora.prompts import CAPTION, CLASSIFY, TRANSCRIBE
-from pal_plugin.corpora.records import Corpus, Item, Record, grouped, record_id
+from pal_plugin.corpora.records import Corpus, Item, Record, grouped, labels_of, record_id
 from pal_plugin.corpora.tables import Row, listed, read_csv, read_rows
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import did_you_mean
@@ -43,14 +44,7 @@ def read_own(files: Sequence[Path], folder: AudioFolder) -> Corpus:
             with listed(problems, row):
                 rows.append(_record(row))
     records = grouped(rows)
-    labels = {
-        label
-        for record in records
-        for item in record.items
-        if item["task"] == "classification"
-        for label in item.get("labels", [item["answer"]])
-    }
-    return Corpus(records, sorted(labels) or None, problems)
+    return Corpus(records, labels_of(records) or None, problems)
 
 
 def joined_captions(records: Sequence[Record]) -> list[Record]:
@@ -75,7 +69,7 @@ def joined_captions(records: Sequence[Record]) -> list[Record]:
             facts, others = known.pop("facts", {}), item.get("facts", {})
             shared = {k: v for k, v in facts.items() if k in others and others[k] == v}
             known.update({"facts": shared} if shared else {})
-        joined.append(Record(record.id, record.audio, items, record.facts, record.others))
+        joined.append(replace(record, items=items))
     return joined
 
 

@@ -21,21 +21,23 @@ from typing import Any
 from tqdm import tqdm
 
 from pal_plugin.corpora.locate import AudioFolder
-from pal_plugin.corpora.readers import read_corpus, reader
+from pal_plugin.corpora.readers import annotation_files, read_corpus, reader
 from pal_plugin.corpora.records import Corpus
-from pal_plugin.corpora.shards.encode import FORMATS
-from pal_plugin.corpora.shards.pool import write_shards
 from pal_plugin.corpora.shards.writing import (
+    FORMATS,
     file_sha256,
     finished,
     record_path,
     safe_keys,
     write_json,
+    write_shard,
 )
+from pal_plugin.corpora.tables import parsed
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.printable import printable
 from pal_plugin.utils.runtime import usable_cores
 from pal_plugin.utils.spelling import did_you_mean
+from pal_plugin.utils.workers import run_jobs
 
 VERSION = 2  # raise it when the same files give other shards than before
 INDEX, REQUEST = "index.json", "conversion.json"
@@ -87,17 +89,11 @@ def convert(
             other annotations, another audio folder or other options; what differs is named.
     """
     _check(split, form, rate_hz, shard_clips, min_seconds, workers)
-    folder = AudioFolder(audio)
-    corpus = read_corpus(dataset, annotations, folder, where)
-    out = Path(out).expanduser()
-    name = f"{dataset}-{split}" if split else dataset
+    files = annotation_files(dataset, annotations)
     request = {
         "version": VERSION,
         "dataset": dataset,
-        "annotations": [
-            {"name": Path(path).name, "sha256": file_sha256(Path(path).expanduser())}
-            for path in annotations
-        ],
+        "annotations": [{"name": path.name, "sha256": file_sha256(path)} for path in files],
         "split": split,
         "where": {k: sorted(map(str, v)) for k, v in (where or {}).items()},
         "format": form,
@@ -105,6 +101,10 @@ def convert(
         "shard_clips": shard_clips,
         "min_seconds": min_seconds,
     }
+    folder = AudioFolder(audio)
+    corpus = read_corpus(dataset, files, folder, where)
+    out = Path(out).expanduser()
+    name = f"{dataset}-{split}" if split else dataset
     clips, missing = _present(corpus, folder)
     _claim(out, {**request, "audio": str(folder.root.resolve())}, resume)
     jobs = _jobs(clips, folder, out, name, request)
@@ -116,8 +116,8 @@ def convert(
     if done:
         logging.info("%d of %d shards are there already", len(jobs) - len(left), len(jobs))
     with tqdm(total=len(clips), initial=done, desc=name, unit="clip", disable=not progress) as bar:
-        write_shards(left, workers or usable_cores(), bar.update)
-    index = printable(_index(request, corpus, dataset, jobs, missing))
+        run_jobs(write_shard, left, workers or usable_cores(), bar.update)
+    index = printable(_index(request, corpus, jobs, missing))
     write_json(out / INDEX, index)
     return index
 
@@ -134,10 +134,7 @@ def read_index(folder: str | Path) -> dict[str, Any]:
         if (path.parent / REQUEST).is_file():
             reason = "its conversion is not finished; run the same pal data convert again"
         raise ConfigError(f"no {INDEX} in {folder}: {reason}")
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is not JSON: {error}") from error
+    return parsed(path, path.read_text("utf-8"))
 
 
 def summary(index: Mapping[str, Any]) -> str:
@@ -197,24 +194,21 @@ def _claim(out: Path, request: dict, resume: bool) -> None:
     """Make `out` the folder of this conversion, or refuse."""
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file; expected a folder for the shards")
-    strangers = (
-        []
-        if not out.is_dir()
-        else [path.name for path in out.iterdir() if not _OURS.fullmatch(path.name)]
-    )
     known = out / REQUEST
-    if strangers or (out.is_dir() and any(out.iterdir()) and not known.is_file()):
+    names = [path.name for path in out.iterdir()] if out.is_dir() else []
+    strangers = [name for name in names if not _OURS.fullmatch(name)]
+    if strangers or (names and not known.is_file()):
         raise ConfigError(
             f"{out} holds other files ({', '.join(sorted(strangers)[:3]) or 'not of a conversion'})"
             "; choose a new folder for the shards"
         )
     if known.is_file() and resume:
-        try:
-            before = json.loads(known.read_text("utf-8"))
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"{known} is not JSON: {error}") from error
-        pairs = [(k, before.get(k), now) for k, now in printable(request).items()]
-        changed = [_change(name, old, new) for name, old, new in pairs if old != new]
+        before = parsed(known, known.read_text("utf-8"))
+        changed = [
+            _change(name, before.get(name), now)
+            for name, now in printable(request).items()
+            if before.get(name) != now
+        ]
         if changed:
             raise ConfigError(
                 f"{out} holds another conversion ({'; '.join(changed)}); choose another folder, or "
@@ -253,34 +247,23 @@ def _remove_others(out: Path, keep: set[str]) -> None:
 def _jobs(
     clips: Sequence[dict], folder: AudioFolder, out: Path, name: str, request: dict
 ) -> list[dict]:
+    """The jobs of `write_shard`."""
     size = request["shard_clips"]
+    options = {key: request[key] for key in ("format", "rate_hz", "min_seconds")}
     jobs = []
     for number, first in enumerate(range(0, len(clips), size)):
-        chunk = list(clips[first : first + size])
+        chunk = clips[first : first + size]
         content = [request, [[clip, folder.files[clip["file"]]] for clip in chunk]]
-        text = json.dumps(content, sort_keys=True, ensure_ascii=True)
-        jobs.append(
-            {
-                "path": str(out / f"{name}-{number:05d}.tar"),
-                "digest": hashlib.sha256(text.encode()).hexdigest(),
-                "audio": str(folder.root),
-                "format": request["format"],
-                "rate_hz": request["rate_hz"],
-                "min_seconds": request["min_seconds"],
-                "clips": chunk,
-            }
-        )
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        path, audio = str(out / f"{name}-{number:05d}.tar"), str(folder.root)
+        jobs.append({"path": path, "digest": digest, "audio": audio, **options, "clips": chunk})
     return jobs
 
 
 def _index(
-    request: dict,
-    corpus: Corpus,
-    dataset: str,
-    jobs: Sequence[dict],
-    missing: list[dict],
+    request: dict, corpus: Corpus, jobs: Sequence[dict], missing: list[dict]
 ) -> dict[str, Any]:
-    records = []
+    entry, records = reader(request["dataset"]), []
     for job in jobs:
         record = finished(Path(job["path"]), job["digest"])
         if record is None:
@@ -294,18 +277,17 @@ def _index(
     for clip in clips:
         tasks.update(clip["tasks"])
         by_source.setdefault(clip["source_sha256"], []).append(clip["id"])
-    licences = Counter(clip["licence"] for clip in clips if "licence" in clip)
     return {
         **request,
-        "about": reader(dataset).about,
+        "about": entry.about,
         "clips": len(clips),
         "seconds": round(sum(clip["seconds"] for clip in clips), 3),
         "tasks": dict(tasks),
         "labels": corpus.labels,
         "rates_hz": _counted(clip["rate_hz"] for clip in clips),
         "channels": _counted(clip["channels"] for clip in clips),
-        "licence": reader(dataset).licence,
-        "licences": dict(licences),
+        "licence": entry.licence,
+        "licences": dict(Counter(clip["licence"] for clip in clips if "licence" in clip)),
         "shards": [
             {
                 "name": record["shard"],

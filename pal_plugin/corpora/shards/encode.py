@@ -16,7 +16,6 @@ import soundfile
 
 from pal_plugin.audio.io import AudioError, load_with_channels, resample
 
-FORMATS = ("keep", "flac", "ogg")
 _BLOCK = 2**16  # samples; libsndfile's Vorbis encoder overflows its stack on long blocks
 _INTEGERS = ("PCM_S8", "PCM_U8", "PCM_16")
 _LOSSY = ("VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III")
@@ -53,7 +52,7 @@ def encode(data: bytes, extension: str, form: str, rate_hz: int | None) -> Encod
     Args:
         data: the file.
         extension: of the file, without the dot.
-        form: one of `FORMATS`.
+        form: one of `writing.FORMATS`.
         rate_hz: of "flac" and "ogg"; None leaves the clip's own.
 
     Raises:

@@ -18,10 +18,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from webdataset.gopen import Pipe
-from webdataset.shardlists import expand_urls
-from webdataset.tariterators import group_by_keys, tar_file_expander, url_opener
-
 from pal_plugin.corpora.items import checked_items
 from pal_plugin.corpora.locate import AUDIO_EXTENSIONS
 from pal_plugin.corpora.shards.convert import INDEX, REQUEST, read_index
@@ -51,9 +47,9 @@ class Shards:
     def entries(self) -> dict[str, dict[str, Any]]:
         """What an index says of each shard that it lists: its name and, of our own, more."""
         known = {
-            str(Path(folder, name)): entry if isinstance(entry, dict) else {"name": entry}
+            str(Path(folder, entry["name"])): entry
             for folder, index in self.indices.items()
-            for name, entry in zip(_names(index), index["shards"], strict=True)
+            for entry in index["shards"]
         }
         return {url: known[url] for url in self.urls if url in known}
 
@@ -72,13 +68,10 @@ class Shards:
         everywhere = all(self.index_of(url) is not None for url in self.urls)
         if not indices or (len(indices) == 1 and everywhere):
             return indices[0] if indices else None
-        labels = [label for index in indices for label in index.get("labels") or []]
-        left_out = {
-            kind: [entry for index in indices for entry in index.get(kind, [])] for kind in LEFT_OUT
-        }
+        labels = dict.fromkeys(label for index in indices for label in index.get("labels") or [])
         return {
-            "labels": list(dict.fromkeys(labels)) if labels and everywhere else None,
-            **left_out,
+            "labels": list(labels) if labels and everywhere else None,
+            **{kind: [e for index in indices for e in index.get(kind, [])] for kind in LEFT_OUT},
         }
 
     @property
@@ -109,13 +102,13 @@ def find_shards(source: str | Path | Sequence[str | Path]) -> Shards:
         return Shards([url for part in parts for url in part.urls], indices)
     text = str(source)
     if ":" in text.partition("/")[0]:  # pipe:..., s3://, http:// and so on
-        return Shards(expand_urls(text))
+        return Shards(_expanded(text))
     path = Path(text).expanduser()
     if path.is_dir():
         return _folder(path)
     urls: list[str] = []
     indices: dict[str, dict[str, Any]] = {}
-    for pattern in map(Path, expand_urls(str(path))):
+    for pattern in map(Path, _expanded(str(path))):
         found = sorted(glob.glob(str(pattern))) if _is_glob(pattern) else [str(pattern)]
         folders = {Path(url).parent for url in found}
         if not _is_glob(pattern.parent):
@@ -125,12 +118,12 @@ def find_shards(source: str | Path | Sequence[str | Path]) -> Shards:
             if index is not None:
                 indices[str(folder)] = index
         if _is_glob(pattern):
-            listed = [
-                str(folder / name)
+            listed = {
+                str(folder / entry["name"])
                 for folder in folders
-                for name in _names(indices.get(str(folder), {"shards": []}))
-                if fnmatchcase(name, pattern.name)
-            ]
+                for entry in indices.get(str(folder), {"shards": []})["shards"]
+                if fnmatchcase(entry["name"], pattern.name)
+            }
             found = sorted({*found, *listed})
         urls += found
     if not urls or not any(Path(url).is_file() for url in urls):
@@ -146,6 +139,9 @@ def read_shard(url: str) -> Iterator[dict[str, Any]]:
 
     What cannot be read comes as `{"__key__", "__url__", "__error__": reason}`, at its place.
     """
+    # Not above: it imports torch, and that nothing is there can be told without.
+    from webdataset.tariterators import group_by_keys, tar_file_expander, url_opener
+
     errors: list[Exception] = []
 
     def keep(error: Exception) -> bool:
@@ -157,7 +153,7 @@ def read_shard(url: str) -> Iterator[dict[str, Any]]:
     with contextlib.ExitStack() as stack:
         for source in opened:
             stream = stack.enter_context(source["stream"])
-            if isinstance(stream, Pipe):
+            if hasattr(stream, "proc"):  # a pipe:
                 # It would drop the block just read if the command has failed by then.
                 stream.ignore_errors = True
         files = tar_file_expander(opened, handler=keep)
@@ -179,7 +175,7 @@ def _wrong_at_the_end(stream: Any) -> str | None:
     while block := stream.read(2**20):
         if block.strip(b"\0"):
             return "data follow the end of the archive (a shard is one tar; list several)"
-    status = stream.proc.wait() if isinstance(stream, Pipe) else 0
+    status = stream.proc.wait() if hasattr(stream, "proc") else 0
     if status and status not in stream.ignore_status:
         return f"its command ended with exit code {status}"
     return None
@@ -222,16 +218,11 @@ def _folder(path: Path) -> Shards:
     index = _index(path)
     tars = sorted(map(str, path.glob("*.tar")))
     if index is not None:
-        urls = [str(path / name) for name in _names(index)]
+        urls = [str(path / entry["name"]) for entry in index["shards"]]
         others = [Path(tar).name for tar in tars if tar not in urls]
         if others:
-            some = ", ".join(others[:3])
-            logging.warning(
-                "%s lists %d tars not, such as %s; they are not read",
-                path / INDEX,
-                len(others),
-                some,
-            )
+            told = "%s lists %d tars not, such as %s; they are not read"
+            logging.warning(told, path / INDEX, len(others), ", ".join(others[:3]))
         return Shards(urls, {str(path): index})
     if not tars:
         raise ConfigError(f"no shards in {path}; expected *.tar or an {INDEX}")
@@ -248,18 +239,21 @@ def _index(folder: Path) -> dict[str, Any] | None:
         return None
     index = read_index(folder)
     entries = index.get("shards") if isinstance(index, dict) else None
-    named = isinstance(entries, list) and all(
-        isinstance(entry, str) or (isinstance(entry, dict) and isinstance(entry.get("name"), str))
-        for entry in entries
-    )
-    if named:
-        return index
+    if isinstance(entries, list):
+        entries = [{"name": entry} if isinstance(entry, str) else entry for entry in entries]
+        if all(isinstance(e, dict) and isinstance(e.get("name"), str) for e in entries):
+            return {**index, "shards": entries}
     logging.warning("%s is not an index of shards; nothing is checked by it", folder / INDEX)
     return None
 
 
-def _names(index: dict[str, Any]) -> list[str]:
-    return [entry if isinstance(entry, str) else entry["name"] for entry in index["shards"]]
+def _expanded(text: str) -> list[str]:
+    """What `{00..09}` and `::` stand for."""
+    if "{" not in text and "::" not in text:
+        return [text]
+    from webdataset.shardlists import expand_urls
+
+    return expand_urls(text)
 
 
 def _is_glob(path: Path) -> bool:

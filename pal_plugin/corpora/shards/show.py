@@ -11,8 +11,8 @@ import torch
 import torchaudio
 
 from pal_plugin.audio.io import AudioError, load_audio
-from pal_plugin.corpora.shards.figures import pyplot
 from pal_plugin.corpora.shards.reading import Shards, parse, read_shard
+from pal_plugin.corpora.shards.stats import new_figure
 from pal_plugin.utils.errors import ConfigError
 
 _MELS, _FRAMES, _ITEMS, _WIDTH = 64, 800, 5, 74
@@ -41,10 +41,10 @@ def text_of(raw: dict[str, Any]) -> str:
         _, _, facts = parse(raw)
     except ValueError as error:
         return f"{raw['__key__']}: {error}"
-    units = (("seconds", "s"), ("rate_hz", "Hz"), ("channels", "ch"))
+    forms = {"seconds": "{:.2f} s", "rate_hz": "{} Hz", "channels": "{} ch"}
     known = [
-        f"{facts[name]:.2f} {unit}" if name == "seconds" else f"{facts[name]} {unit}"
-        for name, unit in units
+        form.format(facts[name])
+        for name, form in forms.items()
         if isinstance(facts.get(name), int | float)
     ]
     lines = [f"{facts.get('id', raw['__key__'])}   {', '.join(known)}".rstrip()]
@@ -63,11 +63,8 @@ def draw_page(clips: list[dict[str, Any]], path: Path) -> None:
     Raises:
         ConfigError: matplotlib is not installed.
     """
-    plt = pyplot()
-    figure, axes = plt.subplots(
-        len(clips), 2, figsize=(14, 2.6 * len(clips)), squeeze=False, layout="constrained"
-    )
-    for row, raw in zip(axes, clips, strict=True):
+    figure = new_figure(14, 2.6 * len(clips))
+    for row, raw in zip(figure.subplots(len(clips), 2, squeeze=False), clips, strict=True):
         try:
             waveform, rate_hz = load_audio(parse(raw)[1])
         except (AudioError, ValueError) as error:
@@ -89,7 +86,6 @@ def draw_page(clips: list[dict[str, Any]], path: Path) -> None:
         row[1].axis("off")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
-    plt.close(figure)
 
 
 def log_mel(waveform: torch.Tensor, rate_hz: int) -> torch.Tensor:

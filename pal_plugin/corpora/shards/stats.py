@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from pal_plugin.corpora.shards.figures import pyplot
 from pal_plugin.corpora.shards.reading import Shards, parse, read_shard
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.tables import text_table
 
 _SHOWN = 30  # labels in the picture
 
@@ -57,16 +59,15 @@ def statistics(shards: Shards) -> Statistics:
 def table(stats: Statistics) -> str:
     """The statistics as lines of text."""
     clips = sum(stats.rates_hz.values())
-    lines = [f"clips        {clips}", f"items        {sum(stats.tasks.values())}"]
+    rows = [("clips", clips), ("items", sum(stats.tasks.values()))]
     if stats.seconds:
         seconds = np.array(stats.seconds)
         low, middle, high = np.percentile(seconds, [5, 50, 95])
-        lines += [
-            f"hours        {seconds.sum() / 3600:.3f}",
-            f"seconds      {seconds.min():.2f} to {seconds.max():.2f}, median {middle:.2f}, "
-            f"5 % below {low:.2f}, 5 % above {high:.2f}",
-        ]
-    lines.append(f"answers      {np.mean(stats.answers):.1f} words, longest {max(stats.answers)}")
+        spread = f"median {middle:.2f}, 5 % below {low:.2f}, 5 % above {high:.2f}"
+        rows.append(("hours", f"{seconds.sum() / 3600:.3f}"))
+        rows.append(("seconds", f"{seconds.min():.2f} to {seconds.max():.2f}, {spread}"))
+    words = f"{np.mean(stats.answers):.1f} words, longest {max(stats.answers)}"
+    rows.append(("answers", words))
     for name, counts in (
         ("tasks", stats.tasks),
         ("rates in Hz", stats.rates_hz),
@@ -77,10 +78,10 @@ def table(stats: Statistics) -> str:
         top = ", ".join(f"{key} {n}" for key, n in counts.most_common(10))
         if counts:
             more = f", and {len(counts) - 10} more" if len(counts) > 10 else ""
-            lines.append(f"{name:12s} {top}{more}")
+            rows.append((name, f"{top}{more}"))
     if stats.unreadable:
-        lines.append(f"unreadable   {len(stats.unreadable)}: {'; '.join(stats.unreadable[:3])}")
-    return "\n".join(lines)
+        rows.append(("unreadable", f"{len(stats.unreadable)}: {'; '.join(stats.unreadable[:3])}"))
+    return text_table(rows, "ll", rule=False)
 
 
 def plot(stats: Statistics, path: Path) -> None:
@@ -89,11 +90,9 @@ def plot(stats: Statistics, path: Path) -> None:
     Raises:
         ConfigError: matplotlib is not installed.
     """
-    plt = pyplot()
     common = stats.labels.most_common(_SHOWN)
-    figure, axes = plt.subplots(
-        1, 3, figsize=(15, max(4, 0.22 * len(common))), layout="constrained"
-    )
+    figure = new_figure(15, max(4, 0.22 * len(common)))
+    axes = figure.subplots(1, 3)
     axes[0].hist(stats.seconds, bins=40)
     axes[0].set(title="durations", xlabel="seconds", ylabel="clips")
     rates = sorted(stats.rates_hz.items(), key=lambda pair: str(pair[0]))
@@ -109,4 +108,19 @@ def plot(stats: Statistics, path: Path) -> None:
     axes[2].set(title=title, xlabel="items")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
-    plt.close(figure)
+
+
+def new_figure(width_in: float, height_in: float) -> Any:
+    """An empty figure of matplotlib's, which is needed for pictures only.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib.figure
+    except ImportError as error:
+        raise ConfigError(
+            "pictures need matplotlib: pip install 'matplotlib>=3.8' (or pal-plugin[demo])"
+        ) from error
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
+    return matplotlib.figure.Figure(figsize=(width_in, height_in), layout="constrained")

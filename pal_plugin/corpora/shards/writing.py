@@ -8,19 +8,21 @@ and a finished shard is known without opening it.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import os
 import re
+import tarfile
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import webdataset as wds
-
-from pal_plugin.audio.io import AudioError
-from pal_plugin.corpora.shards.encode import encode
+from pal_plugin.utils.errors import ConfigError, UserError
+from pal_plugin.utils.files import replace_text, replacing
 from pal_plugin.utils.printable import json_text
 
+#: Forms of a clip in a shard: the file's own bytes, or re-encoded in mono.
+FORMATS = ("keep", "flac", "ogg")
 _KEY_LENGTH = 60
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 
@@ -64,50 +66,38 @@ def finished(shard: Path, digest: str | None = None) -> dict[str, Any] | None:
     return record
 
 
-def write_shard(job: dict[str, Any], tick: Callable[[int], None]) -> dict[str, Any]:
+def write_shard(job: dict[str, Any], tick: Callable[[int], None]) -> None:
     """Write a shard and its record; `tick(n)` is told of every n clips done.
+
+    The record holds `shard`, `digest`, `bytes`, `sha256`, `clips` (written, with hashes), `broken`
+    (with the reasons), `too_short`.
 
     Args:
         job: `path`, `digest`, `audio` (folder), `format`, `rate_hz`, `min_seconds`, and `clips`,
             each `{"key", "id", "file", "items", "facts"}`.
 
-    Returns:
-        The record: `shard`, `digest`, `bytes`, `sha256`, `clips` (written, with hashes), `broken`
-        (with the reasons), `too_short`.
+    Raises:
+        ConfigError: it cannot be written (a full disk, no permission).
     """
     path = Path(job["path"])
     record = {"shard": path.name, "digest": job["digest"], "bytes": 0, "sha256": ""}
     record.update(clips=[], broken=[], too_short=[])
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("wb") as file:
-            with wds.TarWriter(file, encoder=False, mtime=0) as tar:
+        with replacing(path) as partial:
+            with tarfile.open(partial, "w") as tar:
                 for clip in job["clips"]:
                     _add(tar, clip, job, record)
                     tick(1)
-            file.flush()
-            os.fsync(file.fileno())
-        record["bytes"] = partial.stat().st_size
-        record["sha256"] = file_sha256(partial)
-        record_path(path).unlink(missing_ok=True)  # of an older shard of this name
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    write_json(record_path(path), record)
-    return record
+            record.update(bytes=partial.stat().st_size, sha256=file_sha256(partial))
+            record_path(path).unlink(missing_ok=True)  # of an older shard of this name
+        write_json(record_path(path), record)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error}") from error
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that the file is there as a whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(json_text(value, indent=1) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    replace_text(path, json_text(value, indent=1) + "\n")
 
 
 def file_sha256(path: Path) -> str:
@@ -119,14 +109,15 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _add(tar: wds.TarWriter, clip: dict, job: dict, record: dict) -> None:
+def _add(tar: tarfile.TarFile, clip: dict, job: dict, record: dict) -> None:
+    from pal_plugin.corpora.shards.encode import encode  # not above: it imports torch
+
     named = {"id": clip["id"], "file": clip["file"]}
     source = Path(job["audio"], clip["file"])
     try:
         data = source.read_bytes()
-        extension = source.suffix[1:].lower()
-        encoded = encode(data, extension, job["format"], job["rate_hz"])
-    except (AudioError, OSError) as error:
+        encoded = encode(data, source.suffix[1:].lower(), job["format"], job["rate_hz"])
+    except (UserError, OSError) as error:
         record["broken"].append({**named, "reason": str(error)})
         return
     if encoded.seconds < job["min_seconds"]:
@@ -140,29 +131,18 @@ def _add(tar: wds.TarWriter, clip: dict, job: dict, record: dict) -> None:
     }
     if encoded.clipped:
         about["clipped_samples"] = encoded.clipped
-    source_hash = hashlib.sha256(data).hexdigest()
-    facts = {
-        "id": clip["id"],
-        **about,
-        "source": clip["file"],
-        "source_sha256": source_hash,
-        **({"licence": clip["facts"]["licence"]} if clip["facts"].get("licence") else {}),
-        "facts": clip["facts"],
-        "items": clip["items"],
-    }
+    source_sha256 = {"source_sha256": hashlib.sha256(data).hexdigest()}
+    stated = clip["facts"].get("licence")
+    licence = {"licence": stated} if stated else {}
+    facts = {"id": clip["id"], **about, "source": clip["file"], **source_sha256, **licence}
+    facts.update(facts=clip["facts"], items=clip["items"])
     text = json_text(facts, separators=(",", ":")).encode()
-    tar.write({"__key__": clip["key"], encoded.extension: encoded.data, "json": text})
-    tasks: dict[str, int] = {}
-    for item in clip["items"]:
-        tasks[item["task"]] = tasks.get(item["task"], 0) + 1
-    licence = {"licence": facts["licence"]} if "licence" in facts else {}
+    for extension, content in sorted({encoded.extension: encoded.data, "json": text}.items()):
+        member = tarfile.TarInfo(f"{clip['key']}.{extension}")
+        member.size, member.mode = len(content), 0o444
+        member.uname = member.gname = "bigdata"  # as WebDataset's own writer has them
+        tar.addfile(member, io.BytesIO(content))
+    tasks = Counter(item["task"] for item in clip["items"])
     record["clips"].append(
-        {
-            "key": clip["key"],
-            **named,
-            **about,
-            "source_sha256": source_hash,
-            "tasks": tasks,
-            **licence,
-        }
+        {"key": clip["key"], **named, **about, **source_sha256, "tasks": tasks, **licence}
     )

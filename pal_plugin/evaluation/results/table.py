@@ -10,6 +10,7 @@ from typing import Any
 from pal_plugin.evaluation.metrics.bootstrap import Interval
 from pal_plugin.evaluation.results.figures import Figure
 from pal_plugin.evaluation.results.read import Run
+from pal_plugin.utils.tables import markdown_table
 
 #: Settings that name a run or the machine, and change no answer.
 _IGNORED = (
@@ -20,35 +21,11 @@ _IGNORED = (
     "run.torch_threads",
     "run.evaluate",
 )
-_HEAD = (
-    "run",
-    "split",
-    "task",
-    "figure",
-    "value",
-    "95 %",
-    "audio masked",
-    "with minus without audio",
-    "chance",
-    "n",
-    "clips",
-)
+_FIRST = ("run", "split", "task", "figure", "value")
+_HEAD = (*_FIRST, "95 %", "audio masked", "with minus without audio", "chance", "n", "clips")
 _CSV = (
-    "run",
-    "split",
-    "task",
-    "figure",
-    "value",
-    "low",
-    "high",
-    "masked_audio",
-    "difference",
-    "difference_low",
-    "difference_high",
-    "chance",
-    "n",
-    "asked",
-    "clips",
+    *(*_FIRST, "low", "high", "masked_audio", "difference", "difference_low", "difference_high"),
+    *("chance", "n", "asked", "clips"),
 )
 
 
@@ -65,18 +42,17 @@ def differing_settings(runs: Sequence[Run]) -> dict[str, list[Any]]:
 
 def markdown(runs: Sequence[Run], figures: Sequence[Figure]) -> str:
     """Tables: the figures, and what differs between the runs; then what is missing."""
-    lines = [_line(_HEAD), _line(["---"] * 4 + ["---:"] * (len(_HEAD) - 4))]
-    lines += [_line(_cells(figure)) for figure in figures]
-    lines += [
+    lines = [
+        markdown_table([_HEAD, *map(_cells, figures)], "llllr"),
         "",
         "95 %: bootstrap over clips of this one model. With minus without audio: paired, the same "
         "model with its audio masked; an interval that holds 0 shows no listening.",
     ]
     differing = differing_settings(runs)
     if differing:
-        names = [run.name for run in runs]
-        lines += ["", _line(["setting", *names]), _line(["---"] * (len(names) + 1))]
-        lines += [_line([name, *map(_shown, values)]) for name, values in differing.items()]
+        rows = [[name, *map(_shown, values)] for name, values in differing.items()]
+        head = ["setting", *(run.name for run in runs)]
+        lines += ["", markdown_table([head, *rows], "l")]
     elif len(runs) > 1:
         lines += ["", "The runs have the same settings."]
     for run in runs:
@@ -147,7 +123,3 @@ def _number(value: float | None) -> str:
 def _shown(value: Any) -> str:
     text = "-" if value is None else str(value)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"

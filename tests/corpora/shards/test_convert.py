@@ -8,16 +8,16 @@ import subprocess
 import sys
 import tarfile
 import time
+from types import SimpleNamespace
 
 import pytest
 import soundfile
 
 from pal_plugin.commands.main import main
 from pal_plugin.corpora.shards.convert import convert, read_index, summary
-from pal_plugin.corpora.shards.encode import encode
 from pal_plugin.corpora.shards.reading import find_shards
 from pal_plugin.corpora.shards.verify import verify
-from pal_plugin.corpora.shards.writing import safe_keys
+from pal_plugin.utils import workers
 from pal_plugin.utils.errors import ConfigError
 
 from ..conftest import BROKEN, RATE_HZ, clip_bytes
@@ -94,27 +94,6 @@ def test_six_channels_are_kept_or_mixed(write_own, tmp_path):
     assert soundfile.info(io.BytesIO(data)).samplerate == 8000
 
 
-@pytest.mark.parametrize("form", ["flac", "ogg"])
-def test_the_same_clip_is_encoded_to_the_same_bytes(form):
-    data = clip_bytes(seconds=1.0)
-    first = encode(data, "wav", form, 8000)
-    time.sleep(0.01)  # libsndfile draws the serial number of an Ogg stream from the clock
-    assert encode(data, "wav", form, 8000).data == first.data
-    samples, rate_hz = soundfile.read(io.BytesIO(first.data))
-    assert (len(samples), rate_hz) == (8000, 8000)
-    assert first.seconds == pytest.approx(1.0)
-
-
-def test_flac_keeps_more_than_16_bits_and_counts_what_it_cuts():
-    deep = encode(clip_bytes(subtype="PCM_24"), "wav", "flac", None)
-    assert soundfile.info(io.BytesIO(deep.data)).subtype == "PCM_24"
-    loud = io.BytesIO()
-    soundfile.write(loud, [0.5, 1.5, -2.0] * 400, RATE_HZ, format="WAV", subtype="FLOAT")
-    cut = encode(loud.getvalue(), "wav", "flac", None)
-    assert cut.clipped == 800
-    assert encode(loud.getvalue(), "wav", "keep", None).data == loud.getvalue()
-
-
 def test_workers_do_not_change_the_shards(write_own, good, tmp_path):
     folder, annotations = write_own({**good, "bad.wav": b"x"})
     run(folder, annotations, tmp_path / "one")
@@ -141,14 +120,14 @@ def test_only_what_is_not_finished_is_done_again(write_own, good, tmp_path):
 HALTS = """
 import sys, threading
 from pal_plugin.commands.main import main
-from pal_plugin.corpora.shards import pool
+from pal_plugin.utils import workers
 
-do = pool._do
+do = workers._do
 def halting(process, job, tick):
     late = int(job["path"].rpartition("-")[2].partition(".")[0]) >= 4
     do(process, job, (lambda clips: threading.Event().wait()) if late else tick)
 
-pool._do = halting
+workers._do = halting
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -216,14 +195,6 @@ def test_hostile_names_write_nothing_outside_and_stay_apart(tmp_path):
 
 
 _SAFE = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-."
-
-
-def test_keys_are_unique_whatever_the_case():
-    keys = safe_keys(["a_b", "A_b", "a b", "", "...", "plain"])
-    assert len({key.lower() for key in keys}) == 6
-    assert keys[0] == "a_b"
-    assert keys[5] == "plain"
-    assert all(keys)
 
 
 def test_another_conversion_into_the_same_folder_is_refused(write_own, good, tmp_path):
@@ -351,3 +322,23 @@ def test_a_shard_of_broken_clips_only_is_an_empty_tar(write_own, good, tmp_path)
     index = run(folder, annotations, tmp_path / "out", shard_clips=2)
     assert [shard["clips"] for shard in index["shards"]] == [0, 2, 2, 2, 1]
     assert verify(find_shards(tmp_path / "out")) == []
+
+
+def test_a_worker_that_dies_leaves_shards_that_are_gone_on_with(
+    write_own, good, tmp_path, monkeypatch
+):
+    def killed(*args, **options):
+        process = subprocess.Popen(*args, **options)
+        process.kill()
+        return process
+
+    folder, annotations = write_own(good)
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(workers, "subprocess", SimpleNamespace(Popen=killed, PIPE=subprocess.PIPE))
+        with pytest.raises(RuntimeError, match="a worker ended .*own-0000.*the same command goes"):
+            run(folder, annotations, out, workers=2)
+    assert not list(out.glob(".*"))
+    assert not (out / "index.json").exists()
+    assert run(folder, annotations, out)["clips"] == 7
+    assert verify(find_shards(out)) == []

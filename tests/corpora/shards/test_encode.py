@@ -1,15 +1,18 @@
-"""What is recorded of a clip's bytes: their channels, also where only PyAV reads them."""
+"""A clip's bytes: the same each time, and what is recorded of them, also where PyAV reads them."""
 
 import importlib.util
+import io
+import time
 
 import numpy as np
 import pytest
+import soundfile
 
 from pal_plugin.corpora.shards.encode import encode
 from pal_plugin.corpora.shards.reading import find_shards
 from pal_plugin.corpora.shards.verify import verify
 
-from ..conftest import clip_bytes
+from ..conftest import RATE_HZ, clip_bytes
 from .test_convert import run
 
 needs_av = pytest.mark.skipif(
@@ -56,3 +59,24 @@ def test_the_index_counts_channels(write_own, tmp_path):
     folder, annotations = write_own(files)
     assert run(folder, annotations, tmp_path / "out")["channels"] == {"1": 1, "2": 1, "6": 1}
     assert verify(find_shards(tmp_path / "out")) == []
+
+
+@pytest.mark.parametrize("form", ["flac", "ogg"])
+def test_the_same_clip_is_encoded_to_the_same_bytes(form):
+    data = clip_bytes(seconds=1.0)
+    first = encode(data, "wav", form, 8000)
+    time.sleep(0.01)  # libsndfile draws the serial number of an Ogg stream from the clock
+    assert encode(data, "wav", form, 8000).data == first.data
+    samples, rate_hz = soundfile.read(io.BytesIO(first.data))
+    assert (len(samples), rate_hz) == (8000, 8000)
+    assert first.seconds == pytest.approx(1.0)
+
+
+def test_flac_keeps_more_than_16_bits_and_counts_what_it_cuts():
+    deep = encode(clip_bytes(subtype="PCM_24"), "wav", "flac", None)
+    assert soundfile.info(io.BytesIO(deep.data)).subtype == "PCM_24"
+    loud = io.BytesIO()
+    soundfile.write(loud, [0.5, 1.5, -2.0] * 400, RATE_HZ, format="WAV", subtype="FLOAT")
+    cut = encode(loud.getvalue(), "wav", "flac", None)
+    assert cut.clipped == 800
+    assert encode(loud.getvalue(), "wav", "keep", None).data == loud.getvalue()
