@@ -8,8 +8,6 @@ import pytest
 import soundfile
 import torch
 
-import pal_plugin  # noqa: F401  (registers)
-
 pytest.importorskip("lavis", reason="LAVIS is not installed")
 
 from lavis.processors import load_processor

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-import pal_plugin  # noqa: F401  (before lavis, which does not import without the shims)
-
 pytest.importorskip("lavis", reason="a run file is read by LAVIS, which is not installed")
 
 from cli import train

@@ -2,8 +2,6 @@
 
 import math
 
-import pal_plugin  # noqa: F401  (before lavis, which it lets import)
-
 # isort: split
 import pytest
 import torch

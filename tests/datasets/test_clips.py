@@ -3,8 +3,6 @@
 import pytest
 from omegaconf import OmegaConf
 
-import pal_plugin  # noqa: F401  (registers)
-
 # isort: split
 
 from pal_plugin.audio.io import AudioError

@@ -6,7 +6,6 @@ from itertools import islice
 import pytest
 from omegaconf import OmegaConf
 
-import pal_plugin  # noqa: F401  (registers)
 from pal_plugin.audio.io import AudioError
 from pal_plugin.config.registry import DATASETS
 from pal_plugin.config.run_config import load_config

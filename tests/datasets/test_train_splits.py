@@ -3,8 +3,6 @@
 import pytest
 from omegaconf import OmegaConf
 
-import pal_plugin  # noqa: F401  (registers)
-
 pytest.importorskip("lavis", reason="LAVIS is not installed")
 
 from pal_plugin.config.run_config import load_config

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-import pal_plugin  # noqa: F401  (registers)
 from pal_plugin.audio.io import AudioError, load_audio
 from pal_plugin.datasets.collate import SkippedClip
 from pal_plugin.datasets.questions import QuestionMix

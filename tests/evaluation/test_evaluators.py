@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import pal_plugin  # noqa: F401  (registers)
 from pal_plugin.corpora.items import multiple_choice
 from pal_plugin.datasets.collate import collate_clips
 from pal_plugin.tasks.instruct import InstructTask

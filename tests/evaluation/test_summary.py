@@ -4,7 +4,6 @@ import math
 
 import pytest
 
-import pal_plugin  # noqa: F401  (registers)
 from pal_plugin.evaluation.metrics.answers import is_correct, normalise
 from pal_plugin.evaluation.metrics.speech import word_error_rate
 from pal_plugin.evaluation.summary import select, summarise

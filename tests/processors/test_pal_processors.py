@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-import pal_plugin  # noqa: F401  (registers)
-
 # isort: split
 from lavis.models import load_preprocess
 from lavis.processors import load_processor

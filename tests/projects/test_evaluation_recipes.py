@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-import pal_plugin  # noqa: F401 - its shims come before any import of lavis
-
 # isort: split
 
 from pal_plugin.config.registry import DATASETS, TASKS

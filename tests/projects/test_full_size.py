@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import pal_plugin  # noqa: F401  (before lavis, which does not import without the shims)
 from pal_plugin.models.audio_llm import AudioLLM
 from pal_plugin.models.stages import component_of
 from pal_plugin.planning import shapes

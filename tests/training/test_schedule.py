@@ -5,7 +5,6 @@ from itertools import pairwise
 import pytest
 import torch
 
-import pal_plugin  # noqa: F401  (registers)
 from pal_plugin.training.schedule import WarmupCosine
 
 

@@ -7,7 +7,6 @@ import json
 import pytest
 import torch
 
-import pal_plugin  # noqa: F401  (registers)
 from pal_plugin.commands.main import main as pal
 from pal_plugin.corpora.items import multiple_choice
 from pal_plugin.datasets.collate import collate_clips

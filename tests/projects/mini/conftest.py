@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-import pal_plugin  # noqa: F401 - its shims come before any import of lavis
-
 MINI = Path(__file__).parents[3] / "projects" / "pal" / "mini"
 
 
