@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from pal_plugin.audio.background import Backgrounds, add_at_snr
-from pal_plugin.audio.features import AudioFeatures
+from pal_plugin.audio.features import AudioFeatures, Features
 from pal_plugin.audio.io import resample
-from pal_plugin.encoders.frontend import Features
 
 Range = tuple[float, float]
 #: Speeds are multiples of 1/20: their resampling kernels are small and few, so they stay cached.

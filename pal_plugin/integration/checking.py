@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from pal_plugin.integration import families
+from pal_plugin.integration.attached import attached
 from pal_plugin.integration.context import AudioContext
 from pal_plugin.llm.head import logits_of
 
@@ -116,7 +117,7 @@ def _outputs(decoder: nn.Module, rows: Tensor, m: int, **kwargs) -> list[tuple[T
                 given["hidden_states"] = rows
             audio = given.get("audio")
             if audio is not None and audio.normed is not None:  # made in the LLM's own type
-                site = decoder._lal_sites[0][1]
+                site = attached(decoder, "audio").sites[0][1]
                 given["audio"] = audio.with_normed(families.normalise(site, audio.features))
             try:
                 output = type(layer).forward(twin, *args, **given)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
+from pal_plugin.config.merging import present
 from pal_plugin.connectors import build_connector
 from pal_plugin.encoders import build_encoder
 from pal_plugin.encoders.frontend import AudioFrontend
@@ -26,11 +27,6 @@ ENTRIES = (
     ("connectors", ("type", "encoders"), ("args",)),
     ("routing", ("integration",), ("layers",)),
 )
-
-
-def present(entries: dict[str, Any]) -> dict[str, Any]:
-    """The entries of a map that a run file has not taken out by setting them to null."""
-    return {name: entry for name, entry in entries.items() if entry is not None}
 
 
 def build_parts(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str, Any]:

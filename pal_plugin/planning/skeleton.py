@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
+from pal_plugin.config.merging import present
 from pal_plugin.models.audio_llm import AudioLLM
-from pal_plugin.models.build import build_parts, present
+from pal_plugin.models.build import build_parts
 from pal_plugin.models.stages import component_of
 from pal_plugin.planning.shapes import encoder_sizes, llm_config
 from pal_plugin.utils.errors import ConfigError

@@ -14,7 +14,10 @@ from lavis.common.registry import registry
 from lavis.processors.base_processor import BaseProcessor
 from omegaconf import OmegaConf
 
-from pal_plugin.encoders.frontend import AudioFrontend, Features
+from pal_plugin.audio.features import Features
+from pal_plugin.config.merging import present
+from pal_plugin.config.run_files import read_run_file
+from pal_plugin.encoders.frontend import AudioFrontend
 
 _DEFAULT_MODEL = Path(__file__).parent.parent / "configs" / "models" / "pal_lal.yaml"
 
@@ -45,16 +48,19 @@ class PalAudioProcessor(BaseProcessor):
     @classmethod
     def from_config(cls, cfg: Any = None) -> PalAudioProcessor:
         """From `{name: pal_audio, encoders: ...}`; without encoders, those of the pocket model."""
-        encoders = None if cfg is None else cfg.get("encoders")
-        return cls(default_encoders() if encoders is None else _plain(encoders))
+        return cls(encoders_of(cfg))
+
+
+def encoders_of(cfg: Any) -> dict[str, dict[str, Any]]:
+    """The encoders that a processor's configuration names; else those of the default model."""
+    encoders = None if cfg is None else cfg.get("encoders")
+    if encoders is None:
+        return default_encoders()
+    if OmegaConf.is_config(encoders):
+        encoders = OmegaConf.to_container(encoders, resolve=True)
+    return present(encoders)
 
 
 def default_encoders() -> dict[str, dict[str, Any]]:
     """The encoders of the package's default model."""
-    return _plain(OmegaConf.load(_DEFAULT_MODEL).model.encoders)
-
-
-def _plain(encoders: Any) -> dict[str, dict[str, Any]]:
-    if OmegaConf.is_config(encoders):
-        encoders = OmegaConf.to_container(encoders, resolve=True)
-    return {name: entry for name, entry in encoders.items() if entry is not None}
+    return present(read_run_file(_DEFAULT_MODEL)["model"]["encoders"])

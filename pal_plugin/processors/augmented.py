@@ -14,9 +14,9 @@ from lavis.common.registry import registry
 from omegaconf import OmegaConf
 
 from pal_plugin.audio.augment import Augment
+from pal_plugin.audio.features import Features
 from pal_plugin.audio.io import load_audio
-from pal_plugin.encoders.frontend import Features
-from pal_plugin.processors.audio import PalAudioProcessor, _plain, default_encoders
+from pal_plugin.processors.audio import PalAudioProcessor, encoders_of
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import did_you_mean
 
@@ -53,8 +53,9 @@ class AugmentedAudioProcessor(PalAudioProcessor):
         Raises:
             ConfigError: an unknown key of `augment`, or a value it cannot take.
         """
-        plain = OmegaConf.to_container(OmegaConf.create(cfg or {}), resolve=True)
-        settings = plain.get("augment") or {}
+        settings = (cfg or {}).get("augment") or {}
+        if OmegaConf.is_config(settings):
+            settings = OmegaConf.to_container(settings, resolve=True)
         known = [field.name for field in fields(Augment)]
         for key in settings:
             if key not in known:
@@ -64,6 +65,4 @@ class AugmentedAudioProcessor(PalAudioProcessor):
             augment = Augment(**ranges)
         except (TypeError, ValueError) as error:
             raise ConfigError(str(error)) from error
-        return cls(
-            _plain(plain["encoders"]) if plain.get("encoders") else default_encoders(), augment
-        )
+        return cls(encoders_of(cfg), augment)
