@@ -15,6 +15,7 @@ from typing import Any
 
 from lavis.common.config import Config as LavisConfig
 from lavis.common.registry import registry
+from lavis.common.utils import get_abs_path
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
@@ -130,7 +131,7 @@ class Config(LavisConfig):
             hint = did_you_mean(str(model_type), types)
             self._errors.append(f"model.model_type: {arch} has no type {model_type!r}. {hint}")
             return None
-        return load_yaml(Path(cls.default_config_path(model_type)))
+        return read_run_file(Path(get_abs_path(cls.PRETRAINED_MODEL_CONFIG_DICT[model_type])))
 
     def _datasets(self, file: dict, options: dict) -> dict:
         from_file, from_options = file.get("datasets") or {}, options.get("datasets") or {}

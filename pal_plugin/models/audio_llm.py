@@ -1,7 +1,7 @@
 """The audio-LLM: encoders, a connector per group, a routing table and an LLM.
 
 PLITS, LAL, PAL and Flamingo are not four classes but four routing tables of this one. It knows
-nothing of LAVIS; `pal_model.py` registers it there.
+nothing of LAVIS; `hosts/lavis/models.py` registers it there.
 
 Shapes: C clips, R text rows (several rows may ask about one clip), n text tokens, D LLM width.
 """
@@ -32,6 +32,7 @@ from pal_plugin.models import checkpoint, pretrained
 from pal_plugin.models.batching import is_one_clip, pad_ids, which_clip
 from pal_plugin.models.build import build_parts
 from pal_plugin.models.fingerprint import Fingerprint
+from pal_plugin.models.parts import ModelParts
 from pal_plugin.models.stages import Stage
 from pal_plugin.models.windows import check_groups, merge_windows, overlap_of
 from pal_plugin.types import AudioTokens
@@ -40,7 +41,7 @@ from pal_plugin.utils.locations import resolve
 EncodedAudio = dict[str, AudioTokens]
 
 
-class AudioLLM(nn.Module):
+class AudioLLM(ModelParts):
     """An LLM that hears.
 
     Args:
@@ -75,7 +76,6 @@ class AudioLLM(nn.Module):
         if any(r.integration == "flamingo" for r in routing.values()):
             self.cross_attention = flamingo.attach(llm, layers_of(routing, "flamingo"))
         self._fingerprint = Fingerprint()
-        self.config: dict | None = None
         self.stage = stage or Stage()
         self.stage.apply(self.encoders, self.connectors, self.llm, self.cross_attention)
         self.train(self.training)  # what is frozen hears in eval mode from the first call on
@@ -98,17 +98,39 @@ class AudioLLM(nn.Module):
         """Load what a run trained; names each key that does not fit. Returns the components.
 
         Components that the file does not hold stay as they are, but for LoRA, which is reset:
-        adapters of other weights would change these. `PALModel.from_run` builds the whole model of
-        a run.
+        adapters of other weights would change these. `from_run` builds the whole model of a run.
         """
         path = resolve(url_or_filename)
         components = checkpoint.load(self, path)
         logging.info("loaded %s from %s", ", ".join(components), path)
         return components
 
+    def save_checkpoint(
+        self,
+        path: str | Path,
+        dtype: torch.dtype | None = None,
+        state: dict[str, Tensor] | None = None,
+        **meta,
+    ) -> Path:
+        """Write what this stage trains, with the model's configuration; see `checkpoint.save`."""
+        return checkpoint.save(self, path, dtype, state, model=self.config, **meta)
+
+    @classmethod
+    def from_run(cls, path: str | Path) -> AudioLLM:
+        """The model of a training run, built as it was trained, in eval mode.
+
+        Args:
+            path: a run folder (its best checkpoint) or a `.safetensors` file with its JSON.
+
+        Raises:
+            CheckpointError: no checkpoint, or no JSON with the model's configuration beside it.
+        """
+        return cls.from_config(checkpoint.section_of_run(path)).eval()
+
     @classmethod
     def from_pretrained(cls, source: str | Path, **overrides) -> AudioLLM:
-        """What `save_pretrained` wrote; arguments as of `pretrained.load_pretrained`."""
+        """A type by its name, or what `save_pretrained` wrote, in eval mode; arguments as of
+        `pretrained.load_pretrained`."""
         return pretrained.load_pretrained(cls, source, **overrides)
 
     def save_pretrained(self, folder: str | Path, **kwargs) -> Path:
@@ -125,8 +147,7 @@ class AudioLLM(nn.Module):
         if self.config is not None:
             stage = {**(self.config.get("stage") or {}), "llm": "frozen"}
             self.config = {**self.config, "stage": stage}
-        loaded = getattr(self, "loaded_components", set())
-        self.loaded_components = (loaded | {"llm"}) - {"llm.lora"}
+        self.note_loaded({"llm"}, gone={"llm.lora"})
         return self
 
     def train(self, mode: bool = True):

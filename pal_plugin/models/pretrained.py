@@ -23,19 +23,18 @@ import shutil
 import tempfile
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from pal_plugin.models import checkpoint, model_card
 from pal_plugin.models.checkpoint import CheckpointError
+from pal_plugin.models.parts import ModelParts
 from pal_plugin.models.stages import component_of
+from pal_plugin.models.zoo import MODEL_TYPES, type_section
 from pal_plugin.utils.hub import is_hub_id, snapshot
 from pal_plugin.version import __version__
-
-if TYPE_CHECKING:
-    from pal_plugin.models.audio_llm import AudioLLM
 
 CONFIG, WEIGHTS, LLM = "config.json", "model.safetensors", "llm"
 _FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", f"{LLM}/*"]
@@ -52,9 +51,11 @@ _LLM_SETTINGS = (
 #: Buffers that transformers computes; whether they exist, and how they are called, is a version's.
 _COMPUTED = ("inv_freq", "embed_scale")
 
+Model = TypeVar("Model", bound=ModelParts)
+
 
 def save_pretrained(
-    model: AudioLLM,
+    model: ModelParts,
     folder: str | Path,
     *,
     dtype: torch.dtype | None = None,
@@ -81,7 +82,7 @@ def save_pretrained(
 
 
 def _write(
-    model: AudioLLM, folder: Path, dtype: torch.dtype | None, metrics: dict[str, Any]
+    model: ModelParts, folder: Path, dtype: torch.dtype | None, metrics: dict[str, Any]
 ) -> None:
     kept = _kept(model)
     section = {**deepcopy(model.config), "checkpoint": None}
@@ -141,26 +142,33 @@ def _put_in_place(made: Path, folder: Path) -> None:
         os.replace(path, target)
 
 
-def load_pretrained(
-    cls: type[AudioLLM],
-    source: str | Path,
-    *,
-    llm: str | None = None,
-    encoders: dict[str, str] | None = None,
-    **llm_settings: Any,
-) -> AudioLLM:
-    """The model of a folder, in eval mode.
+def load_pretrained(cls: type[Model], source: str | Path, **overrides: Any) -> Model:
+    """The model of a folder or a type, in eval mode.
 
     Args:
-        source: a folder that `save_pretrained` wrote, or `owner/name` of the hub.
-        llm: where the base LLM is, if not where the configuration says.
-        encoders: where encoders' checkpoints are, by name, likewise.
-        llm_settings: other settings of the LLM (`dtype`, `attn_implementation`, `quantize`, ...).
+        source: the name of a type (`zoo.MODEL_TYPES`), a folder that `save_pretrained` wrote (one
+            that is called as a type is: `./lal`), or `owner/name` of the hub.
+        overrides: for a folder or the hub: `llm`, where the base LLM is, if not where the
+            configuration says; `encoders`, where their checkpoints are, by name, likewise; other
+            settings of the LLM (`dtype`, `attn_implementation`, `quantize`, ...).
 
     Raises:
         CheckpointError: no such folder, another base model, or keys that do not fit; names them.
         HubError: the files of a hub id could not be had.
+        ValueError: overrides of a type.
     """
+    if str(source) in MODEL_TYPES:
+        return cls.from_config(type_section(str(source), **overrides)).eval()
+    return _load_folder(cls, source, **overrides)
+
+
+def _load_folder(
+    cls: type[Model],
+    source: str | Path,
+    llm: str | None = None,
+    encoders: dict[str, str] | None = None,
+    **llm_settings: Any,
+) -> Model:
     if not Path(source).expanduser().exists() and not is_hub_id(str(source)):
         raise CheckpointError(
             f"there is no folder {source}; expected one that save_pretrained wrote, or owner/name "
@@ -181,11 +189,11 @@ def load_pretrained(
     for component, expected in facts["base"].items():
         _check_samples(folder, facts, section, model, component, expected)
     checkpoint.load(model, folder / WEIGHTS)
-    model.loaded_components = set(facts["components"]) | ({"llm"} if _own_llm(facts) else set())
+    model.note_loaded({*facts["components"], *(["llm"] if _own_llm(facts) else [])})
     return model.eval()
 
 
-def _kept(model: AudioLLM) -> set[str]:
+def _kept(model: ModelParts) -> set[str]:
     """Components that are trained, were loaded from a checkpoint, or come from nowhere else: as
     all connectors and all cross attention do, since only parts of them may have a checkpoint."""
     trained = {component_of(n) for n, p in model.named_parameters() if p.requires_grad}
@@ -193,7 +201,7 @@ def _kept(model: AudioLLM) -> set[str]:
     homeless = {f"encoders.{n}" for n, entry in entries if entry and not entry.get("checkpoint")}
     everything = {component_of(name) for name in model.state_dict()}
     new = {name for name in everything if name.startswith(("connectors.", "cross_attention"))}
-    return trained | getattr(model, "loaded_components", set()) | homeless | new
+    return trained | model.loaded_components | homeless | new
 
 
 def _forget_checkpoint(entry: dict) -> None:

@@ -7,7 +7,6 @@ the models' `preprocess:` names this processor under `vis_processor`; datasets n
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from lavis.common.registry import registry
@@ -16,10 +15,8 @@ from omegaconf import OmegaConf
 
 from pal_plugin.audio.features import Features
 from pal_plugin.config.merging import present
-from pal_plugin.config.run_files import read_run_file
 from pal_plugin.encoders.frontend import AudioFrontend
-
-_DEFAULT_MODEL = Path(__file__).parent.parent / "configs" / "models" / "pal_lal.yaml"
+from pal_plugin.models.zoo import type_config
 
 
 @registry.register_processor("pal_audio")
@@ -63,4 +60,4 @@ def encoders_of(cfg: Any) -> dict[str, dict[str, Any]]:
 
 def default_encoders() -> dict[str, dict[str, Any]]:
     """The encoders of the package's default model."""
-    return present(read_run_file(_DEFAULT_MODEL)["model"]["encoders"])
+    return present(type_config("lal")["model"]["encoders"])
