@@ -106,6 +106,12 @@ def write(
     os.replace(temporary, path)
 
 
+def best(path: str | Path) -> Path:
+    """The best checkpoint of a run's folder; a file as it is."""
+    path = Path(path)
+    return path / "checkpoint_best.safetensors" if path.is_dir() else path
+
+
 def load(model: ModelParts, path: str | Path) -> list[str]:
     """Load a checkpoint into `model`.
 
@@ -116,9 +122,7 @@ def load(model: ModelParts, path: str | Path) -> list[str]:
         CheckpointError: no such file, one that cannot be read, another routing table, or
             components, keys or shapes that are missing or do not match, each of them named.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = path / "checkpoint_best.safetensors"
+    path = best(path)
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}")
     if path.suffix != ".safetensors":
@@ -163,20 +167,3 @@ def load(model: ModelParts, path: str | Path) -> list[str]:
                     own[name].zero_()
     model.note_loaded(components)
     return sorted(components)
-
-
-def section_of_run(path: str | Path) -> dict:
-    """The `model:` section of a run's best checkpoint, or of a file, with itself as `checkpoint`.
-
-    Raises:
-        CheckpointError: no checkpoint, or no JSON with the model's configuration beside it.
-    """
-    path = Path(path)
-    path = path / "checkpoint_best.safetensors" if path.is_dir() else path
-    facts = path.with_suffix(".json")
-    if not path.is_file() or not facts.is_file():
-        raise CheckpointError(f"expected {path} and {facts.name} beside it")
-    model = json.loads(facts.read_text("utf-8")).get("model")
-    if not model:
-        raise CheckpointError(f"{facts} does not hold a model's configuration")
-    return {**model, "checkpoint": str(path)}

@@ -1,23 +1,33 @@
-"""What an audio-LLM is made of, declared apart from what it does.
-
-What saves, describes or trains a model needs its parts only, and `AudioLLM` needs all of those.
-"""
+"""What an audio-LLM is made of, put together; apart from what it does (`audio_llm`)."""
 
 from __future__ import annotations
 
 from collections.abc import Set
 from typing import Any
 
+import torch
 from torch import nn
 
 from pal_plugin.encoders.frontend import AudioFrontend
-from pal_plugin.integration import Route
+from pal_plugin.integration import Route, attach, flamingo
+from pal_plugin.integration.routing import layers_of
 from pal_plugin.llm.prompts import TextFormat
 from pal_plugin.models.stages import Stage, kind_of, parameter_table
+from pal_plugin.models.windows import check_groups
 
 
 class ModelParts(nn.Module):
-    """Base of `AudioLLM`, whose arguments the parts are.
+    """The parts of an LLM that hears, and what is trained of them.
+
+    Args:
+        encoders: `{name: encoder}`.
+        connectors: `{group: connector}`.
+        groups: `{group: [encoder names it reads]}`.
+        routing: `{group: Route}`.
+        llm: a causal LM of transformers; `attach` is called on it.
+        text: its tokenizer and chat format.
+        frontend: from clips to the encoders' features.
+        stage: what is trained.
 
     Attributes:
         cross_attention: Flamingo's blocks by layer; empty without.
@@ -26,21 +36,60 @@ class ModelParts(nn.Module):
             to the next one together with what is trained (`note_loaded` changes them).
     """
 
-    encoders: nn.ModuleDict
-    connectors: nn.ModuleDict
-    cross_attention: nn.ModuleDict
-    llm: nn.Module
-    groups: dict[str, list[str]]
-    routing: dict[str, Route]
-    text: TextFormat
-    frontend: AudioFrontend
-    stage: Stage
     config: dict[str, Any] | None = None
     loaded_components: frozenset[str] = frozenset()
+
+    def __init__(
+        self,
+        encoders: dict[str, nn.Module],
+        connectors: dict[str, nn.Module],
+        groups: dict[str, list[str]],
+        routing: dict[str, Route],
+        llm: nn.Module,
+        text: TextFormat,
+        frontend: AudioFrontend,
+        stage: Stage | None = None,
+    ) -> None:
+        super().__init__()
+        check_groups(groups, frontend.features)
+        self.encoders = nn.ModuleDict(encoders)
+        self.connectors = nn.ModuleDict(connectors)
+        self.llm = attach(llm)
+        self.groups, self.routing, self.text, self.frontend = groups, routing, text, frontend
+        self.cross_attention = nn.ModuleDict()
+        if any(r.integration == "flamingo" for r in routing.values()):
+            self.cross_attention = flamingo.attach(llm, layers_of(routing, "flamingo"))
+        self.stage = stage or Stage()
+        self.stage.apply(self.encoders, self.connectors, self.llm, self.cross_attention)
+        self.train(self.training)  # what is frozen hears in eval mode from the first call on
+
+    def train(self, mode: bool = True):
+        """Frozen encoders and connectors stay in eval mode: no dropout, no moving statistics."""
+        super().train(mode)
+        if self.stage.encoders == "frozen":
+            self.encoders.eval()
+        if self.stage.connectors == "frozen":
+            self.connectors.eval()
+        return self
 
     def note_loaded(self, components: Set[str], gone: Set[str] = frozenset()) -> None:
         """Count `components` among the loaded ones, and those that are `gone` no longer."""
         self.loaded_components = (self.loaded_components | components) - gone
+
+    @property
+    def device(self) -> torch.device:
+        return self.llm.get_input_embeddings().weight.device
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The LLM's stack of layers, which is what is sharded, compiled and checkpointed."""
+        return self.llm.get_decoder()
+
+    def checkpoint_activations(self) -> None:
+        """Make the layers' activations anew in the backward pass, in place of keeping them."""
+        # transformers 5.24 has another name for it.
+        enable = getattr(self.llm, "activation_checkpointing_enable", None)
+        (enable or self.llm.gradient_checkpointing_enable)({"use_reentrant": False})
 
     def trainable_table(self) -> str:
         """Trainable and frozen parameters by component, as text."""

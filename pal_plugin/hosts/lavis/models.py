@@ -40,7 +40,7 @@ class PALModel(AudioLLM, BaseModel):
 
         Raises:
             ValueError: neither or both are given, or overrides of a type.
-            CheckpointError: as of `pretrained.load_pretrained`.
+            CheckpointError: as there.
         """
         if (source is None) == (model_type is None):
             raise ValueError(
