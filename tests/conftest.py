@@ -17,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 
-sys.path.insert(0, str(Path(__file__).parent))  # toys, processes
+sys.path.insert(0, str(Path(__file__).parent))  # toys, processes, sizes
 
 PARTS = Path(__file__).parents[1] / ".ci" / "parts"
 ENCODERS = {
