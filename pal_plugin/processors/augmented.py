@@ -60,9 +60,8 @@ class AugmentedAudioProcessor(PalAudioProcessor):
         for key in settings:
             if key not in known:
                 raise ConfigError(f"augment: unknown key {key!r}. {did_you_mean(key, known)}")
-        ranges = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
         try:
-            augment = Augment(**ranges)
+            augment = Augment(**settings)
         except (TypeError, ValueError) as error:
             raise ConfigError(str(error)) from error
         return cls(encoders_of(cfg), augment)
