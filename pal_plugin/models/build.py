@@ -21,9 +21,9 @@ from pal_plugin.utils.spelling import reject_unknown
 #: Keys of a `model:` section.
 KEYS = ("arch", "model_type", "encoders", "connectors", "routing", "llm", "stage", "checkpoint")
 REQUIRED = ("encoders", "connectors", "routing", "llm")
-#: Sections of named entries: the keys that an entry must have, and those that it may have.
+#: Sections of named entries: the keys that an entry must have, and those that it may have. Those of
+#: encoders are AudioFrontend's to check.
 ENTRIES = (
-    ("encoders", ("type",), ("checkpoint", "features", "model")),
     ("connectors", ("type", "encoders"), ("args",)),
     ("routing", ("integration",), ("layers",)),
 )
@@ -63,15 +63,8 @@ def build_parts(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str, Any
             missing = [key for key in required if key not in entry]
             if missing:
                 raise ValueError(f"{where} needs {', '.join(missing)}; got {sorted(entry)}")
-    encoders = {
-        name: build_encoder(
-            e["type"],
-            e.get("model"),
-            _located(e).get("checkpoint"),
-            e.get("features"),
-        )
-        for name, e in cfg["encoders"].items()
-    }
+    frontend = AudioFrontend(cfg["encoders"])
+    encoders = {name: build_encoder(**_located(e)) for name, e in cfg["encoders"].items()}
     groups = {group: list(c["encoders"]) for group, c in cfg["connectors"].items()}
     read = {name for names in groups.values() for name in names}
     if read != encoders.keys():
@@ -113,7 +106,7 @@ def build_parts(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str, Any
         "routing": routing,
         "llm": llm,
         "text": text,
-        "frontend": AudioFrontend(cfg["encoders"]),
+        "frontend": frontend,
         "stage": Stage(**cfg["stage"]),
     }
 
