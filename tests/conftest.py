@@ -12,12 +12,14 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+import pal_plugin  # noqa: F401 - before lavis, which it lets import
+
 # One thread each, here and in what tests start: models are tiny, and as many tests run at a time as
 # there are cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 
-sys.path.insert(0, str(Path(__file__).parent))  # toys, processes
+sys.path.insert(0, str(Path(__file__).parent))  # toys, processes, sizes
 
 PARTS = Path(__file__).parents[1] / ".ci" / "parts"
 ENCODERS = {

@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from pal_plugin.audio.background import Backgrounds, add_at_snr
-from pal_plugin.audio.features import AudioFeatures
+from pal_plugin.audio.features import AudioFeatures, Features
 from pal_plugin.audio.io import resample
-from pal_plugin.encoders.frontend import Features
 
 Range = tuple[float, float]
 #: Speeds are multiples of 1/20: their resampling kernels are small and few, so they stay cached.
@@ -76,6 +75,9 @@ class Augment:
     def __post_init__(self) -> None:
         for name in ("gain_db", "speed", "tilt_db_per_octave", "noise_snr_db", "mix_snr_db"):
             value = getattr(self, name)
+            if isinstance(value, list):  # as YAML has it
+                value = tuple(value)
+                object.__setattr__(self, name, value)
             if value is not None and (len(value) != 2 or value[0] > value[1]):
                 raise ValueError(f"augment.{name} must be [low, high] or null, got {value!r}")
         if self.speed is not None and not 0.5 <= self.speed[0] <= self.speed[1] <= 2.0:
@@ -159,9 +161,7 @@ class Augment:
         if self.noise_snr_db is None or rng.random() >= self.noise_probability:
             return waveform
         snr_db, colour = rng.uniform(*self.noise_snr_db), rng.uniform(0.0, 1.0)
-        noise = _coloured_noise(waveform.numel(), colour, rng)
-        wanted = waveform.square().mean().sqrt() * 10 ** (-snr_db / 20)
-        return waveform + noise * (wanted / noise.square().mean().sqrt().clamp_min(1e-12))
+        return add_at_snr(waveform, _coloured_noise(waveform.numel(), colour, rng), snr_db)
 
     def _shift(self, waveform: Tensor, sample_rate_hz: int, rng: random.Random) -> Tensor:
         if not self.shift_s:

@@ -15,6 +15,8 @@ from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
+#: Of one clip or of a batch: `{encoder: {"features": [W, ...], "frames": Long[W]}}`, W windows.
+Features = dict[str, dict[str, Tensor]]
 #: What most of the arithmetic is done in. The features are float32 either way.
 PRECISIONS = {"fast": torch.float32, "exact": torch.float64}
 

@@ -37,6 +37,11 @@ def is_free_map(path: str) -> bool:
     return any(pattern.count(".") == depth and fnmatchcase(path, pattern) for pattern in FREE_MAPS)
 
 
+def present(entries: dict[str, Any]) -> dict[str, Any]:
+    """The entries of a map that a run file has not taken out by setting them to null."""
+    return {name: entry for name, entry in entries.items() if entry is not None}
+
+
 def merge_plain(base: Any, over: Any) -> Any:
     """`base` with `over` on top, any keys: maps are merged key by key, all else is replaced."""
     if not (isinstance(base, dict) and isinstance(over, dict)):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pal_plugin.config.zoo import MODEL_TYPES
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import did_you_mean
 
@@ -127,12 +128,11 @@ SCHEDULES = Registry(
 def defaults_of(registry: Registry, name: str) -> dict[str, Path]:
     """By type, the YAML files with the defaults of a model or a dataset.
 
-    `configs/models/NAME_TYPE.yaml`, `configs/datasets/NAME.yaml`, or what a class itself names.
+    The table of model types, `configs/datasets/NAME.yaml`, or what a foreign class itself names.
     """
     if isinstance(registry.own().get(name), str):
         if registry is MODELS:
-            found = (CONFIGS / "models").glob(f"{name}_*.yaml")
-            return {path.stem.removeprefix(f"{name}_"): path for path in sorted(found)}
+            return MODEL_TYPES
         path = CONFIGS / "datasets" / f"{name}.yaml"
         return {"default": path if path.is_file() else path.with_name("pal_corpus.yaml")}
     cls = registry.get(name)

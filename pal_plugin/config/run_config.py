@@ -172,12 +172,12 @@ class _Merging:
 
     def section(self, base: dict, path: str, *, from_file: bool = True) -> dict:
         """`base` with what the run file and the options have at `path`."""
-        first, *rest = path.split(".")
+        first, _, name = path.partition(".")
         sources = [(self.name, self.file)] if from_file else []
         for where, given in (*sources, ("--options", self.options)):
             over = given.get(first)
-            for key in rest:
-                over = (over or {}).get(key)
+            if name:
+                over = (over or {}).get(name)
             if over is not None:
                 base = merge_strict(base, over, source=where, errors=self.errors, path=path)
         return base

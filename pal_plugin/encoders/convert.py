@@ -71,18 +71,13 @@ def _load(file: BinaryIO, **arguments: Any) -> Any:
     return _TensorsOnly(file, **arguments).load()
 
 
-def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """The named tensors of a `.pt` file, those under "model" or "state_dict" where they are nested.
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
+    """The named tensors of a `.pt` file, those under "model" or "state_dict" where they are nested,
+    and the keys beside them that hold anything else.
 
     Raises:
         ValueError: no file of `torch.save`, or one without named tensors.
     """
-    return _split(path)[0]
-
-
-def _split(path: str | Path) -> tuple[dict[str, Tensor], list[str]]:
-    """The named tensors, and the keys beside them that hold anything else."""
-    path = Path(path)
     check_is_no_stand_in(path)
     check_is_torch_file(path)
     if zipfile.is_zipfile(path):
@@ -128,7 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.target.exists():
         parser.error(f"{options.target} exists; move it away first")
     try:
-        tensors, others = _split(options.source)
+        tensors, others = read_tensors(options.source)
     except ValueError as error:
         parser.error(str(error))
     temporary = options.target.with_suffix(".safetensors.tmp")

@@ -12,12 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pal_plugin.audio.features import report_cut
+from pal_plugin.audio.features import Features, report_cut
 from pal_plugin.audio.io import load_audio, resample
 from pal_plugin.encoders import AudioFeatures, build_features
 from pal_plugin.utils.spelling import reject_unknown
-
-Features = dict[str, dict[str, Tensor]]
 
 #: A rest shorter than this opens no window of its own: it is less than one feature frame, and many
 #: files of "5 s" or "10 s" are a few samples longer.

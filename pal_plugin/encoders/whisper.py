@@ -18,12 +18,23 @@ from pal_plugin.audio.mel import hann, slaney_filters, windowed_power_mel
 from pal_plugin.encoders.base import AudioEncoder, AudioFeatures
 from pal_plugin.types import AudioTokens
 from pal_plugin.utils.hub import fetch
+from pal_plugin.utils.spelling import reject_unknown
 from pal_plugin.utils.weights import load_weights, read_weights
 
 N_FFT, HOP_SAMPLES = 400, 160
 #: Least mel power.
 FLOOR = 1e-10
 POSITIONS_PER_S = 50
+#: Sizes of the base model, of `transformers.WhisperConfig`.
+BASE = {
+    "d_model": 512,
+    "encoder_layers": 6,
+    "encoder_attention_heads": 8,
+    "encoder_ffn_dim": 2048,
+    "num_mel_bins": 80,
+}
+_RATES = ("dropout", "attention_dropout", "activation_dropout", "encoder_layerdrop")
+CONFIG_NAMES = (*BASE, *_RATES)
 
 
 class WhisperFeatures(AudioFeatures):
@@ -66,34 +77,26 @@ class Whisper(AudioEncoder):
     """Whisper encoder; the defaults are the base model.
 
     Args:
-        d_model, encoder_layers, encoder_attention_heads, encoder_ffn_dim: sizes as in
-            `transformers.WhisperConfig`.
-        num_mel_bins: mel bins of the input.
         max_source_positions: outputs per window at 50 Hz; 1500 for the published models.
         window_s: seconds per window; gives `max_source_positions` where that is not given.
-        dropout, attention_dropout, activation_dropout, encoder_layerdrop: rates in training.
+        config: fields of `transformers.WhisperConfig` by name: the sizes `d_model`,
+            `encoder_layers`, `encoder_attention_heads`, `encoder_ffn_dim`, `num_mel_bins`, and the
+            rates in training `dropout`, `attention_dropout`, `activation_dropout`,
+            `encoder_layerdrop`.
 
     Raises:
-        ValueError: `window_s` and `max_source_positions` contradict each other.
+        ValueError: another field, or `window_s` and `max_source_positions` that contradict each
+            other.
     """
 
     Features = WhisperFeatures
+    extra_arguments = CONFIG_NAMES
 
     def __init__(
-        self,
-        d_model: int = 512,
-        encoder_layers: int = 6,
-        encoder_attention_heads: int = 8,
-        encoder_ffn_dim: int = 2048,
-        num_mel_bins: int = 80,
-        max_source_positions: int | None = None,
-        window_s: float | None = None,
-        dropout: float = 0.0,
-        attention_dropout: float = 0.0,
-        activation_dropout: float = 0.0,
-        encoder_layerdrop: float = 0.0,
+        self, max_source_positions: int | None = None, window_s: float | None = None, **config
     ) -> None:
         super().__init__()
+        reject_unknown(config, CONFIG_NAMES, "Whisper")
         if max_source_positions is None:
             max_source_positions = round((window_s or 30.0) * POSITIONS_PER_S)
         self.window_s = max_source_positions / POSITIONS_PER_S
@@ -102,23 +105,10 @@ class Whisper(AudioEncoder):
                 f"max_source_positions {max_source_positions} are {self.window_s} s, but window_s "
                 f"is {window_s}; give one of them, or {round(window_s * POSITIONS_PER_S)} positions"
             )
-        self.width, self.n_mels = d_model, num_mel_bins
+        config = {**BASE, **config, "max_source_positions": max_source_positions}
+        self.encoder = WhisperEncoder(WhisperConfig(**config, attn_implementation="sdpa"))
+        self.width, self.n_mels = config["d_model"], config["num_mel_bins"]
         self.grid = None
-        self.encoder = WhisperEncoder(
-            WhisperConfig(
-                d_model=d_model,
-                encoder_layers=encoder_layers,
-                encoder_attention_heads=encoder_attention_heads,
-                encoder_ffn_dim=encoder_ffn_dim,
-                num_mel_bins=num_mel_bins,
-                max_source_positions=max_source_positions,
-                dropout=dropout,
-                attention_dropout=attention_dropout,
-                activation_dropout=activation_dropout,
-                encoder_layerdrop=encoder_layerdrop,
-                attn_implementation="sdpa",
-            )
-        )
 
     def forward(self, features: Tensor, frames: Tensor | None = None) -> AudioTokens:
         """`[W, n_mels, 2 * P]` -> AudioTokens `[W, P, D]` at 50 Hz, P = max_source_positions.
@@ -150,9 +140,8 @@ class Whisper(AudioEncoder):
         path = fetch(path)
         if Path(path).is_dir():
             stored = WhisperConfig.from_pretrained(path)
-            names = ("d_model", "encoder_layers", "encoder_attention_heads", "encoder_ffn_dim")
-            names += ("num_mel_bins", "max_source_positions")
-            model = {**{name: getattr(stored, name) for name in names}, **model}
+            sizes = {name: getattr(stored, name) for name in (*BASE, "max_source_positions")}
+            model = {**sizes, **model}
         weights = {}
         for key, value in read_weights(path).items():
             key = key.removeprefix("model.")

@@ -14,11 +14,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
 
 from pal_plugin.integration import families
+from pal_plugin.integration.attached import attached
 from pal_plugin.integration.context import AudioContext
 from pal_plugin.llm.head import logits_of
 
@@ -116,7 +118,7 @@ def _outputs(decoder: nn.Module, rows: Tensor, m: int, **kwargs) -> list[tuple[T
                 given["hidden_states"] = rows
             audio = given.get("audio")
             if audio is not None and audio.normed is not None:  # made in the LLM's own type
-                site = decoder._lal_sites[0][1]
+                site = attached(decoder, "audio").sites[0][1]
                 given["audio"] = audio.with_normed(families.normalise(site, audio.features))
             try:
                 output = type(layer).forward(twin, *args, **given)
@@ -131,7 +133,7 @@ def _outputs(decoder: nn.Module, rows: Tensor, m: int, **kwargs) -> list[tuple[T
 
     with ExitStack() as stack:
         for layer in decoder.layers:
-            stack.enter_context(_replaced(layer, "forward", of(layer)))
+            stack.enter_context(mock.patch.object(layer, "forward", of(layer)))
         with suppress(_Enough):
             decoder(inputs_embeds=rows, use_cache=False, **kwargs)
     return found
@@ -139,20 +141,6 @@ def _outputs(decoder: nn.Module, rows: Tensor, m: int, **kwargs) -> list[tuple[T
 
 class _Enough(Exception):
     """The last layer has run; what follows may not take float32."""
-
-
-@contextmanager
-def _replaced(module: nn.Module, name: str, value: object) -> Iterator[None]:
-    """An attribute of the module itself, which may have had one."""
-    had, before = name in module.__dict__, module.__dict__.get(name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        if had:
-            setattr(module, name, before)
-        else:
-            delattr(module, name)
 
 
 def _deviation(got: Tensor, expected: Tensor) -> float:

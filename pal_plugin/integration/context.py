@@ -27,6 +27,10 @@ class AudioContext:
         layers: decoder layers that see the audio; None means all of them.
         kv: K/V by layer, kept between calls; None (training) computes them every time.
 
+    Attributes:
+        padded: whether the mask is False anywhere.
+        normed: what the norms of all layers share, for one forward pass (`with_normed`).
+
     B may also divide the number of text rows, which then ask about one clip each in turn: row i
     hears clip `i // (rows / B)` (beams, several return sequences, several questions about a clip).
     """
@@ -35,6 +39,9 @@ class AudioContext:
     mask: Tensor
     layers: frozenset[int] | None = None
     kv: dict[int, tuple[Tensor, Tensor]] | None = field(default=None, compare=False, repr=False)
+    padded: bool = field(init=False, compare=False, repr=False)
+    normed: Tensor | None = field(default=None, init=False, compare=False, repr=False)
+    _once: dict = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         AudioTokens(self.features, self.mask)  # one place checks shapes
@@ -47,8 +54,6 @@ class AudioContext:
             clean = torch.where(self.mask[..., None], self.features, 0)
             object.__setattr__(self, "features", clean)
         object.__setattr__(self, "padded", padded)
-        object.__setattr__(self, "normed", None)
-        object.__setattr__(self, "_once", {})
 
     @classmethod
     def from_tokens(

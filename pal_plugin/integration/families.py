@@ -158,9 +158,9 @@ def _site(family: Family, decoder: nn.Module, layer: nn.Module, index: int) -> S
     return Site(family, layer, rotary, arguments, code.apply_rotary_pos_emb)
 
 
-def norms_are_shared(decoder: nn.Module) -> bool:
+def norms_are_shared(sites: list[tuple[nn.Module, Site]]) -> bool:
     """Whether the norms of all layers normalise alike and differ in their gains only."""
-    norms = [site.norm for _, site in decoder._lal_sites]
+    norms = [site.norm for _, site in sites]
     kinds = {(type(norm), _epsilon(norm)) for norm in norms}
     return len(kinds) == 1 and _is_rms_norm(norms[0]) and not is_offloaded(norms[0])
 

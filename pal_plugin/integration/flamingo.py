@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from pal_plugin.integration import generation
+from pal_plugin.integration.attached import Attachment, attached, keep, release
 from pal_plugin.integration.context import AudioContext, rows_per_clip
 from pal_plugin.integration.generation import unwrapped
 from pal_plugin.integration.reentrant import refuse_reentrant
@@ -112,7 +113,7 @@ def attach(
     """
     llm = unwrapped(llm)
     decoder = llm.get_decoder()
-    if hasattr(decoder, "_flamingo_hooks"):
+    if attached(decoder, "cross_audio"):
         raise ValueError("cross attention is attached already; detach it first")
     count = len(decoder.layers)
     chosen = sorted(layers) if layers is not None else list(range(every - 1, count, every))
@@ -129,14 +130,13 @@ def attach(
             for index in chosen
         }
     )
-    decoder._flamingo_hooks = [
+    hooks = [
         layer.register_forward_pre_hook(_hook(blocks, str(index)), with_kwargs=True)
         for index, layer in enumerate(decoder.layers)
     ]
-    decoder._flamingo_hooks.append(
-        decoder.register_forward_pre_hook(_before_the_layers, with_kwargs=True)
-    )
-    generation.accept(llm, "cross_audio")
+    hooks.append(decoder.register_forward_pre_hook(_before_the_layers, with_kwargs=True))
+    keep(decoder, "cross_audio", Attachment(hooks))
+    generation.accept(llm)
     return blocks
 
 
@@ -144,11 +144,9 @@ def detach(llm: nn.Module) -> nn.Module:
     """Undo `attach`; harmless where nothing is attached."""
     model = unwrapped(llm)
     decoder = model.get_decoder()
-    if hasattr(decoder, "_flamingo_hooks"):
-        for hook in decoder._flamingo_hooks:
-            hook.remove()
-        del decoder._flamingo_hooks
-        generation.refuse(model, "cross_audio")
+    if attached(decoder, "cross_audio"):
+        release(decoder, "cross_audio")
+        generation.refuse(model)
     return llm
 
 
@@ -162,6 +160,8 @@ def precompute(blocks: nn.ModuleDict, audio: AudioContext) -> AudioContext:
 
 
 def _before_the_layers(decoder: nn.Module, args: tuple, kwargs: dict) -> None:
+    if kwargs.get("audio") is not None and not attached(decoder, "audio"):
+        raise ValueError("audio= is heard by LAL only; see pal_plugin.integration.attach")
     if kwargs.get("cross_audio") is not None:
         refuse_reentrant(decoder)
 
@@ -176,8 +176,6 @@ class _hook:
         self.blocks, self.index = blocks, index
 
     def __call__(self, layer: nn.Module, args: tuple, kwargs: dict):
-        if kwargs.get("audio") is not None and not hasattr(layer.self_attn, "_lal"):
-            raise ValueError("audio= is heard by LAL only; see pal_plugin.integration.attach")
         if kwargs.get("cross_audio") is None:
             return None
         kwargs = dict(kwargs)

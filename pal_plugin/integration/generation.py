@@ -11,11 +11,10 @@ import transformers
 from packaging.version import Version
 from torch import nn
 
+from pal_plugin.integration.attached import KEYWORDS, attached
 from pal_plugin.integration.context import AudioContext
 from pal_plugin.llm.label_tree import cache_keyword
 
-#: LAL's audio, and that of gated cross attention.
-KEYWORDS = ("audio", "cross_audio")
 _PEFT_WITHOUT_CACHE = Version("0.21.2")
 
 
@@ -24,20 +23,18 @@ def unwrapped(llm: nn.Module) -> nn.Module:
     return llm.get_base_model() if hasattr(llm, "get_base_model") else llm
 
 
-def accept(llm: nn.Module, keyword: str) -> None:
-    """Let `llm.generate(..., <keyword>=AudioContext)` through to the model's forward."""
-    if "_audio_keywords" not in llm.__dict__:
-        llm._audio_keywords = set()
+def accept(llm: nn.Module) -> None:
+    """Let `llm.generate(..., audio=AudioContext)` through to the model's forward, by the keywords
+    for which something is attached."""
+    if not isinstance(llm.__dict__.get("generate"), _Generate):
         llm.generate = _Generate(llm)
         llm.prepare_inputs_for_generation = _Prepare(llm)
-    llm._audio_keywords.add(keyword)
 
 
-def refuse(llm: nn.Module, keyword: str) -> None:
-    """Undo `accept`."""
-    llm._audio_keywords.discard(keyword)
-    if not llm._audio_keywords:
-        for name in ("generate", "prepare_inputs_for_generation", "_audio_keywords"):
+def refuse(llm: nn.Module) -> None:
+    """Undo `accept`, once nothing is attached any more."""
+    if not any(attached(llm.get_decoder(), keyword) for keyword in KEYWORDS):
+        for name in ("generate", "prepare_inputs_for_generation"):
             del llm.__dict__[name]
 
 
@@ -83,7 +80,7 @@ class _Generate:
         llm, assistant = self.llm, kwargs.get("assistant_model")
         heard = {name: kwargs[name] for name in KEYWORDS if kwargs.get(name) is not None}
         for keyword, audio in heard.items():
-            if keyword not in llm._audio_keywords:
+            if not attached(llm.get_decoder(), keyword):
                 raise ValueError(f"generate got {keyword}=, but nothing that hears it is attached")
             check_context(audio, keyword, llm.get_decoder().config.hidden_size)
             if assistant is not None:  # which is given the same context, and has other K/V
@@ -96,12 +93,12 @@ class _Generate:
 
 def _check_assistant(assistant: nn.Module, keyword: str, audio: AudioContext) -> None:
     model = unwrapped(assistant)
-    if keyword not in model.__dict__.get("_audio_keywords", ()):
+    decoder = model.get_decoder()
+    if not attached(decoder, keyword):
         raise ValueError(
             f"the assistant model is given {keyword}= too, and nothing that hears it is attached "
             "to it: attach it (it must be as wide as the LLM), or leave assistant_model out"
         )
-    decoder = model.get_decoder()
     check_context(audio, keyword, decoder.config.hidden_size)
     if audio.layers and max(audio.layers) >= len(decoder.layers):
         raise ValueError(

@@ -28,6 +28,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from pal_plugin.integration import checking, families, generation
+from pal_plugin.integration.attached import LALAttachment, attached, keep, release
 from pal_plugin.integration.backends import BACKENDS, hidden, text_only
 from pal_plugin.integration.context import AudioContext, rows_per_clip
 from pal_plugin.integration.generation import unwrapped
@@ -66,7 +67,7 @@ def attach(llm: nn.Module, checkpoint_kv: bool = True) -> nn.Module:
     """
     model = unwrapped(llm)
     if is_attached(model):
-        for attention, _ in model.get_decoder()._lal_sites:
+        for attention, _ in attached(model.get_decoder(), "audio").sites:
             attention._lal_checkpoint = checkpoint_kv
         return llm
     if not hasattr(type(model), "prepare_inputs_for_generation"):
@@ -119,7 +120,7 @@ def _check(model: nn.Module) -> None:
     audio comes (a plan, or a model that gets its weights later)."""
     decoder, embedding = model.get_decoder(), model.get_input_embeddings()
     if embedding.weight.is_meta and not families.is_offloaded(embedding):
-        decoder._lal_unchecked = True
+        attached(decoder, "audio").unchecked = True
         return
     error = checking.check(model)
     logging.info("LAL was checked for %r: right within %.0e", decoder.config.model_type, error)
@@ -136,15 +137,13 @@ def _install(model: nn.Module, family: families.Family, checkpoint_kv: bool) -> 
     config = copy.copy(decoder.config)
     for attention, site in sites:
         attention._lal, attention._lal_checkpoint = site, checkpoint_kv
-    decoder._lal_sites, decoder._lal_config, decoder._lal_stock = sites, config, None
-    decoder._lal_unchecked = False
-    _follow_implementation(decoder)
     hooks = [decoder.register_forward_pre_hook(_before_the_layers, with_kwargs=True)]
     if model.base_model is not decoder:  # of several modalities, which makes the masks itself
         hooks.append(model.base_model.register_forward_pre_hook(_positioned, with_kwargs=True))
-    decoder._lal_hooks = hooks
+    keep(decoder, "audio", LALAttachment(hooks, sites, config))
+    _follow_implementation(decoder)
     model.gradient_checkpointing_enable = NonReentrant(model)
-    generation.accept(model, "audio")
+    generation.accept(model)
 
 
 def _refusal(decoder: nn.Module, sites: list, stock: str) -> str | None:
@@ -169,16 +168,16 @@ def _refusal(decoder: nn.Module, sites: list, stock: str) -> str | None:
 def _follow_implementation(decoder: nn.Module) -> str | None:
     """Let the attention modules use what the decoder's config names by now; masks are made for
     that. Returns why they cannot hear with it, if they cannot: text alone then is as in stock."""
-    stock = decoder.config._attn_implementation
+    stock, lal = decoder.config._attn_implementation, attached(decoder, "audio")
     problem = None
-    if stock != decoder._lal_stock or stock not in BACKENDS:
-        problem = _refusal(decoder, decoder._lal_sites, stock)
+    if stock != lal.stock or stock not in BACKENDS:
+        problem = _refusal(decoder, lal.sites, stock)
         if problem is None:
-            decoder._lal_config._attn_implementation = BACKENDS[stock].name
-        for attention, _ in decoder._lal_sites:
+            lal.config._attn_implementation = BACKENDS[stock].name
+        for attention, _ in lal.sites:
             if hasattr(attention, "config"):  # else it asks for no implementation, and is deaf
-                attention.config = decoder.config if problem else decoder._lal_config
-        decoder._lal_stock = stock if problem is None else None
+                attention.config = decoder.config if problem else lal.config
+        lal.stock = stock if problem is None else None
     return problem
 
 
@@ -188,22 +187,19 @@ def detach(llm: nn.Module) -> nn.Module:
     if not is_attached(model):
         return llm
     decoder = model.get_decoder()
-    for attention, _ in decoder._lal_sites:
+    for attention, _ in attached(decoder, "audio").sites:
         if hasattr(attention, "config"):
             attention.config = decoder.config
         del attention._lal, attention._lal_checkpoint
-    for hook in decoder._lal_hooks:
-        hook.remove()
-    for name in [name for name in decoder.__dict__ if name.startswith("_lal_")]:
-        delattr(decoder, name)
+    release(decoder, "audio")
     del model.__dict__["gradient_checkpointing_enable"]
-    generation.refuse(model, "audio")
+    generation.refuse(model)
     return llm
 
 
 def is_attached(llm: nn.Module) -> bool:
     """Whether `attach` was called."""
-    return hasattr(unwrapped(llm).get_decoder(), "_lal_hooks")
+    return attached(unwrapped(llm).get_decoder(), "audio") is not None
 
 
 def audio_keys_values(attention: nn.Module, audio: AudioContext, like: Tensor):
@@ -260,7 +256,7 @@ def precompute(llm: nn.Module, audio: AudioContext) -> AudioContext:
     normed = _normed_once(decoder, audio)
     kv = {
         index: _in_rows(audio_keys_values(attention, normed, like))
-        for index, (attention, _) in enumerate(decoder._lal_sites)
+        for index, (attention, _) in enumerate(attached(decoder, "audio").sites)
         if audio.heard_by(index)
     }
     return AudioContext(audio.features, audio.mask, audio.layers, kv)
@@ -306,19 +302,20 @@ def _before_the_layers(decoder: nn.Module, args: tuple, kwargs: dict):
     """Check the audio once, and let the text's positions count its valid tokens on either side."""
     audio = kwargs.get("audio")
     problem = _follow_implementation(decoder)
-    if kwargs.get("cross_audio") is not None and not hasattr(decoder, "_flamingo_hooks"):
+    if kwargs.get("cross_audio") is not None and not attached(decoder, "cross_audio"):
         raise ValueError("cross_audio= is heard by cross attention only; see flamingo.attach")
     if audio is None:
         return None
     if problem:
         raise ValueError(f"the attention implementation was changed after attach. {problem}")
     generation.check_context(audio, "audio", decoder.config.hidden_size)
-    if decoder._lal_unchecked and not audio.features.is_meta:
-        decoder._lal_unchecked = False  # the check comes through here
+    lal = attached(decoder, "audio")
+    if lal.unchecked and not audio.features.is_meta:
+        lal.unchecked = False  # the check comes through here
         try:
             checking.check_layers(decoder)
         except BaseException:
-            decoder._lal_unchecked = True
+            lal.unchecked = True
             raise
     if audio.kv and decoder.training and torch.is_grad_enabled():
         raise ValueError("remembered keys and values carry no gradient; train on the audio itself")
@@ -333,7 +330,7 @@ def _before_the_layers(decoder: nn.Module, args: tuple, kwargs: dict):
 
 def _by_row(decoder: nn.Module, audio: AudioContext, rows: int) -> AudioContext:
     """One clip for each text row, where peft may project each row by an adapter of its own."""
-    modules = families.projections(*decoder._lal_sites[0])
+    modules = families.projections(*attached(decoder, "audio").sites[0])
     variants = [v for m in modules for v in getattr(m, "lora_variant", {}).values()]
     if any(type(variant).__name__.startswith("ALora") for variant in variants):
         raise ValueError(
@@ -371,10 +368,11 @@ def _normed_once(decoder: nn.Module, audio: AudioContext) -> AudioContext:
     checkpoint would make it again. Not needed where K/V are remembered already."""
     if torch.compiler.is_compiling():  # which finds and fuses the repetition by itself
         return audio
-    if audio.kv or not families.norms_are_shared(decoder):
+    sites = attached(decoder, "audio").sites
+    if audio.kv or not families.norms_are_shared(sites):
         return audio.with_normed(None)
     features = audio.features.to(decoder.get_input_embeddings().weight.dtype)
-    return audio.with_normed(families.normalise(decoder._lal_sites[0][1], features))
+    return audio.with_normed(families.normalise(sites[0][1], features))
 
 
 for _stock, _backend in BACKENDS.items():

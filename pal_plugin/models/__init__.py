@@ -1,1 +1,1 @@
-"""The audio-LLM and its registration. `pal_model` needs LAVIS; everything else does not."""
+"""The audio-LLM: what it is made of, what it does, and its ways to and from disk."""

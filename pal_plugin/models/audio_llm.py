@@ -1,16 +1,15 @@
 """The audio-LLM: encoders, a connector per group, a routing table and an LLM.
 
 PLITS, LAL, PAL and Flamingo are not four classes but four routing tables of this one. It knows
-nothing of LAVIS; `pal_model.py` registers it there.
+nothing of LAVIS; `hosts/lavis/models.py` registers it there.
 
 Shapes: C clips, R text rows (several rows may ask about one clip), n text tokens, D LLM width.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,125 +17,28 @@ import torch
 from torch import Tensor, nn
 
 from pal_plugin.encoders.frontend import AudioFrontend
-from pal_plugin.integration import LLMInputs, Route, RoutedAudio, attach, flamingo, route
+from pal_plugin.integration import LLMInputs, RoutedAudio, flamingo, route
 from pal_plugin.integration.audio_kv import STORES, AudioKV
 from pal_plugin.integration.families import embedding_scale
 from pal_plugin.integration.lal import precompute
-from pal_plugin.integration.routing import layers_of
 from pal_plugin.llm.head import logits_of
 from pal_plugin.llm.label_tree import read_prompt
-from pal_plugin.llm.lora import merge_lora
-from pal_plugin.llm.prompts import TextFormat
 from pal_plugin.llm.ranking import log_probabilities
-from pal_plugin.models import checkpoint, pretrained
 from pal_plugin.models.batching import is_one_clip, pad_ids, which_clip
-from pal_plugin.models.build import build_parts
 from pal_plugin.models.fingerprint import Fingerprint
-from pal_plugin.models.stages import Stage
-from pal_plugin.models.windows import check_groups, merge_windows, overlap_of
+from pal_plugin.models.pretrained import StoredModel
+from pal_plugin.models.windows import merge_windows, overlap_of
 from pal_plugin.types import AudioTokens
-from pal_plugin.utils.locations import resolve
 
 EncodedAudio = dict[str, AudioTokens]
 
 
-class AudioLLM(nn.Module):
-    """An LLM that hears.
+class AudioLLM(StoredModel):
+    """An LLM that hears; its arguments are those of `ModelParts`."""
 
-    Args:
-        encoders: `{name: encoder}`.
-        connectors: `{group: connector}`.
-        groups: `{group: [encoder names it reads]}`.
-        routing: `{group: Route}`.
-        llm: a causal LM of transformers; `attach` is called on it.
-        text: its tokenizer and chat format.
-        frontend: from clips to the encoders' features.
-        stage: what is trained.
-    """
-
-    def __init__(
-        self,
-        encoders: dict[str, nn.Module],
-        connectors: dict[str, nn.Module],
-        groups: dict[str, list[str]],
-        routing: dict[str, Route],
-        llm: nn.Module,
-        text: TextFormat,
-        frontend: AudioFrontend,
-        stage: Stage | None = None,
-    ) -> None:
-        super().__init__()
-        check_groups(groups, frontend.features)
-        self.encoders = nn.ModuleDict(encoders)
-        self.connectors = nn.ModuleDict(connectors)
-        self.llm = attach(llm)
-        self.groups, self.routing, self.text, self.frontend = groups, routing, text, frontend
-        self.cross_attention = nn.ModuleDict()
-        if any(r.integration == "flamingo" for r in routing.values()):
-            self.cross_attention = flamingo.attach(llm, layers_of(routing, "flamingo"))
-        self._fingerprint = Fingerprint()
-        self.config: dict | None = None
-        self.stage = stage or Stage()
-        self.stage.apply(self.encoders, self.connectors, self.llm, self.cross_attention)
-        self.train(self.training)  # what is frozen hears in eval mode from the first call on
-
-    # Whole models
-
-    @classmethod
-    def from_config(cls, cfg: dict) -> AudioLLM:
-        """Build from a plain `model:` section (see `build_parts`), then load its `checkpoint`.
-
-        As any new module it is in training mode; what is frozen is in eval mode.
-        """
-        model = cls(**build_parts(cfg))
-        model.config = cfg
-        if cfg.get("checkpoint"):
-            model.load_checkpoint(cfg["checkpoint"])
-        return model
-
-    def load_checkpoint(self, url_or_filename: str) -> list[str]:
-        """Load what a run trained; names each key that does not fit. Returns the components.
-
-        Components that the file does not hold stay as they are, but for LoRA, which is reset:
-        adapters of other weights would change these. `PALModel.from_run` builds the whole model of
-        a run.
-        """
-        path = resolve(url_or_filename)
-        components = checkpoint.load(self, path)
-        logging.info("loaded %s from %s", ", ".join(components), path)
-        return components
-
-    @classmethod
-    def from_pretrained(cls, source: str | Path, **overrides) -> AudioLLM:
-        """What `save_pretrained` wrote; arguments as of `pretrained.load_pretrained`."""
-        return pretrained.load_pretrained(cls, source, **overrides)
-
-    def save_pretrained(self, folder: str | Path, **kwargs) -> Path:
-        """One folder for all that was trained; arguments as of `pretrained.save_pretrained`."""
-        return pretrained.save_pretrained(self, folder, **kwargs)
-
-    def merge_lora(self) -> AudioLLM:
-        """Add the adapters to the LLM's weights, in place: the same answers, a plain LLM inside.
-
-        `save_pretrained` then writes the whole LLM, as transformers does.
-        """
-        merge_lora(self.llm)
-        self.stage = replace(self.stage, llm="frozen")
-        if self.config is not None:
-            stage = {**(self.config.get("stage") or {}), "llm": "frozen"}
-            self.config = {**self.config, "stage": stage}
-        loaded = getattr(self, "loaded_components", set())
-        self.loaded_components = (loaded | {"llm"}) - {"llm.lora"}
-        return self
-
-    def train(self, mode: bool = True):
-        """Frozen encoders and connectors stay in eval mode: no dropout, no moving statistics."""
-        super().train(mode)
-        if self.stage.encoders == "frozen":
-            self.encoders.eval()
-        if self.stage.connectors == "frozen":
-            self.connectors.eval()
-        return self
+    @cached_property
+    def _fingerprint(self) -> Fingerprint:
+        return Fingerprint()
 
     # Audio
 
@@ -247,10 +149,6 @@ class AudioLLM(nn.Module):
 
     # Text
 
-    @property
-    def device(self) -> torch.device:
-        return self.llm.get_input_embeddings().weight.device
-
     def _inputs(self, samples: dict, ids: Tensor, mask: Tensor, side: str = "right") -> LLMInputs:
         embeds = self.llm.get_input_embeddings()(ids)
         audio = samples.get("audio")
@@ -347,17 +245,6 @@ class AudioLLM(nn.Module):
         name = next(iter(self.encoders))
         frames = int(samples["audio"][name]["frames"].sum())
         return frames * self.frontend.features[name].frame_s
-
-    @property
-    def decoder(self) -> nn.Module:
-        """The LLM's stack of layers, which is what is sharded, compiled and checkpointed."""
-        return self.llm.get_decoder()
-
-    def checkpoint_activations(self) -> None:
-        """Make the layers' activations anew in the backward pass, in place of keeping them."""
-        # transformers 5.24 has another name for it.
-        enable = getattr(self.llm, "activation_checkpointing_enable", None)
-        (enable or self.llm.gradient_checkpointing_enable)({"use_reentrant": False})
 
     # Inference
 

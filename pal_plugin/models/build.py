@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
+from pal_plugin.config.merging import present
 from pal_plugin.connectors import build_connector
 from pal_plugin.encoders import build_encoder
 from pal_plugin.encoders.frontend import AudioFrontend
@@ -20,17 +21,12 @@ from pal_plugin.utils.spelling import reject_unknown
 #: Keys of a `model:` section.
 KEYS = ("arch", "model_type", "encoders", "connectors", "routing", "llm", "stage", "checkpoint")
 REQUIRED = ("encoders", "connectors", "routing", "llm")
-#: Sections of named entries: the keys that an entry must have, and those that it may have.
+#: Sections of named entries: the keys that an entry must have, and those that it may have. Those of
+#: encoders are AudioFrontend's to check.
 ENTRIES = (
-    ("encoders", ("type",), ("checkpoint", "features", "model")),
     ("connectors", ("type", "encoders"), ("args",)),
     ("routing", ("integration",), ("layers",)),
 )
-
-
-def present(entries: dict[str, Any]) -> dict[str, Any]:
-    """The entries of a map that a run file has not taken out by setting them to null."""
-    return {name: entry for name, entry in entries.items() if entry is not None}
 
 
 def build_parts(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str, Any]:
@@ -67,15 +63,8 @@ def build_parts(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str, Any
             missing = [key for key in required if key not in entry]
             if missing:
                 raise ValueError(f"{where} needs {', '.join(missing)}; got {sorted(entry)}")
-    encoders = {
-        name: build_encoder(
-            e["type"],
-            e.get("model"),
-            _located(e).get("checkpoint"),
-            e.get("features"),
-        )
-        for name, e in cfg["encoders"].items()
-    }
+    frontend = AudioFrontend(cfg["encoders"])
+    encoders = {name: build_encoder(**_located(e)) for name, e in cfg["encoders"].items()}
     groups = {group: list(c["encoders"]) for group, c in cfg["connectors"].items()}
     read = {name for names in groups.values() for name in names}
     if read != encoders.keys():
@@ -117,7 +106,7 @@ def build_parts(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str, Any
         "routing": routing,
         "llm": llm,
         "text": text,
-        "frontend": AudioFrontend(cfg["encoders"]),
+        "frontend": frontend,
         "stage": Stage(**cfg["stage"]),
     }
 

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 
+from pal_plugin.models.parts import ModelParts
 from pal_plugin.models.stages import component_of
 from pal_plugin.utils.errors import UserError
 from pal_plugin.utils.sharding import like, whole
@@ -29,19 +30,22 @@ class CheckpointError(UserError, ValueError):
 
 
 def trained_components(model: nn.Module) -> set[str]:
-    """Components that are trained or came from a checkpoint; empty if nothing is trained."""
+    """Components that are trained or came from a checkpoint; empty if nothing is trained.
+
+    Of a model that is no `ModelParts`, which notes no checkpoints: those that are trained.
+    """
     trained = {component_of(n) for n, p in model.named_parameters() if p.requires_grad}
     return trained | getattr(model, "loaded_components", set()) if trained else set()
 
 
-def routing_of(model: nn.Module) -> str:
+def routing_of(model: ModelParts) -> str:
     """The model's routing table as canonical JSON."""
     table = {group: [r.integration, r.layers] for group, r in sorted(model.routing.items())}
     return json.dumps(table)
 
 
 def save(
-    model: nn.Module,
+    model: ModelParts,
     path: str | Path,
     dtype: torch.dtype | None = None,
     state: dict[str, torch.Tensor] | None = None,
@@ -85,7 +89,7 @@ def trained_state(model: nn.Module, components: set[str] | None = None) -> dict[
 
 
 def write(
-    model: nn.Module,
+    model: ModelParts,
     path: Path,
     components: set[str],
     dtype: torch.dtype | None = None,
@@ -102,7 +106,13 @@ def write(
     os.replace(temporary, path)
 
 
-def load(model: nn.Module, path: str | Path) -> list[str]:
+def best(path: str | Path) -> Path:
+    """The best checkpoint of a run's folder; a file as it is."""
+    path = Path(path)
+    return path / "checkpoint_best.safetensors" if path.is_dir() else path
+
+
+def load(model: ModelParts, path: str | Path) -> list[str]:
     """Load a checkpoint into `model`.
 
     Returns:
@@ -112,9 +122,7 @@ def load(model: nn.Module, path: str | Path) -> list[str]:
         CheckpointError: no such file, one that cannot be read, another routing table, or
             components, keys or shapes that are missing or do not match, each of them named.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = path / "checkpoint_best.safetensors"
+    path = best(path)
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}")
     if path.suffix != ".safetensors":
@@ -157,5 +165,5 @@ def load(model: nn.Module, path: str | Path) -> list[str]:
             for name in own:
                 if ".lora_B." in name:
                     own[name].zero_()
-    model.loaded_components = getattr(model, "loaded_components", set()) | components
+    model.note_loaded(components)
     return sorted(components)

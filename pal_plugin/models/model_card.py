@@ -2,15 +2,52 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from huggingface_hub import ModelCardData
+
+from pal_plugin.config.merging import present
+from pal_plugin.models.parts import ModelParts
 from pal_plugin.models.stages import parameter_table
 
-if TYPE_CHECKING:
-    from pal_plugin.models.audio_llm import AudioLLM
+CARD = """---
+{data}
+---
+
+# An LLM that hears: {name}
+
+Trained with pal_plugin, an implementation of PAL (arXiv 2506.10423).
+
+| audio tokens | encoders | connector | enter the LLM by | layers |
+|---|---|---|---|---|
+{groups}
+
+| encoder | type | weights |
+|---|---|---|
+{encoders}
+
+The LLM is {llm}. `model.safetensors` holds {components}.
+
+```python
+from pal_plugin.models.audio_llm import AudioLLM
+
+model = AudioLLM.from_pretrained("FOLDER"){hint}
+print(model.ask("clip.wav", "What do you hear?"))
+```
+
+## Figures
+
+{figures}
+
+## Parameters
+
+```
+{parameters}
+```
+"""
 
 
-def text(section: dict, model: AudioLLM, components: set[str], metrics: dict[str, Any]) -> str:
+def text(section: dict, model: ModelParts, components: set[str], metrics: dict[str, Any]) -> str:
     """Markdown with the hub's front matter.
 
     Args:
@@ -20,63 +57,33 @@ def text(section: dict, model: AudioLLM, components: set[str], metrics: dict[str
     """
     llm = section["llm"]["path"]
     own = llm.startswith("./")
+    data = ModelCardData(
+        library_name="pal_plugin",
+        pipeline_tag="audio-text-to-text",
+        tags=["audio", "pal", *sorted({r.integration for r in model.routing.values()})],
+        base_model=None if own else llm,
+    )
     groups = [
         f"| {group} | {', '.join(c['encoders'])} | {c['type']} "
         f"| {model.routing[group].integration} | {_layers(model.routing[group].layers)} |"
-        for group, c in section["connectors"].items()
-        if c
+        for group, c in present(section["connectors"]).items()
     ]
     encoders = [
         f"| {name} | {entry['type']} | {entry.get('checkpoint') or 'in this folder'} |"
-        for name, entry in section["encoders"].items()
-        if entry
+        for name, entry in present(section["encoders"]).items()
     ]
-    figures = [f"| {name} | {value} |" for name, value in metrics.items()]
-    lines = [
-        "---",
-        "library_name: pal_plugin",
-        "pipeline_tag: audio-text-to-text",
-        "tags: [audio, pal, "
-        + ", ".join(sorted({r.integration for r in model.routing.values()}))
-        + "]",
-        *([] if own else [f"base_model: {llm}"]),
-        "---",
-        "",
-        f"# An LLM that hears: {section.get('model_type', 'pal')}",
-        "",
-        "Trained with pal_plugin, an implementation of PAL (arXiv 2506.10423).",
-        "",
-        "| audio tokens | encoders | connector | enter the LLM by | layers |",
-        "|---|---|---|---|---|",
-        *groups,
-        "",
-        "| encoder | type | weights |",
-        "|---|---|---|",
-        *encoders,
-        "",
-        f"The LLM is {'in `llm/`' if own else f'`{llm}`, which is not in this folder'}. "
-        f"`model.safetensors` holds {', '.join(sorted(components)) or 'nothing'}.",
-        "",
-        "```python",
-        "from pal_plugin.models.audio_llm import AudioLLM",
-        "",
-        'model = AudioLLM.from_pretrained("FOLDER")'
-        + ("" if own else '  # llm="PATH" where the LLM is elsewhere'),
-        'print(model.ask("clip.wav", "What do you hear?"))',
-        "```",
-        "",
-        "## Figures",
-        "",
-        *(["| figure | value |", "|---|---|", *figures] if figures else ["None were recorded."]),
-        "",
-        "## Parameters",
-        "",
-        "```",
-        parameter_table(model),
-        "```",
-        "",
-    ]
-    return "\n".join(lines)
+    figures = ["| figure | value |", "|---|---|", *(f"| {n} | {v} |" for n, v in metrics.items())]
+    return CARD.format(
+        data=data.to_yaml(),
+        name=section.get("model_type", "pal"),
+        groups="\n".join(groups),
+        encoders="\n".join(encoders),
+        llm="in `llm/`" if own else f"`{llm}`, which is not in this folder",
+        components=", ".join(sorted(components)) or "nothing",
+        hint="" if own else '  # llm="PATH" where the LLM is elsewhere',
+        figures="\n".join(figures) if metrics else "None were recorded.",
+        parameters=parameter_table(model),
+    )
 
 
 def _layers(layers: tuple[int, ...] | None) -> str:

@@ -1,4 +1,6 @@
-"""A whole model as one folder: configuration, what was trained, tokenizer, model card.
+"""Whole models from and to disk: by configuration, by checkpoint, or as one folder.
+
+The folder has the configuration, what was trained, the tokenizer and a model card.
 
 What was not trained stays where it came from. The folder holds a few numbers of each of those
 weights instead, and the settings that no weight shows, so that another base model is refused by
@@ -22,20 +24,26 @@ import os
 import shutil
 import tempfile
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 from torch import nn
+from transformers import AutoConfig
 
+from pal_plugin.config.zoo import MODEL_TYPES, type_section
+from pal_plugin.llm.loading import text_config
+from pal_plugin.llm.lora import merge_lora
 from pal_plugin.models import checkpoint, model_card
+from pal_plugin.models.build import build_parts
 from pal_plugin.models.checkpoint import CheckpointError
+from pal_plugin.models.parts import ModelParts
 from pal_plugin.models.stages import component_of
 from pal_plugin.utils.hub import is_hub_id, snapshot
+from pal_plugin.utils.locations import resolve
 from pal_plugin.version import __version__
-
-if TYPE_CHECKING:
-    from pal_plugin.models.audio_llm import AudioLLM
 
 CONFIG, WEIGHTS, LLM = "config.json", "model.safetensors", "llm"
 _FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", f"{LLM}/*"]
@@ -53,35 +61,129 @@ _LLM_SETTINGS = (
 _COMPUTED = ("inv_freq", "embed_scale")
 
 
-def save_pretrained(
-    model: AudioLLM,
-    folder: str | Path,
-    *,
-    dtype: torch.dtype | None = None,
-    metrics: dict[str, Any] | None = None,
-) -> Path:
-    """Write the folder that `load_pretrained` reads.
+class StoredModel(ModelParts):
+    """The ways of a whole model from and to disk."""
 
-    Args:
-        folder: made where it is not there; files of the same names are replaced.
-        dtype: storage type of what was trained; None keeps it (and the outputs identical).
-        metrics: measured figures for the model card, by name.
+    @classmethod
+    def from_config(cls, cfg: Any) -> StoredModel:
+        """Build from a `model:` section (see `build_parts`), then load its `checkpoint`.
 
-    Raises:
-        CheckpointError: the model was not built from a configuration.
-    """
-    if model.config is None:
-        raise CheckpointError("this model has no configuration; build it by AudioLLM.from_config")
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as made:
-        _write(model, Path(made), dtype, metrics or {})
-        _put_in_place(Path(made), folder)
-    return folder
+        As any new module it is in training mode; what is frozen is in eval mode.
+
+        Args:
+            cfg: plain, or OmegaConf's.
+        """
+        cfg = OmegaConf.to_container(OmegaConf.create(cfg), resolve=True)
+        model = cls(**build_parts(cfg))
+        model.config = cfg
+        if cfg.get("checkpoint"):
+            model.load_checkpoint(cfg["checkpoint"])
+        return model
+
+    def load_checkpoint(self, url_or_filename: str) -> list[str]:
+        """Load what a run trained; names each key that does not fit. Returns the components.
+
+        Components that the file does not hold stay as they are, but for LoRA, which is reset:
+        adapters of other weights would change these. `from_run` builds the whole model of a run.
+        """
+        path = resolve(url_or_filename)
+        components = checkpoint.load(self, path)
+        logging.info("loaded %s from %s", ", ".join(components), path)
+        return components
+
+    def save_checkpoint(
+        self,
+        path: str | Path,
+        dtype: torch.dtype | None = None,
+        state: dict[str, torch.Tensor] | None = None,
+        **meta,
+    ) -> Path:
+        """Write what this stage trains, with the model's configuration; see `checkpoint.save`."""
+        return checkpoint.save(self, path, dtype, state, model=self.config, **meta)
+
+    @classmethod
+    def from_run(cls, path: str | Path) -> StoredModel:
+        """The model of a training run, built as it was trained, in eval mode.
+
+        Args:
+            path: a run folder (its best checkpoint) or a `.safetensors` file with its JSON.
+
+        Raises:
+            CheckpointError: no checkpoint, or no JSON with the model's configuration beside it.
+        """
+        path = checkpoint.best(path)
+        facts = path.with_suffix(".json")
+        if not path.is_file() or not facts.is_file():
+            raise CheckpointError(f"expected {path} and {facts.name} beside it")
+        section = json.loads(facts.read_text("utf-8")).get("model")
+        if not section:
+            raise CheckpointError(f"{facts} does not hold a model's configuration")
+        return cls.from_config({**section, "checkpoint": str(path)}).eval()
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, **overrides: Any) -> StoredModel:
+        """The model of a folder or a type, in eval mode.
+
+        Args:
+            source: the name of a type (`zoo.MODEL_TYPES`), a folder that `save_pretrained` wrote
+                (one that is called as a type is: `./lal`), or `owner/name` of the hub.
+            overrides: for a folder or the hub: `llm`, where the base LLM is, if not where the
+                configuration says; `encoders`, where their checkpoints are, by name, likewise;
+                other settings of the LLM (`dtype`, `attn_implementation`, `quantize`, ...).
+
+        Raises:
+            CheckpointError: no such folder, another base model, or keys that do not fit, by name.
+            HubError: the files of a hub id could not be had.
+            ValueError: overrides of a type.
+        """
+        if str(source) in MODEL_TYPES:
+            return cls.from_config(type_section(str(source), **overrides)).eval()
+        return _load_folder(cls, source, **overrides)
+
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        dtype: torch.dtype | None = None,
+        metrics: dict[str, Any] | None = None,
+    ) -> Path:
+        """Write one folder for all that was trained, which `from_pretrained` reads.
+
+        Args:
+            folder: made where it is not there; files of the same names are replaced.
+            dtype: storage type of what was trained; None keeps it (and the outputs identical).
+            metrics: measured figures for the model card, by name.
+
+        Raises:
+            CheckpointError: the model was not built from a configuration.
+        """
+        if self.config is None:
+            raise CheckpointError(
+                "this model has no configuration; build it by AudioLLM.from_config"
+            )
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as made:
+            _write(self, Path(made), dtype, metrics or {})
+            _put_in_place(Path(made), folder)
+        return folder
+
+    def merge_lora(self) -> StoredModel:
+        """Add the adapters to the LLM's weights, in place: the same answers, a plain LLM inside.
+
+        `save_pretrained` then writes the whole LLM, as transformers does.
+        """
+        merge_lora(self.llm)
+        self.stage = replace(self.stage, llm="frozen")
+        if self.config is not None:
+            stage = {**(self.config.get("stage") or {}), "llm": "frozen"}
+            self.config = {**self.config, "stage": stage}
+        self.note_loaded({"llm"}, gone={"llm.lora"})
+        return self
 
 
 def _write(
-    model: AudioLLM, folder: Path, dtype: torch.dtype | None, metrics: dict[str, Any]
+    model: ModelParts, folder: Path, dtype: torch.dtype | None, metrics: dict[str, Any]
 ) -> None:
     kept = _kept(model)
     section = {**deepcopy(model.config), "checkpoint": None}
@@ -141,26 +243,13 @@ def _put_in_place(made: Path, folder: Path) -> None:
         os.replace(path, target)
 
 
-def load_pretrained(
-    cls: type[AudioLLM],
+def _load_folder(
+    cls: type[StoredModel],
     source: str | Path,
-    *,
     llm: str | None = None,
     encoders: dict[str, str] | None = None,
     **llm_settings: Any,
-) -> AudioLLM:
-    """The model of a folder, in eval mode.
-
-    Args:
-        source: a folder that `save_pretrained` wrote, or `owner/name` of the hub.
-        llm: where the base LLM is, if not where the configuration says.
-        encoders: where encoders' checkpoints are, by name, likewise.
-        llm_settings: other settings of the LLM (`dtype`, `attn_implementation`, `quantize`, ...).
-
-    Raises:
-        CheckpointError: no such folder, another base model, or keys that do not fit; names them.
-        HubError: the files of a hub id could not be had.
-    """
+) -> StoredModel:
     if not Path(source).expanduser().exists() and not is_hub_id(str(source)):
         raise CheckpointError(
             f"there is no folder {source}; expected one that save_pretrained wrote, or owner/name "
@@ -181,11 +270,11 @@ def load_pretrained(
     for component, expected in facts["base"].items():
         _check_samples(folder, facts, section, model, component, expected)
     checkpoint.load(model, folder / WEIGHTS)
-    model.loaded_components = set(facts["components"]) | ({"llm"} if _own_llm(facts) else set())
+    model.note_loaded({*facts["components"], *(["llm"] if _own_llm(facts) else [])})
     return model.eval()
 
 
-def _kept(model: AudioLLM) -> set[str]:
+def _kept(model: ModelParts) -> set[str]:
     """Components that are trained, were loaded from a checkpoint, or come from nowhere else: as
     all connectors and all cross attention do, since only parts of them may have a checkpoint."""
     trained = {component_of(n) for n, p in model.named_parameters() if p.requires_grad}
@@ -193,7 +282,7 @@ def _kept(model: AudioLLM) -> set[str]:
     homeless = {f"encoders.{n}" for n, entry in entries if entry and not entry.get("checkpoint")}
     everything = {component_of(name) for name in model.state_dict()}
     new = {name for name in everything if name.startswith(("connectors.", "cross_attention"))}
-    return trained | getattr(model, "loaded_components", set()) | homeless | new
+    return trained | model.loaded_components | homeless | new
 
 
 def _forget_checkpoint(entry: dict) -> None:
@@ -239,11 +328,6 @@ def _llm_settings(config) -> dict[str, Any]:
 
 
 def _check_llm_config(folder: Path, facts: dict, path: str) -> None:
-    from transformers import AutoConfig
-
-    from pal_plugin.llm.loading import text_config
-    from pal_plugin.utils.locations import resolve
-
     config = text_config(
         AutoConfig.from_pretrained(
             snapshot(resolve(path), ["config.json"]), trust_remote_code=False

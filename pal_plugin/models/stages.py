@@ -86,13 +86,20 @@ def kind_of(name: str) -> str:
     return "lora" if component == "llm.lora" else component.split(".")[0]
 
 
+def parameter_counts(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """`{component: (trainable, frozen)}`, in the order of the model."""
+    counts: dict[str, tuple[int, int]] = {}
+    for name, parameter in model.named_parameters():
+        trainable, frozen = counts.get(component_of(name), (0, 0))
+        size, trains = parameter.numel(), parameter.requires_grad
+        counts[component_of(name)] = (trainable + size * trains, frozen + size * (not trains))
+    return counts
+
+
 def parameter_table(model: nn.Module) -> str:
     """Trainable and frozen parameters by component, as text."""
-    counts: dict[str, list[int]] = {}
-    for name, parameter in model.named_parameters():
-        row = counts.setdefault(component_of(name), [0, 0])
-        row[0 if parameter.requires_grad else 1] += parameter.numel()
-    counts["total"] = [sum(column) for column in zip(*counts.values(), strict=True)]
+    counts = parameter_counts(model)
+    counts["total"] = tuple(sum(column) for column in zip(*counts.values(), strict=True))
     lines = [f"{'component':<22}{'trainable':>14}{'frozen':>14}"]
     lines += [f"{name:<22}{row[0]:>14,}{row[1]:>14,}" for name, row in counts.items()]
     return "\n".join(lines)

@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from torch import nn
-
 from pal_plugin.models.audio_llm import AudioLLM
 from pal_plugin.planning.step import StepCount
 
@@ -94,15 +92,6 @@ def memory_of(
     )
 
 
-def bytes_of(module: nn.Module, trained: bool | None = None) -> int:
-    """Bytes of all parameters and buffers, or of the trained or the frozen parameters."""
-    buffers = _bytes(module.buffers()) if trained is None else 0
-    return _bytes(module.parameters(), trained) + buffers
-
-
-def _bytes(tensors: Iterable, trained: bool | None = None) -> int:
-    return sum(
-        t.numel() * t.element_size()
-        for t in tensors
-        if trained is None or t.requires_grad == trained
-    )
+def _bytes(tensors: Iterable, trained: bool = False) -> int:
+    """Of all, or of those that are trained."""
+    return sum(t.numel() * t.element_size() for t in tensors if t.requires_grad or not trained)

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
+from pal_plugin.config.merging import present
 from pal_plugin.models.audio_llm import AudioLLM
-from pal_plugin.models.build import build_parts, present
-from pal_plugin.models.stages import component_of
+from pal_plugin.models.build import build_parts
 from pal_plugin.planning.shapes import encoder_sizes, llm_config
 from pal_plugin.utils.errors import ConfigError
 
@@ -27,14 +27,6 @@ class Skeleton:
 
     model: AudioLLM
     sources: dict[str, str]
-
-    def parameters(self) -> dict[str, tuple[int, int]]:
-        """`{component: (trainable, frozen)}`, in the order of the model."""
-        counts: dict[str, list[int]] = {}
-        for name, parameter in self.model.named_parameters():
-            row = counts.setdefault(component_of(name), [0, 0])
-            row[0 if parameter.requires_grad else 1] += parameter.numel()
-        return {name: (row[0], row[1]) for name, row in counts.items()}
 
 
 def build_skeleton(cfg: dict[str, Any]) -> Skeleton:

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
+from torch.utils.data import Dataset
 
 from pal_plugin.audio.augment import Augment
 from pal_plugin.audio.io import load_audio
@@ -23,7 +22,7 @@ from pal_plugin.encoders import build_encoder
 from pal_plugin.encoders.base import AudioEncoder
 from pal_plugin.encoders.frontend import AudioFrontend
 from pal_plugin.pretraining.encoders import save_half, spec_augment
-from pal_plugin.pretraining.loop import fit
+from pal_plugin.pretraining.loop import Corpus, fit
 from pal_plugin.utils.locations import resolve
 
 Rows = list[dict[str, str]]
@@ -70,30 +69,17 @@ class Classifier(nn.Module):
         return nn.functional.dropout(self.norm(mean), 0.2, self.training)
 
 
-def make_corpus(loader: DataLoader, encoders: dict) -> dict:
-    """All variants in memory: features, frames and clip number by encoder."""
-    clips, parts = [], {n: ([], []) for n in encoders}
-    for batch in tqdm(loader, desc="clips", unit="batch", mininterval=2.0):
-        for clip, audio in batch:
-            clips.append(clip)
-            for name, (mel, frames) in audio.items():
-                parts[name][0].append(mel.clone())
-                parts[name][1].append(frames.clone())
-    joined = {n: (torch.cat(mels), torch.cat(frames)) for n, (mels, frames) in parts.items()}
-    return {"clip": clips, "audio": joined}
-
-
 def balanced_batches(
-    corpus: dict, rows: Rows, labels: dict, name: str, size: int, rng: torch.Generator
+    corpus: Corpus, rows: Rows, labels: dict, name: str, size: int, rng: torch.Generator
 ) -> Iterator[dict]:
-    """Endless batches with as many clips of each domain."""
-    mels, frames = corpus["audio"][name]
+    """Endless batches with as many clips of each domain; the corpus's labels are clip numbers."""
+    mels, frames = corpus.audio[name]
     by_domain = {
-        d: torch.tensor([j for j, c in enumerate(corpus["clip"]) if rows[c]["domain"] == d])
+        d: torch.tensor([j for j, c in enumerate(corpus.labels) if rows[c]["domain"] == d])
         for d in labels
     }
     classes = torch.tensor(
-        [labels[rows[c]["domain"]].index(rows[c]["category"]) for c in corpus["clip"]]
+        [labels[rows[c]["domain"]].index(rows[c]["category"]) for c in corpus.labels]
     )
     share = size // len(labels)
     while True:
@@ -140,10 +126,8 @@ def adapt_encoders(
     domains = sorted({row["domain"] for row in rows})
     labels = {d: sorted({r["category"] for r in rows if r["domain"] == d}) for d in domains}
     chosen = {name: encoders[name] for name in steps}
-    ranges = {k: tuple(v) if isinstance(v, list) else v for k, v in augment.items()}
-    data = _Variants(rows, Path(audio), chosen, variants, Augment(**ranges), seed)
-    loader = DataLoader(data, batch_size=32, num_workers=workers, collate_fn=list)
-    corpus = make_corpus(loader, chosen)
+    data = _Variants(rows, Path(audio), chosen, variants, Augment(**augment), seed)
+    corpus = Corpus.of(data, workers)
     out.mkdir(parents=True, exist_ok=True)
     for name, count in steps.items():
         source = resolve(chosen[name]["checkpoint"])

@@ -17,13 +17,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
+from torch.utils.data import Dataset
 
 from pal_plugin.encoders import build_encoder
 from pal_plugin.encoders.base import AudioEncoder
 from pal_plugin.encoders.frontend import AudioFrontend
-from pal_plugin.pretraining.loop import fit
+from pal_plugin.pretraining.loop import Corpus, fit
 from pal_plugin.soundworld import LABELS, LEXICON, SAMPLE_RATE_HZ, Scene, render, sample_scene
 from pal_plugin.soundworld.seeds import scene_rng
 from pal_plugin.utils.locations import resolve
@@ -68,10 +67,10 @@ def scene_targets(scene: Scene, frames: int) -> Tensor:
 
 
 class _Scenes(Dataset):
-    """Scene i -> features of one encoder set and frame targets, made in worker processes."""
+    """Scene i -> frame targets and features of one encoder set, made in worker processes."""
 
     def __init__(
-        self, encoders: dict, clips: int, seed: int, frames: int, speech_share: float
+        self, encoders: dict, clips: int, seed: int, frames: int, speech_share: float = 0.0
     ) -> None:
         self.frontend = AudioFrontend(encoders)
         self.clips, self.seed, self.frames = clips, seed, frames
@@ -87,42 +86,7 @@ class _Scenes(Dataset):
         scene = sample_scene(rng, "speech" if speech else LABELS[index % len(LABELS)])
         audio = self.frontend((render(scene), SAMPLE_RATE_HZ))
         features = {n: (a["features"].half(), a["frames"]) for n, a in audio.items()}
-        return features, scene_targets(scene, self.frames).to(torch.uint8)
-
-
-def make_corpus(
-    encoders: dict,
-    clips: int,
-    seed: int,
-    window_s: float,
-    workers: int = 2,
-    speech_share: float = 0.0,
-) -> dict:
-    """All features in memory: `{name: [clips, ...]}`, `frames` likewise, and `targets`."""
-    frames = round(window_s / FRAME_S)
-    loader = DataLoader(
-        _Scenes(encoders, clips, seed, frames, speech_share),
-        batch_size=64,
-        num_workers=workers,
-        collate_fn=list,
-    )
-    features: dict[str, list] = {n: [] for n in encoders}
-    lengths: dict[str, list] = {n: [] for n in encoders}
-    targets = []
-    bar = tqdm(total=clips, desc="scenes", unit="clip", mininterval=2.0)
-    for rows in loader:
-        for audio, target in rows:
-            for name, (mel, count) in audio.items():
-                features[name].append(mel.clone())
-                lengths[name].append(count.clone())
-            targets.append(target.clone())
-        bar.update(len(rows))
-    bar.close()
-    return {
-        "features": {n: torch.cat(f) for n, f in features.items()},
-        "frames": {n: torch.cat(f) for n, f in lengths.items()},
-        "targets": torch.stack(targets),
-    }
+        return scene_targets(scene, self.frames).to(torch.uint8), features
 
 
 class Tagger(nn.Module):
@@ -211,14 +175,14 @@ def tagging_loss(
 
 
 @torch.no_grad()
-def scores(tagger: Tagger, corpus: dict, name: str) -> dict[str, float]:
+def scores(tagger: Tagger, corpus: Corpus, name: str) -> dict[str, float]:
     """Share of held-out cells whose most likely kind (word, pitch) is one that is there."""
     tagger.eval()
     hits, totals = torch.zeros(3), torch.zeros(3)
-    for rows in torch.arange(len(corpus["targets"])).split(64):
-        mel = corpus["features"][name][rows].float()
-        outputs, mask = tagger(mel, corpus["frames"][name][rows])
-        targets = pool_targets(corpus["targets"][rows], outputs.shape[1])
+    targets_of, (features, frames) = torch.stack(corpus.labels), corpus.audio[name]
+    for rows in torch.arange(len(targets_of)).split(64):
+        outputs, mask = tagger(features[rows].float(), frames[rows])
+        targets = pool_targets(targets_of[rows], outputs.shape[1])
         spans = ((0, KINDS_END), (KINDS_END, WORDS_END), (WORDS_END, BINARY_END))
         for i, (first, last) in enumerate(spans):
             target = targets[..., first:last]
@@ -229,15 +193,12 @@ def scores(tagger: Tagger, corpus: dict, name: str) -> dict[str, float]:
     return dict(zip(("kind", "word", "pitch"), (hits / totals).tolist(), strict=True))
 
 
-def batches(corpus: dict, name: str, size: int, rng: torch.Generator) -> Iterator[dict]:
+def batches(corpus: Corpus, name: str, size: int, rng: torch.Generator) -> Iterator[dict]:
     """Endless shuffled batches."""
+    targets, (features, frames) = torch.stack(corpus.labels), corpus.audio[name]
     while True:
-        for rows in torch.randperm(len(corpus["targets"]), generator=rng).split(size):
-            yield {
-                "mel": corpus["features"][name][rows],
-                "frames": corpus["frames"][name][rows],
-                "targets": corpus["targets"][rows],
-            }
+        for rows in torch.randperm(len(targets), generator=rng).split(size):
+            yield {"mel": features[rows], "frames": frames[rows], "targets": targets[rows]}
 
 
 def save_half(encoder: AudioEncoder, path: Path) -> None:
@@ -283,9 +244,9 @@ def pretrain_encoders(
     windows = {e["features"]["window_s"] for e in chosen.values()}
     if len(windows) != 1:
         raise ValueError(f"the encoders need one window_s, got {sorted(windows)}")
-    window_s = windows.pop()
-    corpus = make_corpus(chosen, clips, seed, window_s, workers, speech_share)
-    held = make_corpus(chosen, held_out, seed + 1_000_000, window_s, workers)
+    frames = round(windows.pop() / FRAME_S)
+    corpus = Corpus.of(_Scenes(chosen, clips, seed, frames, speech_share), workers)
+    held = Corpus.of(_Scenes(chosen, held_out, seed + 1_000_000, frames), workers)
     out.mkdir(parents=True, exist_ok=True)
     results = {}
     for name, count in steps.items():

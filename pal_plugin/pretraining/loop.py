@@ -1,4 +1,4 @@
-"""The small training loop of the pocket recipes: AdamW, warmup and cosine, a progress bar.
+"""What the pocket recipes share: features in memory, and a small training loop.
 
 The recipes under projects/pal/pocket make the weights that the package ships. They need neither
 LAVIS nor a runner: nothing here is resumed, distributed or evaluated between epochs.
@@ -6,12 +6,41 @@ LAVIS nor a runner: nothing here is resumed, distributed or evaluated between ep
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
+
+
+@dataclass
+class Corpus:
+    """Features that are computed once and kept in memory, so that training is all that is paid for.
+
+    Args:
+        labels: what is known of each item.
+        audio: by encoder, features `[items, ...]` and frames `[items]`.
+    """
+
+    labels: list
+    audio: dict[str, tuple[Tensor, Tensor]]
+
+    @classmethod
+    def of(cls, data: Dataset, workers: int) -> Corpus:
+        """From a dataset of `(label, {encoder: (features, frames)})`."""
+        loader = DataLoader(data, batch_size=32, num_workers=workers, collate_fn=list)
+        labels, parts = [], {}
+        for items in tqdm(loader, desc="clips", unit="batch", mininterval=2.0):
+            for label, audio in copy.deepcopy(items):  # out of the worker's shared memory
+                labels.append(label)
+                for name, tensors in audio.items():
+                    parts.setdefault(name, []).append(tensors)
+        joined = {n: tuple(map(torch.cat, zip(*p, strict=True))) for n, p in parts.items()}
+        return cls(labels, joined)
 
 
 def warmup_cosine(step: int, steps: int, warmup: int) -> float:

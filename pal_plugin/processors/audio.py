@@ -6,9 +6,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from pal_plugin.config.registry import CONFIGS
-from pal_plugin.config.run_files import read_run_file
-from pal_plugin.encoders.frontend import AudioFrontend, Features
+from pal_plugin.audio.features import Features
+from pal_plugin.config.merging import present
+from pal_plugin.config.zoo import type_config
+from pal_plugin.encoders.frontend import AudioFrontend
 
 
 class AudioProcessor:
@@ -35,17 +36,19 @@ class AudioProcessor:
     @classmethod
     def from_config(cls, cfg: Any = None) -> AudioProcessor:
         """From `{name: pal_audio, encoders: ...}`; without encoders, those of the pocket model."""
-        encoders = None if cfg is None else cfg.get("encoders")
-        return cls(default_encoders() if encoders is None else plain_encoders(encoders))
+        return cls(encoders_of(cfg))
+
+
+def encoders_of(cfg: Any) -> dict[str, dict[str, Any]]:
+    """The encoders that a processor's configuration names; else those of the default model."""
+    encoders = None if cfg is None else cfg.get("encoders")
+    if encoders is None:
+        return default_encoders()
+    if OmegaConf.is_config(encoders):
+        encoders = OmegaConf.to_container(encoders, resolve=True)
+    return present(encoders)
 
 
 def default_encoders() -> dict[str, dict[str, Any]]:
     """The encoders of the package's default model."""
-    return read_run_file(CONFIGS / "models" / "pal_lal.yaml")["model"]["encoders"]
-
-
-def plain_encoders(encoders: Any) -> dict[str, dict[str, Any]]:
-    """Plain entries of encoders, without those that are taken out by null."""
-    if OmegaConf.is_config(encoders):
-        encoders = OmegaConf.to_container(encoders, resolve=True)
-    return {name: entry for name, entry in encoders.items() if entry is not None}
+    return present(type_config("lal")["model"]["encoders"])

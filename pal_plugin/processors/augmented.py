@@ -13,9 +13,9 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from pal_plugin.audio.augment import Augment
+from pal_plugin.audio.features import Features
 from pal_plugin.audio.io import load_audio
-from pal_plugin.encoders.frontend import Features
-from pal_plugin.processors.audio import AudioProcessor, default_encoders, plain_encoders
+from pal_plugin.processors.audio import AudioProcessor, encoders_of
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import did_you_mean
 
@@ -51,16 +51,15 @@ class AugmentedAudioProcessor(AudioProcessor):
         Raises:
             ConfigError: an unknown key of `augment`, or a value it cannot take.
         """
-        plain = OmegaConf.to_container(OmegaConf.create(cfg or {}), resolve=True)
-        settings = plain.get("augment") or {}
+        settings = (cfg or {}).get("augment") or {}
+        if OmegaConf.is_config(settings):
+            settings = OmegaConf.to_container(settings, resolve=True)
         known = [field.name for field in fields(Augment)]
         for key in settings:
             if key not in known:
                 raise ConfigError(f"augment: unknown key {key!r}. {did_you_mean(key, known)}")
-        ranges = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
         try:
-            augment = Augment(**ranges)
+            augment = Augment(**settings)
         except (TypeError, ValueError) as error:
             raise ConfigError(str(error)) from error
-        encoders = plain.get("encoders")
-        return cls(plain_encoders(encoders) if encoders else default_encoders(), augment)
+        return cls(encoders_of(cfg), augment)

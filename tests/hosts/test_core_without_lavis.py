@@ -5,6 +5,7 @@ import sys
 
 PROGRAM = """
 import sys
+RUN = sys.argv[1]
 sys.modules["lavis"] = None  # what an absent package looks like
 
 import torch
@@ -31,15 +32,31 @@ llm = attach(LlamaForCausalLM(LlamaConfig(vocab_size=20, hidden_size=32, interme
 audio = AudioContext.from_tokens(connector({"whisper": tokens}))
 ids = torch.tensor([[1, 2, 3]])
 assert not torch.allclose(llm(input_ids=ids, audio=audio).logits, llm(input_ids=ids).logits)
+model = AudioLLM.from_pretrained("lal").train()
+noise = torch.randn(16000).numpy(), 16000
+samples = {"audio": [noise], "text_input": ["What?"], "text_output": ["rain"]}
+optimizer = torch.optim.AdamW(model.param_groups(0.01), lr=1e-3)
+model(samples)["loss"].backward()
+optimizer.step()
+assert "connectors.general" in model.trainable_table()
+model.save_checkpoint(RUN + "/checkpoint_best", epoch=0)
+model.eval()
+again = AudioLLM.from_run(RUN)
+with torch.no_grad():
+    assert torch.equal(again(samples)["loss"], model(samples)["loss"])
+
 imported = [m for m in sys.modules if m.split(".")[0] == "lavis" and sys.modules[m] is not None]
 assert not imported, imported
 print("heard without lavis")
 """
 
 
-def test_core_imports_and_runs_without_lavis():
+def test_core_imports_and_runs_without_lavis(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False
+        [sys.executable, "-c", PROGRAM, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "heard without lavis" in done.stdout

@@ -13,6 +13,7 @@ from packaging.version import Version
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 
 from pal_plugin.integration import AudioContext, attach, check_family, detach
+from pal_plugin.integration.attached import attached
 from pal_plugin.integration.families import FAMILIES, Family, proposed
 
 SMALL = {**COMMON, "num_hidden_layers": 4}
@@ -221,7 +222,7 @@ def test_without_weights_the_check_waits_for_audio():
             llm = attach(AutoModelForCausalLM.from_config(loaded.config)).eval()
         llm.load_state_dict(loaded.state_dict(), assign=True)
         llm.model.rotary_emb = loaded.model.rotary_emb
-        for _, site in llm.model._lal_sites:
+        for _, site in attached(llm.model, "audio").sites:
             object.__setattr__(site, "rotary", loaded.model.rotary_emb)
         ids = torch.tensor([[1, 2, 3]])
         if right:

@@ -71,15 +71,12 @@ def test_load_model_and_preprocess(tmp_path, scenes):
 
 
 def test_the_configurations_differ_in_routing_only():
-    from omegaconf import OmegaConf
+    from pal_plugin.config.zoo import MODEL_TYPES, type_config
 
-    from pal_plugin.hosts.lavis.models import PALModel
-
-    paths = PALModel.PRETRAINED_MODEL_CONFIG_DICT
-    assert list(paths) == [*TYPES, "flamingo", "full"]
+    assert list(MODEL_TYPES) == [*TYPES, "flamingo", "full"]
     bare = []
     for name in (*TYPES, "flamingo"):
-        config = OmegaConf.to_container(OmegaConf.load(paths[name]))
+        config = type_config(name)
         for key in ("model_type", "checkpoint", "routing"):
             del config["model"][key]
         bare.append(config)

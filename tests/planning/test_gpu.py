@@ -11,13 +11,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from sizes import bytes_of
 from transformers import AutoModelForCausalLM
 
 from pal_plugin.models.audio_llm import AudioLLM
 from pal_plugin.models.build import build_parts
 from pal_plugin.planning.counting import LiveBytes
 from pal_plugin.planning.gpus import GIB
-from pal_plugin.planning.memory import DDP, bytes_of, memory_of
+from pal_plugin.planning.memory import DDP, memory_of
 from pal_plugin.planning.shapes import llm_config
 from pal_plugin.planning.skeleton import build_skeleton
 from pal_plugin.planning.step import count_step

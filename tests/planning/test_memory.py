@@ -1,9 +1,10 @@
 """From counts to GiB: what is sharded, what stays, and what to change where it does not fit."""
 
 import pytest
+from sizes import bytes_of
 
 from pal_plugin.planning.gpus import GIB, gpu_gib, needed_gib
-from pal_plugin.planning.memory import DDP, FSDP, bytes_of, memory_of
+from pal_plugin.planning.memory import DDP, FSDP, memory_of
 from pal_plugin.planning.plan import make_plan
 from pal_plugin.planning.report import as_text
 from pal_plugin.planning.skeleton import build_skeleton

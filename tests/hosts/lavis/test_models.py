@@ -15,7 +15,7 @@ def run(tiny_config, tmp_path):
     """A run folder, and the model that was trained in it."""
     model = PALModel.from_config(tiny_config("lal")).eval()
     # The encoders are random, so a second model's would be others; their weights go along.
-    model.loaded_components = {f"encoders.{name}" for name in model.encoders}
+    model.note_loaded({f"encoders.{name}" for name in model.encoders})
     model.save_checkpoint(tmp_path / "checkpoint_best")
     return tmp_path, model
 

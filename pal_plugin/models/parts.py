@@ -1,0 +1,108 @@
+"""What an audio-LLM is made of, put together; apart from what it does (`audio_llm`)."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from typing import Any
+
+import torch
+from torch import nn
+
+from pal_plugin.encoders.frontend import AudioFrontend
+from pal_plugin.integration import Route, attach, flamingo
+from pal_plugin.integration.routing import layers_of
+from pal_plugin.llm.prompts import TextFormat
+from pal_plugin.models.stages import Stage, kind_of, parameter_table
+from pal_plugin.models.windows import check_groups
+
+
+class ModelParts(nn.Module):
+    """The parts of an LLM that hears, and what is trained of them.
+
+    Args:
+        encoders: `{name: encoder}`.
+        connectors: `{group: connector}`.
+        groups: `{group: [encoder names it reads]}`.
+        routing: `{group: Route}`.
+        llm: a causal LM of transformers; `attach` is called on it.
+        text: its tokenizer and chat format.
+        frontend: from clips to the encoders' features.
+        stage: what is trained.
+
+    Attributes:
+        cross_attention: Flamingo's blocks by layer; empty without.
+        config: the `model:` section that it was built from; None where it was built from objects.
+        loaded_components: components whose weights came from a checkpoint, and that are written
+            to the next one together with what is trained (`note_loaded` changes them).
+    """
+
+    config: dict[str, Any] | None = None
+    loaded_components: frozenset[str] = frozenset()
+
+    def __init__(
+        self,
+        encoders: dict[str, nn.Module],
+        connectors: dict[str, nn.Module],
+        groups: dict[str, list[str]],
+        routing: dict[str, Route],
+        llm: nn.Module,
+        text: TextFormat,
+        frontend: AudioFrontend,
+        stage: Stage | None = None,
+    ) -> None:
+        super().__init__()
+        check_groups(groups, frontend.features)
+        self.encoders = nn.ModuleDict(encoders)
+        self.connectors = nn.ModuleDict(connectors)
+        self.llm = attach(llm)
+        self.groups, self.routing, self.text, self.frontend = groups, routing, text, frontend
+        self.cross_attention = nn.ModuleDict()
+        if any(r.integration == "flamingo" for r in routing.values()):
+            self.cross_attention = flamingo.attach(llm, layers_of(routing, "flamingo"))
+        self.stage = stage or Stage()
+        self.stage.apply(self.encoders, self.connectors, self.llm, self.cross_attention)
+        self.train(self.training)  # what is frozen hears in eval mode from the first call on
+
+    def train(self, mode: bool = True):
+        """Frozen encoders and connectors stay in eval mode: no dropout, no moving statistics."""
+        super().train(mode)
+        if self.stage.encoders == "frozen":
+            self.encoders.eval()
+        if self.stage.connectors == "frozen":
+            self.connectors.eval()
+        return self
+
+    def note_loaded(self, components: Set[str], gone: Set[str] = frozenset()) -> None:
+        """Count `components` among the loaded ones, and those that are `gone` no longer."""
+        self.loaded_components = (self.loaded_components | components) - gone
+
+    @property
+    def device(self) -> torch.device:
+        return self.llm.get_input_embeddings().weight.device
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The LLM's stack of layers, which is what is sharded, compiled and checkpointed."""
+        return self.llm.get_decoder()
+
+    def checkpoint_activations(self) -> None:
+        """Make the layers' activations anew in the backward pass, in place of keeping them."""
+        # transformers 5.24 has another name for it.
+        enable = getattr(self.llm, "activation_checkpointing_enable", None)
+        (enable or self.llm.gradient_checkpointing_enable)({"use_reentrant": False})
+
+    def trainable_table(self) -> str:
+        """Trainable and frozen parameters by component, as text."""
+        return parameter_table(self)
+
+    def param_groups(self, weight_decay: float) -> list[dict]:
+        """AdamW groups by kind of component, with its `name`; matrices decay, vectors do not."""
+        groups: dict[tuple[str, bool], list] = {}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                kind = kind_of(name)
+                groups.setdefault((kind, parameter.dim() > 1), []).append(parameter)
+        return [
+            {"name": kind, "params": parameters, "weight_decay": weight_decay if decays else 0.0}
+            for (kind, decays), parameters in groups.items()
+        ]
