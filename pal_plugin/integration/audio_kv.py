@@ -64,8 +64,7 @@ class AudioKV:
         layers = {n: c.layers and sorted(c.layers) for n, c in contexts.items() if c is not None}
         facts = {"weights": self.weights, "layers": json.dumps(layers)}
         temporary = path.with_name(f"{path.name}.tmp")
-        tensors = {n: t.contiguous() for n, t in self._tensors().items()}
-        write_tensors(tensors, temporary, facts)
+        write_tensors(self._tensors(), temporary, facts)
         os.replace(temporary, path)
         return path
 

@@ -28,8 +28,9 @@ class AudioContext:
         kv: K/V by layer, kept between calls; None (training) computes them every time.
 
     Attributes:
-        padded: whether the mask is False anywhere.
-        normed: what the norms of all layers share, for one forward pass (`with_normed`).
+        padded: bool, whether the mask is False anywhere.
+        normed: tensor or None, what the norms of all layers share, for one forward pass
+            (`with_normed`).
 
     B may also divide the number of text rows, which then ask about one clip each in turn: row i
     hears clip `i // (rows / B)` (beams, several return sequences, several questions about a clip).
@@ -39,9 +40,9 @@ class AudioContext:
     mask: Tensor
     layers: frozenset[int] | None = None
     kv: dict[int, tuple[Tensor, Tensor]] | None = field(default=None, compare=False, repr=False)
-    padded: bool = field(init=False, compare=False, repr=False)
-    normed: Tensor | None = field(default=None, init=False, compare=False, repr=False)
-    _once: dict = field(default_factory=dict, init=False, compare=False, repr=False)
+    # No fields, as FSDP makes a context anew from its fields, for which these are not the same.
+    padded = False
+    normed = None
 
     def __post_init__(self) -> None:
         AudioTokens(self.features, self.mask)  # one place checks shapes
@@ -54,6 +55,7 @@ class AudioContext:
             clean = torch.where(self.mask[..., None], self.features, 0)
             object.__setattr__(self, "features", clean)
         object.__setattr__(self, "padded", padded)
+        object.__setattr__(self, "_once", {})
 
     @classmethod
     def from_tokens(

@@ -3,7 +3,7 @@
 With the counts of `step.py` for what comes and goes in a step, and arithmetic for what stays:
 AdamW keeps two numbers per trained one, in its type. DDP keeps all of it in each process, and the
 gradients all the time: they lie in its buckets. FSDP2 keeps 1 / world size of the LLM's layers
-(weights, gradients, optimiser states) and all of the rest, as `runners/parallel.py` shards; the
+(weights, gradients, optimiser states) and all of the rest, as `training/parallel.py` shards; the
 layer at hand and the next one are gathered.
 """
 

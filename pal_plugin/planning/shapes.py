@@ -15,39 +15,18 @@ from pal_plugin.utils.locations import resolve
 
 # The sizes in the public config.json of meta-llama/Llama-3.2-1B, meta-llama/Llama-3.2-3B and
 # Qwen/Qwen2.5-1.5B. Only what decides cost, so that a plan can be made where the hub is not.
+_LLM_FIELDS = (
+    *("model_type", "hidden_size", "intermediate_size", "num_hidden_layers"),
+    *("num_attention_heads", "num_key_value_heads", "vocab_size", "head_dim"),
+)
+_LLMS = {
+    "llama-3.2-1b": ("llama", 2048, 8192, 16, 32, 8, 128256, 64),
+    "llama-3.2-3b": ("llama", 3072, 8192, 28, 24, 8, 128256, 128),
+    "qwen2.5-1.5b": ("qwen2", 1536, 8960, 28, 12, 2, 151936),  # the head size follows
+}
 LLMS = {
-    "llama-3.2-1b": {
-        "model_type": "llama",
-        "hidden_size": 2048,
-        "intermediate_size": 8192,
-        "num_hidden_layers": 16,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "head_dim": 64,
-        "vocab_size": 128256,
-        "tie_word_embeddings": True,
-    },
-    "llama-3.2-3b": {
-        "model_type": "llama",
-        "hidden_size": 3072,
-        "intermediate_size": 8192,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 24,
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-        "vocab_size": 128256,
-        "tie_word_embeddings": True,
-    },
-    "qwen2.5-1.5b": {
-        "model_type": "qwen2",
-        "hidden_size": 1536,
-        "intermediate_size": 8960,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 12,
-        "num_key_value_heads": 2,
-        "vocab_size": 151936,
-        "tie_word_embeddings": True,
-    },
+    name: {**dict(zip(_LLM_FIELDS, sizes, strict=False)), "tie_word_embeddings": True}
+    for name, sizes in _LLMS.items()
 }
 # The same of openai/whisper-*: width, layers, heads; the FFN is four times as wide.
 _WHISPER = {
