@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from pal_plugin.commands import options
 from pal_plugin.planning.gpus import GPUS, gpu_gib
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_plan_arguments(parser)
 
 
-def add_plan_arguments(parser: argparse._ActionsContainer) -> None:
+def add_plan_arguments(parser: Any) -> None:
     """What a plan is made for."""
     parser.add_argument("--world-size", type=int, default=1, metavar="N", help="GPUs (default: 1)")
     parser.add_argument(

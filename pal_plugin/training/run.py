@@ -131,7 +131,7 @@ class Run:
         started = time.time()
         cfg, training, state, best = self.cfg, self.training, self.state, self.best
         self._introduce()
-        with self.stop.listening():
+        with self.folder.held(), self.stop.listening():
             state.restore()
             for epoch in range(training.progress.epoch, int(cfg.run_cfg.max_epoch)):
                 if epoch > training.progress.epoch:
@@ -150,7 +150,7 @@ class Run:
             for split in cfg.test_splits:
                 if split not in cfg.valid_splits:  # of these the best epoch's figures are known
                     self.evaluate_split(split, "best")
-        return self._finish(started)
+            return self._finish(started)
 
     def evaluate(self, epoch: str | int = "best") -> dict[str, dict]:
         """Evaluate the model as it is on every valid and test split, without training."""
@@ -163,9 +163,10 @@ class Run:
                 self.folder.path,
                 self.folder.path.name,
             )
-        for split in self.cfg.evaluated_splits:
-            self.evaluate_split(split, epoch)
-        return self._finish(started)
+        with self.folder.held():
+            for split in self.cfg.evaluated_splits:
+                self.evaluate_split(split, epoch)
+            return self._finish(started)
 
     def train_epoch(self, epoch: int) -> dict[str, Any]:
         """An epoch, or the rest of it; the stream continues where the last one ended."""
@@ -257,7 +258,6 @@ class Run:
             facts |= {"clips": now.clips, "order": now.order}
         files.write_json(self.folder.path / FINISHED, facts)
         self.logger.close()
-        self.folder.lock.release()
         minutes, seconds = divmod(int(time.time() - started), 60)
         logging.info("metrics: %s  (%d min %02d s)", self.folder.path / METRICS, minutes, seconds)
         return metrics

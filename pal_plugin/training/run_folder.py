@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,15 @@ class RunFolder:
     path: Path
     lock: RunLock | None
     resumed: tuple[Path, dict[str, Any]] | None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Give the folder back at the end of the block, however it ends."""
+        try:
+            yield
+        finally:
+            if self.lock is not None:
+                self.lock.release()
 
 
 def open_run_folder(cfg: RunConfig, world: World, job_id: str | None) -> RunFolder:

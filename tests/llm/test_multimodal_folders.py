@@ -9,6 +9,7 @@ from transformers import AutoTokenizer
 
 from pal_plugin.llm.loading import load_llm, text_model
 from pal_plugin.models.audio_llm import AudioLLM
+from pal_plugin.models.stages import parameter_counts
 from pal_plugin.planning.skeleton import build_skeleton
 
 VISION = {
@@ -93,7 +94,7 @@ def test_a_whole_model_on_it(folder, tiny_config, two_clips, tmp_path, model_typ
     model = AudioLLM.from_config(cfg)
     model(two_clips)["loss"].backward()
     model.eval()
-    planned = build_skeleton(cfg).parameters()
+    planned = parameter_counts(build_skeleton(cfg).model)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert sum(trainable for trainable, _ in planned.values()) == trained
     answers = model.generate(two_clips, max_new_tokens=4)
