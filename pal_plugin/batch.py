@@ -68,6 +68,23 @@ def ids_of(batch: Batch) -> list[str]:
     return [str(name) for name in names]
 
 
+def texts_of(batch: Batch, key: str) -> list[str]:
+    """The texts of all rows.
+
+    Raises:
+        ValueError: no list of strings, or an empty one.
+    """
+    texts = batch.get(key)
+    if texts is None or isinstance(texts, str) or not all(isinstance(t, str) for t in texts):
+        raise ValueError(
+            f"expected samples[{key!r}] as a list of strings, got {type(texts).__name__}; the "
+            f"sample has the keys {sorted(batch)}"
+        )
+    if not texts:
+        raise ValueError(f"samples[{key!r}] is empty; expected at least one text")
+    return list(texts)
+
+
 def more_of(batch: Batch, row: int) -> dict[str, Any]:
     """What a row's dataset gives beyond the usual: `stem`, `protocol`, `labels`, `facts`."""
     more = batch.get("more")
@@ -107,6 +124,6 @@ def to_device(value: Any, device: torch.device) -> Any:
         return value.to(device, non_blocking=True)
     if isinstance(value, dict):
         return {k: to_device(v, device) for k, v in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple) and value and not isinstance(value[0], str | int):
         return type(value)(to_device(v, device) for v in value)
     return value

@@ -35,6 +35,15 @@ class AudioError(UserError, ValueError):
     """Audio that cannot be used; the message says which, why, and what to do."""
 
 
+def is_one_clip(audio: Any) -> bool:
+    """Whether `audio` is a clip as `load_audio` takes it: a path, bytes, an open file, or an
+    `(array, rate)` pair; otherwise it holds clips."""
+    if isinstance(audio, str | os.PathLike | bytes | bytearray | memoryview):
+        return True
+    pair = isinstance(audio, tuple | list) and len(audio) == 2 and isinstance(audio[1], Real)
+    return pair or hasattr(audio, "read")
+
+
 def load_audio(source: Any) -> tuple[Tensor, int]:
     """Read one clip and mix it down to mono, the mean of its channels.
 

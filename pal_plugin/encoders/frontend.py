@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from pal_plugin.audio.features import Features, report_cut
-from pal_plugin.audio.io import load_audio, resample
+from pal_plugin.audio.io import is_one_clip, load_audio, resample
+from pal_plugin.batch import Batch
 from pal_plugin.encoders import AudioFeatures, build_features
 from pal_plugin.utils.spelling import reject_unknown
 
@@ -81,6 +82,29 @@ class AudioFrontend:
         clip = str(source) if isinstance(source, str | Path) else "a clip"
         for max_s, names in cut.items():
             report_cut(clip, samples / rate_hz, max_s, names)
+
+    def joined(self, batch: Batch) -> Features:
+        """`batch["audio"]`, whose forms are told apart here, as `collate` gives it.
+
+        It may be that already; or clips, each what `load_audio` reads or the features of one clip;
+        or those of one clip alone.
+
+        Raises:
+            ValueError: no clip, or one that does not stand in a list.
+        """
+        audio = batch.get("audio")
+        if is_one_clip(audio):
+            raise ValueError("samples['audio'] is one clip; write a list of clips: [clip]")
+        if isinstance(audio, dict) and audio:
+            return audio if "windows" in next(iter(audio.values())) else self.collate([audio])
+        clips = list(audio) if audio is not None else []
+        if not clips:
+            raise ValueError(
+                "expected samples['audio'] (what the audio processor makes, or a list of paths or "
+                f"(array, rate) pairs); the sample has the keys {sorted(batch)}. To ask without "
+                "audio, mask it: samples['audio_mask'] = torch.zeros(rows, dtype=torch.bool)"
+            )
+        return self.collate([clip if isinstance(clip, dict) else self(clip) for clip in clips])
 
     @staticmethod
     def collate(clips: list[Features]) -> Features:

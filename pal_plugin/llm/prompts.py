@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 from transformers import PreTrainedTokenizerBase
 
+from pal_plugin.batch import Batch, texts_of
+
 CHAT = "chat"
 #: Plain forms by name. `ltu`: what LTU and GAMA were instruction-tuned with (the short Alpaca form,
 #: `alpaca_short.json` in LTU's repository).
@@ -70,6 +72,21 @@ class TextFormat:
     def answer_ids(self, answer: str) -> list[int]:
         """Token ids of the answer and the end mark."""
         return [*self._ids(answer.strip()), self.end_id]
+
+    def tokenized(self, batch: Batch) -> Batch:
+        """The batch with `prompt_ids` and `answer_ids`.
+
+        Raises:
+            ValueError: texts that are no lists of strings, or not equally many.
+        """
+        questions, answers = (texts_of(batch, key) for key in ("text_input", "text_output"))
+        if len(questions) != len(answers):
+            raise ValueError(f"{len(questions)} questions and {len(answers)} answers")
+        return {
+            **batch,
+            "prompt_ids": [self.prompt_ids(question) for question in questions],
+            "answer_ids": [self.answer_ids(answer) for answer in answers],
+        }
 
     def decode(self, ids) -> str:
         """Text of generated ids, without special tokens."""

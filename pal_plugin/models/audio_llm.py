@@ -8,7 +8,7 @@ Shapes: C clips, R text rows (several rows may ask about one clip), n text token
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pal_plugin.encoders.frontend import AudioFrontend
+from pal_plugin.audio.io import is_one_clip
+from pal_plugin.batch import Batch, texts_of
 from pal_plugin.integration import LLMInputs, RoutedAudio, flamingo, route
 from pal_plugin.integration.audio_kv import STORES, AudioKV
 from pal_plugin.integration.families import embedding_scale
@@ -24,7 +25,7 @@ from pal_plugin.integration.lal import precompute
 from pal_plugin.llm.head import logits_of
 from pal_plugin.llm.label_tree import read_prompt
 from pal_plugin.llm.ranking import log_probabilities
-from pal_plugin.models.batching import is_one_clip, pad_ids, which_clip
+from pal_plugin.models.batching import pad_ids, which_clip
 from pal_plugin.models.fingerprint import Fingerprint
 from pal_plugin.models.pretrained import StoredModel
 from pal_plugin.models.windows import merge_windows, overlap_of
@@ -42,7 +43,7 @@ class AudioLLM(StoredModel):
 
     # Audio
 
-    def encode_audio(self, samples: dict) -> EncodedAudio:
+    def encode_audio(self, samples: Batch) -> EncodedAudio:
         """Audio tokens of the batch's clips by group, features `[C, N, D]`.
 
         The result may stand in `samples["audio_tokens"]` for further calls on the same clips.
@@ -50,23 +51,7 @@ class AudioLLM(StoredModel):
         Raises:
             ValueError: `samples` carries no audio.
         """
-        audio = samples.get("audio")
-        if is_one_clip(audio):
-            raise ValueError("samples['audio'] is one clip; write a list of clips: [clip]")
-        if audio is not None and not isinstance(audio, dict):
-            audio = list(audio)
-        if not audio:
-            raise ValueError(
-                "expected samples['audio'] (what the audio processor makes, or a list of paths or "
-                f"(array, rate) pairs); the sample has the keys {sorted(samples)}. To ask without "
-                "audio, mask it: samples['audio_mask'] = torch.zeros(rows, dtype=torch.bool)"
-            )
-        if isinstance(audio, dict):
-            if "windows" not in next(iter(audio.values())):  # one clip, straight from the processor
-                audio = AudioFrontend.collate([audio])
-        else:
-            clips = [clip if isinstance(clip, dict) else self.frontend(clip) for clip in audio]
-            audio = AudioFrontend.collate(clips)
+        audio = self.frontend.joined(samples)
         device = next(self.connectors.parameters()).device
         tokens = {}
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.stage.encoders == "full"):
@@ -94,7 +79,7 @@ class AudioLLM(StoredModel):
             encoded[group] = merge_windows(made, windows, overlap)
         return encoded
 
-    def _audio_rows(self, samples: dict, rows: int) -> EncodedAudio:
+    def _audio_rows(self, samples: Batch, rows: int) -> EncodedAudio:
         """Audio tokens for each text row, with the rows of `audio_mask` masked out."""
         encoded = samples.get("audio_tokens") or self.encode_audio(samples)
         clips = len(next(iter(encoded.values())))
@@ -149,7 +134,7 @@ class AudioLLM(StoredModel):
 
     # Text
 
-    def _inputs(self, samples: dict, ids: Tensor, mask: Tensor, side: str = "right") -> LLMInputs:
+    def _inputs(self, samples: Batch, ids: Tensor, mask: Tensor, side: str = "right") -> LLMInputs:
         embeds = self.llm.get_input_embeddings()(ids)
         audio = samples.get("audio")
         if isinstance(audio, AudioKV):
@@ -166,26 +151,15 @@ class AudioLLM(StoredModel):
             routed = route(self._audio_rows(samples, len(ids)), self.routing, embeds.dtype)
         return routed.with_text(embeds, mask, embedding_scale(self.llm), side)
 
-    def _prompts(self, samples: dict) -> LLMInputs:
+    def _prompts(self, samples: Batch) -> LLMInputs:
         """Clips and questions, padded on the left: each row ends where its answer begins."""
-        prompts = [self.text.prompt_ids(q) for q in self._texts(samples, "text_input")]
+        prompts = [self.text.prompt_ids(q) for q in texts_of(samples, "text_input")]
         padded = pad_ids(prompts, "left", self.text.pad_id, self.device)
         return self._inputs(samples, *padded, side="left")
 
-    def _texts(self, samples: dict, key: str) -> list[str]:
-        texts = samples.get(key)
-        if texts is None or isinstance(texts, str) or not all(isinstance(t, str) for t in texts):
-            raise ValueError(
-                f"expected samples[{key!r}] as a list of strings, got {type(texts).__name__}; "
-                f"the sample has the keys {sorted(samples)}"
-            )
-        if not texts:
-            raise ValueError(f"samples[{key!r}] is empty; expected at least one text")
-        return list(texts)
-
     # Training
 
-    def forward(self, samples: dict) -> dict[str, Tensor]:
+    def forward(self, samples: Batch) -> dict[str, Tensor]:
         """Loss of the answers.
 
         Args:
@@ -199,12 +173,8 @@ class AudioLLM(StoredModel):
         """
         if isinstance(samples.get("audio"), AudioKV):
             raise ValueError("an AudioKV carries no gradient: train on the audio itself")
-        questions = self._texts(samples, "text_input")
-        answers = self._texts(samples, "text_output")
-        if len(questions) != len(answers):
-            raise ValueError(f"{len(questions)} questions and {len(answers)} answers")
-        prompts = [self.text.prompt_ids(q) for q in questions]
-        targets = [self.text.answer_ids(a) for a in answers]
+        samples = samples if "answer_ids" in samples else self.text.tokenized(samples)
+        prompts, targets = samples["prompt_ids"], samples["answer_ids"]
         rows = [p + t for p, t in zip(prompts, targets, strict=True)]
         ids, mask = pad_ids(rows, "right", self.text.pad_id, self.device)
         column = torch.arange(ids.shape[1], device=ids.device)
@@ -219,7 +189,7 @@ class AudioLLM(StoredModel):
         per_row = losses.new_zeros(len(ids)).index_add(0, row, losses) / predicts.sum(1)
         return {"loss": losses.mean(), "per_row_loss": per_row.detach()}
 
-    def hidden_states(self, samples: dict, ids: Tensor, mask: Tensor) -> Tensor:
+    def hidden_states(self, samples: Batch, ids: Tensor, mask: Tensor) -> Tensor:
         """The decoder's output for the text alone, `[R, n, D]`.
 
         Args:
@@ -236,11 +206,17 @@ class AudioLLM(StoredModel):
         )
         return inputs.of_text(out.last_hidden_state)
 
-    def answer_tokens(self, samples: dict) -> int:
+    def answer_tokens(self, samples: Batch) -> int:
         """Tokens that `forward` averages its loss over."""
-        return sum(len(self.text.answer_ids(a)) for a in self._texts(samples, "text_output"))
+        samples = samples if "answer_ids" in samples else self.text.tokenized(samples)
+        return sum(map(len, samples["answer_ids"]))
 
-    def audio_seconds(self, samples: dict) -> float:
+    @property
+    def prepare_batch(self) -> Callable[[Batch], Batch]:
+        """What the data workers do to each training batch: they tokenise its texts, once."""
+        return self.text.tokenized
+
+    def audio_seconds(self, samples: Batch) -> float:
         """Seconds of audio in a batch of features, as its first encoder hears them."""
         name = next(iter(self.encoders))
         frames = int(samples["audio"][name]["frames"].sum())
@@ -250,7 +226,7 @@ class AudioLLM(StoredModel):
 
     @torch.no_grad()
     def generate(
-        self, samples: dict, max_new_tokens: int = 48, audio: AudioKV | None = None, **generation
+        self, samples: Batch, max_new_tokens: int = 48, audio: AudioKV | None = None, **generation
     ) -> list[str]:
         """Answers to `samples["text_input"]`, one string per row.
 
@@ -283,7 +259,7 @@ class AudioLLM(StoredModel):
 
     @torch.no_grad()
     def predict_class(
-        self, samples: dict, candidates: Sequence[str], audio: AudioKV | None = None
+        self, samples: Batch, candidates: Sequence[str], audio: AudioKV | None = None
     ) -> dict:
         """Rank candidate answers by their likelihood per token, given clip and question.
 
@@ -311,7 +287,7 @@ class AudioLLM(StoredModel):
         scores = sums / counts
         return {"predictions": [candidates[i] for i in scores.argmax(1).tolist()], "scores": scores}
 
-    def predict_answers(self, samples: dict, **generation) -> list[str]:
+    def predict_answers(self, samples: Batch, **generation) -> list[str]:
         """LAVIS's name for answering questions: short greedy answers."""
         return self.generate(samples, **{"max_new_tokens": 16, **generation})
 

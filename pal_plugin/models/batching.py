@@ -1,23 +1,12 @@
-"""From lists to tensors: what one clip is, padded ids, and which clip each row is about."""
+"""From lists to tensors: padded ids, and which clip each row is about."""
 
 from __future__ import annotations
-
-import os
-from numbers import Real
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-
-def is_one_clip(audio: Any) -> bool:
-    """Whether `audio` is a clip as `load_audio` takes it: a path, bytes, an open file, or an
-    `(array, rate)` pair; otherwise it holds clips."""
-    if isinstance(audio, str | os.PathLike | bytes | bytearray | memoryview):
-        return True
-    pair = isinstance(audio, tuple | list) and len(audio) == 2 and isinstance(audio[1], Real)
-    return pair or hasattr(audio, "read")
+from pal_plugin.batch import Batch
 
 
 def pad_ids(
@@ -31,7 +20,7 @@ def pad_ids(
     return padded.to(device), mask.to(device)
 
 
-def which_clip(samples: dict, clips: int, rows: int) -> Tensor | None:
+def which_clip(samples: Batch, clips: int, rows: int) -> Tensor | None:
     """The clip of each text row, Long `[R]`; None where it goes without saying.
 
     That is one row per clip, one clip for all rows, or as many rows for each clip in turn: then

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
+from pal_plugin.batch import rows_in
 from pal_plugin.datasets import workers as data_workers
 from pal_plugin.datasets.collate import clips_of
 from pal_plugin.training.distributed import ALONE, World
@@ -117,7 +118,7 @@ class _Collate:
 
     def __call__(self, clips: list) -> Any:
         batch = self._collate(clips)
-        return batch if self._prepare is None else self._prepare(batch)
+        return self._prepare(batch) if self._prepare is not None and rows_in(batch) else batch
 
 
 def _as_it_is(micro: Any) -> Any:

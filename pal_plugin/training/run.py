@@ -102,7 +102,7 @@ class Run:
             task=self.task,
             model=training.model,
             plain=model,
-            batches=iter(training.batches(getattr(model, "tokenizing", lambda: None)())),
+            batches=iter(training.batches(getattr(model, "prepare_batch", None))),
             optimizer=training.optimizer,
             schedule=training.schedule,
             precision=self.place.precision,
