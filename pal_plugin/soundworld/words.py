@@ -11,29 +11,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from random import Random
 
-from pal_plugin.soundworld.events import Event, Scene
+from pal_plugin.soundworld.events import NAMES, Event, Scene
 from pal_plugin.soundworld.scene import CLEAR_ONSET_S, COUNTABLE
 
 NUMERALS = ["zero", "one", "two", "three", "four", "five"]
 LOW_HZ, HIGH_HZ = 450.0, 1000.0
 LOW_VOICE_HZ, HIGH_VOICE_HZ = 140.0, 160.0
 LOUD_DB, QUIET_DB = -26.0, -34.0
-
-# kind: (noun with article, plural, verb after one, verb after several)
-NAMES = {
-    "tone": ("a tone", "tones", "sounds", "sound"),
-    "sweep": ("a sweep", "sweeps", "glides", "glide"),
-    "bell": ("a bell", "bells", "rings", "ring"),
-    "noise burst": ("a noise burst", "noise bursts", "hisses", "hiss"),
-    "engine": ("an engine", "engines", "runs", "run"),
-    "drip": ("a drip", "drips", "falls", "fall"),
-    "siren": ("a siren", "sirens", "wails", "wail"),
-    "rhythm": ("a rhythm", "rhythms", "plays", "play"),
-    "speech": ("a voice", "voices", "speaks", "speak"),
-    "melody": ("a melody", "melodies", "plays", "play"),
-    "bird": ("a bird", "birds", "sings", "sing"),
-    "rain": ("rain", "rain", "falls", "fall"),
-}
 
 
 def pitch_word(event: Event) -> str:
