@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pal_plugin.commands import main as command
-from pal_plugin.commands.main import ABOUT, COMMANDS, main
+from pal_plugin.commands.main import COMMANDS, main
 
 from .conftest import rewrite
 
@@ -22,7 +22,7 @@ def test_help_imports_neither_torch_nor_lavis():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "pal data verify" in done.stdout
+    assert "pal data convert" in done.stdout
 
 
 MISTAKES = {
@@ -60,7 +60,10 @@ def test_the_list_and_mistakes_are_told_before_anything_heavy_is_imported(tmp_pa
 
 
 def test_every_command_is_told_of_and_has_help(capsys):
-    assert set(ABOUT) == set(COMMANDS)
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    out = capsys.readouterr().out
+    assert all(f"\n  {name} " in out for name in COMMANDS)
     with pytest.raises(SystemExit) as end:
         main(["data", "convert", "--help"])
     assert end.value.code == 0
