@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.printable import printable
 
 HELP = """\
 examples:
@@ -61,40 +62,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     action("list", "name the datasets that can be converted, and the files they take")
 
-    convert = action("convert", "write a dataset's original files as shards", _CONVERT)
-    convert.add_argument("dataset", metavar="DATASET", help="a name of: pal data list")
-    convert.add_argument("--audio", required=True, metavar="DIR", help="folder of the audio files")
-    convert.add_argument(
-        "--annotations", nargs="+", default=[], metavar="FILE", help="the dataset's own files"
-    )
-    convert.add_argument("--out", required=True, metavar="SHARDS", help="folder to write into")
-    convert.add_argument("--split", metavar="NAME", help="a name for these shards")
-    convert.add_argument(
-        "--where",
-        nargs="+",
-        default=[],
-        metavar="COLUMN=VALUE,...",
-        help="only rows with these values, such as fold=1,2 or split=test",
-    )
-    convert.add_argument(
-        "--format",
-        default="keep",
-        metavar="keep|flac|ogg",
-        help="the files' own bytes (default), or re-encoded in mono",
-    )
-    convert.add_argument("--rate", type=int, metavar="HZ", help="of flac and ogg; else as it is")
-    convert.add_argument(
-        "--shard-size", type=int, default=500, metavar="CLIPS", help="clips a shard (default 500)"
-    )
-    convert.add_argument(
-        "--min-seconds",
-        type=float,
-        default=0.1,
-        metavar="S",
-        help="shorter ones are left out (0.1)",
-    )
-    convert.add_argument("--workers", type=int, metavar="N", help="processes (default: one a core)")
-    convert.add_argument(
+    add = action("convert", "write a dataset's original files as shards", _CONVERT).add_argument
+    add("dataset", metavar="DATASET", help="a name of: pal data list")
+    add("--audio", required=True, metavar="DIR", help="folder of the audio files")
+    add("--annotations", nargs="+", default=[], metavar="FILE", help="the dataset's own files")
+    add("--out", required=True, metavar="SHARDS", help="folder to write into")
+    add("--split", metavar="NAME", help="a name for these shards")
+    about = "only rows with these values, such as fold=1,2 or split=test"
+    add("--where", nargs="+", default=[], metavar="COLUMN=VALUE,...", help=about)
+    about = "the files' own bytes (default), or re-encoded in mono"
+    add("--format", default="keep", metavar="keep|flac|ogg", help=about)
+    add("--rate", type=int, metavar="HZ", help="of flac and ogg; else as it is")
+    about = "clips a shard (default 500)"
+    add("--shard-size", type=int, default=500, metavar="CLIPS", help=about)
+    about = "shorter ones are left out (0.1)"
+    add("--min-seconds", type=float, default=0.1, metavar="S", help=about)
+    add("--workers", type=int, metavar="N", help="processes (default: one a core)")
+    add(
         "--resume",
         action=argparse.BooleanOptionalAction,
         default=True,
@@ -106,12 +90,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     stats = action("stats", "count what is in shards; with --out also as plots")
     show = action("show", "print a few clips; with --out also draw them with their spectrograms")
     for command in (verify, stats, show):
-        command.add_argument(
-            "shards",
-            nargs="+",
-            metavar="SHARDS",
-            help="a folder, tars, 'a-{000..009}.tar', or 'pipe:COMMAND'",
-        )
+        about = "a folder, tars, 'a-{000..009}.tar', or 'pipe:COMMAND'"
+        command.add_argument("shards", nargs="+", metavar="SHARDS", help=about)
     stats.add_argument("--out", type=_picture, metavar="PNG", help="durations, rates and labels")
     show.add_argument("-n", type=int, default=4, metavar="N", help="clips (default 4)")
     show.add_argument("--seed", type=int, default=0, help="of the choice (default 0)")
@@ -147,8 +127,6 @@ def parse_where(pairs: list[str]) -> dict[str, list[str]]:
 
 
 def _say(text: str) -> None:
-    from pal_plugin.utils.printable import printable
-
     print(printable(text))
 
 

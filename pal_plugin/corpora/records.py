@@ -69,12 +69,7 @@ def grouped(rows: Iterable[Record]) -> list[Record]:
 
 
 def _one(rows: Sequence[Record]) -> Record:
-    first, *others = rows
-    shared = {
-        name: value
-        for name, value in first.facts.items()
-        if all(name in row.facts and row.facts[name] == value for row in others)
-    }
+    shared = agreed([row.facts for row in rows])
     licences = dict.fromkeys(str(r.facts["licence"]) for r in rows if r.facts.get("licence"))
     if licences:
         shared["licence"] = "; ".join(licences)
@@ -83,7 +78,17 @@ def _one(rows: Sequence[Record]) -> Record:
         own = {name: value for name, value in row.facts.items() if name not in shared}
         for item in row.items:
             items.append({**item, "facts": {**own, **item.get("facts", {})}} if own else item)
-    return Record(first.id, first.audio, items, shared, first.others)
+    return replace(rows[0], items=items, facts=shared)
+
+
+def agreed(several: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Facts that all have, with the same value."""
+    first, *others = several
+    return {
+        name: value
+        for name, value in first.items()
+        if all(name in facts and facts[name] == value for facts in others)
+    }
 
 
 def labels_of(records: Iterable[Record]) -> list[str]:

@@ -12,20 +12,22 @@ from dataclasses import asdict, dataclass
 
 SAMPLE_RATE_HZ = 16_000
 
-LABELS = [
-    "tone",
-    "sweep",
-    "bell",
-    "noise burst",
-    "engine",
-    "drip",
-    "siren",
-    "rhythm",
-    "speech",
-    "melody",
-    "bird",
-    "rain",
-]
+#: Kinds of sound: (noun with article, plural, verb after one, verb after several)
+NAMES = {
+    "tone": ("a tone", "tones", "sounds", "sound"),
+    "sweep": ("a sweep", "sweeps", "glides", "glide"),
+    "bell": ("a bell", "bells", "rings", "ring"),
+    "noise burst": ("a noise burst", "noise bursts", "hisses", "hiss"),
+    "engine": ("an engine", "engines", "runs", "run"),
+    "drip": ("a drip", "drips", "falls", "fall"),
+    "siren": ("a siren", "sirens", "wails", "wail"),
+    "rhythm": ("a rhythm", "rhythms", "plays", "play"),
+    "speech": ("a voice", "voices", "speaks", "speak"),
+    "melody": ("a melody", "melodies", "plays", "play"),
+    "bird": ("a bird", "birds", "sings", "sing"),
+    "rain": ("rain", "rain", "falls", "fall"),
+}
+LABELS = list(NAMES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,17 +6,18 @@ dictionary: task, question_type, question, answer, answers (accepted forms, the 
 
 from __future__ import annotations
 
+from itertools import combinations
 from random import Random
 
-from pal_plugin.soundworld.events import LABELS, Event, Scene
+from pal_plugin.soundworld.events import LABELS, NAMES, Event, Scene
 from pal_plugin.soundworld.scene import (
     CLEAR_ONSET_S,
-    CLEAR_PITCH_RATIO,
     COUNTABLE,
     DOMINANCE_DB,
     PITCH_COMPARED,
+    apart_in_pitch,
 )
-from pal_plugin.soundworld.words import NAMES, NUMERALS, captions, noun, pair_difference
+from pal_plugin.soundworld.words import NUMERALS, captions, noun, pair_difference
 
 QUESTION_TYPES = [
     "kind",
@@ -141,11 +142,7 @@ def _within_pair(event: Event) -> list[dict]:
 def compared_events(scene: Scene) -> tuple[Event, ...]:
     """Two events of a mixed scene whose pitches are clearly apart, or ()."""
     pitched = [event for event in scene.events if event.kind in PITCH_COMPARED]
-    for i, a in enumerate(pitched):
-        for b in pitched[:i]:
-            if max(a.pitch_hz, b.pitch_hz) >= CLEAR_PITCH_RATIO * min(a.pitch_hz, b.pitch_hz):
-                return (b, a)
-    return ()
+    return next((pair for pair in combinations(pitched, 2) if apart_in_pitch(*pair)), ())
 
 
 def _across(rng: Random, scene: Scene) -> list[dict]:

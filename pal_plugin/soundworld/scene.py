@@ -7,6 +7,7 @@ scenes by the hundred thousand. A scene has one kind alone, or two or three kind
 
 from __future__ import annotations
 
+from itertools import combinations
 from math import exp, log
 from random import Random
 from typing import NamedTuple
@@ -128,36 +129,20 @@ def _countable(
         if rng.random() < 0.5:
             pitches = [round(p * end_ratio, 1) for p in pitches]
             end_ratio = 1.0 / end_ratio
-    elif len(onsets) == 2 and alone and kind in PITCH_COMPARED and rng.random() < 0.6:
+    pair = len(onsets) == 2 and alone
+    if pair and kind in PITCH_COMPARED and rng.random() < 0.6:
         low, high = spec.pitch_hz
         ratio = rng.uniform(CLEAR_PITCH_RATIO + 0.1, 2.6)
         low_hz = _loguniform(rng, low, high / ratio)
         pitches = [round(low_hz, 1), round(low_hz * ratio, 1)]
         if rng.random() < 0.5:
             pitches.reverse()
-        return Event(kind, _sounds(onsets, length_s, levels, pitches, None))
-    if len(onsets) == 2 and alone and rng.random() < 0.7:
+    elif pair and rng.random() < 0.7:
         levels[rng.randrange(2)] -= round(rng.uniform(8.0, 14.0), 1)
-    return Event(kind, _sounds(onsets, length_s, levels, pitches, end_ratio))
-
-
-def _sounds(
-    onsets: list[float],
-    length_s: float,
-    levels: list[float],
-    pitches: list[float | None],
-    end_ratio: float | None,
-) -> tuple[Sound, ...]:
-    return tuple(
-        Sound(
-            onset_s,
-            length_s,
-            round(level_db, 1),
-            pitch_hz,
-            None if end_ratio is None else round(pitch_hz * end_ratio, 1),
-        )
-        for onset_s, level_db, pitch_hz in zip(onsets, levels, pitches, strict=True)
-    )
+    ends = [None if end_ratio is None else round(pitch * end_ratio, 1) for pitch in pitches]
+    columns = zip(onsets, levels, pitches, ends, strict=True)
+    sounds = (Sound(at_s, length_s, round(db, 1), *hz) for at_s, db, *hz in columns)
+    return Event(kind, tuple(sounds))
 
 
 def _event(
@@ -195,14 +180,15 @@ def _companions(rng: Random, label: str, count: int) -> list[str]:
     return rng.sample(others, count)
 
 
+def apart_in_pitch(a: Event, b: Event) -> bool:
+    """Whether one can be called higher than the other."""
+    return max(a.pitch_hz, b.pitch_hz) >= CLEAR_PITCH_RATIO * min(a.pitch_hz, b.pitch_hz)
+
+
 def _clearly_differ(events: list[Event]) -> bool:
     """No two compared pitches are so close that "higher" would be a guess, yet not equal."""
-    pitches = [e.pitch_hz for e in events if e.kind in PITCH_COMPARED]
-    return all(
-        max(a, b) >= CLEAR_PITCH_RATIO * min(a, b)
-        for i, a in enumerate(pitches)
-        for b in pitches[:i]
-    )
+    pitched = [event for event in events if event.kind in PITCH_COMPARED]
+    return all(apart_in_pitch(a, b) for a, b in combinations(pitched, 2))
 
 
 def _mixed(rng: Random, label: str) -> tuple[list[Event], str, float]:

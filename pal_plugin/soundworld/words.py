@@ -11,29 +11,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from random import Random
 
-from pal_plugin.soundworld.events import Event, Scene
+from pal_plugin.soundworld.events import NAMES, Event, Scene
 from pal_plugin.soundworld.scene import CLEAR_ONSET_S, COUNTABLE
 
 NUMERALS = ["zero", "one", "two", "three", "four", "five"]
 LOW_HZ, HIGH_HZ = 450.0, 1000.0
 LOW_VOICE_HZ, HIGH_VOICE_HZ = 140.0, 160.0
 LOUD_DB, QUIET_DB = -26.0, -34.0
-
-# kind: (noun with article, plural, verb after one, verb after several)
-NAMES = {
-    "tone": ("a tone", "tones", "sounds", "sound"),
-    "sweep": ("a sweep", "sweeps", "glides", "glide"),
-    "bell": ("a bell", "bells", "rings", "ring"),
-    "noise burst": ("a noise burst", "noise bursts", "hisses", "hiss"),
-    "engine": ("an engine", "engines", "runs", "run"),
-    "drip": ("a drip", "drips", "falls", "fall"),
-    "siren": ("a siren", "sirens", "wails", "wail"),
-    "rhythm": ("a rhythm", "rhythms", "plays", "play"),
-    "speech": ("a voice", "voices", "speaks", "speak"),
-    "melody": ("a melody", "melodies", "plays", "play"),
-    "bird": ("a bird", "birds", "sings", "sing"),
-    "rain": ("rain", "rain", "falls", "fall"),
-}
 
 
 def pitch_word(event: Event) -> str:
@@ -68,14 +52,6 @@ def pair_difference(event: Event) -> tuple[str, str] | None:
     return None
 
 
-def _clause(event: Event, named: str) -> str:
-    """The noun phrase with its verb."""
-    many = event.kind in COUNTABLE and event.count > 1
-    if event.kind == "sweep":
-        return f"{named} {'go' if many else 'goes'} {event.direction}"
-    return f"{named} {NAMES[event.kind][3 if many else 2]}"
-
-
 def phrase(
     scene: Scene,
     event: Event,
@@ -104,10 +80,11 @@ def phrase(
 
     if event.kind == "speech" and words:
         return f'{text} {"says" if verb else "saying"} "{event.transcript}"'
-    if verb:
-        text = _clause(event, text)
-    elif event.kind == "sweep":
-        text = f"{text} going {event.direction}"
+    if event.kind == "sweep":
+        going = "going" if not verb else "go" if many else "goes"
+        text = f"{text} {going} {event.direction}"
+    elif verb:
+        text = f"{text} {NAMES[event.kind][3 if many else 2]}"
     difference = pair_difference(event)
     return f"{text}, the second {difference[1]}" if difference else text
 
@@ -153,12 +130,6 @@ def captions(scene: Scene, rng: Random, count: int = 3) -> list[str]:
     return out
 
 
-def higher_fact(first: Event, second: Event) -> str:
-    """Which of two events is higher, in words."""
-    word = "higher" if first.pitch_hz > second.pitch_hz else "lower"
-    return f"the {noun(first.kind)} is {word} than the {noun(second.kind)}"
-
-
 def noun(kind: str) -> str:
     """The kind's name after "the": "bell", "voice" for speech."""
     return NAMES[kind][0].split(" ", 1)[-1]
@@ -184,12 +155,12 @@ def describe(
     verb = style == 1
     parts = [phrase(scene, event, verb=verb, article=style != 2, **flags) for event in scene.events]
     if style == 3:
-        parts = [
-            f"{part} at {event.onset_s:.1f} seconds"
-            for part, event in zip(parts, scene.events, strict=True)
-        ]
+        pairs = zip(parts, scene.events, strict=True)
+        parts = [f"{part} at {event.onset_s:.1f} seconds" for part, event in pairs]
     text = _joined(rng, scene, parts, CLAUSE_JOINS if verb else JOINS)
     if compared:
-        text = f"{text}. {higher_fact(*compared)}"
+        first, second = compared
+        word = "higher" if first.pitch_hz > second.pitch_hz else "lower"
+        text = f"{text}. the {noun(first.kind)} is {word} than the {noun(second.kind)}"
     opening = rng.choice(("", "", "", "you hear " if not verb else "", "sounds: ", "audio: "))
     return f"{opening}{text}."

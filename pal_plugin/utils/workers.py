@@ -159,5 +159,7 @@ def _work(name: str) -> None:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
+    try:
         _work(sys.argv[1])
+    except (BrokenPipeError, KeyboardInterrupt):
+        sys.exit(1)

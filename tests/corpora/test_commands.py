@@ -60,7 +60,10 @@ def test_the_list_and_mistakes_are_told_before_anything_heavy_is_imported(tmp_pa
 
 
 def test_every_command_is_told_of_and_has_help(capsys):
-    assert all(about for _, about in COMMANDS.values())
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    out = capsys.readouterr().out
+    assert all(f"\n  {name} " in out for name in COMMANDS)
     with pytest.raises(SystemExit) as end:
         main(["data", "convert", "--help"])
     assert end.value.code == 0

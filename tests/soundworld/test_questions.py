@@ -6,7 +6,8 @@ from random import Random
 import numpy as np
 
 from pal_plugin.soundworld import LABELS, QUESTION_TYPES, captions, items, render_stems, split_scene
-from pal_plugin.soundworld.words import NAMES, NUMERALS
+from pal_plugin.soundworld.events import NAMES
+from pal_plugin.soundworld.words import NUMERALS
 
 COUNT = 1500
 CASES = [

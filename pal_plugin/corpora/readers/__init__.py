@@ -9,7 +9,6 @@ from pathlib import Path
 from pal_plugin.corpora.locate import AudioFolder
 from pal_plugin.corpora.readers.captions import read_audiocaps, read_clotho
 from pal_plugin.corpora.readers.choices import read_airbench, read_mmau, read_muchomusic
-from pal_plugin.corpora.readers.clothoaqa import read_clotho_aqa
 from pal_plugin.corpora.readers.labels import (
     read_audioset,
     read_dcase17,
@@ -18,8 +17,8 @@ from pal_plugin.corpora.readers.labels import (
     read_vggsound,
     read_vocalsound,
 )
-from pal_plugin.corpora.readers.openaqa import read_compar_test, read_openaqa
 from pal_plugin.corpora.readers.own import joined_captions, read_own
+from pal_plugin.corpora.readers.questions import read_clotho_aqa, read_compar_test, read_openaqa
 from pal_plugin.corpora.readers.speech import read_fsdd, read_librispeech
 from pal_plugin.corpora.records import Corpus, Record, selected, with_unique_ids
 from pal_plugin.utils.errors import ConfigError

@@ -18,7 +18,6 @@ from pal_plugin.corpora.items import multiple_choice, open_question
 from pal_plugin.corpora.locate import AudioFolder, without_extension
 from pal_plugin.corpora.records import Corpus, Record, grouped, record_id
 from pal_plugin.corpora.tables import file_name, listed, read_csv, read_rows
-from pal_plugin.utils.errors import ConfigError
 
 _MMAU_FACTS = ("task", "category", "sub-category", "difficulty", "split", "dataset")
 _MUCHO = ("dataset", "dataset_identifier", "question", "correct_answer")
@@ -119,16 +118,14 @@ def _airbench_item(row: dict[str, Any]) -> dict[str, Any]:
     return multiple_choice("airbench", row["question"], choices, answer, row["task_name"], **more)
 
 
-def _listed(choices: Any) -> list[str]:
+def _listed(choices: Any) -> Any:
     """The choices as a list; one public copy has them as text, in JSON or in Python's notation."""
-    if isinstance(choices, str):
-        try:
-            choices = json.loads(choices)
-        except json.JSONDecodeError:
-            choices = _skills(choices)
-    if not isinstance(choices, list):
-        raise ConfigError(f"expected a list of choices, got {choices!r}")
-    return choices
+    if not isinstance(choices, str):
+        return choices
+    try:
+        return json.loads(choices)
+    except json.JSONDecodeError:
+        return _skills(choices)
 
 
 def _skills(text: str) -> list[str]:

@@ -21,7 +21,7 @@ from pal_plugin.corpora.items import (
 )
 from pal_plugin.corpora.locate import AudioFolder
 from pal_plugin.corpora.prompts import CAPTION, CLASSIFY, TRANSCRIBE
-from pal_plugin.corpora.records import Corpus, Item, Record, grouped, labels_of, record_id
+from pal_plugin.corpora.records import Corpus, Item, Record, agreed, grouped, labels_of, record_id
 from pal_plugin.corpora.tables import Row, listed, read_csv, read_rows
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import did_you_mean
@@ -66,8 +66,7 @@ def joined_captions(records: Sequence[Record]) -> list[Record]:
                     first[item["question"]] = item
                 continue
             known["answers"] = [*known["answers"], *item["answers"]]
-            facts, others = known.pop("facts", {}), item.get("facts", {})
-            shared = {k: v for k, v in facts.items() if k in others and others[k] == v}
+            shared = agreed([known.pop("facts", {}), item.get("facts", {})])
             known.update({"facts": shared} if shared else {})
         joined.append(replace(record, items=items))
     return joined

@@ -90,6 +90,8 @@ def convert(
     """
     _check(split, form, rate_hz, shard_clips, min_seconds, workers)
     files = annotation_files(dataset, annotations)
+    folder = AudioFolder(audio)
+    corpus = read_corpus(dataset, files, folder, where)
     request = {
         "version": VERSION,
         "dataset": dataset,
@@ -101,8 +103,6 @@ def convert(
         "shard_clips": shard_clips,
         "min_seconds": min_seconds,
     }
-    folder = AudioFolder(audio)
-    corpus = read_corpus(dataset, files, folder, where)
     out = Path(out).expanduser()
     name = f"{dataset}-{split}" if split else dataset
     clips, missing = _present(corpus, folder)

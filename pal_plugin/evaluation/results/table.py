@@ -71,20 +71,12 @@ def comma_separated(runs: Sequence[Run], figures: Sequence[Figure]) -> str:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([*_CSV, *differing])
     for figure in figures:
+        difference = figure.difference
         values = [
-            figure.run,
-            figure.split,
-            figure.entry,
-            figure.name,
-            figure.value,
-            *_limits(figure.interval),
-            figure.masked,
-            figure.difference.value if figure.difference else None,
-            *_limits(figure.difference),
-            figure.chance,
-            figure.n,
-            figure.asked,
-            figure.clips,
+            *(figure.run, figure.split, figure.entry, figure.name, figure.value),
+            *(*_limits(figure.interval), figure.masked),
+            *(difference.value if difference else None, *_limits(difference)),
+            *(figure.chance, figure.n, figure.asked, figure.clips),
         ]
         settings = [of_runs[number[figure.run]] for of_runs in differing.values()]
         writer.writerow(["" if value is None else value for value in [*values, *settings]])

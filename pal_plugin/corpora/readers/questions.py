@@ -1,19 +1,22 @@
-"""OpenAQA (LTU), GAMA's training JSON and CompA-R, and CompA-R-test.
+"""Questions with free answers: OpenAQA (LTU), GAMA's training JSON and CompA-R, CompA-R-test,
+Clotho-AQA.
 
-Sources: the field lists of YuanGongND/ltu and Sreyan88/GAMA. Paths in them are those of the
-authors' disks; the audio is found by the ends of the paths.
+Sources: the field lists of YuanGongND/ltu and Sreyan88/GAMA, the columns of clotho_aqa_train.csv,
+clotho_aqa_val.csv and clotho_aqa_test.csv. Paths in the JSON are those of the authors' disks; the
+audio is found by the ends of the paths.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pal_plugin.corpora.items import caption, checked_text, open_question
 from pal_plugin.corpora.locate import AudioFolder
-from pal_plugin.corpora.records import Corpus, Record, grouped, record_id
-from pal_plugin.corpora.tables import file_name, listed, read_rows
+from pal_plugin.corpora.records import Corpus, Item, Record, grouped, record_id
+from pal_plugin.corpora.tables import Row, file_name, listed, read_csv, read_rows
 from pal_plugin.utils.errors import ConfigError
 
 
@@ -53,6 +56,28 @@ def read_compar_test(files: Sequence[Path], folder: AudioFolder) -> Corpus:
     return Corpus(grouped(records), None, problems)
 
 
+def read_clotho_aqa(files: Sequence[Path], folder: AudioFolder) -> Corpus:
+    """`file_name, QuestionText, answer, confidence`; one row for each of three people's answers.
+
+    The answer is the most frequent one. Where it is yes or no, it alone is accepted, and a question
+    without a majority is a problem; of one-word answers all are accepted. Every item's facts hold
+    `given` and `confidence` of each person, and `agreement` ("unanimous", "majority", "none").
+    """
+    questions: dict[tuple[str, str], list[Row]] = {}
+    problems: list[str] = []
+    for path in files:
+        for row in read_csv(path, ("file_name", "QuestionText", "answer", "confidence")):
+            with listed(problems, row):
+                question = checked_text(row["QuestionText"], "QuestionText")
+                checked_text(row["answer"], "answer")
+                questions.setdefault((row["file_name"], question), []).append(row)
+    records = []
+    for (audio, question), rows in questions.items():
+        with listed(problems, rows[0]):
+            records.append(Record(record_id(audio), audio, [_voted(question, rows)]))
+    return Corpus(grouped(records), None, problems)
+
+
 def _pair(pair: Any, facts: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(pair, dict) or not {"instruction", "output"} <= pair.keys():
         raise ConfigError(f"expected instruction and output, got {pair!r:.80}")
@@ -64,3 +89,27 @@ def _item(question: str, row: dict[str, Any]) -> dict[str, Any]:
     if "caption" in str(row["task"]).lower():
         return {**caption(question, [row["output"]]), "facts": facts}
     return open_question("qa", str(row["task"]), question, row["output"], facts=facts)
+
+
+def _voted(question: str, rows: Sequence[Row]) -> Item:
+    given = [row["answer"].strip().lower() for row in rows]
+    counts = Counter(given).most_common()
+    answer, votes = counts[0]
+    tied = len(counts) > 1 and counts[1][1] == votes
+    closed = set(given) <= {"yes", "no"}
+    if closed and tied:
+        raise ConfigError(f"as many say yes as no to {question!r}")
+    agreement = "majority" if 2 * votes > len(given) else "none"
+    facts = {
+        "agreement": "unanimous" if votes == len(given) else agreement,
+        "given": given,
+        "confidence": [row["confidence"] for row in rows],
+    }
+    return open_question(
+        "qa",
+        "yes_no" if closed else "single_word",
+        question,
+        answer,
+        answers=[answer] if closed else [text for text, _ in counts],
+        facts=facts,
+    )
