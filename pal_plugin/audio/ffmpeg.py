@@ -10,7 +10,7 @@ import io
 
 import numpy as np
 
-from pal_plugin.audio import announced
+from pal_plugin.audio.truncation import announced
 
 #: Containers that say how long they are: in bytes (`announced`), and in packets or as a duration.
 _KNOW_THEIR_BYTES = ("mov", "matroska", "asf")

@@ -169,7 +169,7 @@ def _verify(args: argparse.Namespace) -> int:
     from pal_plugin.corpora.shards.reading import find_shards
 
     shards = find_shards(args.shards)
-    from pal_plugin.corpora.shards.verify import verify  # imports torch
+    from pal_plugin.corpora.shards.verify import verify  # needs libsndfile
 
     with tqdm(total=shards.clips, desc="verify", unit="clip") as bar:
         faults = verify(shards, bar.update)

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import torch
 
-from pal_plugin.audio import load_audio
+from pal_plugin.audio.io import load_audio
 
 # Largest error of one sample: half a step of the integer types.
 PCM = {"PCM_16": 2**-15, "PCM_24": 2**-23, "PCM_32": 1e-7, "FLOAT": 1e-7, "DOUBLE": 1e-7}

@@ -9,7 +9,7 @@ import sys
 sys.modules["soundfile"] = None  # what an absent package looks like
 
 import numpy as np
-from pal_plugin.audio import load_audio, resample
+from pal_plugin.audio.io import load_audio, resample
 from pal_plugin.soundworld import text_corpus
 
 waveform, rate_hz = load_audio((np.ones(800, dtype=np.float32), 8000))

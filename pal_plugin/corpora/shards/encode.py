@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 import soundfile
 
-from pal_plugin.audio.io import AudioError, load_with_channels, resample
+from pal_plugin.audio.decoding import AudioError, decode
 
 _BLOCK = 2**16  # samples; libsndfile's Vorbis encoder overflows its stack on long blocks
 _INTEGERS = ("PCM_S8", "PCM_U8", "PCM_16")
@@ -58,8 +58,8 @@ def encode(data: bytes, extension: str, form: str, rate_hz: int | None) -> Encod
     Raises:
         AudioError: the clip is broken.
     """
-    waveform, own_hz, channels = load_with_channels(data)
-    seconds = len(waveform) / own_hz
+    samples, own_hz, channels = decode(data)
+    seconds = len(samples) / own_hz
     if form == "keep":
         return Encoded(data, extension, seconds, own_hz, channels)
     rate_hz = rate_hz or own_hz
@@ -68,7 +68,7 @@ def encode(data: bytes, extension: str, form: str, rate_hz: int | None) -> Encod
             f"{form} holds at most {HIGHEST_HZ[form]} Hz, and this would be {rate_hz}; choose a "
             "--rate, or --format keep"
         )
-    samples = resample(waveform, own_hz, rate_hz).numpy()
+    samples = _resampled(samples, own_hz, rate_hz)
     clipped = int((np.abs(samples) > 1).sum())
     out = io.BytesIO()
     kind = "VORBIS" if form == "ogg" else "PCM_16"
@@ -94,6 +94,16 @@ def without_serial(data: bytes) -> bytes:
         pages[at + 22 : at + 26] = _checksum(pages[at:end]).to_bytes(4, "little")
         at = end
     return bytes(pages)
+
+
+def _resampled(samples: np.ndarray, own_hz: int, rate_hz: int) -> np.ndarray:
+    if rate_hz == own_hz:
+        return samples
+    import torch  # not above: it takes longer to import than a shard without it takes to write
+
+    from pal_plugin.audio.io import resample
+
+    return resample(torch.from_numpy(samples), own_hz, rate_hz).numpy()
 
 
 def _subtype(data: bytes) -> str:

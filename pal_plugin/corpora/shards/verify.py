@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from pal_plugin.audio.io import AudioError, load_audio
+from pal_plugin.audio.decoding import AudioError, decode
 from pal_plugin.corpora.items import item_faults
 from pal_plugin.corpora.shards.reading import Shards, parts, read_shard
 from pal_plugin.corpora.shards.writing import file_sha256
@@ -70,12 +70,12 @@ def _faults(raw: dict, hashes: dict[str, str] | None) -> list[str]:
         faults.append("its json holds no items")
     faults += item_faults(facts["items"])
     try:
-        waveform, rate_hz = load_audio(audio)
+        samples, rate_hz, _ = decode(audio)
     except AudioError as error:
         return [*faults, str(error)]
-    stated_s = facts.get("seconds", len(waveform) / rate_hz)
+    stated_s = facts.get("seconds", len(samples) / rate_hz)
     if not isinstance(stated_s, int | float):
         faults.append(f"its json says {stated_s!r:.80} as seconds, expected a number")
-    elif abs(len(waveform) / rate_hz - stated_s) > _CLOSE_S:
-        faults.append(f"decodes to {len(waveform) / rate_hz:.3f} s, its json says {stated_s} s")
+    elif abs(len(samples) / rate_hz - stated_s) > _CLOSE_S:
+        faults.append(f"decodes to {len(samples) / rate_hz:.3f} s, its json says {stated_s} s")
     return faults

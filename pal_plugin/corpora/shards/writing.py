@@ -110,7 +110,7 @@ def file_sha256(path: Path) -> str:
 
 
 def _add(tar: tarfile.TarFile, clip: dict, job: dict, record: dict) -> None:
-    from pal_plugin.corpora.shards.encode import encode  # not above: it imports torch
+    from pal_plugin.corpora.shards.encode import encode  # not above: it needs libsndfile
 
     named = {"id": clip["id"], "file": clip["file"]}
     source = Path(job["audio"], clip["file"])
