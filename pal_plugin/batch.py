@@ -2,17 +2,21 @@
 
 It is a plain dict, as LAVIS's `samples` are, so that foreign tasks and datasets fit; `Batch` says
 what may be in it. Models take the first group of keys, the others come along.
+
+Design choice: torch is imported where there are tensors. Whoever counts rows that were answered
+long ago (`pal results`) imports this module, and starts without it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
-from pal_plugin.types import AudioTokens
+    from pal_plugin.types import AudioTokens
 
 
 class Batch(TypedDict, total=False):
@@ -97,6 +101,8 @@ def take_rows(batch: Batch, rows: Sequence[int]) -> Batch:
     Raises:
         ValueError: an entry whose length is neither the rows' nor known to belong to the clips.
     """
+    import torch
+
     total = rows_in(batch)
     index = batch.get("clip_index")
     index = torch.arange(total) if index is None else torch.as_tensor(index)
@@ -104,7 +110,7 @@ def take_rows(batch: Batch, rows: Sequence[int]) -> Batch:
     for key, value in batch.items():
         if key == "clip_index":
             continue
-        if key in CLIP_KEYS or not isinstance(value, list | Tensor):
+        if key in CLIP_KEYS or not isinstance(value, list | torch.Tensor):
             taken[key] = value
         elif len(value) != total:
             raise ValueError(f"samples[{key!r}] has {len(value)} entries for {total} text rows")
@@ -115,11 +121,15 @@ def take_rows(batch: Batch, rows: Sequence[int]) -> Batch:
 
 def masked(batch: Batch) -> Batch:
     """The batch with the audio masked out of every row's attention (no silence is played)."""
+    import torch
+
     return {**batch, "audio_mask": torch.zeros(rows_in(batch), dtype=torch.bool)}
 
 
 def to_device(value: Any, device: torch.device) -> Any:
     """Move every tensor in nested dicts, lists and tuples; the rest stays as it is."""
+    import torch
+
     if torch.is_tensor(value):
         return value.to(device, non_blocking=True)
     if isinstance(value, dict):

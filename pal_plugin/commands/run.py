@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the state. Returns the exit code."""
-    from pal_plugin.training.checkpointing import newest
+    from pal_plugin.training.checkpoint_folder import newest
 
     found = newest(args.folder, check=False)
     if found is None:
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 def told(folder: Path, path: Path, state: dict[str, Any]) -> str:
     """The state as text."""
-    from pal_plugin.training.run_folder import FINISHED
+    from pal_plugin.training.checkpoint_folder import FINISHED
 
     progress = state["progress"]
     stats, lanes = progress["stats"], progress["positions"]

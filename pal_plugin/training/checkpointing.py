@@ -1,20 +1,16 @@
 """What a run needs to go on: `checkpoints/step-N/` with weights, optimizer and where it stands.
 
 A checkpoint is whole or absent: it is written under another name, forced to the disk and renamed.
-`state.json` holds size and CRC of every file, so that one which was damaged later is noticed, named
-and passed over. Everything is safetensors and JSON; optimizer states are whole tensors by the names
-of their parameters, so that another number of processes, or another way to share a model, can take
-them. Needs no LAVIS.
+`checkpoint_folder` says later whether it still is. Everything is safetensors and JSON; optimizer
+states are whole tensors by the names of their parameters, so that another number of processes, or
+another way to share a model, can take them. Needs no LAVIS.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import os
-import re
 import shutil
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,15 +21,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pal_plugin.training.checkpoint_folder import FOLDER, STATE, file_facts, newest, steps_in
 from pal_plugin.utils.errors import ConfigError, UserError
 from pal_plugin.utils.files import force_to_disk
 from pal_plugin.utils.sharding import like, whole
 from pal_plugin.utils.weights import write_tensors
 
-FOLDER, STATE = "checkpoints", "state.json"
 MODEL, OPTIMIZER = "model.safetensors", "optimizer.safetensors"
 _WRITING = ".writing-"
-_NAME = re.compile(r"step-(\d+)$")
 
 
 class SaveError(UserError, OSError):
@@ -67,10 +62,10 @@ def write(
     with _whole_or_absent(folder, target) as staging:
         save_model(staging / MODEL)
         write_tensors(optimizer, staging / OPTIMIZER)
-        files = {f.name: _facts(f) for f in sorted(staging.iterdir())}
+        files = {f.name: file_facts(f) for f in sorted(staging.iterdir())}
         text = json.dumps({**state, "files": files}, indent=1)
         (staging / STATE).write_text(text + "\n", encoding="utf-8")
-    for old in [path for path in _steps(folder) if path != target][keep - 1 :]:
+    for old in [path for path in steps_in(folder) if path != target][keep - 1 :]:
         shutil.rmtree(old)
     return target
 
@@ -85,49 +80,12 @@ def recover(run_dir: Path) -> tuple[Path, dict[str, Any]] | None:
     for leftover in folder.glob(f"{_WRITING}*"):
         shutil.rmtree(leftover, ignore_errors=True)
     found = newest(run_dir)
-    for path in _steps(folder):
+    for path in steps_in(folder):
         if found is not None and path == found[0]:
             break
         shutil.rmtree(folder / f"damaged-{path.name}", ignore_errors=True)
         path.rename(folder / f"damaged-{path.name}")
     return found
-
-
-def newest(run_dir: Path, *, check: bool = True) -> tuple[Path, dict[str, Any]] | None:
-    """The newest whole checkpoint and its state; those that are damaged are named in the log."""
-    for path in _steps(run_dir / FOLDER):
-        try:
-            return path, read(path, check=check)
-        except ConfigError as error:
-            logging.warning("%s; an older checkpoint is taken", error)
-    return None
-
-
-def read(path: Path, *, check: bool = True) -> dict[str, Any]:
-    """The state of a checkpoint, all files of which are as they were written.
-
-    Args:
-        check: whether to read them all for that.
-
-    Raises:
-        ConfigError: it is not whole; says which file and why.
-    """
-    try:
-        state = json.loads((path / STATE).read_text("utf-8"))
-        files = state.pop("files")
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(f"the checkpoint {path} has no {STATE} that can be read") from error
-    for name, facts in files.items() if check else ():
-        file = path / name
-        found = file.stat().st_size if file.is_file() else None
-        if found != facts["bytes"]:
-            raise ConfigError(
-                f"the checkpoint {path} is damaged: {name} has "
-                f"{'no file' if found is None else f'{found} bytes'}, expected {facts['bytes']}"
-            )
-        if _facts(file) != facts:
-            raise ConfigError(f"the checkpoint {path} is damaged: {name} was changed on the disk")
-    return state
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
@@ -179,12 +137,6 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, path: 
         }
 
 
-def _steps(folder: Path) -> list[Path]:
-    """Checkpoints, the newest first."""
-    found = [path for path in folder.glob("step-*") if _NAME.search(path.name) and path.is_dir()]
-    return sorted(found, key=lambda path: int(_NAME.search(path.name)[1]), reverse=True)
-
-
 @contextmanager
 def _whole_or_absent(folder: Path, target: Path) -> Iterator[Path]:
     staging = folder / f"{_WRITING}{target.name}"
@@ -205,11 +157,3 @@ def _whole_or_absent(folder: Path, target: Path) -> Iterator[Path]:
                 "whole: make room, then go on with --resume auto"
             ) from error
         raise
-
-
-def _facts(path: Path) -> dict[str, Any]:
-    crc = 0
-    with path.open("rb") as file:
-        while block := file.read(2**22):
-            crc = zlib.crc32(block, crc)
-    return {"bytes": path.stat().st_size, "crc32": crc}

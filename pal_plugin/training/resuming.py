@@ -10,7 +10,8 @@ import yaml
 
 from pal_plugin.training import checkpointing as checkpoints
 from pal_plugin.training import lock
-from pal_plugin.training.run_folder import FINISHED, recipe_of
+from pal_plugin.training.checkpoint_folder import FINISHED
+from pal_plugin.training.run_folder import recipe_of
 from pal_plugin.utils.errors import ConfigError
 
 #: Keys of `run` that may be others when a run goes on: nothing that is learned depends on them.

@@ -18,12 +18,12 @@ import yaml
 
 from pal_plugin.config.run_config import RunConfig
 from pal_plugin.training import checkpointing
+from pal_plugin.training.checkpoint_folder import FINISHED
 from pal_plugin.training.distributed import World
 from pal_plugin.training.lock import RunLock
 from pal_plugin.utils.errors import ConfigError
 
 BEST, LAST = "checkpoint_best.safetensors", "checkpoint_last.safetensors"
-FINISHED = "finished.json"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from pal_plugin.batch import take_rows
 from pal_plugin.utils.errors import ConfigError
@@ -51,6 +50,8 @@ class Asking:
         ask = getattr(model, method)
         if not self.generation.get("do_sample"):
             return list(ask(samples, **self.arguments))
+        import torch  # not above: figures are counted without it (`pal results`)
+
         names = samples.get("question_id", samples["text_input"])
         said = []
         with torch.random.fork_rng():

@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-import torch
 
 from pal_plugin.evaluation.metrics.answers import normalise
 from pal_plugin.utils.errors import ConfigError
-from pal_plugin.utils.hub import HubError, fetch, snapshot
 
 #: What a label is compared as (LTU's and GAMA's evaluation scripts).
 TEMPLATE = "sound of {label}"
@@ -53,6 +51,8 @@ class SentenceEmbedder:
     def __init__(self, source: str, batch_size: int = 64) -> None:
         from transformers import AutoModel, AutoTokenizer
 
+        from pal_plugin.utils.hub import HubError, fetch, snapshot
+
         self.source, self.batch_size = source, batch_size
         try:
             path = fetch(source)
@@ -66,14 +66,16 @@ class SentenceEmbedder:
                 "config.json, weights and a tokenizer, or an id of the hub"
             ) from error
 
-    @torch.no_grad()
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """Embeddings `[texts, width]` of the lower-cased texts, float32."""
+        import torch
+
         parts = []
         for start in range(0, len(texts), self.batch_size):
             batch = [text.lower() for text in texts[start : start + self.batch_size]]
             tokens = self.tokenizer(batch, padding=True, truncation=True, return_tensors="pt")
-            hidden = self.model(**tokens).last_hidden_state
+            with torch.no_grad():
+                hidden = self.model(**tokens).last_hidden_state
             mask = tokens["attention_mask"][..., None]
             mean = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
             parts.append(torch.nn.functional.normalize(mean, dim=-1).float().numpy())

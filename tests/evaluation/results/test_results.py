@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -58,6 +60,15 @@ def runs(tmp_path):
 def table(capsys, *arguments):
     assert pal(["results", *map(str, arguments)]) == 0
     return capsys.readouterr().out
+
+
+def test_runs_are_read_without_torch(runs):
+    program = (
+        "import sys; from pal_plugin.commands.main import main\n"
+        f"assert main(['results', *{list(map(str, runs))}]) == 0\n"
+        "assert not {'torch', 'transformers', 'huggingface_hub'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
 
 
 def test_an_answer_that_was_lost_is_told(runs, capsys):
