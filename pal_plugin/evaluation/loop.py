@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from pal_plugin.batch import Batch, clips_in, to_device
 from pal_plugin.datasets import workers
+from pal_plugin.evaluation.prediction_cache import PredictionCache
 from pal_plugin.utils.precision import Precision
 from pal_plugin.utils.runtime import progress_bar
 
@@ -65,14 +66,14 @@ def evaluate(
     split: str,
     precision: Precision,
     device: torch.device,
-    answered: Any = None,
+    cache: PredictionCache | None = None,
     check: Callable[[], None] = lambda: None,
     shown: bool = True,
 ) -> tuple[list, list[str]]:
     """All rows that `task.valid_step` returns for `batches`; the progress bar counts clips.
 
     Args:
-        answered: an `answered.Answered` that knows rows already and keeps the others.
+        cache: knows rows already, and keeps the others.
         check: called between batches; it raises to end the evaluation.
         shown: whether this process shows the bar.
 
@@ -88,10 +89,10 @@ def evaluate(
             samples = to_device(batch, device)
             left_out.extend(samples.pop("skipped", ()))
             with precision.autocast():
-                if answered is None:
+                if cache is None:
                     results.extend(task.valid_step(model=model, samples=samples))
                 else:
-                    results.extend(answered.answer(task, model, samples))
+                    results.extend(cache.answer(task, model, samples))
             bar.update(clips_in(samples))
     if left_out:
         logging.warning(

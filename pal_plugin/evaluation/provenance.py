@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pal_plugin.evaluation.answered import settings_hash
 from pal_plugin.evaluation.fingerprints import file_facts, files_named, model_facts
+from pal_plugin.evaluation.prediction_cache import settings_hash
 from pal_plugin.version import __version__
 
 #: Keys of `run` that answers depend on.

@@ -14,8 +14,9 @@ import torch
 
 from pal_plugin.config.run_config import RunConfig
 from pal_plugin.datasets.collate import clips_of
-from pal_plugin.evaluation import answered, loop, provenance
+from pal_plugin.evaluation import loop, provenance
 from pal_plugin.evaluation.completeness import Tally
+from pal_plugin.evaluation.prediction_cache import SUFFIX, PredictionCache, merge_rows
 from pal_plugin.evaluation.samples_page import write_page
 from pal_plugin.utils import files
 from pal_plugin.utils.errors import ConfigError
@@ -102,12 +103,12 @@ class SplitEvaluator:
         """
         parts: list[list] = []
         left_out: list[str] = []
-        known = self._answered(split)
+        cache = self._cache(split)
         several = len(self.splits[split]) > 1
         for name, dataset in self.splits[split].items():
             self.task.before_evaluation(model=model, dataset=dataset)
-            if known is not None:
-                rows = known.begin(name if several else None)
+            if cache is not None:
+                rows = cache.begin(name if several else None)
                 if rows and hasattr(self.task, "resume"):
                     self.task.resume(rows)
             tally = Tally(dataset, f"{split} {name}" if several else split)
@@ -119,7 +120,7 @@ class SplitEvaluator:
                 split=tally.name,
                 precision=precision,
                 device=device,
-                answered=known,
+                cache=cache,
                 check=self.check,
                 shown=self.world.first,
             )
@@ -132,9 +133,9 @@ class SplitEvaluator:
             parts += [rows for rows, _, _ in everybodys]
             missing = [clip for _, names, _ in everybodys for clip in names]
             left_out += tally.left_out(missing, [counts for _, _, counts in everybodys])
-        if known is not None:
-            known.close()
-        rows = answered.merge_rows(parts)
+        if cache is not None:
+            cache.close()
+        rows = merge_rows(parts)
         if not rows:
             raise ConfigError(
                 f"the split {split!r} held nothing to evaluate: no clip, or no question of the "
@@ -181,20 +182,20 @@ class SplitEvaluator:
 
     def finish(self) -> None:
         """Remove what only an interrupted evaluation needs: `result/SPLIT.jsonl` has these rows."""
-        for partial in self.result_dir.glob(f"*{answered.SUFFIX}"):
+        for partial in self.result_dir.glob(f"*{SUFFIX}"):
             partial.unlink()
 
-    def _answered(self, split: str) -> answered.Answered | None:
+    def _cache(self, split: str) -> PredictionCache | None:
         """Where the rows of an evaluation are kept; while training, weights change too soon."""
         if not self.only:
             return None
         settings = provenance.settings(self.cfg.to_dict(), self.checkpoint)
         mine = "" if self.world.first else f".rank{self.world.rank}"
-        names = (f"{split}{answered.SUFFIX}", f"{split}.rank*{answered.SUFFIX}")
+        names = (f"{split}{SUFFIX}", f"{split}.rank*{SUFFIX}")
         others = [path for name in names for path in self.result_dir.glob(name)]
         self.world.wait()  # before anybody writes, everybody knows what is there
-        path = self.result_dir / f"{split}{mine}{answered.SUFFIX}"
-        return answered.Answered(path, settings, others)
+        path = self.result_dir / f"{split}{mine}{SUFFIX}"
+        return PredictionCache(path, settings, others)
 
 
 def by_split(cfg: RunConfig, datasets: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from pal_plugin.batch import masked, more_of, rows_in, take_rows
 from pal_plugin.config.registry import DATASETS, MODELS
-from pal_plugin.evaluation import summary as metrics
+from pal_plugin.evaluation import summary
 from pal_plugin.evaluation.evaluators import Asking, build_evaluators, evaluator_class
 from pal_plugin.evaluation.evaluators.base import Finished
 from pal_plugin.utils.errors import ConfigError
@@ -28,7 +28,7 @@ class InstructTask:
         masked_audio: evaluate a second time with the audio masked out.
         max_new_tokens: length limit of generated answers.
         caption_examples: captions per split for reading, the same for any number of processes.
-        select_by: see `metrics.select`; None where nothing is selected.
+        select_by: see `summary.select`; None where nothing is selected.
         generation: other arguments of the model's `generate`; null leaves its default.
         evaluation: arguments of the evaluators by task.
         seed: of sampled answers and shuffled choices.
@@ -127,7 +127,7 @@ class InstructTask:
                     for row, right in enumerate(part["answers"])
                 ]
             answers: dict[str, list] = {}
-            for key in metrics.passes(self.masked_audio):
+            for key in summary.passes(self.masked_audio):
                 asked = masked(part) if key else part
                 found = self.evaluators[task].answer(model, asked)
                 answers |= {f"{name}{key}": column for name, column in found.items()}
@@ -146,12 +146,12 @@ class InstructTask:
         Raises:
             ConfigError: `select_by` names a figure that these rows do not give.
         """
-        finished = metrics.finish(val_result, self.evaluators, masked=self.masked_audio)
+        finished = summary.finish(val_result, self.evaluators, masked=self.masked_audio)
         self._finished[split_name] = finished
-        entries = metrics.summarise(val_result, masked=self.masked_audio, finished=finished)
+        entries = summary.summarise(val_result, masked=self.masked_audio, finished=finished)
         agg = None
         if self.select_by is not None:
-            agg = metrics.select(entries, self.select_by, metrics.task_names(val_result))
+            agg = summary.select(entries, self.select_by, summary.task_names(val_result))
         captions = [row for row in val_result if row["task"] == "caption" and row["prediction"]]
         for row in captions[: self.evaluators["caption"].examples]:
             logging.info(
@@ -173,9 +173,9 @@ class InstructTask:
     def write_files(self, rows: list[dict], split: str, folder: Path) -> dict[str, str]:
         """Pictures and judges' files beside the rows; returns what is missing, with the reason."""
         missing: dict[str, str] = {}
-        for name, group in metrics.by_task(rows).items():
+        for name, group in summary.by_task(rows).items():
             stem = f"{split}.{name.replace('/', '.')}"
-            for key in metrics.passes(self.masked_audio):
+            for key in summary.passes(self.masked_audio):
                 evaluator = self.evaluators[group[0]["task"]]
                 missing |= evaluator.write(group, key, folder, stem)
         return missing

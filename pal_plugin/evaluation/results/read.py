@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from pal_plugin.evaluation.answered import SUFFIX
 from pal_plugin.evaluation.metrics.judge import FORMS, read_judged
+from pal_plugin.evaluation.prediction_cache import SUFFIX
 from pal_plugin.evaluation.summary import by_task
 from pal_plugin.utils.errors import ConfigError
 

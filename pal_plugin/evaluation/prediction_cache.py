@@ -1,4 +1,4 @@
-"""Rows that were answered: kept while an evaluation runs, so that an interrupted one goes on.
+"""The prediction cache: rows that were answered, kept so that an interrupted evaluation goes on.
 
 `result/SPLIT.partial.jsonl` is appended to batch by batch. Its first line holds the settings that
 answers depend on; under other settings it is refused, because a mixture of two evaluations is none.
@@ -65,7 +65,7 @@ def settings_hash(settings: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class Answered:
+class PredictionCache:
     """The rows of one split that are answered already.
 
     Args:

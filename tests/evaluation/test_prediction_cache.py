@@ -6,7 +6,7 @@ import logging
 import pytest
 import torch
 
-from pal_plugin.evaluation.answered import Answered, merge_rows, settings_hash
+from pal_plugin.evaluation.prediction_cache import PredictionCache, merge_rows, settings_hash
 from pal_plugin.utils.errors import ConfigError
 
 SETTINGS = {"run": {"seed": 1, "generation": {"num_beams": 1}}}
@@ -38,11 +38,11 @@ def batch(*names):
 
 def test_known_rows_are_not_asked_again_and_keep_their_places(tmp_path):
     path, task = tmp_path / "val.partial.jsonl", Task()
-    first = Answered(path, SETTINGS)
+    first = PredictionCache(path, SETTINGS)
     assert first.begin(None) == []
     first.answer(task, None, batch("a", "b"))
     first.close()
-    second, again = Answered(path, dict(reversed(SETTINGS.items()))), Task()
+    second, again = PredictionCache(path, dict(reversed(SETTINGS.items()))), Task()
     assert [r["id"] for r in second.begin(None)] == ["a", "b"]
     rows = second.answer(again, None, batch("b", "c", "a"))
     assert [r["prediction"] for r in rows] == ["b!", "c!", "a!"]
@@ -54,26 +54,26 @@ def test_known_rows_are_not_asked_again_and_keep_their_places(tmp_path):
 
 
 def test_datasets_of_one_split_are_kept_apart(tmp_path):
-    answered, task = Answered(tmp_path / "p", SETTINGS), Task()
+    cache, task = PredictionCache(tmp_path / "p", SETTINGS), Task()
     for name in ("x", "y"):
-        answered.begin(name)
-        (found,) = answered.answer(task, None, batch("a"))
+        cache.begin(name)
+        (found,) = cache.answer(task, None, batch("a"))
         assert found["dataset"] == name
     assert task.asked == ["a", "a"]
-    answered.close()
-    assert [r["dataset"] for r in Answered(tmp_path / "p", SETTINGS).begin("y")] == ["y"]
+    cache.close()
+    assert [r["dataset"] for r in PredictionCache(tmp_path / "p", SETTINGS).begin("y")] == ["y"]
 
 
 @pytest.mark.parametrize("cut", [1, 5, 30])
 def test_a_cut_off_last_line_is_asked_again(tmp_path, caplog, cut):
     caplog.set_level(logging.WARNING)
     path, task = tmp_path / "val.partial.jsonl", Task()
-    answered = Answered(path, SETTINGS)
-    answered.answer(task, None, batch("a", "b"))
-    answered.close()
+    cache = PredictionCache(path, SETTINGS)
+    cache.answer(task, None, batch("a", "b"))
+    cache.close()
     path.write_bytes(path.read_bytes()[:-cut])
     again = Task()
-    resumed = Answered(path, SETTINGS)
+    resumed = PredictionCache(path, SETTINGS)
     rows = resumed.answer(again, None, batch("a", "b"))
     resumed.close()
     assert again.asked == ["b"]
@@ -86,21 +86,21 @@ def test_a_cut_off_last_line_is_asked_again(tmp_path, caplog, cut):
 def test_a_file_that_was_cut_in_its_first_line_starts_anew(tmp_path):
     path = tmp_path / "val.partial.jsonl"
     path.write_text('{"settings_sha')
-    answered = Answered(path, SETTINGS)
-    answered.close()
-    assert len(answered) == 0
+    cache = PredictionCache(path, SETTINGS)
+    cache.close()
+    assert len(cache) == 0
     assert json.loads(path.read_text())["settings"] == SETTINGS
 
 
 def test_other_settings_are_refused_by_name(tmp_path):
     path = tmp_path / "val.partial.jsonl"
-    Answered(path, SETTINGS).close()
+    PredictionCache(path, SETTINGS).close()
     other = {"run": {"seed": 2, "generation": {"num_beams": 4}}}
     with pytest.raises(ConfigError, match=r"run\.generation\.num_beams, run\.seed"):
-        Answered(path, other)
+        PredictionCache(path, other)
     path.write_text(path.read_text() + "not json\n")
     with pytest.raises(ConfigError, match="delete the file"):
-        Answered(path, SETTINGS)
+        PredictionCache(path, SETTINGS)
 
 
 def test_the_order_of_settings_does_not_count():
@@ -132,7 +132,7 @@ def test_a_doubled_id_and_changed_data_are_refused(tmp_path):
         return dict(zip(COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
 
     dog = ("qa", "kind", "c1", "What?", "dog")
-    known = Answered(tmp_path / "a.partial.jsonl", {})
+    known = PredictionCache(tmp_path / "a.partial.jsonl", {})
     known.begin(None)
     assert known.answer(Task(), None, batch(dog))[0]["reference"] == "dog"
     with pytest.raises(ConfigError, match="two questions of a split have the id 'c1'"):
@@ -140,7 +140,7 @@ def test_a_doubled_id_and_changed_data_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="two questions of a split have the id 'c2'"):
         known.answer(Task(), None, batch(*[("qa", "kind", "c2", "What?", "cat")] * 2))
     known.close()
-    again = Answered(tmp_path / "a.partial.jsonl", {})
+    again = PredictionCache(tmp_path / "a.partial.jsonl", {})
     again.begin(None)
     with pytest.raises(ConfigError, match="reference 'dog', and now has 'horse': the data changed"):
         again.answer(Task(), None, batch(("qa", "kind", "c1", "What?", "horse")))
