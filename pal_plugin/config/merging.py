@@ -42,6 +42,16 @@ def present(entries: dict[str, Any]) -> dict[str, Any]:
     return {name: entry for name, entry in entries.items() if entry is not None}
 
 
+def flat(config: Any, path: str = "") -> dict[str, Any]:
+    """`{"run.seed": 1}` of `{"run": {"seed": 1}}`: the values that are no maps, by dotted name."""
+    if not isinstance(config, dict) or not config:
+        return {path: config} if path else {}
+    found: dict[str, Any] = {}
+    for key, inner in config.items():
+        found |= flat(inner, f"{path}.{key}" if path else str(key))
+    return found
+
+
 def merge_plain(base: Any, over: Any) -> Any:
     """`base` with `over` on top, any keys: maps are merged key by key, all else is replaced."""
     if not (isinstance(base, dict) and isinstance(over, dict)):

@@ -21,6 +21,7 @@ from pal_plugin.audio.io import AudioError
 from pal_plugin.corpora.tables import MissingColumnError, read_csv
 from pal_plugin.datasets.collate import SkippedClip, collate_clips
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.spelling import first_of
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,7 @@ def present(clips: Sequence[LabelledClip], *, required: bool, split: str) -> lis
     missing = [clip.path for clip in clips if not clip.path.is_file()]
     if not missing:
         return list(clips)
-    named = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
-    report = f"{len(missing)} of {len(clips)} clips of {split!r} are missing: {named}"
+    report = f"{len(missing)} of {len(clips)} clips of {split!r} are missing: {first_of(missing)}"
     if required or len(missing) == len(clips):
         raise ConfigError(
             f"{report}. Check build_info.audio.storage and the file names, or set "

@@ -21,8 +21,7 @@ from pal_plugin.corpora.records import Item
 from pal_plugin.datasets.collate import SkippedClip, collate_clips
 from pal_plugin.datasets.questions import QuestionMix
 from pal_plugin.utils.errors import ConfigError
-
-_SHOWN = 10
+from pal_plugin.utils.spelling import first_of
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def check_left_out(faults: Sequence[str], *, split: str, required: bool) -> None
     """
     if not faults:
         return
-    named = "; ".join(faults[:_SHOWN]) + ("; ..." if len(faults) > _SHOWN else "")
+    named = first_of(faults, "; ")
     report = f"{len(faults)} clips or questions of {split!r} cannot be used: {named}"
     if required:
         raise ConfigError(

@@ -6,7 +6,6 @@ A resumed evaluation must find the files that it began with, and `evaluation.jso
 from __future__ import annotations
 
 import glob
-import hashlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from huggingface_hub import try_to_load_from_cache
 from webdataset.shardlists import expand_urls
 
 from pal_plugin.corpora.shards.convert import INDEX
+from pal_plugin.utils.files import file_sha256
 from pal_plugin.utils.hub import is_hub_id
 from pal_plugin.utils.locations import resolve
 
@@ -103,8 +103,4 @@ def _size_and_time(path: Path) -> dict[str, int]:
 
 @lru_cache(maxsize=1024)
 def _sha256(path: str, size: int, modified_ns: int) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
+    return file_sha256(Path(path))

@@ -14,6 +14,7 @@ from pal_plugin.datasets import workers
 from pal_plugin.evaluation.prediction_cache import PredictionCache
 from pal_plugin.utils.precision import Precision
 from pal_plugin.utils.runtime import progress_bar
+from pal_plugin.utils.spelling import first_of
 
 
 def evaluation_loader(
@@ -99,6 +100,6 @@ def evaluate(
             "%d clips of %s were left out, evaluation.json names them: %s",
             len(left_out),
             split,
-            "; ".join(left_out[:10]) + ("; ..." if len(left_out) > 10 else ""),
+            first_of(left_out, "; "),
         )
     return results, left_out

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pal_plugin.batch import rows_in, take_rows
+from pal_plugin.config.merging import flat
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.files import jsonable
 
@@ -184,26 +185,14 @@ class PredictionCache:
             return
         header, *rows = parsed
         if header.get("settings_sha256") != settings_hash(settings):
-            changed = _changed(header.get("settings") or {}, jsonable(settings))
+            before, now = (flat(s) for s in (header.get("settings") or {}, jsonable(settings)))
+            changed = sorted(n for n in {**before, **now} if before.get(n) != now.get(n))
             raise ConfigError(
                 f"{path} was answered under other settings ({', '.join(changed)}); choose "
                 "another --job-id, or use the same settings"
             )
         self._rows |= {row_key(row): row for row in rows}
         logging.info("%s: going on behind %d answered rows", path.name, len(rows))
-
-
-def _changed(first: Any, second: Any, path: str = "") -> list[str]:
-    """Dotted names of the values that differ."""
-    if isinstance(first, dict) and isinstance(second, dict):
-        return [
-            name
-            for key in sorted({*first, *second})
-            for name in _changed(
-                first.get(key), second.get(key), f"{path}.{key}" if path else str(key)
-            )
-        ]
-    return [] if first == second else [path]
 
 
 def _short(row: dict, keys: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from pal_plugin.llm.lora import LORA_TARGETS, add_lora
+from pal_plugin.utils.tables import text_table
 
 PARTS = ("frozen", "full")
 LLM_MODES = ("frozen", "lora", "full")
@@ -100,6 +101,5 @@ def parameter_table(model: nn.Module) -> str:
     """Trainable and frozen parameters by component, as text."""
     counts = parameter_counts(model)
     counts["total"] = tuple(sum(column) for column in zip(*counts.values(), strict=True))
-    lines = [f"{'component':<22}{'trainable':>14}{'frozen':>14}"]
-    lines += [f"{name:<22}{row[0]:>14,}{row[1]:>14,}" for name, row in counts.items()]
-    return "\n".join(lines)
+    rows = [(name, f"{trainable:,}", f"{frozen:,}") for name, (trainable, frozen) in counts.items()]
+    return text_table([("component", "trainable", "frozen"), *rows], "lr", rule=False)

@@ -9,6 +9,7 @@ import torch
 
 from pal_plugin.batch import Batch, clips_in, ids_of, rows_in
 from pal_plugin.utils.errors import UserError
+from pal_plugin.utils.spelling import first_of
 
 
 class NonFiniteLossError(UserError, RuntimeError):
@@ -21,11 +22,10 @@ class OutOfMemoryBatchError(UserError, RuntimeError):
 
 def non_finite(what: str, where: str, names: list[str], file: str) -> NonFiniteLossError:
     """The error for `what` ("the loss is nan") in a step."""
-    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
     return NonFiniteLossError(
-        f"{what} in {where}; its samples are {shown} (all of them in {file}). No checkpoint was "
-        "made of it. Lower run.init_lr, set run.grad_clip, or use run.amp=none; if one clip is "
-        "always among them, look at it; run.on_nonfinite=skip leaves such steps out"
+        f"{what} in {where}; its samples are {first_of(names, most=20)} (all of them in {file}). "
+        "No checkpoint was made of it. Lower run.init_lr, set run.grad_clip, or use run.amp=none; "
+        "if one clip is always among them, look at it; run.on_nonfinite=skip leaves such steps out"
     )
 
 

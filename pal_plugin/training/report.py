@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pal_plugin.datasets.collate import clips_of
+from pal_plugin.utils.tables import text_table
 
 # The figures of the table in order of preference, with whether a larger one is better.
 HEADLINE = ("accuracy", "map", "wer", "loss")
@@ -17,11 +18,7 @@ def mix_table(datasets: dict[str, Any], weights: dict[str, float]) -> str:
         clips = clips_of(dataset)
         share = weights[name] / sum(weights.values())
         rows.append((name, "unknown" if clips is None else f"{clips:,}", f"{share:.1%}"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        f"{name:<{widths[0]}}  {clips:>{widths[1]}}  {share:>{widths[2]}}"
-        for name, clips, share in rows
-    )
+    return text_table(rows, "lr", rule=False)
 
 
 def table(metrics: dict[str, dict[str, dict]]) -> str:
@@ -32,27 +29,9 @@ def table(metrics: dict[str, dict[str, dict]]) -> str:
             name = next((f for f in HEADLINE if f in figures), None)
             if name is None:
                 continue
-            rows.append(
-                (
-                    split,
-                    entry,
-                    name,
-                    _number(figures.get(name)),
-                    _number(figures.get(f"{name}_masked_audio")),
-                    _number(figures.get("chance")),
-                    str(figures.get("n", "")),
-                )
-            )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if i < 3 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    lines.insert(1, "-" * max(map(len, lines)))
-    return "\n".join(lines)
+            numbers = (figures.get(key) for key in (name, f"{name}_masked_audio", "chance"))
+            rows.append((split, entry, name, *map(_number, numbers), figures.get("n", "")))
+    return text_table(rows, "lllr")
 
 
 def _number(value: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from pal_plugin.config.merging import flat
 from pal_plugin.training import checkpointing as checkpoints
 from pal_plugin.training import lock
 from pal_plugin.training.checkpoint_folder import FINISHED
@@ -94,17 +95,10 @@ def require_same(run_dir: Path, saved: dict[str, Any], asked: dict[str, Any]) ->
 
 
 def _compared(config: dict[str, Any]) -> dict[str, Any]:
-    flat = dict(_flat({key: config.get(key) for key in ("model", "datasets", "run")}))
+    values = flat({key: config.get(key) for key in ("model", "datasets", "run")})
     ignored = {"model.checkpoint", *(f"run.{key}" for key in FREE)}
     return {
         key: value
-        for key, value in flat.items()
+        for key, value in values.items()
         if key not in ignored and not key.startswith("run.evaluation.")
     }
-
-
-def _flat(config: Any, path: str = "") -> list[tuple[str, Any]]:
-    if isinstance(config, dict) and config:
-        parts = ((f"{path}.{key}" if path else str(key), value) for key, value in config.items())
-        return [entry for name, value in parts for entry in _flat(value, name)]
-    return [(path, config)]

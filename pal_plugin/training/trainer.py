@@ -34,6 +34,7 @@ from pal_plugin.training.streams import Micro
 from pal_plugin.utils.errors import ConfigError, Preempted
 from pal_plugin.utils.precision import Precision
 from pal_plugin.utils.runtime import progress_bar
+from pal_plugin.utils.spelling import first_of
 
 #: Steps in a row without anything to learn from, or left out, until it is an error.
 PATIENCE = 50
@@ -325,7 +326,7 @@ class Trainer:
             logging.warning(
                 "%d clips could not be used and were skipped: %s",
                 len(stats.skipped),
-                "; ".join(stats.skipped[:10]) + ("; ..." if len(stats.skipped) > 10 else ""),
+                first_of(stats.skipped, "; "),
             )
 
 

@@ -1,4 +1,4 @@
-"""Names that are not known, and the nearest ones that are."""
+"""Names in messages: the nearest known ones to one that is not, and the first of many."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
     if close:
         return f"Did you mean {' or '.join(repr(c) for c in close)}?"
     return f"Known here: {', '.join(sorted(map(str, known))) or 'nothing'}."
+
+
+def first_of(names: Sequence[object], separator: str = ", ", most: int = 10) -> str:
+    """The first names, and dots where there are more."""
+    shown = separator.join(map(str, names[:most]))
+    return f"{shown}{separator}..." if len(names) > most else shown
 
 
 def reject_unknown(given: Iterable[str], known: Iterable[str], where: str) -> None:

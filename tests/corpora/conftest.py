@@ -12,7 +12,7 @@ import soundfile
 from pal_plugin.commands.main import main
 from pal_plugin.corpora.locate import AudioFolder
 from pal_plugin.corpora.readers import read_corpus
-from pal_plugin.corpora.shards.writing import file_sha256
+from pal_plugin.utils.files import file_sha256
 
 RATE_HZ = 16000
 SHARED = Path(__file__).parents[3] / "shared" / "data"

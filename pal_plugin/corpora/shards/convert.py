@@ -25,7 +25,6 @@ from pal_plugin.corpora.readers import annotation_files, read_corpus, reader
 from pal_plugin.corpora.records import Corpus
 from pal_plugin.corpora.shards.writing import (
     FORMATS,
-    file_sha256,
     finished,
     record_path,
     safe_keys,
@@ -34,6 +33,7 @@ from pal_plugin.corpora.shards.writing import (
 )
 from pal_plugin.corpora.tables import parsed
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.files import file_sha256
 from pal_plugin.utils.printable import printable
 from pal_plugin.utils.runtime import usable_cores
 from pal_plugin.utils.spelling import did_you_mean

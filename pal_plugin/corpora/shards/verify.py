@@ -12,7 +12,7 @@ from pathlib import Path
 from pal_plugin.audio.decoding import AudioError, decode
 from pal_plugin.corpora.items import item_faults
 from pal_plugin.corpora.shards.reading import Shards, parts, read_shard
-from pal_plugin.corpora.shards.writing import file_sha256
+from pal_plugin.utils.files import file_sha256
 
 _CLOSE_S = 1e-3
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pal_plugin.utils.errors import ConfigError, UserError
-from pal_plugin.utils.files import replace_text, replacing
+from pal_plugin.utils.files import file_sha256, replace_text, replacing
 from pal_plugin.utils.printable import json_text
 
 #: Forms of a clip in a shard: the file's own bytes, or re-encoded in mono.
@@ -98,15 +98,6 @@ def write_shard(job: dict[str, Any], tick: Callable[[int], None]) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that the file is there as a whole or not at all."""
     replace_text(path, json_text(value, indent=1) + "\n")
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _add(tar: tarfile.TarFile, clip: dict, job: dict, record: dict) -> None:

@@ -17,8 +17,8 @@ from typing import Any
 from pal_plugin.batch import rows_in, take_rows
 from pal_plugin.evaluation.evaluators.base import Asking, Columns, Evaluator, Finished, Rows
 from pal_plugin.evaluation.metrics.captioning import caption_scores
+from pal_plugin.utils.spelling import first_of
 
-_SHOWN = 10
 _Rank = tuple[bytes, str, str]
 
 
@@ -131,8 +131,7 @@ def _without_loss(rows: Rows, key: str) -> dict[str, str]:
     names = [row["id"] for row in rows if row[f"loss{key}"] is None]
     if not names:
         return {}
-    some = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
     return {
-        f"loss of {len(names)} captions": f"NaN or infinite ({some}), left out of the mean; try "
-        "run.amp=none, and see whether a reference is empty"
+        f"loss of {len(names)} captions": f"NaN or infinite ({first_of(names)}), left out of the "
+        "mean; try run.amp=none, and see whether a reference is empty"
     }

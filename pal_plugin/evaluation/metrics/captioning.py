@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pal_plugin.evaluation.metrics.missing import MissingScoreError, version_of
 from pal_plugin.evaluation.metrics.tokenizers import java, tokenize
@@ -112,23 +113,26 @@ def _cut(candidates: Sequence[str], references: Sequence[Sequence[str]], tokeniz
     return (words[: len(candidates)], [[next(rest) for _ in texts] for texts in references]), name
 
 
-def _coco(words: Words, scorer, *, per_row: bool) -> tuple[float, list[float] | None]:
+def _coco(words: Words, scorer: Any) -> tuple[Any, Sequence[Any]]:
+    """What a scorer of pycocoevalcap gives: the set's value, and those of the rows."""
     candidates, references = words
     with contextlib.redirect_stdout(io.StringIO()):
-        value, rows = scorer.compute_score(
+        return scorer.compute_score(
             dict(enumerate(references)), {i: [text] for i, text in enumerate(candidates)}
         )
-    return float(value), [float(row) for row in rows] if per_row else None
+
+
+def _mean(name: str, found: tuple[Any, Sequence[Any]], package: str) -> Found:
+    """A score of the set that is the mean of its rows."""
+    value, rows = found
+    return {name: (float(value), [float(row) for row in rows])}, package
 
 
 def _bleu(words: Words) -> Found:
     package = version_of("pycocoevalcap")
     from pycocoevalcap.bleu.bleu import Bleu
 
-    candidates, references = words
-    values, _ = Bleu(4).compute_score(
-        dict(enumerate(references)), {i: [t] for i, t in enumerate(candidates)}, verbose=0
-    )
+    values, _ = _coco(words, Bleu(4))
     # Counts of n-grams are summed over the set, so the captions' own values do not average to it.
     return {f"bleu_{n}": (float(value), None) for n, value in enumerate(values, 1)}, package
 
@@ -137,7 +141,7 @@ def _rouge_l(words: Words) -> Found:
     package = version_of("pycocoevalcap")
     from pycocoevalcap.rouge.rouge import Rouge
 
-    return {"rouge_l": _coco(words, Rouge(), per_row=True)}, package
+    return _mean("rouge_l", _coco(words, Rouge()), package)
 
 
 def _cider(words: Words) -> Found:
@@ -145,7 +149,7 @@ def _cider(words: Words) -> Found:
     from pycocoevalcap.cider.cider import Cider
 
     _require_two(words)
-    return {"cider": _coco(words, Cider(), per_row=True)}, package
+    return _mean("cider", _coco(words, Cider()), package)
 
 
 def _meteor(words: Words) -> Found:
@@ -161,7 +165,8 @@ def _meteor(words: Words) -> Found:
     )
     try:
         # The set's score comes from summed counts, as BLEU's does.
-        return {"meteor": _coco(clean, Meteor(), per_row=False)}, f"{package} (meteor-1.5.jar)"
+        value, _ = _coco(clean, Meteor())
+        return {"meteor": (float(value), None)}, f"{package} (meteor-1.5.jar)"
     except (OSError, ValueError) as error:
         raise MissingScoreError(f"meteor-1.5.jar failed: {error}") from error
 
@@ -172,7 +177,7 @@ def _cider_d(words: Words) -> Found:
 
     _require_two(words)
     whole, rows = cider_d(*words)
-    return {"cider_d": (float(whole["cider_d"]), rows["cider_d"].tolist())}, package
+    return _mean("cider_d", (whole["cider_d"], rows["cider_d"]), package)
 
 
 def _spice(words: Words) -> Found:
@@ -187,14 +192,12 @@ def _spice(words: Words) -> Found:
             f"`python get_stanford_models.py` in {models.parents[1]}; it was written for Java 8"
         )
     try:
-        value, rows = spice.Spice().compute_score(
-            dict(enumerate(words[1])), {i: [text] for i, text in enumerate(words[0])}
-        )
+        value, rows = _coco(words, spice.Spice())
     except (OSError, subprocess.CalledProcessError, ValueError) as error:
         raise MissingScoreError(
             f"spice-1.0.jar failed ({error}); it was written for Java 8"
         ) from error
-    return {"spice": (float(value), [float(row["All"]["f"]) for row in rows])}, package
+    return _mean("spice", (value, [row["All"]["f"] for row in rows]), package)
 
 
 def _fense(words: Words) -> Found:
@@ -217,7 +220,7 @@ def _fense(words: Words) -> Found:
         raise MissingScoreError(
             f"FENSE's sentence model cannot be read ({error}): run aac-metrics-download"
         ) from error
-    return {"fense": (float(whole["fense"]), rows["fense"].tolist())}, package
+    return _mean("fense", (whole["fense"], rows["fense"]), package)
 
 
 def _require_two(words: Words) -> None:

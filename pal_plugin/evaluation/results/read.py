@@ -9,12 +9,12 @@ from typing import Any
 
 import yaml
 
+from pal_plugin.config.merging import flat
 from pal_plugin.evaluation.metrics.judge import FORMS, read_judged
 from pal_plugin.evaluation.prediction_cache import SUFFIX
 from pal_plugin.evaluation.summary import by_task
 from pal_plugin.utils.errors import ConfigError
-
-_SHOWN = 10
+from pal_plugin.utils.spelling import first_of
 
 
 @dataclass
@@ -132,39 +132,26 @@ def _settings(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return _flat(yaml.safe_load(path.read_text("utf-8")) or {})
+        return flat(yaml.safe_load(path.read_text("utf-8")) or {})
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
-
-
-def _flat(value: Any, path: str = "") -> dict[str, Any]:
-    if not isinstance(value, dict) or not value:
-        return {path: value} if path else {}
-    found: dict[str, Any] = {}
-    for key, inner in value.items():
-        found |= _flat(inner, f"{path}.{key}" if path else str(key))
-    return found
 
 
 def _evaluation(run: Run, evaluation: dict) -> None:
     for split, of_split in evaluation.items():
         origin = of_split.get("provenance") or {}
-        run.settings |= _flat(origin.get("versions") or {}, "versions")
+        run.settings |= flat(origin.get("versions") or {}, "versions")
         run.settings[f"{split}: questions, SHA-256"] = origin.get("rows_sha256")
         checkpoint = origin.get("checkpoint") or {}
         run.settings["checkpoint, SHA-256"] = checkpoint.get("sha256")
         left_out = origin.get("left out") or []
         if left_out:
             run.notes.append(
-                f"{split}: {len(left_out)} clips or questions left out: {_some(left_out)}"
+                f"{split}: {len(left_out)} clips or questions left out: {first_of(left_out, '; ')}"
             )
         for entry, told in (of_split.get("figures") or {}).items():
             for name, reason in (told.get("missing") or {}).items():
                 run.missing[f"{split} {entry} {name}"] = reason
-
-
-def _some(names: list[str]) -> str:
-    return "; ".join(names[:_SHOWN]) + ("; ..." if len(names) > _SHOWN else "")
 
 
 def _judged(run: Run, split: str) -> None:
@@ -193,7 +180,7 @@ def _judged(run: Run, split: str) -> None:
             if names:
                 run.notes.append(
                     f"{split} {entry}: {len(names)} of {len(asked)} {what}, they count in no "
-                    f"score: {_some(names)}"
+                    f"score: {first_of(names, '; ')}"
                 )
         for name in FORMS[task].aspects:
             run.missing.pop(f"{split} {entry} {name}", None)
