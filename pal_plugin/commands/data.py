@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.printable import printable
@@ -50,8 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The subcommands of `pal data`."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
-    def action(name: str, about: str, epilog: str | None = None) -> argparse.ArgumentParser:
-        return actions.add_parser(
+    def action(name: str, do: Callable, about: str, epilog: str | None = None) -> Any:
+        parser = actions.add_parser(
             name,
             help=about,
             description=about[0].upper() + about[1:] + ".",
@@ -59,10 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        parser.set_defaults(do=do)
+        return parser
 
-    action("list", "name the datasets that can be converted, and the files they take")
+    action("list", _list, "name the datasets that can be converted, and the files they take")
 
-    add = action("convert", "write a dataset's original files as shards", _CONVERT).add_argument
+    add = action(
+        "convert", _convert, "write a dataset's original files as shards", _CONVERT
+    ).add_argument
     add("dataset", metavar="DATASET", help="a name of: pal data list")
     add("--audio", required=True, metavar="DIR", help="folder of the audio files")
     add("--annotations", nargs="+", default=[], metavar="FILE", help="the dataset's own files")
@@ -86,9 +92,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "whatever conversion is in SHARDS",
     )
 
-    verify = action("verify", "check every hash, clip and JSON; exit code 1 if any fails")
-    stats = action("stats", "count what is in shards; with --out also as plots")
-    show = action("show", "print a few clips; with --out also draw them with their spectrograms")
+    verify = action("verify", _verify, "check every hash, clip and JSON; exit code 1 if any fails")
+    stats = action("stats", _stats, "count what is in shards; with --out also as plots")
+    show = action(
+        "show", _show, "print a few clips; with --out also draw them with their spectrograms"
+    )
     for command in (verify, stats, show):
         about = "a folder, tars, 'a-{000..009}.tar', or 'pipe:COMMAND'"
         command.add_argument("shards", nargs="+", metavar="SHARDS", help=about)
@@ -108,7 +116,7 @@ def _picture(text: str) -> Path:
 def run(args: argparse.Namespace) -> int:
     """Do what was asked. Returns the exit code."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    return _ACTIONS[args.action](args)
+    return args.do(args)
 
 
 def parse_where(pairs: list[str]) -> dict[str, list[str]]:
@@ -142,10 +150,7 @@ def _convert(args: argparse.Namespace) -> int:
     from pal_plugin.corpora.shards.convert import convert, summary
 
     index = convert(
-        args.dataset,
-        args.audio,
-        args.annotations,
-        args.out,
+        *(args.dataset, args.audio, args.annotations, args.out),
         split=args.split,
         where=parse_where(args.where),
         form=args.format,
@@ -206,12 +211,3 @@ def _show(args: argparse.Namespace) -> int:
         draw_page(clips, args.out)
         _say(f"written: {args.out}")
     return 0
-
-
-_ACTIONS = {
-    "list": _list,
-    "convert": _convert,
-    "verify": _verify,
-    "stats": _stats,
-    "show": _show,
-}

@@ -20,26 +20,12 @@ from pal_plugin.version import __version__
 
 #: Keys of `run` that answers depend on.
 RUN_KEYS = (
-    "task",
-    "seed",
-    "amp",
-    "masked_audio",
-    "max_new_tokens",
-    "caption_examples",
-    "generation",
-    "evaluation",
+    *("task", "seed", "amp", "masked_audio", "max_new_tokens", "caption_examples"),
+    *("generation", "evaluation"),
 )
 _PACKAGES = (
-    "torch",
-    "transformers",
-    "tokenizers",
-    "peft",
-    "numpy",
-    "soundfile",
-    "jiwer",
-    "scikit-learn",
-    "pycocoevalcap",
-    "aac-metrics",
+    *("torch", "transformers", "tokenizers", "peft", "numpy", "soundfile"),
+    *("jiwer", "scikit-learn", "pycocoevalcap", "aac-metrics"),
 )
 #: Wordings of a task that are written out; the others are in the rows.
 _WORDINGS = 20
@@ -110,11 +96,7 @@ def describe(
         "data": _data(config["datasets"]),
         "rows": len(rows),
         "rows_sha256": rows_hash(rows),
-        "clips": {
-            "in the datasets": clips,
-            "answered": answered,
-            "left out": len(left_out),
-        },
+        "clips": {"in the datasets": clips, "answered": answered, "left out": len(left_out)},
         "left out": list(left_out),
     }
 

@@ -5,7 +5,6 @@ import math
 import pytest
 
 from pal_plugin.evaluation.metrics.answers import is_correct, normalise
-from pal_plugin.evaluation.metrics.speech import word_error_rate
 from pal_plugin.evaluation.summary import select, summarise
 from pal_plugin.utils.errors import ConfigError
 
@@ -75,8 +74,13 @@ def test_captions_and_transcripts_have_figures_of_their_own():
 
 
 def test_word_errors_are_counted_over_the_corpus():
-    assert word_error_rate(["a dog barks", "ten"], ["The dog barks", "one two"]) == 2 / 3
-    assert word_error_rate([""], ["anything"]) is None
+    rows = [
+        row("transcript", reference="a dog barks", said="The dog barks"),
+        row("transcript", reference="ten", said="one two"),
+    ]
+    assert summarise(rows, masked=False)["transcript"]["wer"] == 2 / 3
+    rows = [row("transcript", reference="", said="anything")]
+    assert summarise(rows, masked=False)["transcript"]["wer"] is None
 
 
 def test_the_best_epoch_is_chosen_by_a_mean_or_by_one_figure():

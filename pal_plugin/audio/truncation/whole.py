@@ -36,7 +36,7 @@ def is_cut_off(data: bytes) -> bool:
         found = [re.search(name + rb" -i (\d+)", data[:1024]) for name in sizes]
         return all(found) and 1024 + prod(int(m[1]) for m in found) > len(data)
     if data[:4] == b"OggS":
-        pages = list(_ogg_pages(data))
+        pages = list(ogg_pages(data))
         return not pages[-1][1] & 4 or pages[-1][2] > len(data)
     return False
 
@@ -44,12 +44,27 @@ def is_cut_off(data: bytes) -> bool:
 def ogg_links(data: bytes) -> list[bytes]:
     """The streams of an OGG file that follow one another (a chain), each a file of its own."""
     starts, was_first = [], False
-    for at, flags, _ in _ogg_pages(data):
+    for at, flags, _ in ogg_pages(data):
         is_first = bool(flags & 2)
         if is_first and not was_first:
             starts.append(at)
         was_first = is_first
     return [data[a:b] for a, b in zip(starts, [*starts[1:], len(data)], strict=True)]
+
+
+def ogg_pages(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """`(start, flags, end)` of each page; 2 in flags: first of its stream, 4: last."""
+    at = 0
+    while (at := data.find(b"OggS", at)) >= 0:
+        if at + 27 > len(data):
+            yield at, 0, len(data) + 1
+            return
+        head = at + 27 + data[at + 26]
+        end = head + sum(data[at + 27 : head])
+        if head > len(data):
+            end = len(data) + 1
+        yield at, data[at + 5], end
+        at = min(end, len(data))
 
 
 def _wav(data: bytes, order: str) -> bool:
@@ -80,18 +95,3 @@ def _chunks(
         end = at + (size if name_bytes == 16 else head + size)
         yield name, end
         at = max(-(-end // aligned) * aligned, at + head)
-
-
-def _ogg_pages(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """`(start, flags, end)` of each page; 2 in flags: first of its stream, 4: last."""
-    at = 0
-    while (at := data.find(b"OggS", at)) >= 0:
-        if at + 27 > len(data):
-            yield at, 0, len(data) + 1
-            return
-        head = at + 27 + data[at + 26]
-        end = head + sum(data[at + 27 : head])
-        if head > len(data):
-            end = len(data) + 1
-        yield at, data[at + 5], end
-        at = min(end, len(data))

@@ -8,16 +8,19 @@ random number in Ogg pages is replaced (a resumed conversion must give identical
 from __future__ import annotations
 
 import io
+import zlib
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import soundfile
 
 from pal_plugin.audio.decoding import AudioError, decode
+from pal_plugin.audio.truncation.whole import ogg_pages
 
 _BLOCK = 2**16  # samples; libsndfile's Vorbis encoder overflows its stack on long blocks
 _INTEGERS = ("PCM_S8", "PCM_U8", "PCM_16")
+#: Each byte with its bits in reverse.
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _LOSSY = ("VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III")
 
 
@@ -85,14 +88,11 @@ def encode(data: bytes, extension: str, form: str, rate_hz: int | None) -> Encod
 
 def without_serial(data: bytes) -> bytes:
     """An Ogg file whose stream has the serial number 0, with checksums to match (RFC 3533)."""
-    pages, at = bytearray(data), 0
-    while at < len(pages):
-        head = at + 27 + pages[at + 26]
-        end = head + sum(pages[at + 27 : head])
+    pages = bytearray(data)
+    for at, _, end in ogg_pages(data):
         pages[at + 14 : at + 18] = bytes(4)
         pages[at + 22 : at + 26] = bytes(4)
-        pages[at + 22 : at + 26] = _checksum(pages[at:end]).to_bytes(4, "little")
-        at = end
+        pages[at + 22 : at + 26] = _checksum(pages[at:end])
     return bytes(pages)
 
 
@@ -114,19 +114,7 @@ def _subtype(data: bytes) -> str:
         return _LOSSY[0]
 
 
-@lru_cache(maxsize=1)
-def _table() -> list[int]:
-    table = []
-    for byte in range(256):
-        value = byte << 24
-        for _ in range(8):
-            value = (value << 1) ^ (0x04C11DB7 if value & 0x80000000 else 0)
-        table.append(value & 0xFFFFFFFF)
-    return table
-
-
-def _checksum(page: bytes) -> int:
-    table, value = _table(), 0
-    for byte in page:
-        value = ((value << 8) & 0xFFFFFFFF) ^ table[(value >> 24) ^ byte]
-    return value
+def _checksum(page: bytes) -> bytes:
+    """Ogg's CRC: zlib's with the bits of each byte in reverse, and without its inversions."""
+    crc = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return crc.to_bytes(4, "big").translate(_REVERSED)

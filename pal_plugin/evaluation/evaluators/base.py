@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pal_plugin.batch import take_rows
+from pal_plugin.evaluation.metrics.answers import is_correct, largest_share
 from pal_plugin.utils.errors import ConfigError
 
 Rows = Sequence[dict[str, Any]]
@@ -150,6 +151,19 @@ class Evaluator:
             for name, (tops, bottoms) in cls.columns(rows, key).items()
         }
         return {**ratios, **cls.whole(rows, key)}
+
+
+class Exact(Evaluator):
+    """An answer is right if it equals an accepted one after `answers.normalise`."""
+
+    @classmethod
+    def columns(cls, rows: Rows, key: str) -> Columns:
+        right = [float(is_correct(row[f"prediction{key}"], row["answers"])) for row in rows]
+        return {"accuracy": (right, [1.0] * len(rows)), **super().columns(rows, key)}
+
+    @classmethod
+    def chance(cls, rows: Rows) -> float | None:
+        return largest_share([row["reference"] for row in rows])
 
 
 def closed_set(samples: dict, task: str) -> list[str]:

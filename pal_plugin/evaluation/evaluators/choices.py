@@ -12,13 +12,7 @@ import numpy as np
 
 from pal_plugin.batch import more_of, rows_in, take_rows
 from pal_plugin.corpora.prompts import multiple_choice_prompt
-from pal_plugin.evaluation.evaluators.base import (
-    Asking,
-    Columns,
-    Evaluator,
-    Finished,
-    Rows,
-)
+from pal_plugin.evaluation.evaluators.base import Asking, Columns, Evaluator, Finished, Rows
 from pal_plugin.evaluation.metrics.multiple_choice import mmau_rule, read_choice, shuffled
 from pal_plugin.utils.errors import ConfigError
 
@@ -100,15 +94,12 @@ class MultipleChoice(Evaluator):
     @classmethod
     def columns(cls, rows: Rows, key: str) -> Columns:
         found: Columns = {}
+        ranked = all("ranked" in asked for row in rows for asked in row[f"asked{key}"])
         for name, count in _COUNTED.items():
-            if name == "accuracy_ranked" and not _all_ranked(rows, key):
+            if name == "accuracy_ranked" and not ranked:
                 continue
-            right = [
-                sum(float(count(row, asked)) for asked in row[f"asked{key}"])
-                / len(row[f"asked{key}"])
-                for row in rows
-            ]
-            found[name] = right, [1.0] * len(rows)
+            of_rows = [[float(count(row, asked)) for asked in row[f"asked{key}"]] for row in rows]
+            found[name] = [sum(right) / len(right) for right in of_rows], [1.0] * len(rows)
         return found
 
     @classmethod
@@ -180,7 +171,3 @@ def _right_by_order(rows: Rows, key: str) -> np.ndarray | None:
         [[asked["read"] == row["reference"] for asked in row[f"asked{key}"]] for row in rows],
         dtype=np.float64,
     )
-
-
-def _all_ranked(rows: Rows, key: str) -> bool:
-    return all("ranked" in asked for row in rows for asked in row[f"asked{key}"])

@@ -13,14 +13,14 @@ import numpy as np
 
 from pal_plugin.evaluation.evaluators.base import (
     Asking,
-    Columns,
     Evaluator,
+    Exact,
     Finished,
     Rows,
     closed_set,
 )
 from pal_plugin.evaluation.metrics import resampled
-from pal_plugin.evaluation.metrics.answers import is_correct, largest_share, normalise
+from pal_plugin.evaluation.metrics.answers import is_correct, normalise
 from pal_plugin.evaluation.metrics.classification import (
     f1_scores,
     mean_average_precision,
@@ -83,7 +83,7 @@ class _Labels(Evaluator):
         return _LIKELIHOOD
 
 
-class Classification(_Labels):
+class Classification(_Labels, Exact):
     """One label: accuracy, and F1 where scikit-learn is."""
 
     task = "classification"
@@ -124,11 +124,6 @@ class Classification(_Labels):
         return {}
 
     @classmethod
-    def columns(cls, rows: Rows, key: str) -> Columns:
-        right = [float(is_correct(row[f"prediction{key}"], row["answers"])) for row in rows]
-        return {"accuracy": (right, [1.0] * len(rows)), **super().columns(rows, key)}
-
-    @classmethod
     def whole(cls, rows: Rows, key: str) -> dict[str, float | None]:
         try:
             return dict(f1_scores(*_single(rows, key)))
@@ -145,10 +140,6 @@ class Classification(_Labels):
             len(labels),
             weights,
         )
-
-    @classmethod
-    def chance(cls, rows: Rows) -> float | None:
-        return largest_share([row["reference"] for row in rows])
 
 
 class Tagging(_Labels):

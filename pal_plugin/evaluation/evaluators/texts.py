@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pal_plugin.evaluation.evaluators.base import Asking, Columns, Evaluator, Finished, Rows
-from pal_plugin.evaluation.metrics.answers import is_correct, largest_share, spoken_words
+from pal_plugin.evaluation.evaluators.base import Asking, Columns, Evaluator, Exact, Finished, Rows
+from pal_plugin.evaluation.metrics.answers import spoken_words
 from pal_plugin.evaluation.metrics.missing import version_of
 from pal_plugin.evaluation.metrics.speech import whisper_normaliser, word_errors
 
 
-class Questions(Evaluator):
+class Questions(Exact):
     """`qa`: a generated answer, compared after `normalise`."""
 
     def answer(self, model: Any, samples: dict) -> dict[str, list]:
@@ -18,15 +18,6 @@ class Questions(Evaluator):
 
     def finish(self, rows: Rows, key: str) -> Finished:
         return Finished(how={"accuracy": "equal to an accepted answer without case and articles"})
-
-    @classmethod
-    def columns(cls, rows: Rows, key: str) -> Columns:
-        right = [float(is_correct(row[f"prediction{key}"], row["answers"])) for row in rows]
-        return {"accuracy": (right, [1.0] * len(rows))}
-
-    @classmethod
-    def chance(cls, rows: Rows) -> float | None:
-        return largest_share([row["reference"] for row in rows])
 
 
 class Transcripts(Evaluator):

@@ -67,9 +67,8 @@ def figures_of(
         for entry, values in _with_judged(run, split, entries).items():
             counted = _Counted(rows_of_entry(run.rows[split], entry), draws, seed)
             names = [n for n in values if n not in ("n", "chance") and not n.endswith(_MASKED)]
-            for name in names:
-                if wanted is None or name in wanted:
-                    found.append(_figure(run, split, entry, name, values, counted))
+            names = [n for n in names if wanted is None or n in wanted]
+            found += [_figure(run, split, entry, name, values, counted) for name in names]
     return found
 
 

@@ -14,11 +14,7 @@ from pal_plugin.utils.tables import markdown_table
 
 #: Settings that name a run or the machine, and change no answer.
 _IGNORED = (
-    "run.name",
-    "run.output_dir",
-    "run.log_freq",
-    "run.num_workers",
-    "run.torch_threads",
+    *("run.name", "run.output_dir", "run.log_freq", "run.num_workers", "run.torch_threads"),
     "run.evaluate",
 )
 _FIRST = ("run", "split", "task", "figure", "value")
@@ -31,13 +27,9 @@ _CSV = (
 
 def differing_settings(runs: Sequence[Run]) -> dict[str, list[Any]]:
     """Settings that differ: dotted name to one value per run, None where a run lacks it."""
-    names = dict.fromkeys(name for run in runs for name in run.settings)
-    found = {}
-    for name in names:
-        values = [run.settings.get(name) for run in runs]
-        if name not in _IGNORED and any(value != values[0] for value in values[1:]):
-            found[name] = values
-    return found
+    names = dict.fromkeys(name for run in runs for name in run.settings if name not in _IGNORED)
+    values = {name: [run.settings.get(name) for run in runs] for name in names}
+    return {name: found for name, found in values.items() if found.count(found[0]) < len(runs)}
 
 
 def markdown(runs: Sequence[Run], figures: Sequence[Figure]) -> str:
@@ -86,13 +78,8 @@ def comma_separated(runs: Sequence[Run], figures: Sequence[Figure]) -> str:
 def _cells(figure: Figure) -> list[str]:
     difference = figure.difference
     return [
-        figure.run,
-        figure.split,
-        figure.entry,
-        figure.name,
-        _number(figure.value),
-        _range(figure.interval),
-        _number(figure.masked),
+        *(figure.run, figure.split, figure.entry, figure.name),
+        *(_number(figure.value), _range(figure.interval), _number(figure.masked)),
         f"{difference.value:+.3f} {_range(difference)}" if difference else "-",
         _number(figure.chance),
         str(figure.n) if figure.n == figure.asked else f"{figure.n} of {figure.asked}",
