@@ -6,13 +6,9 @@ import argparse
 import dataclasses
 import datetime
 import difflib
-import os
 import shlex
 import sys
 from pathlib import Path
-
-if __name__ == "__main__":  # not on import: a test's process may need LAVIS later
-    os.environ["PAL_PLUGIN_CORE_ONLY"] = "1"
 
 import torch
 from tqdm import tqdm

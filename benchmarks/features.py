@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import os
 import shlex
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-if __name__ == "__main__":  # not on import: a test's process may need LAVIS later
-    os.environ["PAL_PLUGIN_CORE_ONLY"] = "1"
 
 import torch
 from torch import Tensor

@@ -55,7 +55,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # LAVIS takes seconds to import; nothing may wait for a network.
-export PAL_PLUGIN_CORE_ONLY=1 HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false
+export HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false
 
 if [ "$rehearse" ]; then
   out=${out:-$(mktemp -d)} times=3 mark=--rehearsal

@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import os
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
-
-if __name__ == "__main__":
-    os.environ["PAL_PLUGIN_CORE_ONLY"] = "1"
 
 import torch
 

@@ -5,15 +5,11 @@ from __future__ import annotations
 import argparse
 import datetime
 import io
-import os
 import shlex
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-if __name__ == "__main__":  # not on import: a test's process may need LAVIS later
-    os.environ["PAL_PLUGIN_CORE_ONLY"] = "1"
 
 import soundfile
 import torch

@@ -6,16 +6,12 @@ import argparse
 import datetime
 import json
 import math
-import os
 import random
 import shlex
 import sys
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-
-if __name__ == "__main__":  # not on import: a test's process may need LAVIS later
-    os.environ["PAL_PLUGIN_CORE_ONLY"] = "1"
 
 import soundfile
 from torch.utils.data import Dataset

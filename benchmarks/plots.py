@@ -6,13 +6,9 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-
-if __name__ == "__main__":  # not on import: a test's process may need LAVIS later
-    os.environ["PAL_PLUGIN_CORE_ONLY"] = "1"
 
 from benchmarks.variants import LABELS
 

@@ -17,9 +17,9 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from pal_plugin.audio.io import AudioError
 from pal_plugin.corpora.tables import MissingColumnError, read_csv
-from pal_plugin.datasets.collate import SkippedClip, collate_clips
+from pal_plugin.datasets.collate import SkippedClip
+from pal_plugin.datasets.source import ClipSource
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import first_of
 
@@ -96,21 +96,16 @@ def present(clips: Sequence[LabelledClip], *, required: bool, split: str) -> lis
     return [clip for clip in clips if clip.path.is_file()]
 
 
-class ClipDataset(Dataset):
+class ClipDataset(ClipSource, Dataset):
     """Labelled clips, each with a closed question.
 
     Args:
         clips: files and labels.
-        audio_processor: path to features.
-        text_processor: applied to the questions.
+        audio_processor, text_processor: as of `ClipSource`.
         questions: wordings; training draws one, evaluation asks the first.
         candidates: all possible answers.
         question_type: name of the question in the metrics.
-        train: skip what cannot be decoded, or raise an `AudioError`.
-        seed: of the choice of wording.
-        collate_audio: see `collate_clips`.
-        allow_missing: in evaluation, too, leave out what cannot be decoded.
-        left_out: what was missing when the clips were listed, with the reasons.
+        source: further arguments of `ClipSource`.
     """
 
     #: An index beyond the length means a later pass.
@@ -125,20 +120,14 @@ class ClipDataset(Dataset):
         candidates: Sequence[str],
         *,
         question_type: str = "classification",
-        train: bool = False,
-        seed: int = 0,
-        collate_audio: Callable[[list], Any] | None = None,
-        allow_missing: bool = False,
-        left_out: Sequence[str] = (),
+        **source: Any,
     ) -> None:
+        super().__init__(audio_processor, text_processor, candidates=candidates, **source)
         self.clips = list(clips)
         self.ids = _unique_names([clip.path for clip in self.clips])
-        self.audio_processor = audio_processor
-        self.questions = [text_processor(question) for question in questions]
-        self.candidates = list(candidates)
-        self.question_type, self.train, self.seed = question_type, train, seed
-        self.collate_audio = collate_audio
-        self.allow_missing, self.left_out = allow_missing, list(left_out)
+        self.questions, self.question_type = list(questions), question_type
+        for question in questions:  # what cannot be asked is told now
+            text_processor(question)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -146,12 +135,6 @@ class ClipDataset(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any] | SkippedClip:
         number, place = divmod(index, len(self.clips))
         clip = self.clips[place]
-        try:
-            features = self.audio_processor(clip.path)
-        except AudioError as error:
-            if not (self.train or self.allow_missing):
-                raise AudioError(f"{clip.path}: {error}") from error
-            return SkippedClip(str(clip.path), str(error))
         question = self.questions[0]
         if self.train:
             question = random.Random(f"{self.seed}-{number}-{place}").choice(self.questions)
@@ -160,13 +143,8 @@ class ClipDataset(Dataset):
             "answer": clip.label,
             "task": "classification",
             "question_type": self.question_type,
-            "candidates": self.candidates,
         }
-        return {"audio": features, "items": [item], "sample_id": self.ids[clip.path]}
-
-    def collater(self, clips: Sequence[dict | SkippedClip]) -> dict[str, Any]:
-        """`collate_clips` with this dataset's way of joining audio."""
-        return collate_clips(clips, self.collate_audio)
+        return self.clip(clip.path, str(clip.path), self.ids[clip.path], [item])
 
 
 def _unique_names(paths: Sequence[Path]) -> dict[Path, str]:

@@ -14,12 +14,12 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from pal_plugin.audio.io import AudioError
 from pal_plugin.corpora.locate import AudioFolder
 from pal_plugin.corpora.readers import read_corpus
 from pal_plugin.corpora.records import Item
-from pal_plugin.datasets.collate import SkippedClip, collate_clips
+from pal_plugin.datasets.collate import SkippedClip
 from pal_plugin.datasets.questions import QuestionMix
+from pal_plugin.datasets.source import ClipSource
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import first_of
 
@@ -85,21 +85,14 @@ def check_left_out(faults: Sequence[str], *, split: str, required: bool) -> None
     logging.warning("%s; going without them", report)
 
 
-class CorpusDataset(Dataset):
+class CorpusDataset(ClipSource, Dataset):
     """Clips with the questions of their annotations.
 
     Args:
         clips: files and items.
-        audio_processor: path to features.
-        text_processor: applied to the questions.
-        mix: which questions are asked.
-        candidates: closed set of answers of classification questions.
-        train: draw questions anew in each pass and skip what cannot be decoded, or ask all of the
-            mix and raise an `AudioError`.
-        seed: of the choice of questions.
-        collate_audio: see `collate_clips`.
-        allow_missing: in evaluation, too, leave out what cannot be decoded.
-        left_out: what was missing when the clips were listed, with the reasons.
+        audio_processor, text_processor: as of `ClipSource`.
+        mix: which questions are asked; training draws them anew in each pass, evaluation asks all.
+        source: further arguments of `ClipSource`.
 
     Raises:
         ConfigError: no clip has a question of the mix.
@@ -114,14 +107,9 @@ class CorpusDataset(Dataset):
         audio_processor: Callable[[Path], Any],
         text_processor: Callable[[str], str],
         mix: QuestionMix,
-        *,
-        candidates: Sequence[str] | None = None,
-        train: bool = False,
-        seed: int = 0,
-        collate_audio: Callable[[list], Any] | None = None,
-        allow_missing: bool = False,
-        left_out: Sequence[str] = (),
+        **source: Any,
     ) -> None:
+        super().__init__(audio_processor, text_processor, **source)
         self.clips = [clip for clip in clips if mix.eligible(clip.items)]
         if not self.clips:
             tasks = sorted({item["task"] for clip in clips for item in clip.items})
@@ -129,11 +117,7 @@ class CorpusDataset(Dataset):
                 f"none of {len(clips)} clips holds a question of the tasks "
                 f"{', '.join(mix.weights)}; they hold {', '.join(tasks) or 'none'}"
             )
-        self.audio_processor, self.text_processor = audio_processor, text_processor
-        self.mix, self.train, self.seed = mix, train, seed
-        self.candidates = list(candidates) if candidates else None
-        self.collate_audio = collate_audio
-        self.allow_missing, self.left_out = allow_missing, list(left_out)
+        self.mix = mix
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -141,27 +125,8 @@ class CorpusDataset(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any] | SkippedClip:
         number, place = divmod(index, len(self.clips))
         clip = self.clips[place]
-        try:
-            features = self.audio_processor(clip.path)
-        except AudioError as error:
-            if not (self.train or self.allow_missing):
-                raise AudioError(f"{clip.path}: {error}") from error
-            return SkippedClip(str(clip.path), str(error))
         if self.train:
             items = self.mix.draw(clip.items, f"{self.seed}-{number}-{clip.id}")
         else:
             items = self.mix.all(clip.items)
-        return {"audio": features, "items": self._prepared(items), "sample_id": clip.id}
-
-    def collater(self, clips: Sequence[dict | SkippedClip]) -> dict[str, Any]:
-        """`collate_clips` with this dataset's way of joining audio."""
-        return collate_clips(clips, self.collate_audio)
-
-    def _prepared(self, items: list[Item]) -> list[Item]:
-        prepared = []
-        for item in items:
-            item = {**item, "question": self.text_processor(item["question"])}
-            if self.candidates and item["task"] == "classification":
-                item["candidates"] = self.candidates
-            prepared.append(item)
-        return prepared
+        return self.clip(clip.path, str(clip.path), clip.id, items)

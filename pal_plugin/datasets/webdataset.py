@@ -10,7 +10,6 @@ shard that is cut or gone) is named and left out in training and an error in eva
 from __future__ import annotations
 
 import copy
-import logging
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
@@ -20,10 +19,10 @@ from typing import Any
 import webdataset as wds
 from torch.utils.data import IterableDataset, get_worker_info
 
-from pal_plugin.audio.io import AudioError
 from pal_plugin.corpora.shards.reading import parse, read_shard
-from pal_plugin.datasets.collate import SkippedClip, collate_clips
+from pal_plugin.datasets.collate import SkippedClip
 from pal_plugin.datasets.questions import QuestionMix
+from pal_plugin.datasets.source import ClipSource
 from pal_plugin.utils.errors import ConfigError
 
 #: Passes without a usable clip in one of several lanes until it is an error.
@@ -32,23 +31,18 @@ _PASSES = 20
 Ticket = tuple[str, str, bytes, list] | SkippedClip
 
 
-class ShardStream(IterableDataset):
+class ShardStream(ClipSource, IterableDataset):
     """Clips of tar shards, each `<key>.flac` (or another audio file) with `<key>.json`.
 
     Args:
         shards: paths of the tars, or what else WebDataset opens (`pipe:` commands).
         clips: clips in all shards together, the stream's length; None: not known (training).
-        audio_processor: bytes of a file to features.
-        text_processor: applied to every question.
+        audio_processor, text_processor: as of `ClipSource`; the audio is the bytes of a file.
         mix: which questions are asked.
         train: endless and shuffled, or one pass in order.
-        seed: of the shuffling and the choice of questions.
         shuffle_buffer: clips held back for shuffling within a worker.
-        candidates: closed set of answers of classification questions.
-        collate_audio: see `collate_clips`.
         counts: clips of each shard; one that holds another number is cut.
-        allow_missing: in evaluation, too, name what cannot be used and leave it out.
-        left_out: what was known to be missing beforehand, with the reasons.
+        source: further arguments of `ClipSource`.
 
     Yields:
         `{"audio", "items", "sample_id"}` (without items where no question of the mix is asked, in
@@ -69,25 +63,17 @@ class ShardStream(IterableDataset):
         mix: QuestionMix,
         *,
         train: bool,
-        seed: int = 0,
         shuffle_buffer: int = 200,
-        candidates: Sequence[str] | None = None,
-        collate_audio: Callable[[list], Any] | None = None,
         counts: Mapping[str, int] | None = None,
-        allow_missing: bool = False,
-        left_out: Sequence[str] = (),
+        **source: Any,
     ) -> None:
+        super().__init__(audio_processor, text_processor, train=train, **source)
         if not shards:
             raise ConfigError("a stream needs at least one shard, got none")
         self.shards = [str(shard) for shard in shards]
-        self.clips, self.mix, self.train = clips, mix, train
-        self.audio_processor, self.text_processor = audio_processor, text_processor
-        self.seed, self.shuffle_buffer = seed, shuffle_buffer
-        self.candidates = None if candidates is None else list(candidates)
-        self.collate_audio = collate_audio
+        self.clips, self.mix, self.shuffle_buffer = clips, mix, shuffle_buffer
         self.counts = dict(counts or {})
         self.place, self.places = 0, 1
-        self.allow_missing, self.left_out = allow_missing, list(left_out)
 
     def __len__(self) -> int:
         """Clips of one pass.
@@ -98,10 +84,6 @@ class ShardStream(IterableDataset):
         if self.clips is None:
             raise TypeError("the number of clips in these shards is not known")
         return self.clips
-
-    def collater(self, clips: Sequence[dict | SkippedClip]) -> dict[str, Any]:
-        """`collate_clips` with this stream's way of joining audio."""
-        return collate_clips(clips, self.collate_audio)
 
     def __iter__(self) -> Iterator[dict | SkippedClip]:
         worker = get_worker_info()
@@ -171,14 +153,7 @@ class ShardStream(IterableDataset):
         where, sample_id, audio, items = ticket
         if not items:
             return {"audio": None, "items": [], "sample_id": sample_id}
-        try:
-            features = self.audio_processor(audio)
-        except AudioError as error:
-            if not (self.train or self.allow_missing):
-                raise AudioError(f"{where}: {error}") from error
-            logging.debug("skipped %s: %s", where, error)
-            return SkippedClip(where, str(error))
-        return {"audio": features, "items": self._prepared(items), "sample_id": sample_id}
+        return self.clip(audio, where, sample_id, items)
 
     def _nothing(self, read: int, fault: SkippedClip | None = None) -> str:
         """Why a pass had nothing to ask."""
@@ -254,14 +229,3 @@ class ShardStream(IterableDataset):
         if items or not self.train:  # in evaluation one without questions counts as met
             return where, sample_id, audio, items
         return None
-
-    def _prepared(self, items: list[dict]) -> list[dict]:
-        closed = {"candidates": self.candidates} if self.candidates else {}
-        return [
-            {
-                **item,
-                "question": self.text_processor(item["question"]),
-                **(closed if item["task"] == "classification" else {}),
-            }
-            for item in items
-        ]

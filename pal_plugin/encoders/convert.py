@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import collections
-import os
 import pickle
 import sys
 import zipfile
@@ -21,10 +20,14 @@ from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from pal_plugin.utils.weights import check_is_no_stand_in, check_is_torch_file, named_entries
+from pal_plugin.utils.weights import (
+    check_is_no_stand_in,
+    check_is_torch_file,
+    named_entries,
+    write_tensors,
+)
 
 
 def _without_state(data: Tensor, requires_grad: bool, hooks: Any, state: Any) -> Tensor:
@@ -126,9 +129,7 @@ def main(arguments: list[str] | None = None) -> int:
         tensors, others = read_tensors(options.source)
     except ValueError as error:
         parser.error(str(error))
-    temporary = options.target.with_suffix(".safetensors.tmp")
-    save_file(tensors, temporary)
-    os.replace(temporary, options.target)
+    write_tensors(tensors, options.target)
     values = sum(tensor.numel() for tensor in tensors.values())
     print(f"{options.target}: {len(tensors)} tensors, {values / 1e6:.2f} M values")
     if others:

@@ -16,7 +16,6 @@ which enter the LLM again with every call.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -63,9 +62,7 @@ class AudioKV:
         contexts = {"audio": self.routed.audio, "cross_audio": self.routed.cross_audio}
         layers = {n: c.layers and sorted(c.layers) for n, c in contexts.items() if c is not None}
         facts = {"weights": self.weights, "layers": json.dumps(layers)}
-        temporary = path.with_name(f"{path.name}.tmp")
-        write_tensors(self._tensors(), temporary, facts)
-        os.replace(temporary, path)
+        write_tensors(self._tensors(), path, facts)
         return path
 
     @classmethod

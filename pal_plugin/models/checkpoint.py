@@ -9,7 +9,6 @@ loaded in part; it also names its routing table, because types differ in nothing
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import torch
@@ -20,6 +19,7 @@ from torch import nn
 from pal_plugin.models.parts import ModelParts
 from pal_plugin.models.stages import component_of
 from pal_plugin.utils.errors import UserError
+from pal_plugin.utils.files import write_json
 from pal_plugin.utils.sharding import like, whole
 from pal_plugin.utils.weights import write_tensors
 from pal_plugin.version import __version__
@@ -68,9 +68,7 @@ def save(
     write(model, path, components, dtype, state)
     facts = {"pal_plugin": __version__, "torch": torch.__version__}
     facts["components"] = sorted(components)
-    temporary = path.with_suffix(".json.tmp")
-    temporary.write_text(json.dumps({**facts, **meta}, indent=2) + "\n", "utf-8")
-    os.replace(temporary, path.with_suffix(".json"))
+    write_json(path.with_suffix(".json"), {**facts, **meta})
     return path
 
 
@@ -101,9 +99,7 @@ def write(
     if dtype is not None:
         state = {n: t.to(dtype) if t.is_floating_point() else t for n, t in state.items()}
     metadata = {"components": json.dumps(sorted(components)), "routing": routing_of(model)}
-    temporary = path.with_suffix(".safetensors.tmp")
-    write_tensors(state, temporary, metadata)
-    os.replace(temporary, path)
+    write_tensors(state, path, metadata)
 
 
 def best(path: str | Path) -> Path:

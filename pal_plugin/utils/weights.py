@@ -14,18 +14,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from pal_plugin.utils.files import replacing
+
 
 def write_tensors(
     tensors: Mapping[str, Tensor], path: str | Path, metadata: dict[str, str] | None = None
 ) -> None:
-    """Write a safetensors file that whoever may read the folder may read.
+    """Write a safetensors file, whole or not at all, that whoever may read the folder may read.
 
     `save_file` gives it to its owner only, so that a colleague could not load a checkpoint.
     """
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
     mask = os.umask(0)
     os.umask(mask)
-    os.chmod(path, 0o666 & ~mask)
+    with replacing(Path(path)) as temporary:
+        whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        save_file(whole, temporary, metadata)
+        os.chmod(temporary, 0o666 & ~mask)
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:

@@ -98,7 +98,6 @@ def _started(name: str) -> subprocess.Popen:
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
         "OMP_NUM_THREADS": "1",
-        "PAL_PLUGIN_CORE_ONLY": "1",  # importing LAVIS takes longer than a job
         "PYTHONIOENCODING": "utf-8",
     }
     try:

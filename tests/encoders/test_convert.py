@@ -12,7 +12,7 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from pal_plugin.encoders import SSLAM, convert
+from pal_plugin.encoders import SSLAM
 from pal_plugin.encoders.convert import main
 
 SIZE = {"embed_dim": 16, "depth": 1, "num_heads": 2}
@@ -104,11 +104,11 @@ def test_tensors_of_every_form_arrive_and_the_rest_is_listed(tmp_path, capsys):
 def test_an_interrupted_conversion_leaves_no_checkpoint(tmp_path, monkeypatch):
     torch.save({"a": torch.zeros(2)}, tmp_path / "a.pt")
 
-    def interrupted(_, path):
+    def interrupted(_, path, metadata):
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(convert, "save_file", interrupted)
+    monkeypatch.setattr("pal_plugin.utils.weights.save_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
         main([str(tmp_path / "a.pt"), str(tmp_path / "a.safetensors")])
     assert not (tmp_path / "a.safetensors").exists()

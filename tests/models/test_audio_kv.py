@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from pal_plugin.integration import audio_kv
 from pal_plugin.integration.audio_kv import AudioKV
 
 TYPES = ["lal", "plits", "pal", "flamingo"]
@@ -119,7 +118,7 @@ def test_an_interrupted_save_keeps_the_old_file(tiny_model, two_clips, tmp_path,
         where.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(audio_kv, "write_tensors", interrupted)
+    monkeypatch.setattr("pal_plugin.utils.weights.save_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
         kv.save(path)
     assert len(AudioKV.load(path, kv.weights)) == 2

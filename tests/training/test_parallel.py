@@ -50,7 +50,6 @@ def everywhere(tiny_config, batches, tmp_path, monkeypatch):
     # They meet at a store that is there already, as under torchrun: its port is never free.
     store = torch.distributed.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
     monkeypatch.setenv("PAL_TEST_PORT", str(store.port))
-    monkeypatch.setenv("PAL_PLUGIN_CORE_ONLY", "1")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     torch.multiprocessing.spawn(
         parallel_worker.run, (2, tiny_config("pal"), batches, str(tmp_path)), nprocs=2

@@ -1,0 +1,77 @@
+"""What all datasets of clips share: decoding, questions cleaned up, and clips joined to batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pal_plugin.audio.io import AudioError
+from pal_plugin.datasets.collate import SkippedClip, collate_clips
+
+
+class ClipSource:
+    """Half a dataset; the other half says which clips there are and what is asked about them.
+
+    Args:
+        audio_processor: a clip's path or bytes to features.
+        text_processor: applied to every question.
+        train: skip what cannot be decoded, or raise an `AudioError`.
+        seed: of the choice of questions.
+        candidates: closed set of answers of classification questions.
+        collate_audio: see `collate_clips`.
+        allow_missing: in evaluation, too, leave out what cannot be used.
+        left_out: what was known to be missing beforehand, with the reasons.
+    """
+
+    def __init__(
+        self,
+        audio_processor: Callable[[Any], Any],
+        text_processor: Callable[[str], str],
+        *,
+        train: bool = False,
+        seed: int = 0,
+        candidates: Sequence[str] | None = None,
+        collate_audio: Callable[[list], Any] | None = None,
+        allow_missing: bool = False,
+        left_out: Sequence[str] = (),
+    ) -> None:
+        self.audio_processor, self.text_processor = audio_processor, text_processor
+        self.train, self.seed = train, seed
+        self.candidates = list(candidates) if candidates else None
+        self.collate_audio = collate_audio
+        self.allow_missing, self.left_out = allow_missing, list(left_out)
+
+    def clip(
+        self, audio: Any, where: str, sample_id: str, items: list[dict]
+    ) -> dict[str, Any] | SkippedClip:
+        """A decoded clip with its questions.
+
+        Args:
+            audio: what the audio processor takes.
+            where: names the clip in messages.
+
+        Raises:
+            AudioError: it cannot be decoded, in evaluation; names the clip.
+        """
+        try:
+            features = self.audio_processor(audio)
+        except AudioError as error:
+            if not (self.train or self.allow_missing):
+                raise AudioError(f"{where}: {error}") from error
+            return SkippedClip(where, str(error))
+        return {"audio": features, "items": self._prepared(items), "sample_id": sample_id}
+
+    def collater(self, clips: Sequence[dict | SkippedClip]) -> dict[str, Any]:
+        """`collate_clips` with this dataset's way of joining audio."""
+        return collate_clips(clips, self.collate_audio)
+
+    def _prepared(self, items: list[dict]) -> list[dict]:
+        closed = {"candidates": self.candidates} if self.candidates else {}
+        return [
+            {
+                **item,
+                "question": self.text_processor(item["question"]),
+                **(closed if item["task"] == "classification" else {}),
+            }
+            for item in items
+        ]
