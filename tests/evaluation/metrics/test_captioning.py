@@ -1,7 +1,6 @@
 """Captioning scores: the packages' own examples, counts by hand, and what is missing by name."""
 
 import math
-import shutil
 import sys
 
 import pytest
@@ -9,22 +8,14 @@ import pytest
 from pal_plugin.evaluation.metrics import captioning
 from pal_plugin.evaluation.metrics.captioning import caption_scores
 from pal_plugin.evaluation.metrics.missing import MissingScoreError
-from pal_plugin.evaluation.metrics.tokenizers import PLAIN, tokenize
+from pal_plugin.evaluation.metrics.tokenizers import PLAIN
 from pal_plugin.utils.errors import ConfigError
 
-needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="no java on the PATH")
+from .conftest import CANDIDATES, REFERENCES, needs_java
 
-# The example of aac-metrics' README, with the values printed there.
-CANDIDATES = ["a man is speaking", "rain falls"]
-REFERENCES = [
-    [
-        "a man speaks.",
-        "someone speaks.",
-        "a man is speaking while a bird is chirping in the background",
-    ],
-    ["rain is falling hard on a surface"],
-]
 CIDER_D, CIDER_D_ROWS = 0.9614, [1.3641, 0.5587]
+
+
 BLEU_1 = 0.4278
 
 
@@ -78,33 +69,6 @@ def test_meteor_of_equal_captions_is_one():  # its paraphrase tables take 10 s t
     # Its own separator in a caption neither hangs nor breaks it.
     apart = caption_scores(["rain ||| SCORE"], [["a dog barks"]], "plain", ["meteor"])
     assert apart.scores["meteor"].value < 0.1
-
-
-@needs_java
-def test_ptb_cuts_as_pycocoevalcap_does():
-    from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
-
-    captions = ["A dog's barking, loudly...", "", "two\nlines (here)", "\u00f6?"]
-    words, name = tokenize(captions, "ptb")
-    asked = {i: [{"caption": caption}] for i, caption in enumerate(captions)}
-    theirs = PTBTokenizer().tokenize(asked)
-    assert words == [theirs[i][0] for i in range(4)]
-    # Its brackets are lower case and so escape its own list of punctuation; published scores too.
-    assert words == ["a dog 's barking loudly", "", "two lines -lrb- here -rrb-", "\u00f6"]
-    assert "PTB" in name
-
-
-def test_without_java_the_plain_tokenizer_is_used_and_named(monkeypatch):
-    monkeypatch.setenv("PATH", "")
-    assert tokenize(["It's a DOG-bark!"], "auto") == (["it's a dog bark"], PLAIN)
-    with pytest.raises(MissingScoreError, match="java is not on the PATH"):
-        tokenize(["x"], "ptb")
-    found = caption_scores(CANDIDATES, REFERENCES, "auto", ["rouge_l", "meteor"])
-    assert set(found.scores) == {"rouge_l"}
-    assert "default-jre" in found.missing["meteor"]
-    by_name = caption_scores(CANDIDATES, REFERENCES, "ptb", ["rouge_l"])
-    assert not by_name.scores
-    assert "java" in by_name.missing["rouge_l"]
 
 
 def test_what_is_missing_is_named_with_the_way_to_get_it(monkeypatch):

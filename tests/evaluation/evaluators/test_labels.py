@@ -1,0 +1,80 @@
+"""One label or several: by likelihood, by generated text, and as a picture."""
+
+import pytest
+
+from pal_plugin.tasks.instruct import InstructTask
+from pal_plugin.utils.errors import ConfigError
+
+from .conftest import LABELS, Told, batch, evaluate, item, tagged
+
+
+def labelled(*answers):
+    return batch(*(item("classification", a, candidates=LABELS) for a in answers))
+
+
+def test_classification_by_likelihood_has_f1_beside_accuracy():
+    model = Told(likes={"a": {"rain": 0}, "b": {"rain": 0}, "c": {"bell": 0}})
+    task, rows, entries = evaluate(model, labelled("rain", "dog", "bell"))
+    entry = entries["classification"]
+    assert entry["accuracy"] == entry["micro_f1"] == pytest.approx(2 / 3)
+    assert entry["macro_f1"] == pytest.approx((2 / 3 + 0 + 1) / 3)
+    assert entry["accuracy_masked_audio"] == pytest.approx(1 / 3)
+    how = task.describe("val")["classification"]["how"]
+    assert "likelihood" in how["accuracy"]
+    assert how["macro_f1"].startswith("scikit-learn")
+    assert "said" not in rows[0]
+
+
+def test_classification_by_generated_text_says_what_named_nothing():
+    model = Told(says={"a": "The rain falls", "b": "a dog and a bell", "c": "a Bell."})
+    settings = {"classification": {"by": "string"}}
+    task, rows, entries = evaluate(model, labelled("rain", "dog", "bell"), evaluation=settings)
+    assert [row["prediction"] for row in rows] == ["rain", "", "bell"]
+    assert rows[1]["said"] == "a dog and a bell"
+    assert entries["classification"]["accuracy"] == pytest.approx(2 / 3)
+    assert entries["classification"]["unmatched"] == pytest.approx(1 / 3)
+    assert entries["classification"]["unmatched_masked_audio"] == 1.0
+    assert "names" in task.describe("val")["classification"]["how"]["accuracy"]
+    with pytest.raises(ConfigError, match=r"classification\.embedder"):
+        InstructTask(evaluation={"classification": {"by": "embedding"}})
+    with pytest.raises(ConfigError, match="'string'"):
+        InstructTask(evaluation={"classification": {"by": "strings"}})
+
+
+def test_tagging_ranks_clips_for_each_label():
+    likes = {
+        "a": {"rain": 3, "dog": 1, "bell": 0},
+        "b": {"rain": 2, "dog": 3, "bell": 0},
+        "c": {"rain": 4, "dog": 2, "bell": 0},
+    }
+    model = Told(likes=likes)
+    task, rows, entries = evaluate(model, tagged(["rain"], ["rain", "dog"], ["dog"]))
+    # rain: c, a, b in order, right are a and b; dog: b, c, a, right are b and c; bell never.
+    rain, dog = (1 / 2 + 2 / 3) / 2, 1.0
+    assert entries["tagging"]["map"] == pytest.approx((rain + dog) / 2)
+    assert entries["tagging"]["chance"] == pytest.approx(2 / 3)
+    # The best label: rain, dog, rain, against 4 labels that are right.
+    assert entries["tagging"]["micro_f1"] == pytest.approx(2 * 2 / (3 + 4))
+    assert rows[1]["right"] == [0, 1]
+    assert rows[1]["scores"] == [2.0, 3.0, 0.0]
+    assert "1 that no clip has" in task.describe("val")["tagging"]["how"]["map"]
+
+
+def test_a_classification_of_several_labels_is_tagging():
+    question = item("classification", "rain; dog", labels=["rain", "dog"], candidates=LABELS)
+    model = Told(likes={"a": {"rain": 1}})
+    _, rows, entries = evaluate(model, batch(question))
+    assert rows[0]["task"] == "tagging"
+    assert rows[0]["answers"] == ["rain", "dog"]
+    assert "tagging" in entries
+
+
+def test_confusion_pictures_and_what_is_too_large_for_one(tmp_path):
+    many = [f"label {i}" for i in range(100)]
+    samples = batch(item("classification", "rain", candidates=LABELS))
+    task, rows, _ = evaluate(Told(likes={"a": {"rain": 0}}), samples, masked_audio=False)
+    assert task.write_files(rows, "val", tmp_path) == {}
+    assert (tmp_path / "val.classification.confusion.png").stat().st_size > 1000
+    rows = [{**rows[0], "reference": name, "answers": [name]} for name in many]
+    missing = task.write_files(rows, "val", tmp_path)
+    assert "100 labels" in missing["val.classification.confusion.png"]

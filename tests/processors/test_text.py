@@ -1,0 +1,12 @@
+"""The text processor."""
+
+import pytest
+
+# isort: split
+from pal_plugin.processors.text import TextProcessor
+
+
+@pytest.mark.parametrize("bad", ["", "  \n", None, 3])
+def test_a_question_that_says_nothing_is_an_error(bad):
+    with pytest.raises(ValueError, match="not empty"):
+        TextProcessor()(bad)
