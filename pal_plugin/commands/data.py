@@ -10,6 +10,7 @@ from typing import Any
 
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.printable import printable
+from pal_plugin.utils.tables import text_table
 
 HELP = """\
 examples:
@@ -141,8 +142,12 @@ def _say(text: str) -> None:
 def _list(args: argparse.Namespace) -> int:
     from pal_plugin.corpora.readers import READERS
 
-    for name, entry in READERS.items():
-        _say(f"{name:13s}{entry.about}\n{'':13s}annotations: {entry.annotations}")
+    rows = [
+        row
+        for name, entry in READERS.items()
+        for row in ((name, entry.about), ("", f"annotations: {entry.annotations}"))
+    ]
+    _say(text_table(rows, "ll", rule=False))
     return 0
 
 

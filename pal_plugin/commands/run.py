@@ -6,9 +6,11 @@ import argparse
 import json
 from collections import Counter
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.tables import text_table
 
 HELP = """\
 examples:
@@ -52,6 +54,7 @@ def told(folder: Path, path: Path, state: dict[str, Any]) -> str:
     taken: Counter[str] = Counter()
     for position in lanes.values():
         taken.update(position["taken"])
+    shares = [(name, f"{n:,}", f"{n / taken.total():.1%}") for name, n in taken.most_common()]
     lines = [
         f"{path} ({ended})",
         f"epoch {progress['epoch']}, step {progress['step']} ({progress['global_step']} in all), "
@@ -62,7 +65,7 @@ def told(folder: Path, path: Path, state: dict[str, Any]) -> str:
         f"{state['lanes']} lanes",
         "",
         "batches by dataset:",
-        *(f"  {name}  {n:,}  {n / taken.total():.1%}" for name, n in taken.most_common()),
+        indent(text_table(shares, "lr", rule=False), "  "),
         "",
         "lanes:",
     ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -130,9 +131,9 @@ class SplitEvaluator:
             # Of what is not divided all found the same.
             divided = not sharded and loop.divisible(dataset)
             everybodys = self.world.gather(mine) if divided else [mine]
-            parts += [rows for rows, _, _ in everybodys]
-            missing = [clip for _, names, _ in everybodys for clip in names]
-            left_out += tally.left_out(missing, [counts for _, _, counts in everybodys])
+            rows, missing, counts = zip(*everybodys, strict=True)
+            parts += rows
+            left_out += tally.left_out([*chain(*missing)], counts)
         if cache is not None:
             cache.close()
         rows = merge_rows(parts)
