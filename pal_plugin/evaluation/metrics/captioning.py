@@ -9,6 +9,7 @@ Nothing is downloaded here.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import os
 import subprocess
@@ -113,11 +114,12 @@ def _cut(candidates: Sequence[str], references: Sequence[Sequence[str]], tokeniz
     return (words[: len(candidates)], [[next(rest) for _ in texts] for texts in references]), name
 
 
-def _coco(words: Words, scorer: Any) -> tuple[Any, Sequence[Any]]:
-    """What a scorer of pycocoevalcap gives: the set's value, and those of the rows."""
+def _coco(words: Words, scorer: str, *arguments: Any) -> tuple[Any, Sequence[Any]]:
+    """What a scorer of pycocoevalcap ("Rouge") gives: the set's value, and those of the rows."""
+    module = importlib.import_module(f"pycocoevalcap.{scorer.lower()}.{scorer.lower()}")
     candidates, references = words
     with contextlib.redirect_stdout(io.StringIO()):
-        return scorer.compute_score(
+        return getattr(module, scorer)(*arguments).compute_score(
             dict(enumerate(references)), {i: [text] for i, text in enumerate(candidates)}
         )
 
@@ -130,33 +132,25 @@ def _mean(name: str, found: tuple[Any, Sequence[Any]], package: str) -> Found:
 
 def _bleu(words: Words) -> Found:
     package = version_of("pycocoevalcap")
-    from pycocoevalcap.bleu.bleu import Bleu
-
-    values, _ = _coco(words, Bleu(4))
+    values, _ = _coco(words, "Bleu", 4)
     # Counts of n-grams are summed over the set, so the captions' own values do not average to it.
     return {f"bleu_{n}": (float(value), None) for n, value in enumerate(values, 1)}, package
 
 
 def _rouge_l(words: Words) -> Found:
     package = version_of("pycocoevalcap")
-    from pycocoevalcap.rouge.rouge import Rouge
-
-    return _mean("rouge_l", _coco(words, Rouge()), package)
+    return _mean("rouge_l", _coco(words, "Rouge"), package)
 
 
 def _cider(words: Words) -> Found:
     package = version_of("pycocoevalcap")
-    from pycocoevalcap.cider.cider import Cider
-
     _require_two(words)
-    return _mean("cider", _coco(words, Cider()), package)
+    return _mean("cider", _coco(words, "Cider"), package)
 
 
 def _meteor(words: Words) -> Found:
     package = version_of("pycocoevalcap")
     java()
-    from pycocoevalcap.meteor.meteor import Meteor
-
     candidates, references = words
     # Its protocol is one line per caption, with "|||" between the parts.
     clean = (
@@ -165,7 +159,7 @@ def _meteor(words: Words) -> Found:
     )
     try:
         # The set's score comes from summed counts, as BLEU's does.
-        value, _ = _coco(clean, Meteor())
+        value, _ = _coco(clean, "Meteor")
         return {"meteor": (float(value), None)}, f"{package} (meteor-1.5.jar)"
     except (OSError, ValueError) as error:
         raise MissingScoreError(f"meteor-1.5.jar failed: {error}") from error
@@ -192,7 +186,7 @@ def _spice(words: Words) -> Found:
             f"`python get_stanford_models.py` in {models.parents[1]}; it was written for Java 8"
         )
     try:
-        value, rows = _coco(words, spice.Spice())
+        value, rows = _coco(words, "Spice")
     except (OSError, subprocess.CalledProcessError, ValueError) as error:
         raise MissingScoreError(
             f"spice-1.0.jar failed ({error}); it was written for Java 8"

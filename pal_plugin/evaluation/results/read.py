@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def read_run(folder: Path) -> Run:
         raise ConfigError(f"no folder {folder}; expected the folder of a run, such as output/RUN")
     if not (folder / "metrics.json").is_file():
         raise ConfigError(f"{folder} holds no results (metrics.json). {_why(folder)}")
-    metrics = _json(folder / "metrics.json")
+    metrics = _parsed(folder / "metrics.json")
     rows = {}
     for split in metrics:
         path = folder / "result" / f"{split}.jsonl"
@@ -87,7 +88,7 @@ def read_run(folder: Path) -> Run:
                 )
     run = Run(folder.resolve().name, folder, metrics, rows, _settings(folder))
     if (folder / "evaluation.json").is_file():
-        _evaluation(run, _json(folder / "evaluation.json"))
+        _evaluation(run, _parsed(folder / "evaluation.json"))
     for split in rows:
         _judged(run, split)
     return run
@@ -108,10 +109,10 @@ def _why(folder: Path) -> str:
     return "It is not the folder of a run"
 
 
-def _json(path: Path) -> Any:
+def _parsed(path: Path, parse: Callable[[str], Any] = json.loads) -> Any:
     try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+        return parse(path.read_text("utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
 
 
@@ -129,12 +130,7 @@ def _rows(path: Path) -> list[dict]:
 
 def _settings(folder: Path) -> dict[str, Any]:
     path = folder / "config.yaml"
-    if not path.is_file():
-        return {}
-    try:
-        return flat(yaml.safe_load(path.read_text("utf-8")) or {})
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+    return flat(_parsed(path, yaml.safe_load) or {}) if path.is_file() else {}
 
 
 def _evaluation(run: Run, evaluation: dict) -> None:
