@@ -81,6 +81,9 @@ class PredictionCache:
     def __init__(self, path: Path, settings: dict[str, Any], others: Sequence[Path] = ()) -> None:
         self.path, self._dataset = path, None
         self._rows: dict[RowKey, dict] = {}
+        #: By (dataset, question type, id): a task may answer a row under another name (a
+        #: classification of several labels).
+        self._answered_as: dict[tuple, RowKey] = {}
         self._met: set[RowKey] = set()
         self._synced = time.monotonic()
         for known in dict.fromkeys([path, *others]):
@@ -120,7 +123,7 @@ class PredictionCache:
                 part = take_rows(samples, unknown)
             fresh = self._named(task.valid_step(model=model, samples=part))
             self._write(fresh)
-            self._rows.update({row_key(row): row for row in fresh})
+            self._know(fresh)
         return [self._rows[key] for key in self._keys(samples)]
 
     def close(self) -> None:
@@ -133,10 +136,17 @@ class PredictionCache:
         columns = zip(
             samples["task"], samples["question_type"], samples["question_id"], strict=True
         )
-        found: list[RowKey] = [(self._dataset, *names) for names in columns]
-        # A task may answer a row under another name (a classification of several labels).
-        renamed = {(d, kind, name): (d, task, kind, name) for d, task, kind, name in self._rows}
-        return [key if key in self._rows else renamed.get((key[0], *key[2:]), key) for key in found]
+        asked: list[RowKey] = [(self._dataset, *names) for names in columns]
+        return [
+            key if key in self._rows else self._answered_as.get((key[0], *key[2:]), key)
+            for key in asked
+        ]
+
+    def _know(self, rows: Sequence[dict]) -> None:
+        for row in rows:
+            dataset, task, kind, name = key = row_key(row)
+            self._rows[key] = row
+            self._answered_as[dataset, kind, name] = key
 
     def _check(self, keys: Sequence[RowKey], samples: dict) -> None:
         for number, key in enumerate(keys):
@@ -191,7 +201,7 @@ class PredictionCache:
                 f"{path} was answered under other settings ({', '.join(changed)}); choose "
                 "another --job-id, or use the same settings"
             )
-        self._rows |= {row_key(row): row for row in rows}
+        self._know(rows)
         logging.info("%s: going on behind %d answered rows", path.name, len(rows))
 
 
