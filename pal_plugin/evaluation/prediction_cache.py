@@ -144,7 +144,7 @@ class PredictionCache:
 
     def _know(self, rows: Sequence[dict]) -> None:
         for row in rows:
-            dataset, task, kind, name = key = row_key(row)
+            dataset, _, kind, name = key = row_key(row)
             self._rows[key] = row
             self._answered_as[dataset, kind, name] = key
 
