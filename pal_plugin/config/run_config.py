@@ -43,6 +43,7 @@ class RunConfig:
     Args:
         config: its sections, resolved.
         source: where it comes from, for messages.
+        evaluating: nothing will be trained, whatever `run.evaluate` says.
 
     Attributes:
         train_splits, valid_splits, test_splits: of `run:`; valid and test ones are empty where
@@ -53,11 +54,11 @@ class RunConfig:
         ConfigError: a value of `run:` that is out of its range, or splits that contradict.
     """
 
-    def __init__(self, config: DictConfig, source: str) -> None:
+    def __init__(self, config: DictConfig, source: str, *, evaluating: bool = False) -> None:
         OmegaConf.set_readonly(config, True)
         self.config, self.source = config, source
         run = config.run
-        evaluates = bool(run.evaluate)
+        evaluates = evaluating or bool(run.evaluate)
         self.valid_splits = tuple(run.valid_splits or ())
         self.test_splits = tuple(run.test_splits or ())
         self.evaluated_splits = tuple(dict.fromkeys([*self.valid_splits, *self.test_splits]))
@@ -128,6 +129,7 @@ def load_config(
     options: Sequence[str] | None = None,
     *,
     model_base: dict[str, Any] | None = None,
+    evaluating: bool = False,
 ) -> RunConfig:
     """`load_config("projects/pal/lal_stage1.yaml", ["run.seed=1"])`.
 
@@ -136,6 +138,7 @@ def load_config(
         options: "a.b=c", or "a.b" and "c" in turn.
         model_base: a model section that takes the place of the model type's defaults *and* of the
             run file's model section, for evaluating a checkpoint with the model it was trained in.
+        evaluating: as of `RunConfig`.
 
     Raises:
         ConfigError: every problem found, one per line.
@@ -151,7 +154,7 @@ def load_config(
     }
     source = " + ".join(map(str, paths))
     _raise(merging.errors, source)
-    return RunConfig(_resolved(merged, source), source)
+    return RunConfig(_resolved(merged, source), source, evaluating=evaluating)
 
 
 class _Merging:
