@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Whoever is idle takes tests of the others; more than four want much memory.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
-.PHONY: train test test-all lint setup clean
+.PHONY: help train test test-all lint wheel setup clean
 
 train: $(STAMP)
 	$(BIN)/python train.py --cfg-path projects/pal/lal_stage1.yaml
@@ -40,3 +40,17 @@ $(STAMP): setup.py pyproject.toml
 
 clean:
 	rm -rf $(VENV) output
+
+help:
+	@echo "make train         the main job: LAL stage 1 on synthetic sounds (set-up included)"
+	@echo "make test          tests, about 5 minutes on 2 cores"
+	@echo "make test-all      slow tests; PART=NAME runs one part of .ci/parts"
+	@echo "make lint          ruff check and format"
+	@echo "make wheel         build the wheel and use it in an empty folder, without LAVIS"
+	@echo "make setup         the environment .venv alone"
+	@echo "make clean         remove .venv and output/"
+	@echo "Afterwards: .venv/bin/pal --help"
+
+# Built, installed without LAVIS into an environment of its own, and used in an empty folder.
+wheel: $(STAMP)
+	.ci/wheel

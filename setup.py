@@ -1,14 +1,16 @@
 """Packaging of pal_plugin.
 
-salesforce-lavis is deliberately absent from `install_requires`: its metadata pins transformers<4.27
-and no resolver accepts that beside today's transformers. It is installed without its dependencies
-(see README, "Set-up"); what it imports is listed here instead.
+salesforce-lavis is deliberately absent: its metadata pins transformers<4.27 and no resolver accepts
+that beside today's transformers. It is installed without its dependencies (see README, "Set-up");
+what it imports is the extra `lavis`.
 """
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 VERSION = re.search(
@@ -31,6 +33,7 @@ CORE = [
     "numpy>=1.26",
     "pyyaml>=6",
     "tqdm>=4.66",
+    "filelock>=3.16",
     "jiwer>=3",  # word error rates: every stage recipe evaluates transcripts
 ]
 IMPORTED_BY_LAVIS = [
@@ -50,19 +53,41 @@ IMPORTED_BY_LAVIS = [
     "requests>=2.31",
 ]
 
+class BuildWithRecipes(build_py):
+    """The run files of projects/pal, which exist once, are `pal_plugin/recipes` in a wheel."""
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            return
+        source, target = ROOT / "projects" / "pal", Path(self.build_lib) / "pal_plugin" / "recipes"
+        for path in (*source.rglob("*.yaml"), *source.rglob("*.csv")):
+            place = target / path.relative_to(source)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, place)
+
+
 setup(
     name="pal-plugin",
     version=VERSION,
-    description="Audio for LLMs in LAVIS: PLITS, LAL and PAL (arXiv 2506.10423)",
+    description="Audio for LLMs: PLITS, LAL and PAL (arXiv 2506.10423), alone or in LAVIS",
+    author="The pal_plugin developers",
+    project_urls={
+        "Paper": "https://arxiv.org/abs/2506.10423",
+        "LAVIS": "https://github.com/salesforce/LAVIS",
+    },
+    keywords="audio LLM multimodal speech captioning LAVIS",
+    cmdclass={"build_py": BuildWithRecipes},
     long_description=(ROOT / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     license="BSD-3-Clause",
     python_requires=">=3.10",
     packages=find_packages(include=["pal_plugin", "pal_plugin.*"]),
     entry_points={"console_scripts": ["pal=pal_plugin.commands.main:main"]},
-    package_data={"pal_plugin": ["configs/**/*.yaml", "pocket/**/*"]},
-    install_requires=CORE + IMPORTED_BY_LAVIS,
+    package_data={"pal_plugin": ["configs/**/*.yaml", "pocket/**/*", "pocket/*"]},
+    install_requires=CORE,
     extras_require={
+        "lavis": IMPORTED_BY_LAVIS,
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.6",
@@ -79,8 +104,11 @@ setup(
         "watch": ["tensorboard>=2.15"],
     },
     classifiers=[
-        "License :: OSI Approved :: BSD License",
-        "Programming Language :: Python :: 3",
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Operating System :: MacOS",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in (10, 11, 12, 13)),
         "Topic :: Multimedia :: Sound/Audio :: Analysis",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],

@@ -6,7 +6,6 @@ runners are registered there (`pal_plugin.hosts.lavis`); importing this package 
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -17,35 +16,36 @@ from pal_plugin.version import __version__
 __all__ = ["__version__"]
 
 
-class _BesideLavis(MetaPathFinder, Loader):
-    """Runs the shims before `lavis` is imported, and the registration after it."""
+class _BesideLavis(MetaPathFinder):
+    """Finds `lavis` as the other finders do, with a loader that has more to do."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         if name != "lavis":
             return None
-        sys.meta_path.remove(self)  # it asks the other finders, and is needed once
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.loader is None:
-            sys.meta_path.insert(0, self)
-            return spec
-        self._loader, spec.loader = spec.loader, self
+        others = [f for f in sys.meta_path if f is not self and hasattr(f, "find_spec")]
+        spec = next((s for f in others if (s := f.find_spec(name, path, target))), None)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Registering(spec.loader)
         return spec
+
+
+class _Registering(Loader):
+    """Runs the shims before `lavis` is imported, and the registration after it."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
         module.__spec__.loader = module.__loader__ = self._loader
-        try:
-            from pal_plugin.hosts.lavis import compat
+        from pal_plugin.hosts.lavis import compat
 
-            compat.install()
-            with compat.quiet_lavis_import():
-                self._loader.exec_module(module)
-            _register()
-        except BaseException:
-            sys.meta_path.insert(0, self)
-            raise
+        compat.install()
+        with compat.quiet_lavis_import():
+            self._loader.exec_module(module)
+        _register()
 
 
 def _register() -> None:

@@ -54,12 +54,12 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: a configuration or an option that cannot be used.
     """
+    gpu = gpu_gib(args.gpu)
     os.environ.setdefault("PAL_DATA", "PAL_DATA")  # no data are read, so their folder may be unset
     cfg = options.loader(args)().to_dict()
     from pal_plugin.planning.plan import plan_of
     from pal_plugin.planning.report import as_text
 
-    gpu = gpu_gib(args.gpu)
     plan = plan_of(cfg, args.world_size, args.clip_seconds, *args.text_tokens)
     print(f"plan of {cfg['run']['name']}\n{as_text(plan, args.gpu, gpu)}")
     if args.json is not None:

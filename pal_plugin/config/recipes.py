@@ -57,6 +57,18 @@ def find_recipe(name: str) -> Path:
     )
 
 
+def beside_recipes(name: str | Path) -> Path:
+    """A file that a configuration names as it lies in a clone, `projects/pal/mini/splits.csv`.
+
+    Elsewhere it is found beside the package's run files.
+    """
+    path = Path(name).expanduser()
+    inner = path.as_posix().removeprefix("projects/pal/")
+    if not path.is_file() and inner != path.as_posix() and (recipes_dir() / inner).is_file():
+        return recipes_dir() / inner
+    return path
+
+
 def find_recipes(names: Sequence[str]) -> list[Path]:
     """The run files of several names, which are merged in their order.
 

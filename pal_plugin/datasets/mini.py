@@ -14,6 +14,7 @@ from typing import Any
 
 from torch.utils.data import ConcatDataset, Dataset
 
+from pal_plugin.config.recipes import beside_recipes
 from pal_plugin.datasets.builders import Builder
 from pal_plugin.datasets.clips import ClipDataset, LabelledClip, present, read_annotations
 from pal_plugin.datasets.collate import SkippedClip, collate_clips
@@ -122,7 +123,8 @@ class MiniBuilder(Builder):
 
     def _rows(self, where: dict[str, str]) -> list[LabelledClip]:
         info = self.settings["build_info"]
-        return read_annotations(info["annotations"], info["audio"]["storage"], where=where)
+        annotations = beside_recipes(info["annotations"])
+        return read_annotations(annotations, info["audio"]["storage"], where=where)
 
 
 @lru_cache(maxsize=16)

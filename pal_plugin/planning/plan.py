@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from pal_plugin.models.stages import parameter_counts
 from pal_plugin.planning.gpus import CONTEXT_GIB, FRAGMENTATION, GIB, needed_gib
 from pal_plugin.planning.memory import DDP, FSDP, Memory, memory_of
 from pal_plugin.planning.skeleton import Skeleton, build_skeleton
@@ -163,7 +162,7 @@ def make_plan(
     asked = (DDP if alone else parallel, checkpointing)
     chosen = next(way for way in ways if (way.strategy, way.checkpointing) == asked)
     routes = {group: (r.integration, r.layers) for group, r in model.routing.items()}
-    sources, parameters = skeleton.sources, parameter_counts(model)
+    sources, parameters = skeleton.sources, skeleton.parameters()
     return Plan(parameters, sources, routes, work, world_size, counts, ways, chosen)
 
 

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 from pal_plugin.config.merging import present
 from pal_plugin.models.audio_llm import AudioLLM
 from pal_plugin.models.build import build_parts
+from pal_plugin.models.stages import parameter_counts
 from pal_plugin.planning.shapes import encoder_sizes, llm_config
 from pal_plugin.utils.errors import ConfigError
 
@@ -27,6 +28,10 @@ class Skeleton:
 
     model: AudioLLM
     sources: dict[str, str]
+
+    def parameters(self) -> dict[str, tuple[int, int]]:
+        """`{component: (trainable, frozen)}`, in the order of the model."""
+        return parameter_counts(self.model)
 
 
 def build_skeleton(cfg: dict[str, Any]) -> Skeleton:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from pal_plugin.config.recipes import find_recipe
 from pal_plugin.pretraining.clips import adapt_encoders
 from pal_plugin.pretraining.encoders import pretrain_encoders
 from pal_plugin.pretraining.llm import pretrain_llm
@@ -19,11 +20,12 @@ RECIPES = {"llm": pretrain_llm, "encoders": pretrain_encoders, "clips": adapt_en
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("recipe", type=Path, help="a YAML file of projects/pal/pocket")
+    parser.add_argument("recipe", help="a YAML file, or a name such as pocket/llm, mini/encoders")
     parser.add_argument("--options", nargs="*", default=[], help="overrides, such as steps=100")
     args = parser.parse_args()
     keep_freed_memory()
-    cfg = OmegaConf.merge(OmegaConf.load(args.recipe), OmegaConf.from_dotlist(args.options))
+    recipe = OmegaConf.load(find_recipe(args.recipe))
+    cfg = OmegaConf.merge(recipe, OmegaConf.from_dotlist(args.options))
     cfg = OmegaConf.to_container(cfg, resolve=True)
     recipe, out = cfg.pop("recipe"), Path(cfg.pop("out"))
     started = time.time()

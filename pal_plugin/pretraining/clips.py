@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from pal_plugin.audio.augment import Augment
 from pal_plugin.audio.io import load_audio
+from pal_plugin.config.recipes import beside_recipes
 from pal_plugin.encoders import build_encoder
 from pal_plugin.encoders.base import AudioEncoder
 from pal_plugin.encoders.frontend import AudioFrontend
@@ -121,7 +122,7 @@ def adapt_encoders(
         Training clips by domain. Held-out clips are not touched; they are the models' to judge.
     """
     torch.manual_seed(seed)
-    with open(annotations, newline="", encoding="utf-8") as file:
+    with open(beside_recipes(annotations), newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
     domains = sorted({row["domain"] for row in rows})
     labels = {d: sorted({r["category"] for r in rows if r["domain"] == d}) for d in domains}

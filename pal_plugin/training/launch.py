@@ -20,6 +20,7 @@ from pal_plugin.datasets.workers import dead_workers_named
 from pal_plugin.training import distributed, resuming
 from pal_plugin.training.run_folder import FINISHED, resolve_checkpoint
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.locations import resolve
 from pal_plugin.utils.runtime import Clock, keep_freed_memory, usable_cores
 
 
@@ -171,8 +172,8 @@ def _as_user_error(what: str, build: Callable[[Any], Any], cfg: RunConfig) -> An
 
 def _model_section(checkpoint: str) -> dict | None:
     """The model section that a checkpoint's JSON keeps, None where there is none."""
-    facts = Path(checkpoint).with_suffix(".json")
-    if checkpoint.startswith("pocket://") or not facts.is_file():
+    facts = Path(resolve(checkpoint)).with_suffix(".json")
+    if not facts.is_file():
         return None
     try:
         return json.loads(facts.read_text("utf-8")).get("model")

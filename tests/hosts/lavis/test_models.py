@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 import pal_plugin  # noqa: F401  (before lavis, which does not import without the shims)
 
@@ -41,3 +42,13 @@ def test_from_pretrained_says_what_it_takes():
 def test_a_type_by_its_name_is_in_eval_mode():
     assert not PALModel.from_pretrained("lal").training
     assert PALModel.from_pretrained(model_type="lal").training
+
+
+def test_lavis_reads_a_type_on_top_of_its_base():
+    config = OmegaConf.load(PALModel.default_config_path("pal"))
+    assert config.model.routing.speech.integration == "plits"
+    assert config.model.llm.path == "pocket://llm"
+    eval_processor = config.preprocess.vis_processor.eval
+    assert eval_processor.encoders.whisper == config.model.encoders.whisper
+    with pytest.raises(ValueError, match="no model type 'pall'; known: lal, plits, pal"):
+        PALModel.default_config_path("pall")
