@@ -53,6 +53,7 @@ IMPORTED_BY_LAVIS = [
     "requests>=2.31",
 ]
 
+
 class BuildWithRecipes(build_py):
     """The run files of projects/pal, which exist once, are `pal_plugin/recipes` in a wheel."""
 

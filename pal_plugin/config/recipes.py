@@ -80,9 +80,7 @@ def find_recipes(names: Sequence[str]) -> list[Path]:
     for kind in PART_KEYS:
         same = [path.stem for path, its in zip(paths, kinds, strict=True) if its == kind]
         if len(same) > 1:
-            raise ConfigError(
-                f"{' and '.join(same)} are each a part of the kind {kind!r}; name one of them"
-            )
+            raise ConfigError(f"{' and '.join(same)} were named; a recipe has one {kind}")
     return paths
 
 

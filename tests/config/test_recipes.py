@@ -25,9 +25,9 @@ def test_every_name_is_found():
         (["stage1", "llama3.2_2b", "lal"], r"no recipe 'llama3.2_2b'.*'llama3.2_3b'"),
         (["stage1", "llama3.2_1b", "lal_delay"], "no recipe 'lal_delay'.*'lal_delayed'"),
         (["lal_stage4"], "no recipe 'lal_stage4'.*'lal_stage3'"),
-        (["stage1", "stage2", "llama3.2_1b", "lal"], "stage1 and stage2 are each .*'stage'"),
-        (["stage1", "llama3.2_1b", "qwen2.5_1.5b"], "llama3.2_1b and qwen2.5_1.5b .*'LLM'"),
-        (["lal", "stage1", "pal"], "lal and pal .*'variant'"),
+        (["stage1", "stage2", "llama3.2_1b", "lal"], "stage1 and stage2 were named; .* one stage"),
+        (["stage1", "llama3.2_1b", "qwen2.5_1.5b"], "llama3.2_1b and qwen2.5_1.5b .* one LLM"),
+        (["lal", "stage1", "pal"], "lal and pal .* one variant"),
     ],
 )
 def test_mistakes_in_names(names, says):
