@@ -18,7 +18,8 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
         "recipe",
         nargs="*",
         metavar="RECIPE",
-        help="a run file, or a name such as lal_stage1; several are merged in their order",
+        help="a run file, or a name such as lal_stage1; several are merged in their order. A "
+        "full-size recipe is a stage, an LLM and a variant, in any order",
     )
     parser.add_argument(
         "--cfg-path", nargs="+", default=[], metavar="YAML", help="the same, in LAVIS's words"

@@ -19,6 +19,7 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 
 from pal_plugin.config.merging import merge_plain, merge_strict
 from pal_plugin.config.ranges import problems
+from pal_plugin.config.recipes import PART_KEYS, parts
 from pal_plugin.config.registry import (
     CONFIGS,
     DATASETS,
@@ -226,6 +227,12 @@ class _Merging:
         self, known: Registry, path: str, name: Any, kind: Any, name_key: str, kind_key: str
     ) -> Path | None:
         """The YAML of a class's defaults, or None with the reason among the errors."""
+        if name is None and known is MODELS:
+            self.errors.append(
+                "model.arch: must be given, such as pal; the parts of a full-size recipe have it "
+                f"in their stage ({', '.join(parts('stage'))})"
+            )
+            return None
         if name is None or name not in known:
             where = f"{path}.{name_key}" if name_key else path
             self.errors.append(f"{where}: {known.unknown(name)}")
@@ -299,10 +306,14 @@ def _missing(path: str) -> str:
     if path == "model.checkpoint":
         return (
             "model.checkpoint: a trained model is needed. Give a run folder, a .safetensors file "
-            "or latest:RECIPE; train one with: python train.py --cfg-path projects/pal/"
-            "lal_stage1.yaml, then model.checkpoint=latest:lal_stage1 (on real clips: projects/pal/"
-            "mini/lal.yaml, then latest:mini_lal)"
+            "or latest:RECIPE; train one with: pal train lal_stage1, then "
+            "model.checkpoint=latest:lal_stage1 (on real clips: pal train mini/lal, then "
+            "latest:mini_lal)"
         )
+    for kind, (section, key) in PART_KEYS.items():
+        if path == f"{section}.{key}":
+            listed = ", ".join(parts(kind))
+            return f"{path}: must be given; name one of {listed}, or --options {path}=NAME"
     return f"{path}: must be given, for example --options {path}=VALUE"
 
 

@@ -128,7 +128,7 @@ def test_values_of_the_run_file_feed_other_sections_and_must_be_given(toy):
 
 
 def test_a_missing_checkpoint_says_how_to_train_one(toy):
-    assert "python train.py --cfg-path" in problems(toy, "model.checkpoint=???")
+    assert "pal train lal_stage1" in problems(toy, "model.checkpoint=???")
 
 
 def test_a_missing_file_names_what_is_beside_it(toy):
