@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate. Returns the exit code."""
     if args.mask_audio:
         args.options = [*args.options, "run.masked_audio=true"]
-    load = options.loader(args)
+    load = options.loader(args, evaluating=True)
     cfg = load()
     clock = options.start_log()
     with clock.counted("imports"):

@@ -18,7 +18,8 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
         "recipe",
         nargs="*",
         metavar="RECIPE",
-        help="a run file, or a name such as lal_stage1; several are merged in their order",
+        help="a run file, or a name such as lal_stage1; several are merged in their order. A "
+        "full-size recipe is a stage, an LLM and a variant, in any order",
     )
     parser.add_argument(
         "--cfg-path", nargs="+", default=[], metavar="YAML", help="the same, in LAVIS's words"
@@ -56,12 +57,12 @@ def recipe_files(args: argparse.Namespace) -> list[Path]:
     return find_recipes(names)
 
 
-def loader(args: argparse.Namespace) -> Any:
-    """`load_config` for what was named; further keywords go to it."""
+def loader(args: argparse.Namespace, **given: Any) -> Any:
+    """`load_config` for what was named; keywords of both calls go to it."""
     from pal_plugin.config.run_config import load_config
 
     files = recipe_files(args)
-    return lambda **more: load_config(files, args.options, **more)
+    return lambda **more: load_config(files, args.options, **given, **more)
 
 
 def start_log() -> Clock:

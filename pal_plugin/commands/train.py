@@ -14,9 +14,11 @@ examples:
   pal train lal_stage1 --options run.steps_per_epoch=20 \\
       datasets.pal_soundworld.build_info.clips.train=200 \\
       datasets.pal_soundworld.build_info.clips.val=40
-  # your own run file; parts of a full-size recipe (stage, LLM, variant) are merged in their order:
+  # your own run file:
   pal train my_run.yaml
+  # at full size: a stage, an LLM and a variant, in any order, and what you change behind them:
   pal train stage1 qwen2.5_1.5b lal
+  pal train stage1 qwen2.5_1.5b lal my_changes.yaml
   # what it would cost on 8 GPUs (docs/planning.md; pal plan is the same):
   pal train stage1 qwen2.5_1.5b lal --dry-run --world-size 8 --gpu h100
   # start from another run (its folder, its .safetensors file, or the newest run of a recipe):

@@ -1,18 +1,23 @@
 """Run files by name: `lal_stage1` for the package's own, or a path; several make one recipe.
 
 The run files of `projects/pal` exist once: a wheel holds them as `pal_plugin/recipes`, a clone has
-them beside the package.
+them beside the package. A full-size recipe is one part of each kind, in any order: a stage, an LLM
+and a variant.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
+from pal_plugin.config.run_files import load_yaml
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import did_you_mean
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+#: Kind of a part -> section and key that it sets.
+PART_KEYS = {"stage": ("run", "name"), "LLM": ("data", "llm"), "variant": ("data", "variant")}
 
 
 def recipes_dir() -> Path:
@@ -65,5 +70,50 @@ def beside_recipes(name: str | Path) -> Path:
 
 
 def find_recipes(names: Sequence[str]) -> list[Path]:
-    """The run files of several names, which are merged in their order."""
-    return [find_recipe(name) for name in names]
+    """The run files of several names, which are merged in their order.
+
+    Raises:
+        ConfigError: one that is not there, or two parts of one kind.
+    """
+    paths = [find_recipe(name) for name in names]
+    kinds = [_kind_of_part(path) for path in paths]
+    for kind in PART_KEYS:
+        same = [path.stem for path, its in zip(paths, kinds, strict=True) if its == kind]
+        if len(same) > 1:
+            raise ConfigError(f"{' and '.join(same)} were named; a recipe has one {kind}")
+    return paths
+
+
+def parts(kind: str) -> list[str]:
+    """The names of the package's parts of a kind of `PART_KEYS`."""
+    folder = recipes_dir() / "common"
+    return sorted(path.stem for path in folder.glob("*.yaml") if _kind_of_part(path) == kind)
+
+
+def train_command(recipe: str) -> str:
+    """What trains the recipe that a run is named after: `pal train lal_stage1`.
+
+    A recipe that is not the package's is taken for a file of that name.
+    """
+    known = recipe_names()
+    for at in (i for i, letter in enumerate(recipe) if letter == "_"):
+        inner = f"{recipe[:at]}/{recipe[at + 1 :]}"  # mini_lal: mini/lal
+        if inner in known:
+            return f"pal train {inner}"
+    for stage, llm, variant in itertools.product(*map(parts, PART_KEYS)):
+        if recipe == f"{llm}_{variant}_{stage}":
+            return f"pal train {stage} {llm} {variant}"
+    # Without a name of its own, a run of several files is called FIRST+SECOND.
+    named = [n if {n, f"common/{n}"} & set(known) else f"{n}.yaml" for n in recipe.split("+")]
+    return f"pal train {' '.join(named)}"
+
+
+def _kind_of_part(path: Path) -> str | None:
+    """None for what is no part, or one that may stand beside any."""
+    if path.resolve().parent != (recipes_dir() / "common").resolve():
+        return None
+    file = load_yaml(path)
+    for kind, (section, key) in PART_KEYS.items():
+        if (file.get(section) or {}).get(key, "???") != "???":
+            return kind
+    return None

@@ -19,6 +19,7 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 
 from pal_plugin.config.merging import merge_plain, merge_strict
 from pal_plugin.config.ranges import problems
+from pal_plugin.config.recipes import PART_KEYS, parts
 from pal_plugin.config.registry import (
     CONFIGS,
     DATASETS,
@@ -43,6 +44,7 @@ class RunConfig:
     Args:
         config: its sections, resolved.
         source: where it comes from, for messages.
+        evaluating: nothing will be trained, whatever `run.evaluate` says.
 
     Attributes:
         train_splits, valid_splits, test_splits: of `run:`; valid and test ones are empty where
@@ -53,11 +55,11 @@ class RunConfig:
         ConfigError: a value of `run:` that is out of its range, or splits that contradict.
     """
 
-    def __init__(self, config: DictConfig, source: str) -> None:
+    def __init__(self, config: DictConfig, source: str, *, evaluating: bool = False) -> None:
         OmegaConf.set_readonly(config, True)
         self.config, self.source = config, source
         run = config.run
-        evaluates = bool(run.evaluate)
+        evaluates = evaluating or bool(run.evaluate)
         self.valid_splits = tuple(run.valid_splits or ())
         self.test_splits = tuple(run.test_splits or ())
         self.evaluated_splits = tuple(dict.fromkeys([*self.valid_splits, *self.test_splits]))
@@ -128,6 +130,7 @@ def load_config(
     options: Sequence[str] | None = None,
     *,
     model_base: dict[str, Any] | None = None,
+    evaluating: bool = False,
 ) -> RunConfig:
     """`load_config("projects/pal/lal_stage1.yaml", ["run.seed=1"])`.
 
@@ -136,6 +139,7 @@ def load_config(
         options: "a.b=c", or "a.b" and "c" in turn.
         model_base: a model section that takes the place of the model type's defaults *and* of the
             run file's model section, for evaluating a checkpoint with the model it was trained in.
+        evaluating: as of `RunConfig`.
 
     Raises:
         ConfigError: every problem found, one per line.
@@ -151,7 +155,7 @@ def load_config(
     }
     source = " + ".join(map(str, paths))
     _raise(merging.errors, source)
-    return RunConfig(_resolved(merged, source), source)
+    return RunConfig(_resolved(merged, source), source, evaluating=evaluating)
 
 
 class _Merging:
@@ -223,6 +227,12 @@ class _Merging:
         self, known: Registry, path: str, name: Any, kind: Any, name_key: str, kind_key: str
     ) -> Path | None:
         """The YAML of a class's defaults, or None with the reason among the errors."""
+        if name is None and known is MODELS:
+            self.errors.append(
+                "model.arch: must be given, such as pal; the parts of a full-size recipe have it "
+                f"in their stage ({', '.join(parts('stage'))})"
+            )
+            return None
         if name is None or name not in known:
             where = f"{path}.{name_key}" if name_key else path
             self.errors.append(f"{where}: {known.unknown(name)}")
@@ -296,10 +306,14 @@ def _missing(path: str) -> str:
     if path == "model.checkpoint":
         return (
             "model.checkpoint: a trained model is needed. Give a run folder, a .safetensors file "
-            "or latest:RECIPE; train one with: python train.py --cfg-path projects/pal/"
-            "lal_stage1.yaml, then model.checkpoint=latest:lal_stage1 (on real clips: projects/pal/"
-            "mini/lal.yaml, then latest:mini_lal)"
+            "or latest:RECIPE; train one with: pal train lal_stage1, then "
+            "model.checkpoint=latest:lal_stage1 (on real clips: pal train mini/lal, then "
+            "latest:mini_lal)"
         )
+    for kind, (section, key) in PART_KEYS.items():
+        if path == f"{section}.{key}":
+            listed = ", ".join(parts(kind))
+            return f"{path}: must be given; name one of {listed}, or --options {path}=NAME"
     return f"{path}: must be given, for example --options {path}=VALUE"
 
 

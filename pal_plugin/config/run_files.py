@@ -68,8 +68,23 @@ def read_run_file(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def read_run_files(paths: Sequence[Path]) -> dict[str, Any]:
-    """Several run files, merged in their order as the files of a `base` are."""
+    """Several run files, merged in their order as the files of a `base` are.
+
+    What one leaves to be given (`???`) another may give, whichever comes first.
+    """
     merged: dict[str, Any] = {}
     for path in paths:
-        merged = merge_plain(merged, read_run_file(path))
+        merged = merge_plain(merged, _without_missing(read_run_file(path), merged))
     return merged
+
+
+def _without_missing(over: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
+    """`over` without each `???` that has a value in `base`."""
+    kept = {}
+    for key, value in over.items():
+        below = base.get(key)
+        if isinstance(value, dict) and isinstance(below, dict):
+            kept[key] = _without_missing(value, below)
+        elif value != "???" or key not in base:
+            kept[key] = value
+    return kept

@@ -135,7 +135,7 @@ class Training:
 
     def _lanes(self) -> int:
         """`run.lanes`; a run that is resumed keeps its number."""
-        asked = self._run.lanes
+        asked = None if self._run.lanes is None else int(self._run.lanes)
         if self._resumed is None:
             return asked or max(1, int(self._run.num_workers))
         kept = self._resumed[1]["lanes"]

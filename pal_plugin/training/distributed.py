@@ -1,6 +1,6 @@
 """The processes of a run: who they are, how they meet, and what they tell each other.
 
-torchrun and Slurm (`srun python train.py ...`) are both understood; without either a run is one
+torchrun and Slurm (`srun pal train ...`) are both understood; without either a run is one
 process. Needs no LAVIS.
 """
 

@@ -115,7 +115,7 @@ class Run:
             on_nonfinite=run.on_nonfinite,
             on_out_of_memory=run.on_out_of_memory,
             log_freq=int(run.log_freq),
-            save_every=run.save_every,
+            save_every=None if run.save_every is None else int(run.save_every),
             stop=lambda: bool(self.stop),
             report=lambda line: self.log(line, "train_step"),
             report_fault=self.state.report_fault,

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from pal_plugin.config.recipes import train_command
 from pal_plugin.config.run_config import RunConfig
 from pal_plugin.training import checkpointing
 from pal_plugin.training.checkpoint_folder import FINISHED
@@ -151,7 +152,7 @@ def latest_run(recipe: str, output_dir: str | Path = "output") -> Path:
     have = f" Trained there: {', '.join(sorted(filter(None, others)))}." if others else ""
     raise ConfigError(
         f"no trained run of {recipe!r} under {root}{hint}.{have} Train one with: "
-        f"python train.py --cfg-path {_run_file(recipe)}"
+        f"{train_command(recipe)}"
     )
 
 
@@ -172,20 +173,9 @@ def resolve_checkpoint(location: str, output_dir: str | Path) -> Path:
     if not path.is_file():
         raise ConfigError(
             f"no checkpoint {location!r}: expected a run folder, a .safetensors file or "
-            "latest:RECIPE; train one with: python train.py --cfg-path projects/pal/"
-            "lal_stage1.yaml, then use latest:lal_stage1"
+            "latest:RECIPE; train one with: pal train lal_stage1, then use latest:lal_stage1"
         )
     return path
-
-
-def _run_file(recipe: str) -> str:
-    """Where the recipe's run file is, as far as its name tells."""
-    root = Path("projects/pal")
-    for at in (i for i, letter in enumerate(recipe) if letter == "_"):
-        inner = root / recipe[:at] / f"{recipe[at + 1 :]}.yaml"
-        if inner.is_file():
-            return str(inner)
-    return str(root / f"{recipe}.yaml")
 
 
 def recipe_of(config: Path) -> str | None:

@@ -1,13 +1,14 @@
-"""`train.py --dry-run` from end to end."""
+"""`train.py --dry-run` and `pal plan` from end to end."""
 
 import json
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("lavis", reason="a run file is read by LAVIS, which is not installed")
-
 from cli import train
+
+from pal_plugin.commands.main import main
+from pal_plugin.planning import shapes
+from pal_plugin.utils.hub import HubError
 
 RECIPES = Path(__file__).resolve().parents[2] / "projects" / "pal"
 
@@ -31,6 +32,20 @@ def test_a_pocket_recipe_is_planned_and_nothing_is_run(tmp_path, monkeypatch, ca
     }
     assert all(of["fits"] for of in facts["memory"].values())
     assert [p.name for p in tmp_path.iterdir()] == ["plan.json"]
+
+
+def test_a_full_size_recipe_is_planned_by_its_parts(tmp_path, monkeypatch, capsys):
+    def unreachable(name, patterns):
+        raise HubError(f"cannot fetch {name!r}.")
+
+    monkeypatch.setattr(shapes, "snapshot", unreachable)
+    monkeypatch.setenv("PAL_DATA", "data")
+    facts = tmp_path / "plan.json"
+    assert main(["plan", "stage2", "llama3.2_1b", "lal_delayed", "--json", str(facts)]) == 0
+    assert "plan of llama3.2_1b_lal_delayed_stage2" in capsys.readouterr().out
+    assert json.loads(facts.read_text())["recipe"] == "llama3.2_1b_lal_delayed_stage2"
+    assert main(["plan", "stage2", "llama3.2_1b", "llama3.2_3b", "lal"]) == 2
+    assert "llama3.2_1b and llama3.2_3b were named" in capsys.readouterr().err
 
 
 def test_mistakes_are_one_message(capsys):

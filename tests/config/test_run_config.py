@@ -128,7 +128,7 @@ def test_values_of_the_run_file_feed_other_sections_and_must_be_given(toy):
 
 
 def test_a_missing_checkpoint_says_how_to_train_one(toy):
-    assert "python train.py --cfg-path" in problems(toy, "model.checkpoint=???")
+    assert "pal train lal_stage1" in problems(toy, "model.checkpoint=???")
 
 
 def test_a_missing_file_names_what_is_beside_it(toy):
@@ -169,3 +169,9 @@ def test_a_value_in_place_of_a_section_is_an_error(option):
     recipe = Path(__file__).resolve().parents[2] / "projects" / "pal" / "lal_stage1.yaml"
     with pytest.raises(ConfigError, match="is a section of keys"):
         load_config(recipe, [option])
+
+
+def test_what_is_only_evaluated_needs_no_split_to_train_on(toy):
+    assert "run.train_splits is empty" in problems(toy, "run.train_splits=[]")
+    cfg = load_config(toy.recipe, ["run.train_splits=[]"], evaluating=True)
+    assert (cfg.train_splits, cfg.evaluated_splits) == ((), ("val",))

@@ -2,18 +2,19 @@
 
 from copy import deepcopy
 from functools import cache
-from pathlib import Path
+from itertools import permutations
 
 import pytest
 import torch
 
+from pal_plugin.config.recipes import find_recipes, parts, train_command
+from pal_plugin.config.run_config import load_config
 from pal_plugin.models.audio_llm import AudioLLM
 from pal_plugin.models.stages import component_of
 from pal_plugin.planning import shapes
 from pal_plugin.planning.skeleton import build_skeleton
 from pal_plugin.utils.hub import HubError
 
-PROJECTS = Path(__file__).resolve().parents[2] / "projects" / "pal"
 #: LLM -> (layers, parameters, numbers of LoRA of rank 8 in a layer's attention, in its FFN).
 LLMS = {
     "llama3.2_1b": (16, 1_235_814_400, 8 * 4 * 2048 + 8 * 2 * 2560, 8 * 3 * (2048 + 8192)),
@@ -37,9 +38,7 @@ RECIPES = [(llm, variant, stage) for llm in LLMS for variant in VARIANTS for sta
 
 @cache
 def resolved(llm, variant, stage):
-    from pal_plugin.config.run_config import load_config
-
-    return load_config(PROJECTS / llm / f"{variant}_stage{stage}.yaml").to_dict()
+    return load_config(find_recipes([f"stage{stage}", llm, variant])).to_dict()
 
 
 @pytest.fixture(autouse=True)
@@ -55,9 +54,23 @@ def no_hub(monkeypatch):
     monkeypatch.setattr(shapes, "snapshot", unreachable)
 
 
-def test_the_folders_hold_these_recipes_and_no_others():
-    found = {(p.parent.name, p.stem) for llm in LLMS for p in (PROJECTS / llm).glob("*.yaml")}
-    assert found == {(llm, f"{variant}_stage{stage}") for llm, variant, stage in RECIPES}
+def test_the_parts_make_these_recipes_and_no_others():
+    assert parts("LLM") == sorted(LLMS)
+    assert parts("variant") == sorted(VARIANTS)
+    assert parts("stage") == ["stage1", "stage2", "stage3"]
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_the_order_of_the_parts_does_not_matter(order):
+    names = ["stage2", "llama3.2_1b", "pal_summary"]
+    config = load_config(find_recipes([names[i] for i in order])).to_dict()
+    assert config == resolved("llama3.2_1b", "pal_summary", 2)
+
+
+def test_the_name_of_a_recipe_says_how_to_train_it():
+    for llm, variant, stage in RECIPES:
+        name = f"{llm}_{variant}_stage{stage}"
+        assert train_command(name) == f"pal train stage{stage} {llm} {variant}"
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

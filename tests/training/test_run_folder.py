@@ -68,7 +68,7 @@ def test_no_run_says_how_to_train_one_and_what_there_is(tmp_path):
     with pytest.raises(ConfigError) as error:
         latest_run("lal_stage1", tmp_path)
     text = str(error.value)
-    assert "python train.py --cfg-path projects/pal/lal_stage1.yaml" in text
+    assert "Train one with: pal train lal_stage1" in text
     assert "half" in text
     assert "pal_stage1" in text
 

@@ -82,7 +82,7 @@ def test_evaluate_builds_the_model_that_was_trained(toy):
 @pytest.mark.parametrize("options", [[], ["--options", "model.checkpoint=latest:toy_recipe"]])
 def test_evaluating_without_a_trained_model_says_how_to_train_one(toy, capsys, options):
     assert cli.evaluate(["--cfg-path", str(toy.recipe), *options]) == 2
-    assert "python train.py --cfg-path" in capsys.readouterr().err
+    assert "pal train" in capsys.readouterr().err
 
 
 def test_user_errors_have_no_traceback(toy, capsys):

@@ -82,3 +82,32 @@ def test_trap_a_second_runner_in_one_process_raises_and_output_dir_lands_in_site
     assert first.output_dir != second.output_dir
     assert registry.get_path("output_dir") == str(second.output_dir)
     assert second.output_dir.parent == Path(os.getcwd()) / "output"  # not in site-packages
+
+
+def test_a_dataset_of_lavis_registry_is_trained_on(toy, monkeypatch):
+    from lavis.datasets.builders.base_dataset_builder import BaseDatasetBuilder
+    from toys import ToyTonesBuilder
+
+    mapping = dict(registry.mapping["builder_name_mapping"])
+    monkeypatch.setitem(registry.mapping, "builder_name_mapping", mapping)
+    registry.register_builder("lavis_tones")(
+        type("LavisTones", (ToyTonesBuilder, BaseDatasetBuilder), {})
+    )
+    section = f"datasets.lavis_tones={{build_info: {{storage: '{toy.shards}'}}}}"
+    cfg = toy.config(section, "datasets.toy_tones=null", "run.max_epoch=1")
+    assert set(cfg.datasets_cfg) == {"lavis_tones"}
+    assert make_runner(cfg).train()["val"]["classification"]["n"] == 8
+
+
+def test_the_core_finds_a_host_only_where_a_name_is_unknown(toy):
+    import subprocess
+    import sys
+
+    program = (
+        "import sys; from pal_plugin.config.registry import SCHEDULES, Registry\n"
+        "Registry.host = 'pal_plugin.hosts.lavis'\n"
+        "assert 'pal_warmup_cosine' in SCHEDULES and 'lavis' not in sys.modules\n"
+        "assert 'linear_warmup_cosine_lr' in SCHEDULES and 'lavis' in sys.modules\n"
+        "assert 'linear_warmup_cosine' not in SCHEDULES\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

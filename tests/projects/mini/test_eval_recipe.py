@@ -76,4 +76,4 @@ def test_what_is_missing_is_named(recipes, capsys):
     assert cli.evaluate([*arguments, "data.audio=x", "data.annotations=y.csv"]) == 2
     said = capsys.readouterr().err
     assert "model.checkpoint" in said
-    assert "python train.py" in said
+    assert "pal train mini/lal" in said
