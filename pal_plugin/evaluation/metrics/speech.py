@@ -7,9 +7,10 @@ without reference words has no rate and is left out of all three.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pal_plugin.evaluation.metrics.answers import spoken_words
 from pal_plugin.utils.errors import ConfigError
 
 
@@ -27,6 +28,14 @@ def word_errors(reference: str, prediction: str) -> tuple[int, int]:
     found = jiwer.process_words(reference, prediction)
     errors = found.substitutions + found.deletions + found.insertions
     return errors, found.hits + found.substitutions + found.deletions
+
+
+def word_error_rate(references: Sequence[str], predictions: Sequence[str]) -> float | None:
+    """Errors per reference word over all rows of `spoken_words`; None without any."""
+    pairs = zip(references, predictions, strict=True)
+    counted = [word_errors(spoken_words(r), spoken_words(p)) for r, p in pairs]
+    words = sum(count for _, count in counted)
+    return sum(errors for errors, _ in counted) / words if words else None
 
 
 def whisper_normaliser(spelling: str | Path | None = None) -> tuple[Callable[[str], str], str]:

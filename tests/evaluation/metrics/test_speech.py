@@ -34,3 +34,10 @@ def test_whispers_normaliser_writes_numbers_and_contractions_alike(tmp_path):
     assert "1 spellings" in name
     with pytest.raises(ConfigError, match=r"normalizer\.json"):
         whisper_normaliser(tmp_path / "gone.json")
+
+
+def test_the_rate_of_several_transcripts_is_of_all_their_words():
+    from pal_plugin.evaluation.metrics.speech import word_error_rate
+
+    assert word_error_rate(["a dog barks", "rain"], ["the dog bark", "rain"]) == 1 / 3
+    assert word_error_rate([""], ["rain"]) is None
