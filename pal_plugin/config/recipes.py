@@ -40,7 +40,7 @@ def find_recipe(name: str) -> Path:
     Raises:
         ConfigError: there is neither; names the nearest.
     """
-    path = Path(name).expanduser()
+    path = beside_recipes(name)
     if path.suffix in (".yaml", ".yml") or path.is_file():
         if path.is_file():
             return path
