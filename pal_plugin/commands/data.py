@@ -24,6 +24,7 @@ examples:
 
 pal data convert --help says more of converting.
 """
+RESUME = "the same command resumes"
 
 _CONVERT = """\
 The shards are tars in WebDataset's layout, each clip KEY.EXTENSION with KEY.json, which holds all

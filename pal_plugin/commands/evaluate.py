@@ -20,6 +20,7 @@ The model is built as the checkpoint's own JSON describes it, so that what is ev
 was trained; --options may change it, a run file's model section only chooses the checkpoint.
 python evaluate.py --cfg-path RECIPE.yaml is the same command.
 """
+RESUME = "resume with the same command and the run folder's name as --job-id"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

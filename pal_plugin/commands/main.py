@@ -16,8 +16,8 @@ from pal_plugin.utils.errors import DONE, FAILED, INTERRUPTED, PREEMPTED, Preemp
 from pal_plugin.utils.spelling import did_you_mean
 from pal_plugin.version import __version__
 
-#: By name: the module (`add_arguments(parser)`, `run(args) -> exit code`, and `HELP`, shown under
-#: the arguments), and a line for `pal --help`.
+#: By name: the module (`add_arguments(parser)`, `run(args) -> exit code`, `HELP`, shown under the
+#: arguments, and `RESUME`, how to resume after Ctrl-C), and a line for `pal --help`.
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("pal_plugin.commands.train", "train a model as a recipe says"),
     "evaluate": ("pal_plugin.commands.evaluate", "evaluate a trained model"),
@@ -85,16 +85,24 @@ def main(argv: Sequence[str] | None = None, *, host: str | None = None) -> int:
         from pal_plugin.config.registry import Registry
 
         Registry.host = host
-    code = guarded(lambda: module.run(args), traceback=args.traceback)
+    code = guarded(
+        lambda: module.run(args),
+        traceback=args.traceback,
+        resume=getattr(module, "RESUME", None),
+    )
     if distributed := sys.modules.get("pal_plugin.training.distributed"):
         distributed.leave(code)
     return code
 
 
-def guarded(run: Callable[[], int], *, traceback: bool = False) -> int:
+def guarded(run: Callable[[], int], *, traceback: bool = False, resume: str | None = None) -> int:
     """The exit code of `run`; what the user can repair is printed as one message.
 
     Anything else is a bug and keeps its traceback.
+
+    Args:
+        traceback: the user's mistakes keep theirs too.
+        resume: said after Ctrl-C.
     """
     try:
         return run() or DONE
@@ -107,10 +115,8 @@ def guarded(run: Callable[[], int], *, traceback: bool = False) -> int:
         print(f"preempted{_where()}; state saved. Resume with --resume auto", file=sys.stderr)
         return PREEMPTED
     except KeyboardInterrupt:
-        print(
-            "interrupted; what was written so far is whole, and the same command resumes",
-            file=sys.stderr,
-        )
+        told = "interrupted; what was written so far is whole"
+        print(f"{told}; {resume}" if resume else told, file=sys.stderr)
         return INTERRUPTED
 
 

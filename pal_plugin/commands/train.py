@@ -41,6 +41,7 @@ checkpoints/ what it needs to resume.
 python train.py --cfg-path RECIPE.yaml is the same command, and knows what a run file names of
 LAVIS's own (schedules, tasks, ...), where salesforce-lavis is installed.
 """
+RESUME = "resume with --resume auto"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

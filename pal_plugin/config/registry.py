@@ -60,7 +60,9 @@ class Registry:
         return list(dict.fromkeys([*self.own(), *(n for _, names in self._hosts for n in names())]))
 
     def __contains__(self, name: object) -> bool:
-        return name in self.own() or self._hosted(str(name)) is not None
+        if not isinstance(name, str):  # YAML may hold anything
+            return False
+        return name in self.own() or self._hosted(name) is not None
 
     def get(self, name: str) -> Any:
         """The class of this name, whose module is imported now.
@@ -129,13 +131,29 @@ def defaults_of(registry: Registry, name: str) -> dict[str, Path]:
     """By type, the YAML files with the defaults of a model or a dataset.
 
     The table of model types, `configs/datasets/NAME.yaml`, or what a foreign class itself names.
+
+    Raises:
+        ConfigError: a foreign class that names none.
     """
-    if isinstance(registry.own().get(name), str):
+    entry = registry.own().get(name)
+    if isinstance(entry, str) and entry.startswith("pal_plugin."):
         if registry is MODELS:
             return MODEL_TYPES
         path = CONFIGS / "datasets" / f"{name}.yaml"
         return {"default": path if path.is_file() else path.with_name("pal_corpus.yaml")}
     cls = registry.get(name)
     key = "PRETRAINED_MODEL_CONFIG_DICT" if registry is MODELS else "DATASET_CONFIG_DICT"
-    place = getattr(cls, "default_config_path", getattr(cls, key).get)  # LAVIS's are relative
-    return {kind: Path(place(kind)) for kind in getattr(cls, key)}
+    places = getattr(cls, key, None)
+    if not places:
+        raise ConfigError(
+            f"{cls.__name__}, the {registry.kind} {name!r}, does not say where its defaults are; "
+            f'give it {key} = {{"default": FILE}}'
+        )
+    return {kind: _file(cls, kind, Path(place)) for kind, place in places.items()}
+
+
+def _file(cls: Any, kind: str, place: Path) -> Path:
+    """Those of LAVIS's own classes are relative to its package."""
+    if place.is_absolute() or not hasattr(cls, "default_config_path"):
+        return place
+    return Path(cls.default_config_path(kind))

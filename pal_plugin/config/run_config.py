@@ -214,6 +214,10 @@ class _Merging:
         for name, last in {**given[0], **given[1]}.items():
             if last is None:
                 continue
+            stray = [s[name] for s in given if not isinstance(s.get(name), dict | None)]
+            if stray:
+                self.errors.append(f"datasets.{name}: expected a section of keys, got {stray[0]!r}")
+                continue
             chosen = {**(given[0].get(name) or {}), **(given[1].get(name) or {})}
             builder, kind = chosen.get("builder", name), chosen.get("type", "default")
             place = self._defaults(DATASETS, f"datasets.{name}", builder, kind, "", "type")
@@ -233,15 +237,16 @@ class _Merging:
                 f"in their stage ({', '.join(parts('stage'))})"
             )
             return None
-        if name is None or name not in known:
+        if name not in known:
             where = f"{path}.{name_key}" if name_key else path
             self.errors.append(f"{where}: {known.unknown(name)}")
             return None
         kinds = defaults_of(known, name)
-        if kind not in kinds:
+        if not isinstance(kind, str) or kind not in kinds:
             hint = did_you_mean(str(kind), list(kinds))
             self.errors.append(f"{path}.{kind_key}: {name} has no type {kind!r}. {hint}")
-        return kinds.get(kind)
+            return None
+        return kinds[kind]
 
 
 def _resolved(merged: dict, source: str) -> DictConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,23 @@ MODEL_TYPES = {
 }
 
 
-def type_config(name: str) -> dict[str, Any]:
+def type_config(name: str, known: Mapping[str, str | Path] = MODEL_TYPES) -> dict[str, Any]:
     """All sections of a type on top of its `base`, interpolations kept.
+
+    Args:
+        known: YAML files by type; a class of one's own has others.
 
     Raises:
         ValueError: there is no such type.
     """
-    if name not in MODEL_TYPES:
-        raise ValueError(f"there is no model type {name!r}; known: {', '.join(MODEL_TYPES)}")
-    return read_run_file(MODEL_TYPES[name])
+    if name not in known:
+        raise ValueError(f"there is no model type {name!r}; known: {', '.join(known)}")
+    return read_run_file(Path(known[name]))
 
 
-def type_section(name: str, **overrides: Any) -> dict[str, Any]:
+def type_section(
+    name: str, known: Mapping[str, str | Path] = MODEL_TYPES, /, **overrides: Any
+) -> dict[str, Any]:
     """The `model:` section of a type, resolved: what `AudioLLM.from_config` takes.
 
     Raises:
@@ -38,4 +44,4 @@ def type_section(name: str, **overrides: Any) -> dict[str, Any]:
             f"{', '.join(overrides)}: a type of the zoo is built as its YAML file says; change "
             "a copy of the file's model section and give it to from_config"
         )
-    return OmegaConf.to_container(OmegaConf.create(type_config(name)).model, resolve=True)
+    return OmegaConf.to_container(OmegaConf.create(type_config(name, known)).model, resolve=True)

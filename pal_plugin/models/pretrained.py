@@ -125,8 +125,9 @@ class StoredModel(ModelParts):
         """The model of a folder or a type, in eval mode.
 
         Args:
-            source: the name of a type (`zoo.MODEL_TYPES`), a folder that `save_pretrained` wrote
-                (one that is called as a type is: `./lal`), or `owner/name` of the hub.
+            source: the name of a type (`zoo.MODEL_TYPES`, or the class's own), a folder that
+                `save_pretrained` wrote (one that is called as a type is: `./lal`), or `owner/name`
+                of the hub.
             overrides: for a folder or the hub: `llm`, where the base LLM is, if not where the
                 configuration says; `encoders`, where their checkpoints are, by name, likewise;
                 other settings of the LLM (`dtype`, `attn_implementation`, `quantize`, ...).
@@ -136,8 +137,9 @@ class StoredModel(ModelParts):
             HubError: the files of a hub id could not be had.
             ValueError: overrides of a type.
         """
-        if str(source) in MODEL_TYPES:
-            return cls.from_config(type_section(str(source), **overrides)).eval()
+        types = getattr(cls, "PRETRAINED_MODEL_CONFIG_DICT", MODEL_TYPES)
+        if str(source) in types:
+            return cls.from_config(type_section(str(source), types, **overrides)).eval()
         return _load_folder(cls, source, **overrides)
 
     def save_pretrained(

@@ -80,7 +80,7 @@ class InstructTask:
         if not cfg.datasets_cfg:
             raise ConfigError("datasets: names no dataset")
         run, built = cfg.run_cfg, {}
-        splits = {*run.valid_splits, *run.test_splits}
+        splits = {*(run.valid_splits or ()), *(run.test_splits or ())}
         if not run.evaluate:
             splits |= set(run.train_splits or ())
         for name, config in cfg.datasets_cfg.items():

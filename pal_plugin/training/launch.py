@@ -143,7 +143,7 @@ def set_threads(threads: int | str | None, num_workers: int, processes: int = 1)
     """
     if threads is not None:
         auto = max(1, usable_cores() // processes - num_workers)
-        torch.set_num_threads(auto if threads == "auto" else threads)
+        torch.set_num_threads(auto if threads == "auto" else int(threads))
 
 
 def located(location: str, cfg: RunConfig) -> str:

@@ -70,3 +70,22 @@ def test_a_class_of_ones_own_names_its_defaults(monkeypatch, tmp_path):
 
     monkeypatch.setattr(DATASETS, "entries", {**DATASETS.own(), "mine": Mine})
     assert defaults_of(DATASETS, "mine") == {"default": tmp_path / "mine.yaml"}
+
+
+def test_a_class_of_ones_own_by_text_names_its_defaults_too(monkeypatch, tmp_path):
+    (tmp_path / "my_birds.py").write_text(
+        f"class Birds:\n    DATASET_CONFIG_DICT = {{'default': {str(tmp_path / 'birds.yaml')!r}}}\n"
+        "class Nameless:\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    entries = {"birds": "my_birds:Birds", "nameless": "my_birds:Nameless"}
+    monkeypatch.setattr(DATASETS, "entries", {**DATASETS.own(), **entries})
+    assert defaults_of(DATASETS, "birds") == {"default": tmp_path / "birds.yaml"}
+    with pytest.raises(ConfigError, match="Nameless.* give it DATASET_CONFIG_DICT"):
+        defaults_of(DATASETS, "nameless")
+    monkeypatch.delitem(sys.modules, "my_birds")
+
+
+def test_only_a_text_is_a_name(colours):
+    assert ["ordered"] not in colours
+    assert None not in colours

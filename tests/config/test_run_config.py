@@ -171,6 +171,17 @@ def test_a_value_in_place_of_a_section_is_an_error(option):
         load_config(recipe, [option])
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        *("run.task=[pal_instruct]", "model.arch=[a]", "model.model_type=[a]", "model.arch={a: 1}"),
+        *("datasets.toy_tones=3", "datasets.toy_tones.builder=[a]", "datasets.toy_tones.type=[a]"),
+    ],
+)
+def test_a_name_that_is_no_text_is_an_error(toy, option):
+    assert option.split("=")[0].removesuffix(".builder") in problems(toy, option)
+
+
 def test_what_is_only_evaluated_needs_no_split_to_train_on(toy):
     assert "run.train_splits is empty" in problems(toy, "run.train_splits=[]")
     cfg = load_config(toy.recipe, ["run.train_splits=[]"], evaluating=True)

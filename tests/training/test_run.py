@@ -36,8 +36,9 @@ def test_device_auto_is_cuda_where_there_is_one(toy, monkeypatch):
         make_run(toy.config("run.device=cuda"))
 
 
-def test_without_validation_the_last_is_the_best(toy):
-    run = make_run(toy.config("run.valid_splits=[]", "run.test_splits=[val]"))
+@pytest.mark.parametrize("none", ["[]", "null"])
+def test_without_validation_the_last_is_the_best(toy, none):
+    run = make_run(toy.config(f"run.valid_splits={none}", "run.test_splits=[val]"))
     metrics = run.train()
     assert (run.folder.path / "checkpoint_best.safetensors").is_file()
     assert set(metrics) == {"val"}

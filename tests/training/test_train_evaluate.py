@@ -121,4 +121,6 @@ def test_threads_are_left_alone_unless_asked(monkeypatch):
     launch.set_threads("auto", 2)
     launch.set_threads("auto", 20)
     launch.set_threads(3, 2)
-    assert asked == [6, 1, 3]
+    launch.set_threads(2.0, 2)
+    assert asked == [6, 1, 3, 2]
+    assert type(asked[-1]) is int

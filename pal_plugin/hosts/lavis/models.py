@@ -25,7 +25,8 @@ class PALModel(AudioLLM, BaseModel):
     def default_config_path(cls, model_type: str) -> io.StringIO:
         """A type's configuration as an open file: LAVIS hands it to `OmegaConf.load`, which takes
         one, and would not read the `base:` of the file itself."""
-        return io.StringIO(OmegaConf.to_yaml(OmegaConf.create(type_config(model_type))))
+        config = type_config(model_type, cls.PRETRAINED_MODEL_CONFIG_DICT)
+        return io.StringIO(OmegaConf.to_yaml(OmegaConf.create(config)))
 
     @classmethod
     def from_pretrained(
@@ -37,11 +38,12 @@ class PALModel(AudioLLM, BaseModel):
             ValueError: neither or both are given, or overrides of a type.
             CheckpointError: as there.
         """
+        types = cls.PRETRAINED_MODEL_CONFIG_DICT
         if (source is None) == (model_type is None):
             raise ValueError(
-                f"expected a type ({', '.join(MODEL_TYPES)}), a folder of save_pretrained, or "
+                f"expected a type ({', '.join(types)}), a folder of save_pretrained, or "
                 f"owner/name of the hub; got source={source!r} and model_type={model_type!r}"
             )
         if source is not None:
             return super().from_pretrained(source, **overrides)
-        return cls.from_config(type_section(model_type, **overrides))
+        return cls.from_config(type_section(model_type, types, **overrides))

@@ -42,11 +42,11 @@ def register_all() -> None:
     for name in PROCESSORS.own():
         core = PROCESSORS.get(name)
         # Not BaseProcessor's initialiser: its lambda could not travel to a data worker.
-        made = _with_base(core, BaseProcessor, {"__init__": core.__init__})
+        made = _with_base(name, core, BaseProcessor, {"__init__": core.__init__})
         registry.register_processor(name)(made)
     for name in TASKS.own():
         facts = {"inst_id_key": "instance_id", "build_model": BaseTask.build_model}
-        registry.register_task(name)(_with_base(TASKS.get(name), BaseTask, facts))
+        registry.register_task(name)(_with_base(name, TASKS.get(name), BaseTask, facts))
     for name in SCHEDULES.own():
         registry.register_lr_scheduler(name)(SCHEDULES.get(name))
     for ours, find, names in (
@@ -67,15 +67,18 @@ def _builder(name: str, core: type) -> type:
         core.__init__(self, self.config)
 
     places = {kind: str(path) for kind, path in defaults_of(DATASETS, name).items()}
-    return _with_base(
-        core, BaseDatasetBuilder, {"__init__": initialise, "DATASET_CONFIG_DICT": places}
-    )
+    members = {"__init__": initialise, "DATASET_CONFIG_DICT": places}
+    return _with_base(name, core, BaseDatasetBuilder, members)
 
 
-def _with_base(core: type, base: type, members: dict[str, Any]) -> type:
-    """`core` with one of LAVIS's base classes; a name of this module, so that it can be pickled."""
+def _with_base(name: str, core: type, base: type, members: dict[str, Any]) -> type:
+    """`core` with one of LAVIS's base classes; a name of this module, so that it can be pickled.
+
+    A user's class may be called as one of ours, or be registered twice.
+    """
     facts = {"__module__": __name__, "__doc__": core.__doc__, **members}
-    made = globals()[core.__name__] = type(core.__name__, (core, base), facts)
+    free = core.__name__ if core.__name__ not in globals() else f"{core.__name__}_{name}"
+    made = globals()[free] = type(free, (core, base), facts)
     return made
 
 

@@ -8,6 +8,8 @@ import pal_plugin  # noqa: F401  (before lavis, which does not import without th
 
 pytest.importorskip("lavis", reason="LAVIS is not installed")
 
+from pal_plugin.config.registry import MODELS, defaults_of
+from pal_plugin.config.zoo import MODEL_TYPES
 from pal_plugin.hosts.lavis.models import PALModel
 
 
@@ -52,3 +54,16 @@ def test_lavis_reads_a_type_on_top_of_its_base():
     assert eval_processor.encoders.whisper == config.model.encoders.whisper
     with pytest.raises(ValueError, match="no model type 'pall'; known: lal, plits, pal"):
         PALModel.default_config_path("pall")
+
+
+def test_a_subclass_has_the_types_that_it_names(monkeypatch):
+    class Mine(PALModel):
+        PRETRAINED_MODEL_CONFIG_DICT = {"small": str(MODEL_TYPES["lal"])}  # noqa: RUF012
+
+    monkeypatch.setitem(MODELS.entries, "mine", Mine)
+    assert defaults_of(MODELS, "mine") == {"small": MODEL_TYPES["lal"]}
+    assert OmegaConf.load(Mine.default_config_path("small")).model.model_type == "lal"
+    assert type(Mine.from_pretrained(model_type="small")) is Mine
+    assert not Mine.from_pretrained("small").training
+    with pytest.raises(ValueError, match=r"expected a type \(small\)"):
+        Mine.from_pretrained()
