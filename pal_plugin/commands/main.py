@@ -85,11 +85,8 @@ def main(argv: Sequence[str] | None = None, *, host: str | None = None) -> int:
         from pal_plugin.config.registry import Registry
 
         Registry.host = host
-    code = guarded(
-        lambda: module.run(args),
-        traceback=args.traceback,
-        resume=getattr(module, "RESUME", None),
-    )
+    resume = getattr(module, "RESUME", None)
+    code = guarded(lambda: module.run(args), traceback=args.traceback, resume=resume)
     if distributed := sys.modules.get("pal_plugin.training.distributed"):
         distributed.leave(code)
     return code

@@ -22,7 +22,12 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
         "full-size recipe is a stage, an LLM and a variant, in any order",
     )
     parser.add_argument(
-        "--cfg-path", nargs="+", default=[], metavar="YAML", help="the same, in LAVIS's words"
+        "--cfg-path",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="YAML",
+        help="the same, in LAVIS's words",
     )
     parser.add_argument(
         "--options",

@@ -64,7 +64,8 @@ RANGES: dict[str, Number | OneOf] = {
     "keep_checkpoints": _SIZE,
     "on_nonfinite": _FAULT,
     "on_out_of_memory": _FAULT,
-    "max_epoch": _SIZE,
+    "seed": _COUNT,
+    "max_epoch": _COUNT,  # 0: the model as it is, evaluated
     "steps_per_epoch": _SIZE_OR_NULL,
     "batch_size_train": _SIZE,
     "batch_size_eval": _SIZE,

@@ -254,7 +254,9 @@ class Run:
         facts: dict[str, Any] = {"evaluated": list(metrics)}
         if not self.cfg.run_cfg.evaluate:
             now = self.training.progress
-            logging.info("best checkpoint (epoch %s): %s", self.best.epoch, self.folder.path / BEST)
+            if self.best.epoch is not None:
+                told = "best checkpoint (epoch %s): %s"
+                logging.info(told, self.best.epoch, self.folder.path / BEST)
             facts |= {"epochs": int(self.cfg.run_cfg.max_epoch), "steps": now.global_step}
             facts |= {"clips": now.clips, "order": now.order}
         files.write_json(self.folder.path / FINISHED, facts)

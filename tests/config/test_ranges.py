@@ -25,7 +25,8 @@ def test_the_defaults_are_in_their_ranges_and_the_table_names_no_other_key():
         ("on_nonfinite", "go", "expected stop or skip"),
         ("amp", 1, "expected none (fp32), bf16 or fp16"),
         ("parallel", "dp", "expected one of ddp, fsdp"),
-        ("max_epoch", True, "expected 1 or more"),
+        ("max_epoch", True, "expected a whole number, 0 or more"),
+        ("seed", None, "expected a whole number, 0 or more"),
     ],
 )
 def test_what_is_out_of_its_range_is_told(key, value, told):
