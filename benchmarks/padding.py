@@ -26,7 +26,7 @@ examples:
 
 what is counted: audio tokens are padded to the clip with the most windows in a batch; a batch's
 padding is what is not a clip's own. Nothing is timed, decoded or trained: the order is that of
-runners.lanes, on lengths alone.
+training.streams, on lengths alone.
 
 results: OUT/padding_DATE.json and .md
 """

@@ -2,7 +2,7 @@
 
 Design choice: everything random comes from one `random.Random` that the caller seeds for each
 sample and pass, so a run can be repeated whatever the number of data workers. Every change is off
-unless it is asked for. Needs no LAVIS.
+unless it is asked for.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Training is endless and never ends an epoch: each pass shuffles shards and clips anew from the seed
 and the pass's number, so a run repeats itself whatever the timing. It is read in lanes
-(`runners.lanes`), each a part of the shards with a position of its own. Evaluation is one pass over
+(`training.streams`), each a part of the shards with its own position. Evaluation is one pass over
 every clip, of known length, in blocks that no two readers share. What cannot be read (a clip, a
 shard that is cut or gone) is named and left out in training and an error in evaluation.
 """

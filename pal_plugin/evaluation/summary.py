@@ -1,6 +1,6 @@
 """From answered rows to the entries of `metrics.json`, and the choice of the best epoch.
 
-Needs no LAVIS. Every entry carries `n`. A figure is shown beside `chance`, what a model that knows
+Every entry carries `n`. A figure is shown beside `chance`, what a model that knows
 the question and never listens can reach. Of a task with several types of question it is the mean
 of the types' chances, because such a model may answer each type by its own largest class.
 """

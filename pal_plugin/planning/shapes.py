@@ -25,6 +25,7 @@ _LLMS = {
     "qwen2.5-1.5b": ("qwen2", 1536, 8960, 28, 12, 2, 151936),  # the head size follows
 }
 LLMS = {
+    # Not strict: a head size at the end may be left out.
     name: {**dict(zip(_LLM_FIELDS, sizes, strict=False)), "tie_word_embeddings": True}
     for name, sizes in _LLMS.items()
 }

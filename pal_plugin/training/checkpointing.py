@@ -3,7 +3,7 @@
 A checkpoint is whole or absent: it is written under another name, forced to the disk and renamed.
 `checkpoint_folder` says later whether it still is. Everything is safetensors and JSON; optimizer
 states are whole tensors by the names of their parameters, so that another number of processes, or
-another way to share a model, can take them. Needs no LAVIS.
+another way to share a model, can take them.
 """
 
 from __future__ import annotations

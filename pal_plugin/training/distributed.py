@@ -1,7 +1,7 @@
 """The processes of a run: who they are, how they meet, and what they tell each other.
 
 torchrun and Slurm (`srun pal train ...`) are both understood; without either a run is one
-process. Needs no LAVIS.
+process.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 DDP keeps the whole model everywhere and averages gradients. FSDP2 shards the LLM's layers, frozen
 weights too, since these are what does not fit; everything else (connectors, encoders, embeddings)
-stays whole, and its gradients are averaged here. Needs no LAVIS.
+stays whole, and its gradients are averaged here.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Where weights are: `pocket://name` in the package, anything else as it is.
 
-`latest:recipe`, which only the commands know, is resolved by them (`runners.rundir`).
+`latest:recipe`, which only the commands know, is resolved by them (`training.run_folder`).
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ def _work(name: str) -> None:
             getattr(importlib.import_module(module), function)(job, lambda n: answer("clips", n))
         except UserError as error:
             answer("mistake", str(error))
-        except Exception:
+        except Exception:  # whatever it is, run_jobs raises it in the parent, with this traceback
             answer("bug", f"{job['path']}: {traceback.format_exc()}")
         else:
             answer("done")

@@ -33,7 +33,7 @@ def test_what_is_out_of_its_range_is_told(key, value, told):
     assert problems({key: value}) == [f"run.{key} is {value!r}; {told}"]
 
 
-def test_rates_by_component_are_checked_too(toy):
+def test_rates_by_component_are_checked_too():
     assert problems({"lr_scale": {"lora": -1}}) == ["run.lr_scale.lora is -1; expected 0 or more"]
 
 

@@ -1,4 +1,4 @@
-"""LAVIS's traps that concern runners (framework.md), each by its name, and what happens here.
+"""Traps of LAVIS's runners, each by its name, and what happens here.
 
 The other runners' traps are in `tests/runners`: the process group (`test_distributed`), the wait at
 a start (`test_processes`), lengths of streams (`test_loaders`).

@@ -2,7 +2,7 @@
 
 Figures are ratios of sums over rows wherever they can be: a row keeps its own numerator and
 denominator, so that any set of rows (a question type, a bootstrap draw, the parts of several
-processes) has its figure without asking the model again. Needs no LAVIS.
+processes) has its figure without asking the model again.
 """
 
 from __future__ import annotations

@@ -1,12 +1,18 @@
 """RunnerPal as LAVIS drives it: its registry, its setup_task, its schedules, its paths."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import pal_plugin  # noqa: F401 - before lavis
+from pal_plugin.config.registry import MODELS
+from pal_plugin.tasks.instruct import InstructTask
+from pal_plugin.training.run import Run
 from pal_plugin.utils.errors import ConfigError
 
 # isort: split
@@ -17,25 +23,17 @@ from lavis.tasks import setup_task
 def make_runner(cfg, job_id=None):
     torch.manual_seed(0)
     task = setup_task(cfg)
-    model = registry.get_model_class(cfg.model_cfg.arch)
-    assert model is None  # the toy model is the core's only
-    from pal_plugin.config.registry import MODELS
-
+    # The toy model is the core's only, so the task's own way by LAVIS's registry does not find it.
     model = MODELS.get(cfg.model_cfg.arch).from_config(cfg.model_cfg)
     runner = registry.get_runner_class(cfg.run_cfg.runner)
     return runner(cfg=cfg, job_id=job_id, task=task, model=model, datasets=task.build_datasets(cfg))
 
 
 def test_it_trains_and_evaluates_as_the_core_does(toy):
-    from pal_plugin.tasks.instruct import InstructTask
-    from pal_plugin.training.run import Run
-
     cfg = toy.config("run.max_epoch=1")
     metrics = make_runner(cfg, "lavis").train()
     torch.manual_seed(0)
     task = InstructTask.setup_task(cfg)
-    from pal_plugin.config.registry import MODELS
-
     model = MODELS.get(cfg.model_cfg.arch).from_config(cfg.model_cfg)
     assert Run(cfg, task, model, task.build_datasets(cfg), "core").train() == metrics
     first, second = (
@@ -55,8 +53,6 @@ def test_epochs_one_by_one(toy):
 
 
 def test_lavis_own_config_is_refused(toy):
-    from types import SimpleNamespace
-
     with pytest.raises(TypeError, match="needs a RunConfig"):
         registry.get_runner_class("runner_pal")(SimpleNamespace(), None, None, {})
 
@@ -99,10 +95,7 @@ def test_a_dataset_of_lavis_registry_is_trained_on(toy, monkeypatch):
     assert make_runner(cfg).train()["val"]["classification"]["n"] == 8
 
 
-def test_the_core_finds_a_host_only_where_a_name_is_unknown(toy):
-    import subprocess
-    import sys
-
+def test_the_core_finds_a_host_only_where_a_name_is_unknown():
     program = (
         "import sys; from pal_plugin.config.registry import SCHEDULES, Registry\n"
         "Registry.host = 'pal_plugin.hosts.lavis'\n"
