@@ -126,14 +126,19 @@ def masked(batch: Batch) -> Batch:
     return {**batch, "audio_mask": torch.zeros(rows_in(batch), dtype=torch.bool)}
 
 
+#: What is read as numbers, and stays on the CPU: lengths of clips, and which rows are about them.
+COUNT_KEYS = ("frames", "windows", "clip_index")
+
+
 def to_device(value: Any, device: torch.device) -> Any:
-    """Move every tensor in nested dicts, lists and tuples; the rest stays as it is."""
+    """Move every tensor in nested dicts, lists and tuples but those of `COUNT_KEYS`; the rest
+    stays as it is."""
     import torch
 
     if torch.is_tensor(value):
         return value.to(device, non_blocking=True)
     if isinstance(value, dict):
-        return {k: to_device(v, device) for k, v in value.items()}
+        return {k: v if k in COUNT_KEYS else to_device(v, device) for k, v in value.items()}
     if isinstance(value, list | tuple) and value and not isinstance(value[0], str | int):
         return type(value)(to_device(v, device) for v in value)
     return value

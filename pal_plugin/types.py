@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,9 @@ class AudioTokens:
         grid: `(time cells, cells per time row)` when the sequence is a time-major grid, so that
             token `n` is `(n // row, n % row)`; None for a plain sequence. LFST closes each row
             with a newline token, which counts as a cell of the row.
+        lengths: Long `[B]` on the CPU: from column `lengths[b]` on row b is padding, in whole time
+            rows where there is a grid. None: not known. It says without asking the device what
+            `trimmed` may cut; only the mask says what is valid.
 
     Raises:
         ValueError: shapes that contradict each other, or a mask that is not bool.
@@ -26,6 +30,7 @@ class AudioTokens:
     features: Tensor
     mask: Tensor
     grid: tuple[int, int] | None = None
+    lengths: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.features.dim() != 3:
@@ -42,6 +47,10 @@ class AudioTokens:
                 f"AudioTokens.grid {self.grid} holds {self.grid[0] * self.grid[1]} cells, "
                 f"but there are {self.features.shape[1]} tokens"
             )
+        if self.lengths is not None and self.lengths.shape != self.mask.shape[:1]:
+            raise ValueError(
+                f"AudioTokens.lengths must be [{len(self.mask)}], got {tuple(self.lengths.shape)}"
+            )
 
     def __len__(self) -> int:
         return self.features.shape[0]
@@ -54,11 +63,41 @@ class AudioTokens:
 
     def select(self, index: Tensor) -> AudioTokens:
         """Rows `index` (Long `[R]`), for several questions about one clip."""
-        return replace(self, features=self.features[index], mask=self.mask[index])
+        lengths = None if self.lengths is None else self.lengths[index.to(self.lengths.device)]
+        index = index.to(self.mask.device)
+        return replace(self, features=self.features[index], mask=self.mask[index], lengths=lengths)
+
+    def trimmed(self, multiple: int = 1) -> AudioTokens:
+        """Without the columns that are padding in every row.
+
+        Args:
+            multiple: of columns (of time rows where there is a grid) that stay together.
+        """
+        if self.lengths is None:
+            return self
+        row = self.grid[1] if self.grid else 1
+        return self.cut(-(-int(self.lengths.max()) // (multiple * row)) * multiple)
+
+    def cut(self, cells: int) -> AudioTokens:
+        """The first columns, or the first time rows where there is a grid."""
+        row = self.grid[1] if self.grid else 1
+        if cells * row >= self.mask.shape[1]:
+            return self
+        lengths = None if self.lengths is None else self.lengths.clamp(max=cells * row)
+        features, mask = self.features[:, : cells * row], self.mask[:, : cells * row]
+        return AudioTokens(features, mask, self.grid and (cells, row), lengths)
+
+    def padded(self, multiple: int) -> AudioTokens:
+        """Masked columns behind, up to a multiple; they belong to no grid."""
+        missing = -self.mask.shape[1] % multiple
+        if not missing:
+            return self
+        features, mask = pad(self.features, (0, 0, 0, missing)), pad(self.mask, (0, missing))
+        return AudioTokens(features, mask, None, self.lengths)
 
     @staticmethod
     def concat(parts: list[AudioTokens]) -> AudioTokens:
-        """Join along the sequence; the grid is kept when there is one part only."""
+        """Join along the sequence; grid and lengths are kept when there is one part only."""
         if len(parts) == 1:
             return parts[0]
         return AudioTokens(

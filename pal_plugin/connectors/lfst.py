@@ -13,6 +13,8 @@ once per clip. The B x cells tiny attentions are batched elementwise products, n
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,6 +28,7 @@ class _Window:
     """Which cells of an encoder's grid `[t, f]` a query cell of `[T, F]` looks at.
 
     On each axis a tile is one query cell with `size` cells, or one cell with `repeat` query cells.
+    Trimmed tokens have fewer tiles in time.
     Queries and cells are both viewed as `[B, tiles, repeat, size, tiles, repeat, size, ...]`, with
     1 where the other one repeats, so that products pair them up by broadcasting.
     """
@@ -45,13 +48,13 @@ class _Window:
         """`[B, T * F, ...]` -> the view above; `[B, 1, ...]` is the same query everywhere."""
         if query.shape[1] == 1:
             return query[:, None, None, None, None, None]
-        (tt, tf), (rt, rf) = self.tiles, self.repeat
-        return query.unflatten(1, (tt, rt, 1, tf, rf, 1))
+        (_, tf), (rt, rf) = self.tiles, self.repeat
+        return query.unflatten(1, (-1, rt, 1, tf, rf, 1))
 
     def of_cells(self, cells: Tensor) -> Tensor:
         """`[B, t, f, ...]` -> the view above."""
-        (tt, tf), (wt, wf) = self.tiles, self.size
-        return cells.unflatten(2, (tf, 1, wf)).unflatten(1, (tt, 1, wt))
+        (_, tf), (wt, wf) = self.tiles, self.size
+        return cells.unflatten(2, (tf, 1, wf)).unflatten(1, (-1, 1, wt))
 
     def of_window(self, places: Tensor) -> Tensor:
         """One value per place inside the window, `[wt, wf, ...]` -> the view above."""
@@ -59,14 +62,14 @@ class _Window:
 
     def by_query(self, pairs: Tensor) -> Tensor:
         """Pairs in the view above -> `[B, T * F, window cells, ...]`."""
-        (tt, tf), (rt, rf), (wt, wf) = self.tiles, self.repeat, self.size
-        pairs = pairs.expand(-1, tt, rt, wt, tf, rf, wf, *pairs.shape[7:])
+        (_, tf), (rt, rf), (wt, wf) = self.tiles, self.repeat, self.size
+        pairs = pairs.expand(-1, -1, rt, wt, tf, rf, wf, *pairs.shape[7:])
         return pairs.movedim(3, 5).flatten(5, 6).flatten(1, 4)
 
     def by_pair(self, windows: Tensor) -> Tensor:
         """The reverse of `by_query`."""
-        (tt, tf), (rt, rf) = self.tiles, self.repeat
-        return windows.unflatten(2, self.size).unflatten(1, (tt, rt, tf, rf)).movedim(5, 3)
+        (_, tf), (rt, rf) = self.tiles, self.repeat
+        return windows.unflatten(2, self.size).unflatten(1, (-1, rt, tf, rf)).movedim(5, 3)
 
     def sum(self, pairs: Tensor) -> Tensor:
         """Pairs with one key or value each, summed over the window -> `[B, T * F, ...]`.
@@ -191,12 +194,14 @@ class LFST(nn.Module):
         self.newline = nn.Parameter(torch.randn(out_width) * out_width**-0.5)
 
     def forward(self, tokens: dict[str, AudioTokens]) -> AudioTokens:
-        """`{encoder: [B, t * f, D_e]}` -> `[B, T * (F + 1), out_width]`, grid `(T, F + 1)`.
+        """`{encoder: [B, t * f, D_e]}` -> `[B, T * (F + 1), out_width]`, grid `(T, F + 1)`; T is
+        that of the longest clip, in whole cells of every encoder.
 
         A cell is valid if any encoder has a valid cell in its window, a newline if its row has one.
         A cell of LAION's CLAP lasts 0.3128 s and two of SSLAM's 0.32 s, so their grids drift apart
         by about 0.23 s over 10 s.
         """
+        tokens, rows = self._trimmed(tokens)
         cells, valid = {}, []
         for name, window in self.windows.items():
             audio = tokens[name]
@@ -217,11 +222,32 @@ class LFST(nn.Module):
         query = self.query.expand(len(mask), 1, -1)
         for layer in self.layers:
             query = layer(query, context, cells, seen)
-        rows = self.head(query).unflatten(1, self.grid)
-        newline = self.newline.to(rows.dtype).expand(rows.shape[0], self.grid[0], 1, -1)
-        mask = mask.unflatten(1, self.grid)
+        row = self.grid[1] + 1
+        made = self.head(query).unflatten(1, (-1, self.grid[1]))
+        newline = self.newline.to(made.dtype).expand(*made.shape[:2], 1, -1)
+        mask = mask.unflatten(1, (-1, self.grid[1]))
         return AudioTokens(
-            torch.cat([rows, newline], dim=2).flatten(1, 2),
+            torch.cat([made, newline], dim=2).flatten(1, 2),
             torch.cat([mask, mask.any(-1, keepdim=True)], dim=2).flatten(1, 2),
-            (self.grid[0], self.grid[1] + 1),
+            (made.shape[1], row),
+            None if rows is None else rows * row,
         )
+
+    def _trimmed(
+        self, tokens: dict[str, AudioTokens]
+    ) -> tuple[dict[str, AudioTokens], Tensor | None]:
+        """Tokens up to the end of the longest clip, and how many time rows each clip's query has;
+        None where an encoder does not tell."""
+        if any(tokens[name].lengths is None for name in self.windows):
+            return tokens, None
+        needed = []
+        for name, window in self.windows.items():
+            cells = tokens[name].lengths // tokens[name].grid[1]
+            needed.append(-(-cells // window.size[0]) * window.repeat[0])
+        rows = torch.stack(needed).amax(0)
+        unit = math.lcm(*(window.repeat[0] for window in self.windows.values()))
+        kept = -(-int(rows.max()) // unit) * unit
+        return {
+            name: tokens[name].cut(kept * window.size[0] // window.repeat[0])
+            for name, window in self.windows.items()
+        }, rows

@@ -54,11 +54,12 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(hidden, out_width)
 
     def forward(self, tokens: dict[str, AudioTokens]) -> AudioTokens:
-        """`{encoder: [W, N, D]}` -> `[W, ceil(N / pool), out_width]`.
+        """`{encoder: [W, N, D]}` -> `[W, ceil(N / pool), out_width]`, N trimmed.
 
         A joined token is valid if any of its members is.
         """
         (audio,) = tokens.values()
+        audio = audio.trimmed(self.pool)
         features = torch.where(audio.mask[..., None], audio.features, 0)
         mask = _runs(audio.mask, self.pool)
         if self.pooling == "concat":
@@ -69,7 +70,8 @@ class MLP(nn.Module):
             members = mask.sum(-1, keepdim=True).clamp(min=1).to(features.dtype)
             joined = self.norm(_runs(features, self.pool).sum(2) / members)
         hidden = nn.functional.gelu(self.fc1(joined))
-        return AudioTokens(self.fc2(hidden), mask.any(-1))
+        lengths = None if audio.lengths is None else -(-audio.lengths // self.pool)
+        return AudioTokens(self.fc2(hidden), mask.any(-1), lengths=lengths)
 
 
 def _runs(tensor: Tensor, length: int) -> Tensor:

@@ -130,10 +130,13 @@ class QFormer(nn.Module):
         less than half of one: Whisper's 1500 tokens make 88 runs of 17, the last of 21. The tokens
         of a run are valid if any of its tokens is.
         """
+        tokens = {name: audio.trimmed(self.window or 1) for name, audio in tokens.items()}
         cells = torch.cat([self._read(name, tokens[name]) for name in self.norm], dim=1)
         mask = torch.cat([tokens[name].mask for name in self.norm], dim=1)
-        clips = len(mask)
+        clips, lengths = len(mask), None
         if self.window is not None:
+            (audio,) = tokens.values()
+            lengths = audio.lengths
             cells, mask = _runs(cells, mask, self.window)
         heard = mask.any(-1)
         # A run after the clip's end reads zeros and is masked later; with nothing to read softmax
@@ -145,7 +148,10 @@ class QFormer(nn.Module):
         ).last_hidden_state
         valid = heard[:, None].expand(-1, len(self.query))
         features = self.head(out).reshape(clips, -1, self.head.out_features)
-        return AudioTokens(features, valid.reshape(clips, -1))
+        if lengths is not None:
+            runs = -(-lengths // self.window)
+            lengths = runs.clamp(max=len(cells) // clips) * len(self.query)
+        return AudioTokens(features, valid.reshape(clips, -1), lengths=lengths)
 
     def _read(self, name: str, audio: AudioTokens) -> Tensor:
         """Normalised tokens of one encoder, `[W, N, encoder width]`."""

@@ -117,8 +117,7 @@ class AST(AudioEncoder):
         hidden = self.model(mel).last_hidden_state[:, 2:]  # behind CLS and distillation token
         time_cells, frequency_cells = self.grid
         tokens = hidden.unflatten(1, (frequency_cells, time_cells)).transpose(1, 2).flatten(1, 2)
-        mask = self.valid_cells(frames, mel, time_cells, config.time_stride)
-        return AudioTokens(tokens, mask.repeat_interleave(frequency_cells, dim=1), self.grid)
+        return self.as_tokens(tokens, frames, config.time_stride, self.grid)
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, **model) -> AST:

@@ -84,18 +84,29 @@ class AudioEncoder(nn.Module):
         return features.to(next(self.parameters()).dtype)
 
     @staticmethod
-    def valid_cells(frames: Tensor | None, windows: Tensor, cells: int, per_cell: float) -> Tensor:
-        """Bool `[W, cells]`: the first ceil(frames / per_cell) cells, at least one.
+    def as_tokens(
+        outputs: Tensor,
+        frames: Tensor | None,
+        per_cell: float,
+        grid: tuple[int, int] | None = None,
+    ) -> AudioTokens:
+        """Outputs whose first ceil(frames / per_cell) time cells, at least one, are the clip's.
 
         Args:
-            frames: Long `[W]`, or None for all cells.
-            windows: `[W, ...]` features, for the number of rows and the device.
+            outputs: `[W, N, D]`, time-major where there is a grid.
+            frames: Long `[W]`, or None where all cells are valid. They are read on the CPU, where
+                a batch keeps them: then nobody waits for the device to learn how long clips are.
+            per_cell: feature frames of a time cell.
+            grid: `(time cells, frequency cells)`, N = their product.
         """
-        count = len(windows)
+        count, columns, _ = outputs.shape
         if frames is None:
-            return torch.ones(count, cells, dtype=torch.bool, device=windows.device)
+            mask = torch.ones(count, columns, dtype=torch.bool, device=outputs.device)
+            return AudioTokens(outputs, mask, grid)
         if frames.shape != (count,):
             raise ValueError(f"expected frames [{count}], got {tuple(frames.shape)}")
+        cells, row = grid or (columns, 1)
         # The small term keeps an exact quotient from being rounded up.
-        valid = torch.ceil(frames.to(windows.device) / per_cell - 1e-6).clamp(1, cells)
-        return torch.arange(cells, device=windows.device) < valid[:, None]
+        valid = torch.ceil(frames.cpu() / per_cell - 1e-6).clamp(1, cells).long() * row
+        mask = torch.arange(columns) < valid[:, None]
+        return AudioTokens(outputs, mask.to(outputs.device), grid, valid)

@@ -127,8 +127,7 @@ class CLAP(AudioEncoder):
             )
         latent = self.audio_model(mel).last_hidden_state  # [W, D, f, t]
         tokens = latent.permute(0, 3, 2, 1).flatten(1, 2)  # [W, t * f, D]
-        mask = self.valid_cells(frames, mel, self.grid[0], mel.shape[2] / self.grid[0])
-        return AudioTokens(tokens, mask.repeat_interleave(self.grid[1], dim=1), self.grid)
+        return self.as_tokens(tokens, frames, mel.shape[2] / self.grid[0], self.grid)
 
     def check(self, features: CLAPFeatures) -> None:
         """As `AudioEncoder.check`; a window must also fit the model's map."""

@@ -176,9 +176,7 @@ class SSLAM(AudioEncoder):
         x = self.norm_pre(torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1))
         for block in self.blocks:
             x = block(x)
-        mask = self.valid_cells(frames, mel, time_cells, PATCH)
-        mask = mask.repeat_interleave(self.freq_cells, dim=1)
-        return AudioTokens(x[:, 1:], mask, (time_cells, self.freq_cells))
+        return self.as_tokens(x[:, 1:], frames, PATCH, (time_cells, self.freq_cells))
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, **model) -> SSLAM:

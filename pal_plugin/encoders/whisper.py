@@ -123,8 +123,7 @@ class Whisper(AudioEncoder):
                 f"Whisper expects features [W, {expected[0]}, {expected[1]}], got "
                 f"{tuple(features.shape)}; match n_mels and window_s of the features to the model"
             )
-        tokens = self.encoder(mel).last_hidden_state
-        return AudioTokens(tokens, self.valid_cells(frames, mel, positions, 2))
+        return self.as_tokens(self.encoder(mel).last_hidden_state, frames, 2)
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, **model) -> Whisper:

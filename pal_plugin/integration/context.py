@@ -103,11 +103,15 @@ class AudioContext:
         return copied
 
     def select(self, index: Tensor) -> AudioContext:
-        """Clips `index` (Long `[R]`), K/V included."""
+        """Clips `index` (Long `[R]`), K/V included, without columns that none of them has."""
+        index = index.to(self.mask.device)
+        kept = columns_of(self.mask[index])
         kv = self.kv
         if kv is not None:
-            kv = {layer: (k[index], v[index]) for layer, (k, v) in kv.items()}
-        return AudioContext(self.features[index], self.mask[index], self.layers, kv)
+            kv = {i: (k[index][:, :, kept], v[index][:, :, kept]) for i, (k, v) in kv.items()}
+        return AudioContext(
+            self.features[index][:, kept], self.mask[index][:, kept], self.layers, kv
+        )
 
     def once(self, key: Hashable, make: Callable[[], Any], owner: object = None) -> Any:
         """What `make` returns, made once for all layers; `owner` is what it was made from.
@@ -122,6 +126,13 @@ class AudioContext:
         if held is None:
             held = self._once[key] = (owner, make())  # holding the owner keeps its id its own
         return held[1]
+
+
+def columns_of(mask: Tensor) -> Tensor | slice:
+    """Columns that any row of a mask `[B, m]` uses; all of them, at least one, as a slice."""
+    if mask.is_meta or bool((used := mask.any(0)).all()):
+        return slice(None)
+    return used.nonzero()[:, 0] if bool(used.any()) else slice(0, 1)
 
 
 def rows_per_clip(clips: int, rows: int) -> int:

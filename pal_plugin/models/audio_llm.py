@@ -9,6 +9,7 @@ Shapes: C clips, R text rows (several rows may ask about one clip), n text token
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,14 +29,21 @@ from pal_plugin.llm.ranking import log_probabilities
 from pal_plugin.models.batching import pad_ids, which_clip
 from pal_plugin.models.fingerprint import Fingerprint
 from pal_plugin.models.pretrained import StoredModel
-from pal_plugin.models.windows import merge_windows, overlap_of
+from pal_plugin.models.windows import joinable, merge_windows, overlap_of
 from pal_plugin.types import AudioTokens
 
 EncodedAudio = dict[str, AudioTokens]
 
 
 class AudioLLM(StoredModel):
-    """An LLM that hears; its arguments are those of `ModelParts`."""
+    """An LLM that hears; its arguments are those of `ModelParts`.
+
+    Attributes:
+        columns_in: audio tokens of a batch come in multiples of this. Batches differ in their
+            longest clip, and for a compiled LLM each length is another shape.
+    """
+
+    columns_in = 1
 
     @cached_property
     def _fingerprint(self) -> Fingerprint:
@@ -59,7 +67,7 @@ class AudioLLM(StoredModel):
                 if name not in audio:
                     raise ValueError(f"no features for encoder {name!r}; got {sorted(audio)}")
                 features = audio[name]["features"].to(device)
-                tokens[name] = encoder(features, audio[name]["frames"].to(device))
+                tokens[name] = encoder(features, audio[name]["frames"])
         encoded = {}
         for group, connector in self.connectors.items():
             names = self.groups[group]
@@ -75,8 +83,12 @@ class AudioLLM(StoredModel):
                 [self.frontend.features[n] for n in names],
                 tokens[names[0]],
             )
-            made = connector({n: tokens[n] for n in names})
-            encoded[group] = merge_windows(made, windows, overlap)
+            read = {n: tokens[n] for n in names}
+            if overlap is not None:
+                read = {n: joinable(part, windows) for n, part in read.items()}
+            encoded[group] = merge_windows(connector(read), windows, overlap).padded(
+                self.columns_in
+            )
         return encoded
 
     def _audio_rows(self, samples: Batch, rows: int) -> EncodedAudio:
@@ -92,11 +104,11 @@ class AudioLLM(StoredModel):
         result = {}
         for group, tokens in encoded.items():
             if index is not None:
-                tokens = tokens.select(index.to(tokens.mask.device))
+                tokens = tokens.select(index).trimmed()
             if heard is not None:
                 heard = torch.as_tensor(heard, dtype=torch.bool, device=tokens.mask.device)
                 mask = tokens.mask & heard[:, None]
-                tokens = AudioTokens(tokens.features, mask, tokens.grid)
+                tokens = replace(tokens, mask=mask)
             result[group] = tokens
         return result
 
@@ -146,7 +158,7 @@ class AudioLLM(StoredModel):
                     "encode the audio again"
                 )
             index = which_clip(samples, len(audio), len(ids))
-            routed = audio.routed if index is None else audio.select(index.to(ids.device)).routed
+            routed = audio.routed if index is None else audio.select(index).routed
         else:
             routed = route(self._audio_rows(samples, len(ids)), self.routing, embeds.dtype)
         return routed.with_text(embeds, mask, embedding_scale(self.llm), side)

@@ -8,7 +8,7 @@ it, none is there twice, and none is missing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -111,8 +111,8 @@ def merge_windows(
         overlap: how far they overlap; None: not at all, or not in any order of time.
 
     Returns:
-        `[C, max(windows) * N, D]`, less what is dropped; tokens of windows that a clip does not
-        have are masked.
+        `[C, M, D]`, M the most that a clip has of its windows, less what is dropped and the padding
+        in its last window; where a clip has fewer, tokens are masked.
 
     Raises:
         ValueError: counts that do not add up, or an overlap that does not fit the tokens.
@@ -122,27 +122,40 @@ def merge_windows(
         raise ValueError(f"clips have {counts} windows, but there are {len(tokens)} rows of tokens")
     rows, shared = (1, 0) if overlap is None else overlap.of(tokens)
     if max(counts) == 1:
-        return tokens
-    features = tokens.features.split(counts)
-    mask = tokens.mask.split(counts)
-    if shared:
-        features = [_without_shared(part, rows, shared) for part in features]
-        mask = [_without_shared(part, rows, shared) for part in mask]
-    else:
-        features = [part.flatten(0, 1) for part in features]
-        mask = [part.flatten() for part in mask]
+        return tokens.trimmed()
+    columns = tokens.mask.shape[1]
+    half = shared // 2 * (columns // rows)
+    last = windows.cumsum(0) - 1
+    ends = [columns] * len(counts) if tokens.lengths is None else tokens.lengths[last].tolist()
+
+    def of_clips(windowed: Tensor) -> list[Tensor]:
+        parts = zip(windowed.split(counts), ends, strict=True)
+        return [_in_turn(clip, half, end) for clip, end in parts]
+
+    features, mask = of_clips(tokens.features), of_clips(tokens.mask)
+    lengths = torch.tensor([len(clip) for clip in mask])
     features = pad_sequence(features, batch_first=True)
     mask = pad_sequence(mask, batch_first=True)
     grid = tokens.grid and (features.shape[1] // tokens.grid[1], tokens.grid[1])
-    return AudioTokens(features, mask.to(torch.bool), grid)
+    return AudioTokens(features, mask.to(torch.bool), grid, lengths)
 
 
-def _without_shared(clip: Tensor, rows: int, shared: int) -> Tensor:
-    """`[windows, N, ...]` of one clip -> `[tokens that stay, ...]`."""
-    half = shared // 2
-    clip = clip.unflatten(1, (rows, -1))
+def joinable(tokens: AudioTokens, windows: Tensor) -> AudioTokens:
+    """Tokens of windows that overlap, which connectors must not trim: where neighbours meet is
+    counted in whole windows. Only a clip's last window ends early."""
+    if tokens.lengths is None or int(windows.max()) == 1:
+        return replace(tokens, lengths=None)
+    lengths = torch.full_like(tokens.lengths, tokens.mask.shape[1])
+    last = windows.cumsum(0) - 1
+    lengths[last] = tokens.lengths[last]
+    return replace(tokens, lengths=lengths)
+
+
+def _in_turn(clip: Tensor, half: int, end: int) -> Tensor:
+    """`[windows, N, ...]` of one clip -> `[tokens that stay, ...]`; its last window has `end`."""
+    final = len(clip) - 1
     parts = [
-        window[half if i else 0 : rows if i == len(clip) - 1 else rows - half]
+        window[half if i else 0 : end if i == final else len(window) - half]
         for i, window in enumerate(clip)
     ]
-    return torch.cat(parts).flatten(0, 1)
+    return torch.cat(parts)

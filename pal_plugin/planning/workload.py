@@ -72,8 +72,8 @@ def make_batch(model: AudioLLM, work: Workload) -> Batch:
     clip = model.frontend((silence, _RATE_HZ))
     audio = model.frontend.collate([clip] * work.clips)
     device = model.device
-    for part in audio.values():  # `windows` is read as numbers and stays
-        part["features"], part["frames"] = (part[k].to(device) for k in ("features", "frames"))
+    for part in audio.values():  # lengths are read as numbers and stay
+        part["features"] = part["features"].to(device)
     samples: dict[str, Any] = {"audio": audio}
     if work.rows_per_clip > 1:
         samples["clip_index"] = torch.arange(work.clips).repeat_interleave(work.rows_per_clip)

@@ -17,6 +17,8 @@ from pal_plugin.training.schedule import WarmupCosine
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.precision import Precision
 
+#: Audio tokens of a batch come in multiples of so many where the LLM is compiled.
+COMPILED_COLUMNS = 64
 #: A checkpoint that a run resumes from, and its state.
 Resumed = tuple[Path, dict[str, Any]] | None
 
@@ -63,6 +65,7 @@ class ModelOnDevice:
             device=self.device,
         )
         if run.compile:
+            model.columns_in = COMPILED_COLUMNS
             getattr(model, "decoder", model).compile(dynamic=True)
         return shared
 

@@ -225,14 +225,13 @@ def arranged(
 
 
 def length_of(clip: Any) -> float:
-    """Windows of a clip, of all encoders together; 0 for what was skipped.
+    """Frames of a clip, of all encoders together; 0 for what was skipped.
 
-    Windows and not seconds: audio tokens are padded to the clip with the most of them, and within a
-    window nothing is saved.
+    Audio tokens are as many as frames allow, and a batch is trimmed to the clip with the most.
     """
     audio = clip.get("audio") if isinstance(clip, dict) else None
     entries = audio.values() if isinstance(audio, dict) else ()
-    return sum(len(e["frames"]) for e in entries if isinstance(e, dict) and "frames" in e)
+    return sum(int(e["frames"].sum()) for e in entries if isinstance(e, dict) and "frames" in e)
 
 
 def _shuffled(key: str, size: int) -> list[int]:

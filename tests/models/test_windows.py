@@ -209,8 +209,9 @@ def test_a_whole_model_hears_a_long_clip_in_overlapping_windows(tiny_config, mod
     clip = (np.random.default_rng(0).standard_normal(4 * 16000) * 0.1, 16000)
     encoded = model.encode_audio({"audio": [clip]})
     windows = 1 + math.ceil((4 - 1.28) / 0.64)
-    assert encoded["general"].grid == (4 + (windows - 1) * 2, 5)
-    assert encoded["speech"].features.shape[1] == 8 + (windows - 1) * 4
+    # Of the last window, 0.8 s of 1.28 s are the clip's: 3 of 4 rows, 5 of 8 tokens.
+    assert encoded["general"].grid == (4 + (windows - 1) * 2 - 1, 5)
+    assert encoded["speech"].features.shape[1] == 8 + (windows - 1) * 4 - 3
     # The first window's kept tokens are those that it has alone.
     alone = plain.encode_audio({"audio": [(clip[0][: round(1.28 * 16000)], 16000)]})
     kept = alone["speech"].features[:, :6]
