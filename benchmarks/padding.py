@@ -24,26 +24,27 @@ examples:
   python -m benchmarks.padding --audio FOLDER...            # the lengths of your own files
   python -m benchmarks.padding --audio speech --uniform 15 30 4000 --pools 1 8 32
 
-what is counted: audio tokens are padded to the clip with the most windows in a batch; a batch's
-padding is what is not a clip's own. Nothing is timed, decoded or trained: the order is that of
-training.streams, on lengths alone.
+what is counted: audio tokens of a batch are trimmed to its longest clip; its padding is what is not
+a clip's own. Beside it stands what whole windows would hold, which is what the encoder still
+computes. Nothing is timed, decoded or trained: the order is that of training.streams, on lengths
+alone.
 
 results: OUT/padding_DATE.json and .md
 """
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Lengths(Dataset):
-    """Clips that are nothing but their number of windows."""
+    """Clips that are nothing but their seconds."""
 
-    def __init__(self, windows: Sequence[int]) -> None:
-        self.windows = windows
+    def __init__(self, seconds: Sequence[float]) -> None:
+        self.seconds = seconds
 
     def __len__(self) -> int:
-        return len(self.windows)
+        return len(self.seconds)
 
-    def __getitem__(self, index: int) -> int:
-        return self.windows[index]
+    def __getitem__(self, index: int) -> float:
+        return self.seconds[index]
 
 
 def main(argv: Sequence[str] | None = None) -> list[Path]:
@@ -82,25 +83,24 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
 def rows(
     seconds: Sequence[float], window_s: float, batch: int, pools: Sequence[int], seed: int
 ) -> list[dict]:
-    """Padding by pool, over four passes: of tokens that are padded to windows, and to seconds."""
-    clips = [(max(1, math.ceil(s / window_s)), s) for s in seconds]
+    """Padding by pool, over four passes: of trimmed batches, and of whole windows."""
     found = []
     for pool in pools:
         reader = LaneReader(
-            {"clips": Indexed(Lengths(clips), batch, seed)},
+            {"clips": Indexed(Lengths(seconds), batch, seed)},
             {"clips": list},
             {"clips": 1.0},
             lanes=1,
             batch_size=batch,
             pool=pool,
             seed=seed,
-            length=lambda clip: clip[0],
+            length=float,
         )
-        batches = [m.batch for m in islice(reader, 4 * math.ceil(len(clips) / batch))]
-        held = sum(len(b) * max(w for w, _ in b) for b in batches)
-        own = sum(w for b in batches for w, _ in b)
-        heard = sum(s for b in batches for _, s in b) / window_s
-        found.append({"pool": pool, "padded": 1 - own / held, "unheard": 1 - heard / held})
+        batches = [m.batch for m in islice(reader, 4 * math.ceil(len(seconds) / batch))]
+        own = sum(map(sum, batches))
+        trimmed = sum(len(b) * max(b) for b in batches)
+        windows = sum(len(b) * math.ceil(max(b) / window_s) * window_s for b in batches)
+        found.append({"pool": pool, "padded": 1 - own / trimmed, "windows": 1 - own / windows})
     return found
 
 
@@ -110,7 +110,7 @@ def markdown(document: dict) -> str:
     columns = {
         "run.length_pool": lambda r: str(r["pool"]),
         "padding": lambda r: f"{r['padded']:.1%}",
-        "padding and the rest of last windows": lambda r: f"{r['unheard']:.1%}",
+        "padding of whole windows": lambda r: f"{r['windows']:.1%}",
     }
     parts = [
         "# Padding of training batches",

@@ -48,6 +48,14 @@ class Stream(IterableDataset):
     collater = Clips.collater
 
 
+def test_clips_of_one_window_are_sorted_by_their_frames():
+    short, long = ({"audio": {"a": {"frames": torch.tensor([frames])}}} for frames in (30, 900))
+    assert 0 == length_of({"skipped": "broken"}) < length_of(short) < length_of(long)
+    clips = [short, long] * 8
+    batches = arranged(clips, 4, length_of, random.Random(0))
+    assert all(len({length_of(clip) for clip in batch}) == 1 for batch in batches)
+
+
 def mixed(count):
     """Speech of one window among recordings of two and three (10 s windows, 15 to 30 s clips)."""
     rng = random.Random(0)
