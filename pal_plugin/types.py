@@ -22,6 +22,8 @@ class AudioTokens:
         lengths: Long `[B]` on the CPU: from column `lengths[b]` on row b is padding, in whole time
             rows where there is a grid. None: not known. It says without asking the device what
             `trimmed` may cut; only the mask says what is valid.
+        hidden: `[B, N]` bool or None, True where a valid token is not heard although it counts for
+            the positions of all others (`hiding`).
 
     Raises:
         ValueError: shapes that contradict each other, or a mask that is not bool.
@@ -31,6 +33,7 @@ class AudioTokens:
     mask: Tensor
     grid: tuple[int, int] | None = None
     lengths: Tensor | None = None
+    hidden: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.features.dim() != 3:
@@ -65,7 +68,32 @@ class AudioTokens:
         """Rows `index` (Long `[R]`), for several questions about one clip."""
         lengths = None if self.lengths is None else self.lengths[index.to(self.lengths.device)]
         index = index.to(self.mask.device)
-        return replace(self, features=self.features[index], mask=self.mask[index], lengths=lengths)
+        return replace(
+            self,
+            features=self.features[index],
+            mask=self.mask[index],
+            lengths=lengths,
+            hidden=None if self.hidden is None else self.hidden[index],
+        )
+
+    def hiding(self, columns: Tensor) -> AudioTokens:
+        """A copy whose `columns` (bool `[N]` or `[B, N]`) nobody hears; the positions of all others
+        stay as they are, while masking a column moves those behind it."""
+        columns = columns.to(self.mask.device).expand(self.mask.shape)
+        return replace(self, hidden=columns if self.hidden is None else self.hidden | columns)
+
+    def pooled(self, count: int) -> AudioTokens:
+        """Means of so many neighbours, of those that are valid (and not hidden); no grid."""
+        if count == 1:
+            return self
+        heard = self.mask if self.hidden is None else self.mask & ~self.hidden
+        runs, weights = runs_of(self.mask, count), runs_of(heard, count)[..., None]
+        features = torch.where(weights, runs_of(self.features, count), 0).sum(2)
+        features = features / weights.sum(2).clamp(min=1)
+        lengths = None if self.lengths is None else -(-self.lengths // count)
+        mask = runs.any(-1)
+        hidden = None if self.hidden is None else mask & ~weights[..., 0].any(-1)
+        return AudioTokens(features, mask, None, lengths, hidden)
 
     def trimmed(self, multiple: int = 1) -> AudioTokens:
         """Without the columns that are padding in every row.
@@ -85,7 +113,8 @@ class AudioTokens:
             return self
         lengths = None if self.lengths is None else self.lengths.clamp(max=cells * row)
         features, mask = self.features[:, : cells * row], self.mask[:, : cells * row]
-        return AudioTokens(features, mask, self.grid and (cells, row), lengths)
+        hidden = None if self.hidden is None else self.hidden[:, : cells * row]
+        return AudioTokens(features, mask, self.grid and (cells, row), lengths, hidden)
 
     def padded(self, multiple: int) -> AudioTokens:
         """Masked columns behind, up to a multiple; they belong to no grid."""
@@ -93,14 +122,29 @@ class AudioTokens:
         if not missing:
             return self
         features, mask = pad(self.features, (0, 0, 0, missing)), pad(self.mask, (0, missing))
-        return AudioTokens(features, mask, None, self.lengths)
+        hidden = None if self.hidden is None else pad(self.hidden, (0, missing))
+        return AudioTokens(features, mask, None, self.lengths, hidden)
 
     @staticmethod
     def concat(parts: list[AudioTokens]) -> AudioTokens:
         """Join along the sequence; grid and lengths are kept when there is one part only."""
         if len(parts) == 1:
             return parts[0]
+        hidden = None
+        if any(p.hidden is not None for p in parts):
+            all_of = [torch.zeros_like(p.mask) if p.hidden is None else p.hidden for p in parts]
+            hidden = torch.cat(all_of, dim=1)
         return AudioTokens(
             torch.cat([p.features for p in parts], dim=1),
             torch.cat([p.mask for p in parts], dim=1),
+            hidden=hidden,
         )
+
+
+def runs_of(tensor: Tensor, count: int) -> Tensor:
+    """`[B, N, ...]` -> `[B, ceil(N / count), count, ...]`, with zeros (False) behind the last."""
+    missing = -tensor.shape[1] % count
+    if missing:
+        rest = tensor.new_zeros(len(tensor), missing, *tensor.shape[2:])
+        tensor = torch.cat([tensor, rest], dim=1)
+    return tensor.unflatten(1, (-1, count))

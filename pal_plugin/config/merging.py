@@ -31,6 +31,10 @@ FREE_MAPS = (
 )
 
 
+# Entries that are a map or a list of maps, and which a list replaces as a whole.
+LISTS_OR_MAPS = ("model.routing.*",)
+
+
 def is_free_map(path: str) -> bool:
     """Whether new keys may be added to the map at `path` ("model.encoders")."""
     depth = path.count(".")
@@ -84,7 +88,9 @@ def merge_strict(base: Any, over: Any, *, source: str, errors: list[str], path: 
                     f"{inner}: unknown key {key!r} in {source}. {_where_else(key, base, path)}"
                 )
         return merged
-    problem = _mismatch(base, over)
+    kinds = {type(base), type(over)}
+    either = kinds == {dict, list} and any(fnmatchcase(path, p) for p in LISTS_OR_MAPS)
+    problem = None if either else _mismatch(base, over)
     if problem and not (isinstance(base, dict) and over is None):
         errors.append(f"{path}: {problem} in {source}")
         return base

@@ -7,9 +7,9 @@ no width, as in Qwen2-Audio (arXiv 2407.10759), which averages pairs before the 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from pal_plugin.types import AudioTokens
+from pal_plugin.types import AudioTokens, runs_of
 
 POOLINGS = ("concat", "mean")
 
@@ -61,23 +61,14 @@ class MLP(nn.Module):
         (audio,) = tokens.values()
         audio = audio.trimmed(self.pool)
         features = torch.where(audio.mask[..., None], audio.features, 0)
-        mask = _runs(audio.mask, self.pool)
+        mask = runs_of(audio.mask, self.pool)
         if self.pooling == "concat":
             # A missing member is zero after the norm too, whatever the norm's bias.
             normed = torch.where(audio.mask[..., None], self.norm(features), 0)
-            joined = _runs(normed, self.pool).flatten(2)
+            joined = runs_of(normed, self.pool).flatten(2)
         else:
             members = mask.sum(-1, keepdim=True).clamp(min=1).to(features.dtype)
-            joined = self.norm(_runs(features, self.pool).sum(2) / members)
+            joined = self.norm(runs_of(features, self.pool).sum(2) / members)
         hidden = nn.functional.gelu(self.fc1(joined))
         lengths = None if audio.lengths is None else -(-audio.lengths // self.pool)
         return AudioTokens(self.fc2(hidden), mask.any(-1), lengths=lengths)
-
-
-def _runs(tensor: Tensor, length: int) -> Tensor:
-    """`[W, N, ...]` -> `[W, ceil(N / length), length, ...]`, with zeros (False) after the last."""
-    missing = -tensor.shape[1] % length
-    if missing:
-        rest = tensor.new_zeros(len(tensor), missing, *tensor.shape[2:])
-        tensor = torch.cat([tensor, rest], dim=1)
-    return tensor.unflatten(1, (-1, length))

@@ -19,11 +19,12 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pal_plugin.integration.context import AudioContext
+from pal_plugin.integration.context import AudioContext, counted
 from pal_plugin.integration.routing import RoutedAudio
 from pal_plugin.types import AudioTokens
 from pal_plugin.utils.weights import write_tensors
@@ -60,8 +61,14 @@ class AudioKV:
         """Write `<path>.safetensors`, which is whole or absent; `load` takes the same `path`."""
         path = _file(path)
         contexts = {"audio": self.routed.audio, "cross_audio": self.routed.cross_audio}
-        layers = {n: c.layers and sorted(c.layers) for n, c in contexts.items() if c is not None}
-        facts = {"weights": self.weights, "layers": json.dumps(layers)}
+        contexts = {name: context for name, context in contexts.items() if context is not None}
+        layers = {name: _listed(context.layers) for name, context in contexts.items()}
+        spans = {
+            name: [[columns, _listed(heard)] for columns, heard in context.spans]
+            for name, context in contexts.items()
+            if context.spans is not None
+        }
+        facts = {"weights": self.weights, "layers": json.dumps(layers), "spans": json.dumps(spans)}
         write_tensors(self._tensors(), path, facts)
         return path
 
@@ -94,8 +101,9 @@ class AudioKV:
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")
             parts.setdefault(part, {})[rest] = tensor
+        spans = json.loads(facts.get("spans", "{}"))
         contexts = {
-            name: _context(parts[name], chosen)
+            name: _context(parts[name], chosen, spans.get(name))
             for name, chosen in json.loads(facts["layers"]).items()
         }
         prefix = parts.get("prefix")
@@ -108,6 +116,9 @@ class AudioKV:
             if value is None:
                 continue
             found |= {f"{part}.features": value.features, f"{part}.mask": value.mask}
+            places = getattr(value, "positions", None)
+            if places is not None and not torch.equal(places, counted(value.mask)[: len(places)]):
+                found[f"{part}.positions"] = places
             for layer, (key, val) in (getattr(value, "kv", None) or {}).items():
                 found |= {f"{part}.{layer}.key": key, f"{part}.{layer}.value": val}
         return found
@@ -120,8 +131,26 @@ def _file(path: str | Path) -> Path:
     return path.with_name(f"{path.name}.safetensors")  # "clip_0.25" has a dot of its own
 
 
-def _context(tensors: dict[str, Tensor], layers: list[int] | None) -> AudioContext:
+def _listed(layers: frozenset[int] | None) -> list[int] | None:
+    return None if layers is None else sorted(layers)
+
+
+def _context(
+    tensors: dict[str, Tensor], layers: list[int] | None, spans: list | None
+) -> AudioContext:
     kept = sorted(int(n.removesuffix(".key")) for n in tensors if n.endswith(".key"))
     kv = {i: (tensors[f"{i}.key"], tensors[f"{i}.value"]) for i in kept} or None
-    chosen = None if layers is None else frozenset(layers)
-    return AudioContext(tensors["features"], tensors["mask"], chosen, kv)
+    if spans is not None:
+        spans = tuple((columns, _chosen(heard)) for columns, heard in spans)
+    return AudioContext(
+        tensors["features"],
+        tensors["mask"],
+        _chosen(layers),
+        kv,
+        spans,
+        tensors.get("positions"),
+    )
+
+
+def _chosen(layers: list[int] | None) -> frozenset[int] | None:
+    return None if layers is None else frozenset(layers)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -23,9 +24,16 @@ class AudioContext:
     Args:
         features: `[B, m, D]` audio tokens in the width of the LLM. Padded rows may hold anything,
             even NaN, which a masked softmax would still spread: they are zeroed here.
-        mask: `[B, m]` bool, True where a token is valid. m may differ per sample through it.
+        mask: `[B, m]` bool, True where a token is heard. m may differ per sample through it.
         layers: decoder layers that see the audio; None means all of them.
-        kv: K/V by layer, kept between calls; None (training) computes them every time.
+        kv: K/V by layer, kept between calls; None (training) computes them every time. Those of a
+            layer are of the columns that it hears.
+        spans: `(columns, layers)` of the groups in their order, where not all layers see all of
+            them; `layers` is then found from these.
+        positions: Long `[B or 1, m]`, where keys stand before the text, which is at 0 and on; None:
+            the valid tokens of each sample are counted, -count..-1. Rotary embeddings make this the
+            same function as audio 0..m-1 and text from m on, and it leaves the audio independent
+            of the text and the text's positions untouched.
 
     Attributes:
         padded: bool, whether the mask is False anywhere.
@@ -40,12 +48,16 @@ class AudioContext:
     mask: Tensor
     layers: frozenset[int] | None = None
     kv: dict[int, tuple[Tensor, Tensor]] | None = field(default=None, compare=False, repr=False)
+    spans: tuple[tuple[int, frozenset[int] | None], ...] | None = None
+    positions: Tensor | None = field(default=None, compare=False, repr=False)
     # No fields, as FSDP makes a context anew from its fields, for which these are not the same.
     padded = False
     normed = None
 
     def __post_init__(self) -> None:
         AudioTokens(self.features, self.mask)  # one place checks shapes
+        if self.spans is not None:
+            self._check_spans()
         if self.layers is not None:
             object.__setattr__(self, "layers", frozenset(self.layers))
             if not self.layers:
@@ -54,8 +66,19 @@ class AudioContext:
         if padded:
             clean = torch.where(self.mask[..., None], self.features, 0)
             object.__setattr__(self, "features", clean)
+        if self.positions is None:
+            object.__setattr__(self, "positions", counted(self.mask if padded else self.mask[:1]))
         object.__setattr__(self, "padded", padded)
         object.__setattr__(self, "_once", {})
+
+    def _check_spans(self) -> None:
+        columns, layers = zip(*self.spans, strict=True)
+        if sum(columns) != self.mask.shape[1]:
+            raise ValueError(
+                f"AudioContext.spans hold {columns} columns, but there are {self.mask.shape[1]}"
+            )
+        union = None if None in layers else frozenset().union(*layers)
+        object.__setattr__(self, "layers", union)
 
     @classmethod
     def from_tokens(
@@ -65,27 +88,67 @@ class AudioContext:
         dtype: torch.dtype | None = None,
     ) -> AudioContext:
         """From a connector's tokens, in the LLM's type so that no layer has to cast."""
+        return cls.from_groups([(tokens, layers)], dtype)
+
+    @classmethod
+    def from_groups(
+        cls,
+        groups: Sequence[tuple[AudioTokens, Iterable[int] | None]],
+        dtype: torch.dtype | None = None,
+    ) -> AudioContext:
+        """From the tokens of groups, one behind the other, each with the layers that see it."""
+        tokens = AudioTokens.concat([part for part, _ in groups])
         features = tokens.features if dtype is None else tokens.features.to(dtype)
-        return cls(features, tokens.mask, None if layers is None else frozenset(layers))
+        spans = tuple(
+            (part.mask.shape[1], None if layers is None else frozenset(layers))
+            for part, layers in groups
+        )
+        shared = spans[0][1]
+        if all(layers == shared for _, layers in spans):
+            context = cls(features, tokens.mask, shared)
+        else:
+            context = cls(features, tokens.mask, spans=spans)
+        return context if tokens.hidden is None else context.hiding(tokens.hidden)
 
     def __len__(self) -> int:
         return self.mask.shape[0]
 
-    @property
-    def positions(self) -> Tensor:
-        """`[B or 1, m]`, -count..-1 over the valid tokens of each sample.
-
-        Rotary embeddings make this the same function as audio 0..m-1 and text from m on, and it
-        leaves the audio independent of the text and the text's positions untouched.
-        """
-        if not self.padded:
-            return torch.arange(-self.mask.shape[1], 0, device=self.mask.device)[None]
-        valid = self.mask.long()
-        return valid.cumsum(-1) - 1 - valid.sum(-1, keepdim=True)
-
     def heard_by(self, layer: int) -> bool:
-        """Whether a layer sees the audio."""
+        """Whether a layer sees the audio, or some of it."""
         return self.layers is None or layer in self.layers
+
+    def at(self, layer: int) -> AudioContext:
+        """What one layer hears: the columns of its groups, at the positions that they have beside
+        the others."""
+        if self.spans is None:
+            return self
+        heard = tuple(layers is None or layer in layers for _, layers in self.spans)
+        return self if all(heard) else self.once(("at", heard), lambda: self._of_spans(heard))
+
+    def _of_spans(self, heard: Sequence[bool]) -> AudioContext:
+        ends = list(accumulate(columns for columns, _ in self.spans))
+        places = zip(self.spans, ends, heard, strict=True)
+        columns = [slice(end - span[0], end) for span, end, is_heard in places if is_heard]
+
+        def taken(tensor: Tensor) -> Tensor:
+            return torch.cat([tensor[:, part] for part in columns], 1)
+
+        # A copy, so that nobody asks the device again whether anything is padded.
+        copied = copy.copy(self)
+        values = {name: taken(getattr(self, name)) for name in ("features", "mask", "positions")}
+        if self.normed is not None:
+            values["normed"] = taken(self.normed)
+        for name, value in {**values, "spans": None, "_once": {}}.items():
+            object.__setattr__(copied, name, value)
+        return copied
+
+    def hiding(self, columns: Tensor) -> AudioContext:
+        """A copy in which `columns` (bool `[m]` or `[B, m]`) are not heard; the positions of all
+        others stay. Attention over what is left is that of all columns with the weights of these
+        set to zero and the rest renormalised. Remembered K/V stay.
+        """
+        columns = columns.to(self.mask.device)
+        return replace(self, mask=self.mask & ~columns)
 
     def remembering(self) -> AudioContext:
         """A copy that keeps its K/V: for one `generate`, where the weights stand still."""
@@ -105,13 +168,34 @@ class AudioContext:
     def select(self, index: Tensor) -> AudioContext:
         """Clips `index` (Long `[R]`), K/V included, without columns that none of them has."""
         index = index.to(self.mask.device)
-        kept = columns_of(self.mask[index])
+        mask = self.mask[index]
+        kept = torch.ones_like(mask[0]) if mask.is_meta else mask.any(0)
+        if not mask.is_meta and not bool(kept.any()):
+            kept[0] = True  # nobody hears anything: a context has a column
+        spans = self.spans
+        if spans is not None:
+            parts = kept.split([columns for columns, _ in spans])
+            spans = tuple((int(p.sum()), s[1]) for p, s in zip(parts, spans, strict=True))
         kv = self.kv
         if kv is not None:
-            kv = {i: (k[index][:, :, kept], v[index][:, :, kept]) for i, (k, v) in kv.items()}
+            kv = {layer: self._selected(layer, kept, index, both) for layer, both in kv.items()}
+        positions = self.positions if len(self.positions) == 1 else self.positions[index]
         return AudioContext(
-            self.features[index][:, kept], self.mask[index][:, kept], self.layers, kv
+            self.features[index][:, kept],
+            mask[:, kept],
+            self.layers,
+            kv,
+            spans,
+            positions[:, kept],
         )
+
+    def _selected(self, layer: int, kept: Tensor, index: Tensor, both: tuple) -> tuple:
+        """K and V of a layer, of the columns that it hears and that are kept."""
+        if self.spans is not None:
+            parts = kept.split([columns for columns, _ in self.spans])
+            heard = zip(self.spans, parts, strict=True)
+            kept = torch.cat([p for (_, ls), p in heard if ls is None or layer in ls])
+        return tuple(tensor[index][:, :, kept] for tensor in both)
 
     def once(self, key: Hashable, make: Callable[[], Any], owner: object = None) -> Any:
         """What `make` returns, made once for all layers; `owner` is what it was made from.
@@ -128,11 +212,10 @@ class AudioContext:
         return held[1]
 
 
-def columns_of(mask: Tensor) -> Tensor | slice:
-    """Columns that any row of a mask `[B, m]` uses; all of them, at least one, as a slice."""
-    if mask.is_meta or bool((used := mask.any(0)).all()):
-        return slice(None)
-    return used.nonzero()[:, 0] if bool(used.any()) else slice(0, 1)
+def counted(mask: Tensor) -> Tensor:
+    """-count..-1 over the valid tokens of each row of a mask `[B, m]`."""
+    valid = mask.long()
+    return valid.cumsum(-1) - 1 - valid.sum(-1, keepdim=True)
 
 
 def rows_per_clip(clips: int, rows: int) -> int:

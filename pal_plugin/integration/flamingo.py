@@ -15,6 +15,7 @@ to `llm(...)` and `llm.generate(...)`, `detach`. The blocks stay outside of the 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +60,7 @@ class GatedCrossAttention(nn.Module):
         """`[B, heads, m, head size]` each; kept where the context keeps them (inference)."""
         if audio.kv is not None and self.layer in audio.kv:
             return audio.kv[self.layer]
-        heard = self.norm_audio(audio.features.to(self.norm_audio.weight.dtype))
+        heard = self.norm_audio(audio.at(self.layer).features.to(self.norm_audio.weight.dtype))
         key, value = (
             proj(heard).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for proj in (self.k_proj, self.v_proj)
@@ -80,6 +81,7 @@ class GatedCrossAttention(nn.Module):
         # Rows about one clip stand in its query length: no text row sees another one here.
         query = self.q_proj(text.reshape(len(audio), shared * n, -1))
         query = query.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        audio = audio.at(self.layer)
         key, value = self.keys_values(audio)
         mask = audio.mask[:, None, None] if audio.padded else None
         out = nn.functional.scaled_dot_product_attention(query, key, value, mask)
@@ -116,7 +118,7 @@ def attach(
     if attached(decoder, "cross_audio"):
         raise ValueError("cross attention is attached already; detach it first")
     count = len(decoder.layers)
-    chosen = sorted(layers) if layers is not None else list(range(every - 1, count, every))
+    chosen = sorted(default_layers(count, every) if layers is None else layers)
     if not chosen or not 0 <= chosen[0] <= chosen[-1] < count:
         raise ValueError(f"cross attention in front of {chosen}; the LLM has layers 0..{count - 1}")
     width = decoder.config.hidden_size
@@ -140,6 +142,11 @@ def attach(
     return blocks
 
 
+def default_layers(count: int, every: int = 4) -> range:
+    """The last layer of every `every`, of `count`."""
+    return range(every - 1, count, every)
+
+
 def detach(llm: nn.Module) -> nn.Module:
     """Undo `attach`; harmless where nothing is attached."""
     model = unwrapped(llm)
@@ -153,9 +160,10 @@ def detach(llm: nn.Module) -> nn.Module:
 @torch.no_grad()
 def precompute(blocks: nn.ModuleDict, audio: AudioContext) -> AudioContext:
     """The same context with the K/V of all blocks, for any number of later calls."""
-    kept = AudioContext(audio.features, audio.mask, audio.layers, kv={})
+    kept = replace(audio, kv={})
     for block in blocks.values():
-        block.keys_values(kept)
+        if audio.heard_by(block.layer):
+            block.keys_values(kept)
     return kept
 
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 import copy
 import functools
 import logging
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -255,11 +256,11 @@ def precompute(llm: nn.Module, audio: AudioContext) -> AudioContext:
     like = decoder.get_input_embeddings().weight
     normed = _normed_once(decoder, audio)
     kv = {
-        index: _in_rows(audio_keys_values(attention, normed, like))
+        index: _in_rows(audio_keys_values(attention, normed.at(index), like))
         for index, (attention, _) in enumerate(attached(decoder, "audio").sites)
         if audio.heard_by(index)
     }
-    return AudioContext(audio.features, audio.mask, audio.layers, kv)
+    return replace(audio, kv=kv)
 
 
 def _remembered(attention: nn.Module, audio: AudioContext, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -293,6 +294,7 @@ def _attention(
             # Stock's own floor would make NaN of rows that see nothing, see `hidden`.
             attention_mask = attention_mask.clamp(min=hidden(attention_mask.dtype))
         return text_only(backend, module)(module, query, key, value, attention_mask, **kwargs)
+    audio = audio.at(module.layer_idx)
     audio_kv = _remembered(module, audio, query)
     joint = BACKENDS[backend].joint
     return joint(module, query, key, value, attention_mask, audio, audio_kv, **kwargs)

@@ -88,7 +88,15 @@ def prepend(
         mask: `[R, n]`, 1 or True where a text token is valid.
         embedding_scale: what the LLM multiplies its inputs with; the audio is divided by it.
         side: see `assemble`.
+
+    Raises:
+        ValueError: hidden columns.
     """
+    if tokens.hidden is not None:
+        raise ValueError(
+            "hidden columns are for LAL and cross attention, where all others stay as they are; "
+            "in a sequence (PLITS) the audio behind them attends to them: mask them instead"
+        )
     audio = tokens.features.to(embeds.dtype) / embedding_scale
     return assemble([(audio, tokens.mask), (embeds, mask)], side)
 

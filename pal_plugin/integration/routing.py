@@ -2,11 +2,13 @@
 
 `{group: Route("plits" | "lal" | "flamingo", layers)}` is the whole difference between the baseline,
 LAL and the hybrid (PAL paper, section "PAL"): all groups by PLITS, all by LAL, or speech by one and
-general audio by the other. Nothing here knows what an encoder is called.
+general audio by the other. A group may also take several routes at once, each to layers of its own.
+Nothing here knows what an encoder is called.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,24 +27,33 @@ class Route:
 
     Args:
         integration: "plits", "lal" or "flamingo".
-        layers: decoder layers that see the group. LAL: None means all; Flamingo: where a block of
-            cross attention stands, None means every fourth layer; PLITS has no choice.
+        layers: decoder layers that see the group. LAL: None means all. Flamingo: where a block of
+            cross attention stands; None means all blocks, of which one then stands at every fourth
+            layer. PLITS has no choice.
+        pool: neighbouring tokens whose mean goes this way as one.
     """
 
     integration: str
     layers: tuple[int, ...] | None = None
+    pool: int = 1
 
     def __post_init__(self) -> None:
         if self.integration not in INTEGRATIONS:
             raise ValueError(
                 f"unknown integration {self.integration!r}; known: {', '.join(INTEGRATIONS)}"
             )
+        if isinstance(self.pool, bool) or not isinstance(self.pool, int) or self.pool < 1:
+            raise ValueError(f"a route's pool is {self.pool!r}; expected a number from 1 on")
         if self.layers is not None:
             if self.integration == "plits":
                 raise ValueError("layers are chosen for 'lal' and 'flamingo', not for 'plits'")
             object.__setattr__(self, "layers", tuple(sorted(int(i) for i in self.layers)))
             if not self.layers:
                 raise ValueError("a route to no layers would not be heard; layers: null means all")
+
+
+#: `{group: route or routes}`.
+RoutingTable = Mapping[str, Route | Sequence[Route]]
 
 
 @dataclass(frozen=True)
@@ -132,17 +143,17 @@ class RoutedAudio:
 
 
 def route(
-    groups: dict[str, AudioTokens], routing: dict[str, Route], dtype: torch.dtype | None = None
+    groups: dict[str, AudioTokens], routing: RoutingTable, dtype: torch.dtype | None = None
 ) -> RoutedAudio:
     """Apply the routing table.
 
     Args:
         groups: audio tokens by group, all with B rows and the width of the LLM.
-        routing: one route per group.
+        routing: one route or several per group.
         dtype: the LLM's type.
 
     Raises:
-        ValueError: a group without a route, or groups with different sets of layers.
+        ValueError: a group without a route.
     """
     if groups.keys() - routing.keys():
         raise ValueError(
@@ -150,30 +161,38 @@ def route(
             f"the routing table has {sorted(routing)}"
         )
 
-    def joined(integration: str) -> AudioTokens | None:
-        chosen = [t for g, t in groups.items() if routing[g].integration == integration]
-        return AudioTokens.concat(chosen) if chosen else None
+    def chosen(integration: str) -> list[tuple[AudioTokens, tuple[int, ...] | None]]:
+        return [
+            (tokens.pooled(way.pool), way.layers)
+            for group, tokens in groups.items()
+            for way in routes_of(routing[group])
+            if way.integration == integration
+        ]
 
     def context(integration: str) -> AudioContext | None:
-        tokens = joined(integration)
-        if tokens is None:
-            return None
-        layers = layers_of({g: routing[g] for g in groups}, integration)
-        return AudioContext.from_tokens(tokens, layers, dtype)
+        parts = chosen(integration)
+        return AudioContext.from_groups(parts, dtype) if parts else None
 
-    return RoutedAudio(joined("plits"), context("lal"), context("flamingo"))
+    prefix = [tokens for tokens, _ in chosen("plits")]
+    return RoutedAudio(
+        AudioTokens.concat(prefix) if prefix else None, context("lal"), context("flamingo")
+    )
 
 
-def layers_of(routing: dict[str, Route], integration: str) -> tuple[int, ...] | None:
-    """The layers that all groups of an integration share; None means its default.
+def routes_of(entry: Route | Sequence[Route]) -> tuple[Route, ...]:
+    """The routes of one group."""
+    return (entry,) if isinstance(entry, Route) else tuple(entry)
 
-    Raises:
-        ValueError: they differ.
-    """
-    routes = {g: r.layers for g, r in routing.items() if r.integration == integration}
-    if len(set(routes.values())) > 1:
-        raise ValueError(
-            f"groups {sorted(routes)} go by {integration} to different layers "
-            f"{sorted(map(str, routes.values()))}; give them the same set"
-        )
-    return next(iter(routes.values()), None)
+
+def integrations_of(routing: RoutingTable) -> set[str]:
+    """The integrations that a table uses."""
+    return {way.integration for entry in routing.values() for way in routes_of(entry)}
+
+
+def blocks_of(routing: RoutingTable, default: Iterable[int]) -> list[int]:
+    """Where cross attention stands: at the layers that the Flamingo routes name, and at the
+    `default` ones where a route names none."""
+    ways = [way for entry in routing.values() for way in routes_of(entry)]
+    ways = [way for way in ways if way.integration == "flamingo"]
+    default = tuple(default)
+    return sorted({i for way in ways for i in (default if way.layers is None else way.layers)})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -12,7 +12,7 @@ from pal_plugin.connectors import build_connector
 from pal_plugin.encoders import build_encoder
 from pal_plugin.encoders.frontend import AudioFrontend
 from pal_plugin.integration import Route
-from pal_plugin.integration.routing import INTEGRATIONS, layers_of
+from pal_plugin.integration.families import text_config
 from pal_plugin.llm.loading import load_llm
 from pal_plugin.models.stages import Stage
 from pal_plugin.utils.locations import resolve
@@ -25,7 +25,7 @@ REQUIRED = ("encoders", "connectors", "routing", "llm")
 #: encoders are AudioFrontend's to check.
 ENTRIES = (
     ("connectors", ("type", "encoders"), ("args",)),
-    ("routing", ("integration",), ("layers",)),
+    ("routing", ("integration",), ("layers", "pool")),
 )
 
 
@@ -38,8 +38,8 @@ def build_parts(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str, Any
 
     Raises:
         ValueError: a key that is unknown or missing, a connector that names an unknown
-            encoder, an encoder that no connector reads, a group without a route, a route to
-            layers that the LLM does not have, or groups of one integration with other layers each.
+            encoder, an encoder that no connector reads, a group without a route, or a route to
+            layers that the LLM does not have.
     """
     reject_unknown(cfg, KEYS, "model")
     cfg = {**cfg, "stage": cfg.get("stage") or {}}
@@ -57,8 +57,7 @@ def build_parts(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str, Any
         )
     cfg = {**cfg, **{key: present(cfg[key]) for key in ("encoders", "connectors", "routing")}}
     for section, required, optional in ENTRIES:
-        for name, entry in cfg[section].items():
-            where = f"model.{section}.{name}"
+        for where, entry in _entries(cfg, section):
             reject_unknown(entry, (*required, *optional), where)
             missing = [key for key in required if key not in entry]
             if missing:
@@ -79,16 +78,18 @@ def build_parts(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str, Any
         )
     llm, text = load(**{**cfg["llm"], "path": resolve(cfg["llm"]["path"])})
     width = llm.get_input_embeddings().embedding_dim
-    routing = {group: Route(**route) for group, route in cfg["routing"].items()}
-    for group, route in routing.items():
-        absent = [i for i in route.layers or () if not 0 <= i < llm.config.num_hidden_layers]
+    routing = {
+        group: tuple(Route(**way) for way in _as_list(entry))
+        for group, entry in cfg["routing"].items()
+    }
+    layers = text_config(llm).num_hidden_layers
+    for group, ways in routing.items():
+        absent = [i for way in ways for i in way.layers or () if not 0 <= i < layers]
         if absent:
             raise ValueError(
                 f"model.routing.{group}.layers names {absent}, but the LLM has the layers "
-                f"0..{llm.config.num_hidden_layers - 1}"
+                f"0..{layers - 1}"
             )
-    for integration in INTEGRATIONS:
-        layers_of(routing, integration)  # said here rather than at the first step
     connectors = {
         group: build_connector(
             c["type"],
@@ -109,6 +110,22 @@ def build_parts(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str, Any
         "frontend": frontend,
         "stage": Stage(**cfg["stage"]),
     }
+
+
+def _entries(cfg: dict[str, Any], section: str) -> Iterator[tuple[str, Any]]:
+    """Entries of a section with their places; a group may have a list of routes."""
+    for name, entry in cfg[section].items():
+        where = f"model.{section}.{name}"
+        if not isinstance(entry, list):
+            yield where, entry
+            continue
+        if section != "routing" or not entry:
+            raise ValueError(f"{where} is {entry}; expected a map" + ", or routes" * (not entry))
+        yield from ((f"{where}[{number}]", way) for number, way in enumerate(entry))
+
+
+def _as_list(entry: Any) -> list:
+    return entry if isinstance(entry, list) else [entry]
 
 
 def _located(entry: dict[str, Any]) -> dict[str, Any]:

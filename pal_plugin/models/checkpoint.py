@@ -40,7 +40,10 @@ def trained_components(model: nn.Module) -> set[str]:
 
 def routing_of(model: ModelParts) -> str:
     """The model's routing table as canonical JSON."""
-    table = {group: [r.integration, r.layers] for group, r in sorted(model.routing.items())}
+    table = {}
+    for group, ways in sorted(model.routing.items()):
+        told = [[w.integration, w.layers, *([w.pool] if w.pool > 1 else [])] for w in ways]
+        table[group] = told[0] if len(told) == 1 else told
     return json.dumps(table)
 
 

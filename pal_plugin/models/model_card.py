@@ -7,6 +7,7 @@ from typing import Any
 from huggingface_hub import ModelCardData
 
 from pal_plugin.config.merging import present
+from pal_plugin.integration.routing import Route, integrations_of
 from pal_plugin.models.parts import ModelParts
 from pal_plugin.models.stages import parameter_table
 
@@ -60,13 +61,14 @@ def text(section: dict, model: ModelParts, components: set[str], metrics: dict[s
     data = ModelCardData(
         library_name="pal_plugin",
         pipeline_tag="audio-text-to-text",
-        tags=["audio", "pal", *sorted({r.integration for r in model.routing.values()})],
+        tags=["audio", "pal", *sorted(integrations_of(model.routing))],
         base_model=None if own else llm,
     )
     groups = [
         f"| {group} | {', '.join(c['encoders'])} | {c['type']} "
-        f"| {model.routing[group].integration} | {_layers(model.routing[group].layers)} |"
+        f"| {_integration(way)} | {_layers(way.layers)} |"
         for group, c in present(section["connectors"]).items()
+        for way in model.routing[group]
     ]
     encoders = [
         f"| {name} | {entry['type']} | {entry.get('checkpoint') or 'in this folder'} |"
@@ -84,6 +86,10 @@ def text(section: dict, model: ModelParts, components: set[str], metrics: dict[s
         figures="\n".join(figures) if metrics else "None were recorded.",
         parameters=parameter_table(model),
     )
+
+
+def _integration(way: Route) -> str:
+    return way.integration if way.pool == 1 else f"{way.integration}, means of {way.pool}"
 
 
 def _layers(layers: tuple[int, ...] | None) -> str:

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from pal_plugin.encoders.frontend import AudioFrontend
-from pal_plugin.integration import Route, attach, flamingo
-from pal_plugin.integration.routing import layers_of
+from pal_plugin.integration import attach, flamingo
+from pal_plugin.integration.routing import RoutingTable, blocks_of, integrations_of, routes_of
 from pal_plugin.llm.prompts import TextFormat
 from pal_plugin.models.stages import Stage, kind_of, parameter_table
 from pal_plugin.models.windows import check_groups
@@ -23,7 +23,7 @@ class ModelParts(nn.Module):
         encoders: `{name: encoder}`.
         connectors: `{group: connector}`.
         groups: `{group: [encoder names it reads]}`.
-        routing: `{group: Route}`.
+        routing: `{group: Route, or several}`.
         llm: a causal LM of transformers; `attach` is called on it.
         text: its tokenizer and chat format.
         frontend: from clips to the encoders' features.
@@ -44,7 +44,7 @@ class ModelParts(nn.Module):
         encoders: dict[str, nn.Module],
         connectors: dict[str, nn.Module],
         groups: dict[str, list[str]],
-        routing: dict[str, Route],
+        routing: RoutingTable,
         llm: nn.Module,
         text: TextFormat,
         frontend: AudioFrontend,
@@ -55,10 +55,12 @@ class ModelParts(nn.Module):
         self.encoders = nn.ModuleDict(encoders)
         self.connectors = nn.ModuleDict(connectors)
         self.llm = attach(llm)
-        self.groups, self.routing, self.text, self.frontend = groups, routing, text, frontend
+        self.groups, self.text, self.frontend = groups, text, frontend
+        self.routing = {group: routes_of(entry) for group, entry in routing.items()}
         self.cross_attention = nn.ModuleDict()
-        if any(r.integration == "flamingo" for r in routing.values()):
-            self.cross_attention = flamingo.attach(llm, layers_of(routing, "flamingo"))
+        if "flamingo" in integrations_of(routing):
+            default = flamingo.default_layers(len(self.decoder.layers))
+            self.cross_attention = flamingo.attach(llm, blocks_of(routing, default))
         self.stage = stage or Stage()
         self.stage.apply(self.encoders, self.connectors, self.llm, self.cross_attention)
         self.train(self.training)  # what is frozen hears in eval mode from the first call on

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from pal_plugin.integration import Route
 from pal_plugin.planning.gpus import CONTEXT_GIB, FRAGMENTATION, GIB, needed_gib
 from pal_plugin.planning.memory import DDP, FSDP, Memory, memory_of
 from pal_plugin.planning.skeleton import Skeleton, build_skeleton
@@ -45,7 +46,7 @@ class Plan:
     Args:
         parameters: `{component: (trainable, frozen)}`.
         sources: where sizes came from.
-        routes: `{group: (integration, layers or None)}`.
+        routes: `{group: routes}`.
         work: of one process and one batch.
         counts: of a batch, without and with checkpointing.
         ways: with their memory per process.
@@ -54,7 +55,7 @@ class Plan:
 
     parameters: dict[str, tuple[int, int]]
     sources: dict[str, str]
-    routes: dict[str, tuple[str, tuple[int, ...] | None]]
+    routes: dict[str, tuple[Route, ...]]
     work: Workload
     world_size: int
     counts: dict[bool, StepCount]
@@ -65,7 +66,8 @@ class Plan:
         """Tokens of one sample (a question about a clip) by route."""
         found = {"plits": 0, "lal": 0, "flamingo": 0}
         for group, count in self.counts[False].tokens.items():
-            found[self.routes[group][0]] += count
+            for way in self.routes[group]:
+                found[way.integration] += -(-count // way.pool)
         return {**{k: v for k, v in found.items() if v}, "text": self.work.text}
 
     def flops_per_sample(self, checkpointing: bool = False) -> float:
@@ -94,10 +96,7 @@ class Plan:
             "parameters": {
                 name: {"trainable": t, "frozen": f} for name, (t, f) in self.parameters.items()
             },
-            "routing": {
-                group: {"integration": name, "layers": layers}
-                for group, (name, layers) in self.routes.items()
-            },
+            "routing": {group: [vars(way) for way in ways] for group, ways in self.routes.items()},
             "tokens_per_sample": self.tokens(),
             "flops_per_batch": {
                 ("with" if with_it else "without") + "_checkpointing": {
@@ -161,9 +160,8 @@ def make_plan(
     )
     asked = (DDP if alone else parallel, checkpointing)
     chosen = next(way for way in ways if (way.strategy, way.checkpointing) == asked)
-    routes = {group: (r.integration, r.layers) for group, r in model.routing.items()}
     sources, parameters = skeleton.sources, skeleton.parameters()
-    return Plan(parameters, sources, routes, work, world_size, counts, ways, chosen)
+    return Plan(parameters, sources, model.routing, work, world_size, counts, ways, chosen)
 
 
 def plan_of(

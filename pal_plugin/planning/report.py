@@ -58,9 +58,11 @@ def _parameters(plan: Plan) -> str:
 
 def _tokens(plan: Plan) -> str:
     rows = [[_ROUTES[route], f"{count}"] for route, count in plan.tokens().items()]
-    for group, (name, layers) in plan.routes.items():
-        if layers is not None:
-            rows.append([f"  {group} by {name} in layers", ",".join(map(str, layers))])
+    for group, ways in plan.routes.items():
+        for way in ways:
+            if way.layers is not None:
+                layers = ",".join(map(str, way.layers))
+                rows.append([f"  {group} by {way.integration} in layers", layers])
     return text_table([["tokens per sample", ""], *rows], "lr")
 
 

@@ -63,8 +63,8 @@ class Batch:
             self.features[~self.audio_mask] = float("nan")
         self.padding = padding
 
-    def audio(self, layers=None):
-        return AudioContext(self.features, self.audio_mask, layers)
+    def audio(self, layers=None, **more):
+        return AudioContext(self.features, self.audio_mask, layers, **more)
 
     @property
     def text(self):
@@ -78,9 +78,19 @@ class Batch:
     def valid(self, row):
         return self.mask[row].bool()
 
-    def reference(self, llm, layers=None):
+    def reference(self, llm, layers=None, columns=None):
+        """`columns`: those of the padded audio that a layer hears, by its index."""
+
+        def of_row(row):
+            if columns is None:
+                return None
+            place = self.audio_mask[row].long().cumsum(0) - 1
+            return lambda layer: [
+                int(place[column]) for column in columns(layer) if self.audio_mask[row, column]
+            ]
+
         return [
-            lal_logits(llm, self.ids[row, self.valid(row)], self.heard(row), layers)
+            lal_logits(llm, self.ids[row, self.valid(row)], self.heard(row), layers, of_row(row))
             for row in range(3)
         ]
 

@@ -6,7 +6,7 @@ query after the other. Linear layers, norms and FFNs are called as modules, so t
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +17,18 @@ GRANITE = ("granite", "granitemoe")
 
 
 def lal_logits(
-    llm: nn.Module, ids: Tensor, audio: Tensor, layers: Collection[int] | None = None
+    llm: nn.Module,
+    ids: Tensor,
+    audio: Tensor,
+    layers: Collection[int] | None = None,
+    columns: Callable[[int], list[int]] | None = None,
 ) -> Tensor:
     """Logits `[n, V]` of a text `ids` (Long `[n]`) that hears `audio` `[m, D]`.
 
     Args:
         llm: a causal LM of one of the families, plain or in peft's wrapper.
         layers: those that hear; None means all.
+        columns: the audio tokens that a layer hears, by its index; None: all of them.
     """
     if hasattr(llm, "get_base_model"):
         llm = llm.get_base_model()
@@ -37,7 +42,8 @@ def lal_logits(
     residual = config.residual_multiplier if family in GRANITE else 1
     for index, layer in enumerate(decoder.layers):
         heard = audio if layers is None or index in layers else audio[:0]
-        a = _attention(config, decoder, index, heard, h)
+        chosen = range(len(heard)) if columns is None else columns(index)
+        a = _attention(config, decoder, index, heard, h, chosen)
         if family in SANDWICHED:
             h = h + layer.post_attention_layernorm(a)
             ffn = layer.mlp(layer.pre_feedforward_layernorm(h))
@@ -61,7 +67,9 @@ def _ffn(layer: nn.Module, h: Tensor) -> Tensor:
     return (out[0] if isinstance(out, tuple) else out)[0]
 
 
-def _attention(config, decoder: nn.Module, index: int, audio: Tensor, h: Tensor) -> Tensor:
+def _attention(
+    config, decoder: nn.Module, index: int, audio: Tensor, h: Tensor, columns: Collection[int]
+) -> Tensor:
     """W_O a, before any norm that follows: `[n, D]`."""
     layer = decoder.layers[index]
     attention, family = layer.self_attn, config.model_type
@@ -97,7 +105,7 @@ def _attention(config, decoder: nn.Module, index: int, audio: Tensor, h: Tensor)
     rows = []
     for i in range(n):
         first = max(0, i - window + 1)
-        seen = [*range(m), *range(m + first, m + i + 1)]  # audio never leaves the window
+        seen = [*columns, *range(m + first, m + i + 1)]  # audio never leaves the window
         scores = _softcapped(torch.einsum("hd,jhd->hj", q[i], k[seen]) * scale, softcap)
         if family == "gpt_oss":  # a sink takes its share of the weight and gives nothing
             scores = torch.cat([scores, attention.sinks[:, None]], 1)

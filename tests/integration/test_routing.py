@@ -61,8 +61,5 @@ def test_errors():
         Route("plits", (1,))
     with pytest.raises(ValueError, match=r"no route for the groups \['b'\]"):
         route({"b": group(1, 1)}, {"a": Route("lal")})
-    table = {"a": Route("lal", (0,)), "b": Route("lal")}
-    with pytest.raises(ValueError, match="give them the same set"):
-        route({"a": group(1, 1), "b": group(1, 1)}, table)
     with pytest.raises(ValueError, match="as wide as the LLM"):
         integrated({"a": group(1, 1)}, {"a": Route("plits")}, torch.zeros(2, 5, 6))

@@ -22,11 +22,15 @@ def test_what_is_missing_or_unknown_is_named(tiny_config, section, change, messa
         build.build_parts({**tiny_config("lal"), section: change})
 
 
-def test_groups_of_one_integration_have_one_set_of_layers(tiny_config):
-    cfg = tiny_config("pal")
-    for group, layers in zip(cfg["routing"], ([0], [1]), strict=True):
-        cfg["routing"][group] = {"integration": "lal", "layers": layers}
-    with pytest.raises(ValueError, match="go by lal to different layers"):
+def test_a_group_may_have_several_routes(tiny_config):
+    cfg = tiny_config("lal")
+    cfg["routing"]["general"] = [{"integration": "plits", "pool": 10}, {"integration": "lal"}]
+    assert [w.integration for w in build.build_parts(cfg)["routing"]["general"]] == ["plits", "lal"]
+    cfg["routing"]["general"][1]["layer"] = [1]
+    with pytest.raises(ValueError, match=r"model.routing.general\[1\].*'layer'"):
+        build.build_parts(cfg)
+    cfg["routing"]["general"] = []
+    with pytest.raises(ValueError, match="expected a map, or routes"):
         build.build_parts(cfg)
 
 
