@@ -26,6 +26,7 @@ CORE = [
     "packaging>=23",
     "safetensors>=0.5",
     "peft>=0.18",
+    "gguf>=0.10",  # by which transformers reads GGUF files
     "timm>=1.0.20",
     "omegaconf>=2.3",
     "webdataset>=1.0.2,<2",

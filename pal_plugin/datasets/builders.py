@@ -13,8 +13,7 @@ from pal_plugin.datasets.clips import ClipDataset, present, read_annotations
 from pal_plugin.datasets.questions import QuestionMix
 from pal_plugin.datasets.webdataset import ShardStream
 from pal_plugin.utils.errors import ConfigError
-
-_CACHE = "~/.cache/pal_plugin"
+from pal_plugin.utils.locations import cache_folder
 
 
 class Builder:
@@ -60,7 +59,7 @@ class SoundWorldBuilder(Builder):
         from pal_plugin.soundworld import LABELS, ensure_shards
 
         info, settings = self.settings["build_info"], self.settings
-        cache = Path(info["storage"] or _CACHE).expanduser()
+        cache = Path(info["storage"]).expanduser() if info["storage"] else cache_folder()
         mix = QuestionMix(
             settings["tasks"],
             settings["question_types"],

@@ -31,6 +31,7 @@ __all__ = [
     "arguments_of",
     "build_encoder",
     "build_features",
+    "encoder_settings",
 ]
 
 
@@ -44,6 +45,21 @@ def arguments_of(cls: type) -> list[str]:
     parameters = inspect.signature(cls).parameters.values()
     named = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
     return named + list(getattr(cls, "extra_arguments", ()))
+
+
+def encoder_settings(
+    type: str, model: dict[str, Any] | None = None, features: dict[str, Any] | None = None
+) -> tuple[type[AudioEncoder], dict[str, Any]]:
+    """The class of an encoder and what it is given; see `build_encoder`.
+
+    Raises:
+        ValueError: unknown type or argument.
+    """
+    cls, model = _encoder_class(type), dict(model or {})
+    if features and "window_s" in features:
+        model.setdefault("window_s", features["window_s"])
+    reject_unknown(model, arguments_of(cls), f"model settings of encoder {type!r}")
+    return cls, model
 
 
 def build_encoder(
@@ -67,11 +83,7 @@ def build_encoder(
             make another input than the encoder reads (mels, seconds, frames).
         HubError: the files of a hub id could not be had.
     """
-    cls = _encoder_class(type)
-    model = dict(model or {})
-    if features and "window_s" in features:
-        model.setdefault("window_s", features["window_s"])
-    reject_unknown(model, arguments_of(cls), f"model settings of encoder {type!r}")
+    cls, model = encoder_settings(type, model, features)
     encoder = cls.from_checkpoint(checkpoint, **model) if checkpoint else cls(**model)
     try:
         encoder.check(build_features(type, features))

@@ -8,6 +8,7 @@ releases differ in the names of a layer's parts while the public files keep the 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -84,6 +85,7 @@ class AST(AudioEncoder):
 
     Features = ASTFeatures
     extra_arguments = CONFIG_NAMES
+    defaults = _DEFAULTS
 
     def __init__(self, window_s: float = 10.24, **config) -> None:
         super().__init__()
@@ -120,9 +122,18 @@ class AST(AudioEncoder):
         return self.as_tokens(tokens, frames, config.time_stride, self.grid)
 
     @classmethod
+    def sizes_of(cls, path: Path) -> dict[str, Any]:
+        """Of a folder: its `config.json`, whose number of frames is the window."""
+        if not Path(path).is_dir():
+            return {}
+        stored = ASTConfig.from_pretrained(path)
+        sizes = {name: getattr(stored, name) for name in CONFIG_NAMES}
+        return {"window_s": stored.max_length / FRAMES_PER_S, **sizes}
+
+    @classmethod
     def from_checkpoint(cls, path: str | Path, **model) -> AST:
         """Read a file of the given size, or a `save_pretrained` folder or hub id, whose
-        `config.json` gives the size (arguments in `model` win). Keys as in ASTModel or
+        `config.json` gives the size. Keys as in ASTModel or
         ASTForAudioClassification, whose classifier is dropped.
 
         Raises:
@@ -130,11 +141,7 @@ class AST(AudioEncoder):
             ValueError: names every key that is missing, unexpected or of another shape.
         """
         path = fetch(path)
-        if path.is_dir():
-            stored = ASTConfig.from_pretrained(path)
-            size = {name: getattr(stored, name) for name in CONFIG_NAMES}
-            size = {name: value for name, value in size.items() if value != _DEFAULTS[name]}
-            model = {"window_s": stored.max_length / FRAMES_PER_S, **size, **model}
+        model = cls.arguments_for(cls.sizes_of(path), model, path)
         encoder = cls(**model)
         encoder.arguments = model
         weights = {k: v for k, v in read_weights(path).items() if not k.startswith("classifier.")}

@@ -29,9 +29,11 @@ class AudioEncoder(nn.Module):
         arguments: what `from_checkpoint` built it with, by name, sizes that a folder gave included;
             empty where it was built by its class.
         Features: the AudioFeatures class that makes this encoder's input.
+        defaults: values that arguments have where a checkpoint does not mention them.
     """
 
     Features: type[AudioFeatures]
+    defaults: Mapping[str, Any] = MappingProxyType({})
     n_mels: int | None = None
     width: int
     window_s: float
@@ -64,6 +66,41 @@ class AudioEncoder(nn.Module):
                 f"its windows last {self.window_s} s, those of its features "
                 f"{features.window_s} s; give window_s once, under features"
             )
+
+    @classmethod
+    def sizes_of(cls, path: Path) -> dict[str, Any]:
+        """The class's arguments that the files at `path` themselves give; none unless overridden.
+
+        No weight is read, so that a plan and a training run learn sizes from one place.
+        """
+        return {}
+
+    @classmethod
+    def arguments_for(
+        cls, stored: Mapping[str, Any], given: Mapping[str, Any], source: str | Path
+    ) -> dict[str, Any]:
+        """The class's arguments for a checkpoint.
+
+        Args:
+            stored: what the checkpoint itself says, see `sizes_of`.
+            given: what the configuration says.
+            source: the checkpoint, for messages.
+
+        Raises:
+            ValueError: a given size that is not the checkpoint's. Rates of dropout are free.
+        """
+        differ = [
+            f"{name} {value} and not {given[name]}"
+            for name, value in stored.items()
+            if name in given and given[name] != value and "drop" not in name
+        ]
+        if differ:
+            raise ValueError(
+                f"the checkpoint {source} says {', '.join(differ)}; leave these out of the "
+                "encoder's settings (model: null leaves all of them out)"
+            )
+        told = {k: v for k, v in stored.items() if k not in cls.defaults or v != cls.defaults[k]}
+        return {**told, **given}
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, **model) -> AudioEncoder:

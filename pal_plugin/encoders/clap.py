@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -97,6 +98,7 @@ class CLAP(AudioEncoder):
 
     Features = CLAPFeatures
     extra_arguments = CONFIG_NAMES
+    defaults = _DEFAULTS
 
     def __init__(self, window_s: float = 10.0, **config) -> None:
         super().__init__()
@@ -149,9 +151,17 @@ class CLAP(AudioEncoder):
         return self
 
     @classmethod
+    def sizes_of(cls, path: Path) -> dict[str, Any]:
+        """Of a folder: its `config.json`."""
+        if not Path(path).is_dir():
+            return {}
+        stored = ClapAudioConfig.from_pretrained(path).to_dict()
+        return {name: stored[name] for name in CONFIG_NAMES if name in stored}
+
+    @classmethod
     def from_checkpoint(cls, path: str | Path, **model) -> CLAP:
         """Read a file of the given size, or a `save_pretrained` folder, whose `config.json` gives
-        the size (arguments in `model` win). Keys as in ClapAudioModel or ClapModel, whose text
+        the size. Keys as in ClapAudioModel or ClapModel, whose text
         half is dropped. `path` may be an id of the Hugging Face hub.
 
         Raises:
@@ -160,10 +170,7 @@ class CLAP(AudioEncoder):
             HubError: the id's files could not be had.
         """
         given, path = path, fetch(path)
-        if Path(path).is_dir():
-            stored = ClapAudioConfig.from_pretrained(path).to_dict()
-            size = {k: stored[k] for k in CONFIG_NAMES if k in stored and stored[k] != _DEFAULTS[k]}
-            model = {**size, **model}
+        model = cls.arguments_for(cls.sizes_of(path), model, path)
         if model.get("enable_fusion"):
             raise ValueError(f"{given} is a {_NO_FUSION}")
         weights = {}

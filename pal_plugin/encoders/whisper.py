@@ -7,7 +7,9 @@ outputs after the clip's end are masked instead of computed differently.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +18,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from pal_plugin.audio.mel import hann, slaney_filters, windowed_power_mel
 from pal_plugin.encoders.base import AudioEncoder, AudioFeatures
+from pal_plugin.encoders.ctranslate2 import is_ctranslate2, whisper_sizes, whisper_weights
 from pal_plugin.types import AudioTokens
 from pal_plugin.utils.hub import fetch
 from pal_plugin.utils.spelling import reject_unknown
@@ -35,6 +38,7 @@ BASE = {
 }
 _RATES = ("dropout", "attention_dropout", "activation_dropout", "encoder_layerdrop")
 CONFIG_NAMES = (*BASE, *_RATES)
+_POSITIONS = "encoder.embed_positions.weight"
 
 
 class WhisperFeatures(AudioFeatures):
@@ -79,6 +83,8 @@ class Whisper(AudioEncoder):
     Args:
         max_source_positions: outputs per window at 50 Hz; 1500 for the published models.
         window_s: seconds per window; gives `max_source_positions` where that is not given.
+        short_windows: a checkpoint of longer windows is taken, with the first of its positions.
+            Whisper was trained on whole windows, so its features change (docs/weights.md).
         config: fields of `transformers.WhisperConfig` by name: the sizes `d_model`,
             `encoder_layers`, `encoder_attention_heads`, `encoder_ffn_dim`, `num_mel_bins`, and the
             rates in training `dropout`, `attention_dropout`, `activation_dropout`,
@@ -93,7 +99,11 @@ class Whisper(AudioEncoder):
     extra_arguments = CONFIG_NAMES
 
     def __init__(
-        self, max_source_positions: int | None = None, window_s: float | None = None, **config
+        self,
+        max_source_positions: int | None = None,
+        window_s: float | None = None,
+        short_windows: bool = False,
+        **config,
     ) -> None:
         super().__init__()
         reject_unknown(config, CONFIG_NAMES, "Whisper")
@@ -126,28 +136,75 @@ class Whisper(AudioEncoder):
         return self.as_tokens(self.encoder(mel).last_hidden_state, frames, 2)
 
     @classmethod
+    def sizes_of(cls, path: Path) -> dict[str, Any]:
+        """Of a folder: its `config.json`, or the table of its CTranslate2 file."""
+        if not Path(path).is_dir():
+            return {}
+        if is_ctranslate2(path):
+            return whisper_sizes(path)
+        stored = WhisperConfig.from_pretrained(path)
+        return {name: getattr(stored, name) for name in (*BASE, "max_source_positions")}
+
+    @classmethod
+    def arguments_for(
+        cls, stored: Mapping[str, Any], given: Mapping[str, Any], source: str | Path
+    ) -> dict[str, Any]:
+        """As `AudioEncoder.arguments_for`; with `short_windows` the length of the windows is given
+        and not the checkpoint's."""
+        positions, wanted = stored.get("max_source_positions"), given.get("max_source_positions")
+        if wanted is None and given.get("window_s"):
+            wanted = round(given["window_s"] * POSITIONS_PER_S)
+        if positions is None or wanted in (None, positions):
+            return super().arguments_for(stored, given, source)
+        whole = {**given, "max_source_positions": positions}
+        sizes = super().arguments_for(stored, whole, source)
+        whole_s, window_s = positions / POSITIONS_PER_S, wanted / POSITIONS_PER_S
+        if wanted > positions:
+            raise ValueError(
+                f"the windows of {source} last {whole_s:g} s, those asked for {window_s:g} s; "
+                f"set features: {{window_s: {whole_s:g}}}: longer clips are heard in several"
+            )
+        if not given.get("short_windows"):
+            raise ValueError(
+                f"the windows of {source} last {whole_s:g} s, those asked for {window_s:g} s; set "
+                f"features: {{window_s: {whole_s:g}}} (and no other max_source_positions), or "
+                f"model: {{short_windows: true}}, which takes the first {wanted} of its "
+                f"{positions} positions and changes its features somewhat (docs/weights.md)"
+            )
+        return {**sizes, "max_source_positions": wanted}
+
+    @classmethod
     def from_checkpoint(cls, path: str | Path, **model) -> Whisper:
-        """Read a file of the given size, or a `save_pretrained` folder, whose `config.json` gives
-        the size (arguments in `model` win). Keys as in WhisperEncoder, WhisperModel or
-        WhisperForConditionalGeneration, whose decoder is dropped. `path` may be an id of the
-        Hugging Face hub.
+        """Read a file of the given size, or a folder, which gives the size itself: one of
+        `save_pretrained`, or of CTranslate2 (faster-whisper). Keys as in WhisperEncoder,
+        WhisperModel or WhisperForConditionalGeneration, whose decoder is dropped. `path` may be an
+        id of the Hugging Face hub.
 
         Raises:
-            ValueError: names every key that is missing, unexpected or of another shape.
+            ValueError: sizes that contradict the folder's, or every key that is missing, unexpected
+                or of another shape.
             HubError: the id's files could not be had.
         """
         path = fetch(path)
-        if Path(path).is_dir():
-            stored = WhisperConfig.from_pretrained(path)
-            sizes = {name: getattr(stored, name) for name in (*BASE, "max_source_positions")}
-            model = {**sizes, **model}
-        weights = {}
-        for key, value in read_weights(path).items():
-            key = key.removeprefix("model.")
-            if key.startswith(("decoder.", "proj_out.")):
-                continue
-            weights[key if key.startswith("encoder.") else f"encoder.{key}"] = value
+        model = cls.arguments_for(cls.sizes_of(path), model, path)
+        weights = _encoder_weights(path)
         encoder = cls(**model)
         encoder.arguments = model
+        positions = encoder.encoder.config.max_source_positions
+        if model.get("short_windows") and _POSITIONS in weights:
+            weights[_POSITIONS] = weights[_POSITIONS][:positions]
         load_weights(encoder, weights, path)
         return encoder
+
+
+def _encoder_weights(path: Path) -> dict[str, Tensor]:
+    """Of a file or a folder, by the names of the class."""
+    if is_ctranslate2(path):
+        return whisper_weights(path)
+    weights = {}
+    for key, value in read_weights(path).items():
+        key = key.removeprefix("model.")
+        if key.startswith(("decoder.", "proj_out.")):
+            continue
+        weights[key if key.startswith("encoder.") else f"encoder.{key}"] = value
+    return weights

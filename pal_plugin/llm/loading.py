@@ -1,4 +1,4 @@
-"""Load a causal LM and its tokenizer: a folder, or a repository of the hub.
+"""Load a causal LM and its tokenizer: a folder, a GGUF file, or a repository of the hub.
 
 The LLM stays the class that transformers gives, so that `attach`, `generate`, LoRA (`lora.py`) and
 the checkpoints see one and the same object.
@@ -23,6 +23,7 @@ from transformers import (
     PretrainedConfig,
 )
 
+from pal_plugin.llm import gguf
 from pal_plugin.llm.prompts import CHAT, TextFormat
 from pal_plugin.utils.hub import HubError, by_hand, fetch, is_hub_id, snapshot
 
@@ -48,8 +49,9 @@ def load_llm(
     """Load weights and tokenizer.
 
     Args:
-        path: a folder that `save_pretrained` wrote, or `owner/name` of the hub. Of a multimodal
-            model (Gemma 3 from 4B on, Mistral 3) the text model is taken.
+        path: a folder that `save_pretrained` wrote, a GGUF file or a folder of one, or `owner/name`
+            of the hub. Of a multimodal model (Gemma 3 from 4B on, Mistral 3) the text model is
+            taken.
         dtype: "float32", "bfloat16" or "float16"; of what is not quantized.
         attn_implementation: "sdpa", "eager", "flash_attention_2" or "flex_attention".
         prompt, system: see `TextFormat`.
@@ -59,15 +61,55 @@ def load_llm(
     Raises:
         HubError: the files cannot be had; says how to get them.
         ValueError: an unknown value, a folder without model or tokenizer, a model that is code of
-            its own (none is run), or a tokenizer with more tokens than the LLM.
+            its own (none is run), a damaged file, or a tokenizer with more tokens than the LLM.
+        ConfigError: a GGUF without the package that reads it.
         ImportError: `quantize` without bitsandbytes.
     """
     if dtype not in DTYPES:
         raise ValueError(f"llm.dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
     folder = _files(str(path))
+    file = gguf.find(folder)
+    if file is None:
+        llm = text_model(_load_folder(path, folder, dtype, attn_implementation, quantize))
+        words = _tokenizer(Path(tokenizer or folder))
+    else:
+        if quantize is not None:
+            raise ValueError(
+                f"llm.quantize: {quantize} is for folders of weights, and a GGUF ({file.name}) is "
+                "unpacked to llm.dtype; set llm.quantize: null"
+            )
+        llm = gguf.load(file, getattr(torch, dtype), attn_implementation)
+        words = _tokenizer(Path(tokenizer)) if tokenizer else gguf.read_tokenizer(file)
+    text = TextFormat(words, prompt, system)
+    tokens, rows = len(text.tokenizer), llm.get_input_embeddings().num_embeddings
+    if tokens > rows:
+        raise ValueError(
+            f"the tokenizer has {tokens} tokens and the LLM embeds {rows}: they do not belong "
+            "together"
+        )
+    return llm, text
+
+
+def read_config(path: Path) -> PretrainedConfig:
+    """The text model's config of what is at `path`, as `load_llm` would take it.
+
+    Raises:
+        ConfigError, ValueError: as `load_llm`, of a GGUF.
+        OSError: a folder without config.json.
+    """
+    file = gguf.find(path)
+    if file is not None:
+        return gguf.read_config(file)
+    config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    return text_config(config)
+
+
+def _load_folder(
+    path: str | Path, folder: Path, dtype: str, attn_implementation: str, quantize: str | None
+) -> nn.Module:
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        llm = _class_for(config).from_pretrained(
+        return _class_for(config).from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
             attn_implementation=attn_implementation,
@@ -87,15 +129,6 @@ def load_llm(
         ) from error
     except (OSError, SafetensorError) as error:  # a shard that is not there, or a part of one
         raise _unreadable(path, folder, error) from error
-    llm = text_model(llm)
-    text = TextFormat(_tokenizer(Path(tokenizer or folder)), prompt, system)
-    tokens, rows = len(text.tokenizer), llm.get_input_embeddings().num_embeddings
-    if tokens > rows:
-        raise ValueError(
-            f"the tokenizer has {tokens} tokens and the LLM embeds {rows}: they do not belong "
-            "together"
-        )
-    return llm, text
 
 
 def text_config(config: PretrainedConfig) -> PretrainedConfig:
@@ -159,9 +192,9 @@ def _unreadable(path: str | Path, folder: Path, error: Exception) -> HubError | 
 
 def _files(path: str) -> Path:
     folder = fetch(path, _TOKENIZER) if is_hub_id(path) else snapshot(path, [])
-    if not (folder / "config.json").is_file():
+    if gguf.find(folder) is None and not (folder / "config.json").is_file():
         raise ValueError(
-            f"{folder} holds no config.json; expected the folder of a causal LM, as "
+            f"{folder} holds no config.json and no GGUF; expected the folder of a causal LM, as "
             "save_pretrained writes it or `hf download owner/name --local-dir DIR` fetches it"
         )
     return folder

@@ -31,10 +31,9 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 from torch import nn
-from transformers import AutoConfig
 
 from pal_plugin.config.zoo import MODEL_TYPES, type_section
-from pal_plugin.llm.loading import text_config
+from pal_plugin.llm.loading import read_config
 from pal_plugin.llm.lora import merge_lora
 from pal_plugin.models import checkpoint, model_card
 from pal_plugin.models.build import build_parts
@@ -330,11 +329,7 @@ def _llm_settings(config) -> dict[str, Any]:
 
 
 def _check_llm_config(folder: Path, facts: dict, path: str) -> None:
-    config = text_config(
-        AutoConfig.from_pretrained(
-            snapshot(resolve(path), ["config.json"]), trust_remote_code=False
-        )
-    )
+    config = read_config(snapshot(resolve(path), ["config.json"]))
     settings = _llm_settings(config)
     differ = [
         f"{name} {settings.get(name)} instead of {value}"

@@ -1,20 +1,21 @@
-"""Sizes of a model without its weights: its own config.json, or that of a few known models."""
+"""Sizes of a model without its weights: its own files say them, or those of a few known models."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from transformers import AutoConfig, PretrainedConfig
 
-from pal_plugin.encoders import ENCODERS, arguments_of
-from pal_plugin.llm.loading import text_config
+from pal_plugin.encoders import AudioEncoder, encoder_settings
+from pal_plugin.llm import gguf
+from pal_plugin.llm.loading import read_config
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.hub import HubError, snapshot
 from pal_plugin.utils.locations import resolve
 
-# The sizes in the public config.json of meta-llama/Llama-3.2-1B, meta-llama/Llama-3.2-3B and
-# Qwen/Qwen2.5-1.5B. Only what decides cost, so that a plan can be made where the hub is not.
+# The sizes in the public config.json of meta-llama/Llama-3.2-1B, meta-llama/Llama-3.2-3B,
+# Qwen/Qwen2.5-1.5B and HuggingFaceTB/SmolLM2-135M. Only what decides cost, so that a plan can be
+# made where the hub is not.
 _LLM_FIELDS = (
     *("model_type", "hidden_size", "intermediate_size", "num_hidden_layers"),
     *("num_attention_heads", "num_key_value_heads", "vocab_size", "head_dim"),
@@ -22,6 +23,7 @@ _LLM_FIELDS = (
 _LLMS = {
     "llama-3.2-1b": ("llama", 2048, 8192, 16, 32, 8, 128256, 64),
     "llama-3.2-3b": ("llama", 3072, 8192, 28, 24, 8, 128256, 128),
+    "smollm2-135m": ("llama", 576, 1536, 30, 9, 3, 49152, 64),
     "qwen2.5-1.5b": ("qwen2", 1536, 8960, 28, 12, 2, 151936),  # the head size follows
 }
 LLMS = {
@@ -32,6 +34,7 @@ LLMS = {
 # The same of openai/whisper-*: width, layers, heads; the FFN is four times as wide.
 _WHISPER = {
     "tiny": (384, 4, 6),
+    "tiny.en": (384, 4, 6),
     "base": (512, 6, 8),
     "small": (768, 12, 12),
     "medium": (1024, 24, 16),
@@ -63,9 +66,9 @@ def llm_config(path: str) -> tuple[PretrainedConfig, str]:
         ConfigError: neither its config.json nor a known shape of that name.
     """
     try:
-        folder = snapshot(resolve(path), ["config.json"])
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        return text_config(config), f"config.json of {path}"  # as `load_llm` takes it
+        place = snapshot(resolve(path), ["config.json"])
+        kind = "config.json of" if gguf.find(place) is None else "the GGUF"
+        return read_config(place), f"{kind} {path}"
     except (HubError, OSError) as error:
         name = _base_name(path).removesuffix("-instruct")
         if name not in LLMS:
@@ -74,40 +77,55 @@ def llm_config(path: str) -> tuple[PretrainedConfig, str]:
                 f"knows {', '.join(LLMS)}."
             ) from error
         sizes = dict(LLMS[name])
-        return AutoConfig.for_model(sizes.pop("model_type"), **sizes), f"the built-in shape {name}"
+        return AutoConfig.for_model(sizes.pop("model_type"), **sizes), _built_in(name, path)
+    except ValueError as error:  # a damaged file
+        raise ConfigError(f"model.llm.path: {error}") from error
 
 
 def encoder_sizes(entry: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
-    """Arguments of an encoder's class that its checkpoint's config.json gives, and their source.
+    """Arguments of an encoder's class, and where they are from; None: from the run file.
 
     Args:
-        entry: one of `model.encoders`. What its `model` says wins, as it does in loading.
+        entry: one of `model.encoders`.
 
     Raises:
-        ConfigError: a hub id whose config.json cannot be had and whose sizes are not known.
+        ConfigError: sizes that contradict the checkpoint's, as training would say, or a hub id
+            whose config.json cannot be had and whose sizes are not known.
     """
-    given, checkpoint = dict(entry.get("model") or {}), entry.get("checkpoint")
-    if not checkpoint or str(checkpoint).startswith("pocket://"):
-        return given, None  # a file of the size that is given
-    known = set(arguments_of(ENCODERS[entry["type"]]))
+    kind, checkpoint = entry.get("type"), str(entry.get("checkpoint") or "")
     try:
-        path = snapshot(str(checkpoint), ["config.json"])
-        if not (path / "config.json").is_file():
-            return given, None
-        stored = json.loads((path / "config.json").read_text("utf-8"))
-    except HubError as error:
-        name = _base_name(str(checkpoint))
+        cls, given = encoder_settings(kind, entry.get("model"), entry.get("features"))
+        if not checkpoint or checkpoint.startswith("pocket://"):
+            return given, None  # a file of the size that is given
+        stored, source = _stored_sizes(cls, checkpoint)
+        return cls.arguments_for(stored, given, checkpoint), source
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"encoder {kind!r}: {error}") from error
+
+
+def _stored_sizes(cls: type[AudioEncoder], checkpoint: str) -> tuple[dict[str, Any], str]:
+    """What is known of a checkpoint's sizes, and how."""
+    try:
+        sizes = cls.sizes_of(snapshot(resolve(checkpoint), ["config.json"]))
+    except (HubError, OSError) as error:
+        name = _base_name(checkpoint)
         if name in ENCODER_SIZES:
-            return {**ENCODER_SIZES[name], **given}, f"the built-in shape {name}"
-        if "." in name:  # a file, which has no sizes beside it
-            return given, "the run file, else the published model (its weights are not there yet)"
+            return ENCODER_SIZES[name], _built_in(name, checkpoint)
+        if "." in name:
+            return {}, f"the run file, else the published model ({checkpoint} is not there yet)"
         raise ConfigError(
             f"the sizes of the encoder {checkpoint!r} are not known: {error} Without it a plan "
             f"knows {', '.join(ENCODER_SIZES)}."
         ) from error
-    stored = stored.get("audio_config", stored)
-    sizes = {name: value for name, value in stored.items() if name in known}
-    return {**sizes, **given}, f"config.json of {checkpoint}"
+    if sizes:
+        return sizes, f"{checkpoint} itself"
+    return {}, f"the run file, else the published model (nothing beside {checkpoint} says them)"
+
+
+def _built_in(name: str, path: str) -> str:
+    return f"the built-in shape {name} ({path} itself is not here)"
 
 
 def _base_name(path: str) -> str:

@@ -20,7 +20,7 @@ SAFETENSORS = ["model.safetensors", "model-*-of-*.safetensors", "model.safetenso
 TORCH_FILES = ["pytorch_model.bin", "pytorch_model-*-of-*.bin", "pytorch_model.bin.index.json"]
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_FILE_ENDINGS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".json", ".yaml")
+_FILE_ENDINGS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".gguf", ".json", ".yaml")
 
 
 class HubError(UserError, ValueError):

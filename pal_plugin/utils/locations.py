@@ -1,13 +1,26 @@
-"""Where weights are: `pocket://name` in the package, anything else as it is.
+"""Where weights are: `pocket://name` in the package, `weights://name` in the cache that
+`pal weights get` fills, anything else as it is.
 
 `latest:recipe`, which only the commands know, is resolved by them (`training.run_folder`).
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 POCKET = Path(__file__).resolve().parent.parent / "pocket"
+WEIGHTS = "weights://"
+
+
+def cache_folder() -> Path:
+    """`PAL_CACHE`, by default `~/.cache/pal_plugin`."""
+    return Path(os.environ.get("PAL_CACHE") or "~/.cache/pal_plugin").expanduser()
+
+
+def weights_folder() -> Path:
+    """Holds a folder for each `weights://name`."""
+    return cache_folder() / "weights"
 
 
 def resolve(location: str | Path) -> str:
@@ -24,6 +37,14 @@ def resolve(location: str | Path) -> str:
             raise FileNotFoundError(
                 f"no pocket weights {location!r} in the package (there: {known or 'nothing'}); "
                 "pal_plugin/pocket/README.md says how they are made"
+            )
+        return str(path)
+    if location.startswith(WEIGHTS):
+        path = weights_folder() / location.removeprefix(WEIGHTS)
+        if not path.is_dir():
+            raise FileNotFoundError(
+                f"{location} is not in the cache ({path.parent}); `pal weights get small` fetches "
+                "the small models, `pal weights list` names them"
             )
         return str(path)
     return location

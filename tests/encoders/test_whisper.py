@@ -4,8 +4,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from pal_plugin.encoders import Whisper, build_features
+from pal_plugin.encoders import Whisper, build_encoder, build_features
 
 SIZE = {
     "d_model": 16,
@@ -68,8 +69,43 @@ def test_folder_and_files_of_a_whole_model(tmp_path):
             Whisper.from_checkpoint(tmp_path / "encoder.safetensors", **SIZE),
         ):
             torch.testing.assert_close(loaded.eval()(mel).features, expected)
-    with pytest.raises(ValueError, match=r"encoder\.layers\.1\.fc1\.bias"):
+    with pytest.raises(ValueError, match=r"says encoder_layers 2 and not 1; leave these out"):
         Whisper.from_checkpoint(tmp_path, encoder_layers=1)
+    file, layers = tmp_path / "encoder.safetensors", {**SIZE, "encoder_layers": 1}
+    with pytest.raises(ValueError, match=r"encoder\.layers\.1\.fc1\.bias"):
+        Whisper.from_checkpoint(file, **layers)
+    assert Whisper.from_checkpoint(tmp_path, dropout=0.1).encoder.dropout == 0.1
+
+
+@torch.no_grad()
+def test_short_windows_hear_with_the_first_positions(tmp_path):
+    config = WhisperConfig(**SIZE, decoder_layers=1)
+    whole = WhisperEncoder(config).eval()
+    whole.save_pretrained(tmp_path)
+    for asked in ({"window_s": 0.2}, {"max_source_positions": 10}):
+        with pytest.raises(ValueError, match=r"last 0\.5 s, those asked for 0\.2 s; set features"):
+            Whisper.from_checkpoint(tmp_path, **asked)
+    # As each of the two ways out that the message names.
+    build_encoder("whisper", {}, tmp_path, {"window_s": 0.5})
+    short, features = {"short_windows": True}, {"window_s": 0.2}
+    encoder = build_encoder("whisper", short, tmp_path, features).eval()
+    assert encoder.arguments["max_source_positions"] == 10
+    table = whole.embed_positions.weight
+    assert torch.equal(encoder.encoder.embed_positions.weight, table[:10])
+    # What a window of the first positions is: the whole model, were nothing behind them.
+    mel = torch.randn(1, 80, 20)
+    hidden = torch.nn.functional.gelu(whole.conv1(mel))
+    hidden = torch.nn.functional.gelu(whole.conv2(hidden)).transpose(1, 2) + table[:10]
+    for layer in whole.layers:
+        hidden = layer(hidden, None)
+        hidden = hidden if isinstance(hidden, torch.Tensor) else hidden[0]
+    torch.testing.assert_close(encoder(mel).features, whole.layer_norm(hidden))
+    again = Whisper.from_checkpoint(tmp_path, **encoder.arguments)  # as a saved model is loaded
+    assert torch.equal(again.eval()(mel).features, encoder(mel).features)
+    alone = Whisper(**encoder.arguments)
+    alone.load_state_dict(encoder.state_dict())
+    with pytest.raises(ValueError, match=r"last 0\.5 s, those asked for 1 s.*heard in several"):
+        build_encoder("whisper", short, tmp_path, {"window_s": 1.0})
 
 
 def test_wrong_inputs_are_explained():

@@ -1,0 +1,222 @@
+"""Whisper's encoder out of a file of CTranslate2, the format of faster-whisper.
+
+Design choice: read here, since the library runs models and gives no tensors away. Such a file is a
+list of named arrays, so nothing of it is run; every size in it is checked against what is there.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+from pal_plugin.utils.weights import check_is_no_stand_in
+
+FILE, SPEC, VERSION, REVISION = "model.bin", "WhisperSpec", 6, 3
+#: By the numbers that stand for them in the file.
+DTYPES = (
+    *(torch.float32, torch.int8, torch.int16, torch.int32, torch.float16),
+    torch.bfloat16,
+)
+#: Settings of a layer that are no weights; `num_heads` and `pre_norm` are read.
+_SETTINGS = ("activation", "alibi", "num_heads", "pre_norm", "scale_embeddings")
+_NAMES = {
+    "conv1/": "conv1.",
+    "conv2/": "conv2.",
+    "layer_norm/": "layer_norm.",
+    "position_encodings/encodings": "embed_positions.weight",
+    "self_attention/layer_norm/": "self_attn_layer_norm.",
+    "self_attention/linear_1/": "self_attn.out_proj.",
+    "ffn/layer_norm/": "final_layer_norm.",
+    "ffn/linear_0/": "fc1.",
+    "ffn/linear_1/": "fc2.",
+}
+#: Three projections in one, rows upon rows.
+_STACKED = "self_attention/linear_0/"
+_PARAMETERS = {"gamma": "weight", "beta": "bias"}
+_SCALE = "_scale"
+
+
+@dataclass(frozen=True)
+class Variable:
+    """An array of the file; `start` is its first byte."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    start: int
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def is_ctranslate2(path: str | Path) -> bool:
+    """Whether `path` is a folder of this format and of no other."""
+    path = Path(path)
+    stock = any(path.glob("*.safetensors")) or any(path.glob("pytorch_model*.bin"))
+    return (path / FILE).is_file() and not stock
+
+
+def whisper_sizes(folder: Path) -> dict[str, int]:
+    """Sizes by the names of `transformers.WhisperConfig`, from the file's table; no weight is read.
+
+    Raises:
+        ValueError: a damaged file, or one of another model, version or type; named.
+    """
+    path = Path(folder) / FILE
+    table = read_table(path)
+
+    def shape(name: str, rank: int) -> tuple[int, ...]:
+        found = table.get(f"encoder/{name}")
+        if found is None or len(found.shape) != rank:
+            raise ValueError(f"{path}: no encoder/{name} of {rank} dimensions; is it a Whisper?")
+        return found.shape
+
+    width, mels, _ = shape("conv1/weight", 3)
+    shape("num_heads", 0)
+    layers = {match[1] for name in table if (match := re.match(r"encoder/layer_(\d+)/", name))}
+    with open(path, "rb") as file:
+        heads = int(_tensor(file, table["encoder/num_heads"]))
+    if heads < 1 or width % heads:
+        raise ValueError(f"{path}: {heads} heads do not share a width of {width}")
+    return {
+        "d_model": width,
+        "encoder_layers": len(layers),
+        "encoder_attention_heads": heads,
+        "encoder_ffn_dim": shape("layer_0/ffn/linear_0/weight", 2)[0],
+        "num_mel_bins": mels,
+        "max_source_positions": shape("position_encodings/encodings", 2)[0],
+    }
+
+
+def whisper_weights(folder: Path) -> dict[str, Tensor]:
+    """The encoder's weights: names of `transformers.WhisperEncoder` behind `encoder.`.
+
+    Floats are as the file has them; integers with a scale become float32. Names that are not known
+    here are left as they are, for `load_weights` to report.
+
+    Raises:
+        ValueError: as `whisper_sizes`, or a layer that Whisper does not have.
+    """
+    path = Path(folder) / FILE
+    table = read_table(path)
+    weights: dict[str, Tensor] = {}
+    with open(path, "rb") as file:
+        for name, variable in table.items():
+            place = name.removeprefix("encoder/")
+            if place == name or place.endswith(_SCALE) or place in _SETTINGS:
+                continue
+            value = _tensor(file, variable)
+            if not value.is_floating_point():
+                if name + _SCALE not in table:
+                    raise ValueError(f"{path}: {name} is {value.dtype} without {name}{_SCALE}")
+                value = _scaled(value, _tensor(file, table[name + _SCALE]), f"{path}: {name}")
+            weights |= _renamed(place, value, path)
+        if "encoder/pre_norm" in table and not _tensor(file, table["encoder/pre_norm"]):
+            raise ValueError(f"{path} normalises behind its layers, Whisper in front of them")
+    return weights
+
+
+def read_table(path: Path) -> dict[str, Variable]:
+    """What the file holds, by name.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: see `whisper_sizes`.
+    """
+    check_is_no_stand_in(path)
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+
+        def take(count: int) -> bytes:
+            data = file.read(count)
+            if len(data) < count:
+                raise ValueError(f"{path} is cut off at {size} bytes; fetch it again")
+            return data
+
+        def number(form: str) -> int:
+            return struct.unpack(f"<{form}", take(struct.calcsize(f"<{form}")))[0]
+
+        def text() -> str:
+            raw = take(number("H"))
+            if not raw.endswith(b"\0") or not raw.isascii():
+                raise ValueError(f"{path} is damaged: no name at byte {file.tell() - len(raw)}")
+            return raw[:-1].decode()
+
+        if (version := number("I")) != VERSION:
+            raise ValueError(
+                f"{path} is no CTranslate2 file of format version {VERSION}, which is the one that "
+                f"is read here (it begins with {version})"
+            )
+        if (spec := text()) != SPEC:
+            raise ValueError(f"{path} holds a {spec!r}; expected {SPEC}, a Whisper")
+        if (revision := number("I")) != REVISION:
+            raise ValueError(f"{path} is revision {revision} of {SPEC}; expected {REVISION}")
+        table: dict[str, Variable] = {}
+        for _ in range(number("I")):
+            name, rank = text(), number("B")
+            shape, kind, length = tuple(number("I") for _ in range(rank)), number("B"), number("I")
+            if kind >= len(DTYPES):
+                known = ", ".join(f"{i} {dtype}" for i, dtype in enumerate(DTYPES))
+                raise ValueError(f"{path}: {name} is of the unknown type {kind}; known: {known}")
+            variable = Variable(shape, DTYPES[kind], file.tell())
+            if name in table or variable.size != length:
+                raise ValueError(
+                    f"{path} is damaged: {name} is there twice, or its {length} bytes are not "
+                    f"{variable.dtype} {list(shape)}"
+                )
+            if variable.start + length > size:
+                raise ValueError(
+                    f"{path} is cut off: {size} bytes, {name} ends at {variable.start + length}; "
+                    "fetch it again"
+                )
+            table[name] = variable
+            file.seek(length, 1)
+        for _ in range(2 * number("I")):  # further names of variables; the encoder has none
+            text()
+        if file.tell() != size:
+            raise ValueError(f"{path} is damaged: {size - file.tell()} bytes follow its end")
+    return table
+
+
+def _tensor(file: BinaryIO, variable: Variable) -> Tensor:
+    file.seek(variable.start)
+    data = bytearray(file.read(variable.size))
+    return torch.frombuffer(data, dtype=variable.dtype).reshape(variable.shape)
+
+
+def _scaled(value: Tensor, scale: Tensor, where: str) -> Tensor:
+    """Integers are weights times the scale of their row, or of the whole where it is one number."""
+    if scale.numel() not in (1, len(value)):
+        raise ValueError(f"{where} {list(value.shape)} has {scale.numel()} scales")
+    return value.float() / scale.float().reshape(-1, *(1,) * (value.dim() - 1))
+
+
+def _renamed(place: str, value: Tensor, path: Path) -> dict[str, Tensor]:
+    """One variable, `place` being its name behind `encoder/`."""
+    layer = re.match(r"layer_(\d+)/", place)
+    inner = place[layer.end() :] if layer else place
+    front = f"encoder.layers.{layer[1]}." if layer else "encoder."
+    if inner.startswith(_STACKED):
+        kind = inner.removeprefix(_STACKED)
+        if len(value) % 3:
+            raise ValueError(f"{path}: encoder/{place} has {len(value)} rows, no multiple of 3")
+        query, key, under = value.chunk(3)
+        parts = {"q_proj": query, "k_proj": key, "v_proj": under}
+        if kind == "bias":
+            if key.any():
+                raise ValueError(f"{path}: encoder/{place} has a bias of keys, Whisper has none")
+            del parts["k_proj"]
+        return {f"{front}self_attn.{part}.{kind}": rows for part, rows in parts.items()}
+    for theirs, ours in _NAMES.items():
+        if inner.startswith(theirs):
+            kind = inner.removeprefix(theirs)
+            return {front + ours + _PARAMETERS.get(kind, kind): value}
+    return {front + inner: value}
