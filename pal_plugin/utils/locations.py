@@ -1,10 +1,11 @@
-"""Where weights are: `pocket://name` in the package, anything else as it is.
+"""Where weights are: `pocket://name` in the package, anything else as it is; and the cache folder.
 
 `latest:recipe`, which only the commands know, is resolved by them (`training.run_folder`).
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 POCKET = Path(__file__).resolve().parent.parent / "pocket"
@@ -27,3 +28,8 @@ def resolve(location: str | Path) -> str:
             )
         return str(path)
     return location
+
+
+def cache_dir() -> Path:
+    """What can be made again is kept here: `$PAL_CACHE`, else `~/.cache/pal_plugin`."""
+    return Path(os.environ.get("PAL_CACHE") or "~/.cache/pal_plugin").expanduser()
