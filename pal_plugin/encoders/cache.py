@@ -139,9 +139,14 @@ class EncoderCache:
         return self.shards
 
     @property
+    def token_bytes(self) -> int:
+        """Bytes of one token's states."""
+        return self._window.features.shape[2] * self._dtype.itemsize
+
+    @property
     def window_bytes(self) -> int:
         """Bytes of one whole window's states."""
-        return self._window.features[0].numel() * self._dtype.itemsize
+        return self._window.features.shape[1] * self.token_bytes
 
     @property
     def used_bytes(self) -> int:
