@@ -127,7 +127,7 @@ def masked(batch: Batch) -> Batch:
 
 
 #: What is read as numbers, and stays on the CPU: lengths of clips, and which rows are about them.
-COUNT_KEYS = ("frames", "windows", "clip_index")
+COUNT_KEYS = ("frames", "windows", "valid", "clip_index")
 
 
 def to_device(value: Any, device: torch.device) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from torch import Tensor
 from pal_plugin.audio.background import Backgrounds, add_at_snr
 from pal_plugin.audio.features import AudioFeatures, Features
 from pal_plugin.audio.io import resample
+from pal_plugin.utils.files import file_sha256
 
 Range = tuple[float, float]
 #: Speeds are multiples of 1/20: their resampling kernels are small and few, so they stay cached.
@@ -133,6 +134,14 @@ class Augment:
             }
             for name, entry in features.items()
         }
+
+    def identity(self) -> str:
+        """What decides the changes besides the random numbers: all settings, and for recordings
+        that are mixed in what is in them, in place of their names. Reads them."""
+        settings = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self._backgrounds is not None:
+            settings["mix"] = [file_sha256(path) for path in self._backgrounds.files]
+        return repr(settings)
 
     def _speed(self, waveform: Tensor, rng: random.Random) -> Tensor:
         if self.speed is None:

@@ -60,7 +60,8 @@ def decode(source: Any) -> tuple[np.ndarray, int, int]:
     if isinstance(source, tuple | list) and len(source) == 2:
         samples, rate_hz, name = *_from_array(*source), "the array"
     else:
-        samples, rate_hz, name = _from_file(source)
+        data, name = read_file(source)
+        samples, rate_hz = _decoded(data, name)
     if samples.size == 0:
         raise AudioError(f"{name} holds no samples; expected at least one")
     if not np.isfinite(samples).all():
@@ -110,8 +111,12 @@ def _from_array(array: Any, rate_hz: Any) -> tuple[np.ndarray, int]:
     return samples.astype(np.float32), int(rate_hz)
 
 
-def _from_file(source: Any) -> tuple[np.ndarray, int, str]:
-    """`(samples [S, channels] float32, rate, name for messages)`."""
+def read_file(source: Any) -> tuple[bytes, str]:
+    """The bytes of a path, an open binary file or bytes, and what messages call them.
+
+    Raises:
+        AudioError: it cannot be read, is empty, or is none of these.
+    """
     if isinstance(source, str | os.PathLike):
         name = str(source)
         try:
@@ -132,7 +137,7 @@ def _from_file(source: Any) -> tuple[np.ndarray, int, str]:
         )
     if not data:
         raise AudioError(f"{name} is empty (0 bytes)")
-    return *_decoded(data, name), name
+    return data, name
 
 
 def _decoded(data: bytes, name: str) -> tuple[np.ndarray, int]:

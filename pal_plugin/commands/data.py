@@ -1,4 +1,5 @@
-"""`pal data`: convert, verify, stats, show, list. The work is in `pal_plugin.corpora`."""
+"""`pal data`: convert, verify, stats, show, list, encode. The work is in `pal_plugin.corpora`, of
+encode in `pal_plugin.training`."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pal_plugin.commands import options
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.printable import printable
 from pal_plugin.utils.tables import text_table
@@ -21,6 +23,7 @@ examples:
   pal data verify shards/esc50-train
   pal data stats shards/esc50-train --out stats.png
   pal data show shards/esc50-train -n 4 --out page.png
+  pal data encode lal_stage1 --options model.encoders.sslam.cache=true
 
 pal data convert --help says more of converting.
 """
@@ -47,6 +50,18 @@ examples:
 
 Killed, or the disk full? The same command goes on where it was: what is finished stays, and the
 result is the same, whatever the number of workers. `pal data list` names the datasets.
+"""
+
+_ENCODE = """\
+What frozen encoders make of each clip does not change, so it is made once and read by every run,
+stage and model type with these encoders (docs/training.md). A training run keeps it as it goes;
+this makes it ahead, for the splits that the recipe trains and evaluates on, on as many processes
+and machines as there are. It tells the bytes first. Interrupted, the same command goes on.
+
+examples:
+  pal data encode lal_stage1 --options model.encoders.sslam.cache=true --dry-run
+  pal data encode stage1 qwen2.5_1.5b lal --options model.encoders.sslam.cache.dtype=half
+  torchrun --nproc-per-node 8 -m pal_plugin data encode my_run.yaml
 """
 
 
@@ -106,6 +121,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("-n", type=int, default=4, metavar="N", help="clips (default 4)")
     show.add_argument("--seed", type=int, default=0, help="of the choice (default 0)")
     show.add_argument("--out", type=_picture, metavar="PNG", help="the page")
+
+    encode = action("encode", _encode, "make what frozen encoders give of each clip", _ENCODE)
+    options.add_recipe(encode)
+    about = "clips at a time of each process (default: run.batch_size_train)"
+    encode.add_argument("--batch-size", type=int, metavar="CLIPS", help=about)
+    encode.add_argument("--dry-run", action="store_true", help="tell the bytes, and end")
 
 
 def _picture(text: str) -> Path:
@@ -216,4 +237,14 @@ def _show(args: argparse.Namespace) -> int:
     if args.out:
         draw_page(clips, args.out)
         _say(f"written: {args.out}")
+    return 0
+
+
+def _encode(args: argparse.Namespace) -> int:
+    if args.batch_size is not None and args.batch_size < 1:
+        raise ConfigError(f"--batch-size is {args.batch_size}; expected 1 or more")
+    cfg = options.loader(args)().changed(run={"evaluate": False})
+    from pal_plugin.training.encoding import encode
+
+    encode(cfg, batch_size=args.batch_size, dry_run=args.dry_run)
     return 0

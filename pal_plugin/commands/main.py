@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "data": (
         "pal_plugin.commands.data",
-        "convert public datasets to shards; verify, count and show shards",
+        "convert public datasets to shards; verify, count and show shards; encode clips ahead",
     ),
     "results": (
         "pal_plugin.commands.results",

@@ -22,6 +22,7 @@ FREE_MAPS = (
     "datasets.*.build_info.shards",
     "datasets.*.labels",
     "model.encoders",
+    "model.encoders.*.cache",
     "model.encoders.*.features",
     "model.encoders.*.model",
     "model.connectors",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pal_plugin.audio.io import AudioError
@@ -75,3 +75,13 @@ class ClipSource:
             }
             for item in items
         ]
+
+
+def parts_of(dataset: Any) -> Iterator[Any]:
+    """The data sets that a mixture or a chain of several is made of, else the data set itself."""
+    inner = getattr(dataset, "datasets", None)
+    if inner is None:
+        yield dataset
+        return
+    for part in inner.values() if isinstance(inner, Mapping) else inner:
+        yield from parts_of(part)

@@ -1,11 +1,12 @@
-"""One clip in, the features of every encoder out.
+"""One clip in, the features of every encoder out; or the encoder's states, where they are kept.
 
 Design choice: a clip is decoded once and resampled once per sample rate; encoders with the same
-rate share the resampled waveform.
+rate share the resampled waveform. A clip whose states are all known is not decoded.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,18 @@ import torch
 from torch import Tensor
 
 from pal_plugin.audio.features import Features, report_cut
+from pal_plugin.audio.identity import identified
 from pal_plugin.audio.io import is_one_clip, load_audio, resample
 from pal_plugin.batch import Batch
 from pal_plugin.encoders import AudioFeatures, build_features
+from pal_plugin.encoders.cache import CacheSettings
+from pal_plugin.encoders.cache_shards import StateShards
 from pal_plugin.utils.spelling import reject_unknown
 
 #: A rest shorter than this opens no window of its own: it is less than one feature frame, and many
 #: files of "5 s" or "10 s" are a few samples longer.
 MIN_TAIL_S = 0.01
+_KEYS = ("type", "features", "model", "checkpoint", "cache")
 
 
 class AudioFrontend:
@@ -30,23 +35,42 @@ class AudioFrontend:
         encoders: `{name: {"type": ..., "features": {...}}}`; the entries `model` and
             `checkpoint`, which belong to the encoder itself, may be present and are not read.
 
+    Attributes:
+        caches: settings of the encoders whose states are to be kept, by name.
+        shards: where their states are looked up; empty until a run opens them (`look_in`).
+
     Raises:
-        ValueError: no encoders, an entry without type, unknown keys, types or feature arguments.
+        ValueError: no encoders, an entry without type, unknown keys, types, arguments of features
+            or settings of a cache.
     """
 
     def __init__(self, encoders: dict[str, dict[str, Any]]) -> None:
         if not encoders:
             raise ValueError("AudioFrontend needs at least one encoder, got none")
-        self.features = {}
+        self.features: dict[str, AudioFeatures] = {}
+        self.caches: dict[str, CacheSettings] = {}
+        self.shards: dict[str, StateShards] = {}
         for name, entry in encoders.items():
-            reject_unknown(entry, ("type", "features", "model", "checkpoint"), f"encoder {name!r}")
+            reject_unknown(entry, _KEYS, f"encoder {name!r}")
             if "type" not in entry:
                 raise ValueError(f"encoder {name!r} has no 'type': {dict(entry)}")
             self.features[name] = build_features(entry["type"], dict(entry.get("features") or {}))
+            settings = CacheSettings.of(entry, name)
+            if settings is not None:
+                self.caches[name] = settings
+        if len({settings.variants for settings in self.caches.values()}) > 1:
+            given = {name: settings.variants for name, settings in self.caches.items()}
+            raise ValueError(
+                f"all encoders hear the same variants of a clip, but cache.variants are {given}; "
+                "give the same number"
+            )
 
-    @torch.no_grad()
+    def look_in(self, shards: Mapping[str, StateShards]) -> None:
+        """Look clips up there from now on, by encoder."""
+        self.shards = dict(shards)
+
     def __call__(self, source: Any) -> Features:
-        """Features of one clip.
+        """Features of one clip, or its states.
 
         Args:
             source: whatever `load_audio` reads.
@@ -54,16 +78,43 @@ class AudioFrontend:
         Returns:
             `{name: {"features": [W, ...], "frames": Long[W]}}`, W windows that hold all of the
             clip (up to `max_s` of the features, which is logged where it cuts) but a rest below
-            `MIN_TAIL_S`. W may differ between encoders whose windows differ.
+            `MIN_TAIL_S`. W may differ between encoders whose windows differ. What `find_or_make`
+            says of encoders whose states are kept.
 
         Raises:
             AudioError: the clip cannot be used.
         """
+        if not self.shards:
+            return self.make(source, self.features)
+        key, source = identified(source)
+        return self.find_or_make(key, lambda names: self.make(source, names))
+
+    def find_or_make(self, key: str, make: Callable[[list[str]], Features]) -> Features:
+        """The states that are known, and for the other encoders what `make(names)` gives.
+
+        Args:
+            key: of the clip in the shards.
+
+        Returns:
+            By encoder `{"states": [sum valid, D], "valid": Long[W], "frames": Long[W]}` of a known
+            clip; otherwise features, with the `key` to store them by where they are to be kept.
+        """
+        known = {name: shards.find(key) for name, shards in self.shards.items()}
+        result = {name: clip._asdict() for name, clip in known.items() if clip is not None}
+        absent = [name for name in self.features if name not in result]
+        for name, entry in (make(absent) if absent else {}).items():
+            result[name] = {**entry, "key": key} if name in self.shards else entry
+        return {name: result[name] for name in self.features}
+
+    @torch.no_grad()
+    def make(self, source: Any, names: Iterable[str]) -> Features:
+        """Features of one clip for these encoders; as of a call."""
         waveform, rate_hz = load_audio(source)
         self._report_cuts(source, len(waveform), rate_hz)
         resampled: dict[tuple[int, int], Tensor] = {}
         result = {}
-        for name, features in self.features.items():
+        for name in names:
+            features = self.features[name]
             length = _without_tail(
                 features.heard_samples(len(waveform), rate_hz), rate_hz, features
             )
@@ -79,7 +130,8 @@ class AudioFrontend:
         for name, features in self.features.items():
             if features.heard_samples(samples, rate_hz) < samples:
                 cut.setdefault(features.max_s, []).append(name)
-        clip = str(source) if isinstance(source, str | Path) else "a clip"
+        named = isinstance(source, str | Path)
+        clip = str(source) if named else getattr(source, "name", "a clip")
         for max_s, names in cut.items():
             report_cut(clip, samples / rate_hz, max_s, names)
 
@@ -112,7 +164,9 @@ class AudioFrontend:
 
         Returns:
             `{name: {"features": [sum W, ...], "frames": Long[sum W], "windows": Long[C]}}`;
-            `windows[c]` consecutive rows belong to clip c.
+            `windows[c]` consecutive rows belong to clip c. Where states are kept also `keys`, a
+            list of C texts, empty for a known clip; `features` then has the rows of the others,
+            and the known ones have `states` [tokens, D] and `valid`, Long, tokens of each window.
 
         Raises:
             ValueError: no clips, or clips with different encoders.
@@ -125,14 +179,20 @@ class AudioFrontend:
                     f"clips of one batch need the same encoders, got {list(clips[0])} "
                     f"and {list(clip)}"
                 )
-        return {
-            name: {
-                "features": torch.cat([clip[name]["features"] for clip in clips]),
-                "frames": torch.cat([clip[name]["frames"] for clip in clips]),
-                "windows": torch.tensor([len(clip[name]["frames"]) for clip in clips]),
-            }
-            for name in clips[0]
-        }
+        return {name: _joined([clip[name] for clip in clips]) for name in clips[0]}
+
+
+def _joined(clips: list[dict[str, Any]]) -> dict[str, Any]:
+    """The entries of one encoder."""
+    tensors = {
+        part: torch.cat([clip[part] for clip in clips if part in clip])
+        for part in ("features", "states", "valid", "frames")
+        if any(part in clip for clip in clips)
+    }
+    windows = torch.tensor([len(clip["frames"]) for clip in clips])
+    kept = any("states" in clip or "key" in clip for clip in clips)
+    keys = {"keys": [clip.get("key", "") for clip in clips]} if kept else {}
+    return {**tensors, "windows": windows, **keys}
 
 
 def _without_tail(samples: int, rate_hz: int, features: AudioFeatures) -> int:

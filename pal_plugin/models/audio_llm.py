@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from pal_plugin.audio.io import is_one_clip
 from pal_plugin.batch import Batch, texts_of
+from pal_plugin.encoders.cache import hear
 from pal_plugin.integration import LLMInputs, RoutedAudio, flamingo, route
 from pal_plugin.integration.audio_kv import STORES, AudioKV
 from pal_plugin.integration.families import embedding_scale
@@ -60,14 +61,8 @@ class AudioLLM(StoredModel):
             ValueError: `samples` carries no audio.
         """
         audio = self.frontend.joined(samples)
-        device = next(self.connectors.parameters()).device
-        tokens = {}
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.stage.encoders == "full"):
-            for name, encoder in self.encoders.items():
-                if name not in audio:
-                    raise ValueError(f"no features for encoder {name!r}; got {sorted(audio)}")
-                features = audio[name]["features"].to(device)
-                tokens[name] = encoder(features, audio[name]["frames"])
+            tokens = dict(hear(self.encoders, self.caches, audio))
         encoded = {}
         for group, connector in self.connectors.items():
             names = self.groups[group]

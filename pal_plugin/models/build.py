@@ -9,7 +9,8 @@ from typing import Any
 
 from pal_plugin.config.merging import present
 from pal_plugin.connectors import build_connector
-from pal_plugin.encoders import build_encoder
+from pal_plugin.encoders import AudioEncoder, build_encoder
+from pal_plugin.encoders.cache import EncoderCache
 from pal_plugin.encoders.frontend import AudioFrontend
 from pal_plugin.integration import Route
 from pal_plugin.integration.families import text_config
@@ -63,7 +64,12 @@ def build_parts(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str, Any
             if missing:
                 raise ValueError(f"{where} needs {', '.join(missing)}; got {sorted(entry)}")
     frontend = AudioFrontend(cfg["encoders"])
-    encoders = {name: build_encoder(**_located(e)) for name, e in cfg["encoders"].items()}
+    if frontend.caches and cfg["stage"].get("encoders") == "full":
+        raise ValueError(
+            f"model.encoders.{next(iter(frontend.caches))}.cache keeps the states of a frozen "
+            "encoder, and stage.encoders is full: leave one of them out"
+        )
+    encoders = build_encoders(cfg["encoders"])
     groups = {group: list(c["encoders"]) for group, c in cfg["connectors"].items()}
     read = {name for names in groups.values() for name in names}
     if read != encoders.keys():
@@ -109,6 +115,7 @@ def build_parts(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str, Any
         "text": text,
         "frontend": frontend,
         "stage": Stage(**cfg["stage"]),
+        "caches": caches_of(frontend),
     }
 
 
@@ -126,6 +133,19 @@ def _entries(cfg: dict[str, Any], section: str) -> Iterator[tuple[str, Any]]:
 
 def _as_list(entry: Any) -> list:
     return entry if isinstance(entry, list) else [entry]
+
+
+def build_encoders(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, AudioEncoder]:
+    """The encoders of `model.encoders`, with their own checkpoints' weights."""
+    return {
+        name: build_encoder(**{key: v for key, v in _located(entry).items() if key != "cache"})
+        for name, entry in entries.items()
+    }
+
+
+def caches_of(frontend: AudioFrontend) -> dict[str, EncoderCache]:
+    """Of the encoders whose states are to be kept; a run opens them (`training.caching`)."""
+    return {name: EncoderCache(name, settings) for name, settings in frontend.caches.items()}
 
 
 def _located(entry: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from pal_plugin.models.stages import component_of
 from pal_plugin.utils.errors import UserError
 from pal_plugin.utils.files import write_json
 from pal_plugin.utils.sharding import like, whole
-from pal_plugin.utils.weights import write_tensors
+from pal_plugin.utils.weights import load_weights, write_tensors
 from pal_plugin.version import __version__
 
 
@@ -122,16 +122,7 @@ def load(model: ModelParts, path: str | Path) -> list[str]:
             components, keys or shapes that are missing or do not match, each of them named.
     """
     path = best(path)
-    if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}")
-    if path.suffix != ".safetensors":
-        raise CheckpointError(f"{path} is not a .safetensors file, the only format read here")
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-        state = load_file(path)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} cannot be read (is it complete?): {error}") from error
+    state, metadata = _read(path)
     if metadata.get("routing", routing_of(model)) != routing_of(model):
         raise CheckpointError(
             f"{path} was trained with the routing table {metadata['routing']}, the model has "
@@ -166,3 +157,34 @@ def load(model: ModelParts, path: str | Path) -> list[str]:
                     own[name].zero_()
     model.note_loaded(components)
     return sorted(components)
+
+
+def load_encoders(encoders: nn.ModuleDict, path: str | Path) -> None:
+    """Load what a checkpoint holds of these encoders, by name; it may hold none of them.
+
+    Raises:
+        CheckpointError: no such file, or one that cannot be read.
+        ValueError: names every key that is missing, unexpected or of another shape.
+    """
+    path = best(path)
+    state, _ = _read(path)
+    for name, encoder in encoders.items():
+        prefix = f"encoders.{name}."
+        weights = {k.removeprefix(prefix): t for k, t in state.items() if k.startswith(prefix)}
+        if weights:
+            load_weights(encoder, weights, path)
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """`(tensors, metadata)` of a file, or CheckpointError."""
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint at {path}")
+    if path.suffix != ".safetensors":
+        raise CheckpointError(f"{path} is not a .safetensors file, the only format read here")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+        state = load_file(path)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} cannot be read (is it complete?): {error}") from error
+    return state, metadata

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pal_plugin.encoders.cache import EncoderCache
 from pal_plugin.encoders.frontend import AudioFrontend
 from pal_plugin.integration import attach, flamingo
 from pal_plugin.integration.routing import RoutingTable, blocks_of, integrations_of, routes_of
@@ -28,6 +29,7 @@ class ModelParts(nn.Module):
         text: its tokenizer and chat format.
         frontend: from clips to the encoders' features.
         stage: what is trained.
+        caches: of encoders whose states are kept, by name.
 
     Attributes:
         cross_attention: Flamingo's blocks by layer; empty without.
@@ -49,6 +51,7 @@ class ModelParts(nn.Module):
         text: TextFormat,
         frontend: AudioFrontend,
         stage: Stage | None = None,
+        caches: dict[str, EncoderCache] | None = None,
     ) -> None:
         super().__init__()
         check_groups(groups, frontend.features)
@@ -61,6 +64,7 @@ class ModelParts(nn.Module):
         if "flamingo" in integrations_of(routing):
             default = flamingo.default_layers(len(self.decoder.layers))
             self.cross_attention = flamingo.attach(llm, blocks_of(routing, default))
+        self.caches = caches or {}
         self.stage = stage or Stage()
         self.stage.apply(self.encoders, self.connectors, self.llm, self.cross_attention)
         self.train(self.training)  # what is frozen hears in eval mode from the first call on

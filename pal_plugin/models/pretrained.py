@@ -196,6 +196,7 @@ def _write(
     for name, encoder in model.encoders.items():  # the sizes, which its checkpoint may have given
         given = section["encoders"][name].get("model") or {}
         section["encoders"][name]["model"] = {**given, **encoder.arguments}
+        section["encoders"][name].pop("cache", None)  # of this machine
     for part in ("encoders", "connectors"):  # what the folder holds is needed nowhere else
         for name in section[part]:
             if f"{part}.{name}" in kept:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -9,6 +10,7 @@ from omegaconf import OmegaConf
 from pal_plugin.audio.features import Features
 from pal_plugin.config.merging import present
 from pal_plugin.config.zoo import type_config
+from pal_plugin.encoders.cache_shards import StateShards
 from pal_plugin.encoders.frontend import AudioFrontend
 
 
@@ -32,6 +34,10 @@ class AudioProcessor:
             AudioError: the clip cannot be used.
         """
         return self.frontend(item)
+
+    def look_in(self, shards: Mapping[str, StateShards]) -> None:
+        """Look the encoders' states up there from now on; `AudioFrontend.find_or_make` says how."""
+        self.frontend.look_in(shards)
 
     @classmethod
     def from_config(cls, cfg: Any = None) -> AudioProcessor:

@@ -2,11 +2,16 @@
 
 The changes are `pal_plugin.audio.augment`'s. A dataset that wants the same changes in every run
 calls `reseed` before each clip; without it they follow from the order of the calls.
+
+Where encoder states are kept (`cache`), each clip has a fixed number of variants, of which a call
+draws one. All that is random in a variant follows from the clip and the variant's number.
 """
 
 from __future__ import annotations
 
+import hashlib
 import random
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -14,7 +19,10 @@ from omegaconf import OmegaConf
 
 from pal_plugin.audio.augment import Augment
 from pal_plugin.audio.features import Features
+from pal_plugin.audio.identity import identified
 from pal_plugin.audio.io import load_audio
+from pal_plugin.encoders.cache import settings_of
+from pal_plugin.encoders.cache_shards import StateShards
 from pal_plugin.processors.audio import AudioProcessor, encoders_of
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import did_you_mean
@@ -26,23 +34,62 @@ class AugmentedAudioProcessor(AudioProcessor):
     Args:
         encoders: as of `pal_audio`.
         augment: what is changed.
+
+    Attributes:
+        variant: where states are kept, the number of the variant that is made; None draws one.
+
+    Raises:
+        ConfigError: states are to be kept and the number of variants is not given.
     """
+
+    variant: int | None = None
 
     def __init__(self, encoders: dict[str, dict[str, Any]], augment: Augment) -> None:
         super().__init__(encoders)
         self.augment = augment
         self.rng = random.Random(0)
+        self.variants = next((c.variants for c in self.frontend.caches.values()), 1)
+        if self.variants is None:
+            raise ConfigError(
+                f"the clips are augmented, and the states of {', '.join(self.frontend.caches)} "
+                "are to be kept: say how many fixed variants of each clip there are, for example "
+                "cache: {variants: 4}"
+            )
 
     def reseed(self, key: str) -> None:
         """Make the next clip's changes depend on `key` alone."""
         self.rng = random.Random(key)
 
     def __call__(self, item: Any) -> Features:
-        """Features of the changed clip; see `AudioProcessor`."""
+        """Features of the changed clip, or its states; see `AudioProcessor`."""
+        if self.frontend.shards:
+            return self._variant(item)
         waveform, rate_hz = load_audio(item)
         changed = self.augment.waveform(waveform, rate_hz, self.rng)
         made = self.frontend((changed, rate_hz))
         return self.augment.features(made, self.rng, self.frontend.features)
+
+    def look_in(self, shards: Mapping[str, StateShards]) -> None:
+        """As `AudioProcessor`; recordings that are mixed in are read once, to know them again."""
+        super().look_in(shards)
+        self._augmented_by = self.augment.identity() if shards else ""
+
+    def _variant(self, item: Any) -> Features:
+        clip, item = identified(item)
+        number = self.rng.randrange(self.variants) if self.variant is None else self.variant
+        key = hashlib.sha256(f"{clip} {self._augmented_by} {number}".encode()).hexdigest()
+
+        def make(names: list[str]) -> Features:
+            waveform, rate_hz = load_audio(item)
+            changed = self.augment.waveform(waveform, rate_hz, random.Random(key))
+            front_ends, made = self.frontend.features, {}
+            for name, entry in self.frontend.make((changed, rate_hz), names).items():
+                # One by one, so that it does not matter which other encoders are made.
+                rng = random.Random(f"{key} {sorted(settings_of(front_ends[name]).items())}")
+                made |= self.augment.features({name: entry}, rng, front_ends)
+            return made
+
+        return self.frontend.find_or_make(key, make)
 
     @classmethod
     def from_config(cls, cfg: Any = None) -> AugmentedAudioProcessor:

@@ -40,7 +40,7 @@ class ModelOnDevice:
         self, cfg: RunConfig, model: torch.nn.Module, world: World, resumed: Resumed = None
     ) -> None:
         self._run, self._world = cfg.run_cfg, world
-        self.device = _device(cfg.device_name, world)
+        self.device = device_of(cfg.device_name, world)
         self.precision = Precision(self._run.amp, self.device)
         self.shards = world.size > 1 and self._run.parallel == "fsdp"
         if self.shards and self.precision.scaler.is_enabled():
@@ -190,7 +190,8 @@ def train_datasets(cfg: RunConfig, splits: dict[str, dict[str, Any]]) -> dict[st
     }
 
 
-def _device(name: str, world: World) -> torch.device:
+def device_of(name: str, world: World) -> torch.device:
+    """A process's device. Raises ConfigError for a name that is none."""
     try:
         device = torch.device(name)
     except RuntimeError as error:

@@ -33,7 +33,7 @@ def train(cfg: RunConfig, job_id: str | None = None, clock: Clock | None = None)
         job_id: name of the run folder.
         clock: where the time of the start is counted.
     """
-    world = _join(cfg)
+    world = join(cfg)
     resume, asked = cfg.run_cfg.resume, cfg.to_dict()
     found = None
     if resume and world.first:
@@ -56,7 +56,7 @@ def train(cfg: RunConfig, job_id: str | None = None, clock: Clock | None = None)
 @dead_workers_named()
 def evaluate(cfg: RunConfig, job_id: str | None = None, clock: Clock | None = None) -> None:
     """Evaluate the checkpoint that `evaluation_config` chose."""
-    _join(cfg)
+    join(cfg)
     model = cfg.model_cfg
     logging.info("evaluating %s (%s, %s)", model.checkpoint, model.arch, model.model_type)
     build_run(cfg, job_id, clock).evaluate()
@@ -109,13 +109,7 @@ def build_run(cfg: RunConfig, job_id: str | None = None, clock: Clock | None = N
         ConfigError: a model or a dataset that cannot be built.
     """
     clock, run = clock or Clock(), cfg.run_cfg
-    keep_freed_memory()
-    set_seed(int(run.seed))
-    disable_progress_bar()  # transformers' bars for loading a few megabytes
-    beside = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    set_threads(run.torch_threads, int(run.num_workers), beside)
-    if torch.cuda.is_available() and run.tf32:
-        torch.set_float32_matmul_precision("high")
+    prepare_process(run)
     task = TASKS.get(run.task).setup_task(cfg=cfg)
     with clock.counted("model"):
         model = _as_user_error("the model cannot be built", task.build_model, cfg)
@@ -126,6 +120,17 @@ def build_run(cfg: RunConfig, job_id: str | None = None, clock: Clock | None = N
     )
     logging.info("started in %s", clock)
     return built
+
+
+def prepare_process(run: Any) -> None:
+    """Seed, threads, memory and the precision of products, as the section `run` says."""
+    keep_freed_memory()
+    set_seed(int(run.seed))
+    disable_progress_bar()  # transformers' bars for loading a few megabytes
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    set_threads(run.torch_threads, int(run.num_workers), beside)
+    if torch.cuda.is_available() and run.tf32:
+        torch.set_float32_matmul_precision("high")
 
 
 def set_seed(seed: int) -> None:
@@ -153,7 +158,7 @@ def located(location: str, cfg: RunConfig) -> str:
     return str(resolve_checkpoint(location, cfg.run_cfg.output_dir))
 
 
-def _join(cfg: RunConfig) -> distributed.World:
+def join(cfg: RunConfig) -> distributed.World:
     """Meet the other processes, where there are some; only the first one talks."""
     world = distributed.join(cfg.device_name.split(":")[0], float(cfg.run_cfg.timeout_s))
     if not world.first:

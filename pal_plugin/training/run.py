@@ -17,7 +17,7 @@ import torch
 
 from pal_plugin.config.run_config import RunConfig
 from pal_plugin.evaluation.splits import METRICS, Outcome, SplitEvaluator, by_split
-from pal_plugin.training import distributed, report
+from pal_plugin.training import caching, distributed, report
 from pal_plugin.training.checkpoint_folder import FINISHED
 from pal_plugin.training.components import ModelOnDevice, Training, train_datasets
 from pal_plugin.training.metric_logger import MetricLogger
@@ -57,6 +57,12 @@ class Run:
         self.stop, self.best = StopRequest(), Best()
         self.folder = open_run_folder(cfg, self.world, job_id)
         self.place = ModelOnDevice(cfg, model, self.world, self.folder.resumed)
+        caching.open_caches(
+            self.place.model,
+            {f"{name} {split}": d for split, of in self.splits.items() for name, d in of.items()},
+            self.place.precision,
+            told=self.world.first,
+        )
         weights = self.folder.path / BEST
         if cfg.run_cfg.evaluate:
             location = cfg.model_cfg.get("checkpoint")
@@ -173,7 +179,10 @@ class Run:
         """An epoch, or the rest of it; the stream continues where the last one ended."""
         if epoch != self.training.progress.epoch:
             self.training.progress.begin_epoch(epoch)
-        return self.trainer.epoch(self.training.steps_per_epoch).summary()
+        try:
+            return self.trainer.epoch(self.training.steps_per_epoch).summary()
+        finally:
+            caching.flush(self.place.model)
 
     def evaluate_split(self, split: str, epoch: str | int) -> dict:
         """Evaluate one split and keep its metrics and predictions.
@@ -223,6 +232,7 @@ class Run:
         outcome = self.evaluator.evaluate(
             split, epoch, place.model, place.precision, place.device, sharded=place.sharded
         )
+        caching.flush(place.model)
         self.log({"epoch": epoch, **outcome.log}, split)
         return outcome
 

@@ -1,5 +1,5 @@
 """Where weights are: `pocket://name` in the package, `weights://name` in the cache that
-`pal weights get` fills, anything else as it is.
+`pal weights get` fills, anything else as it is; and the cache folder.
 
 `latest:recipe`, which only the commands know, is resolved by them (`training.run_folder`).
 """
@@ -14,7 +14,7 @@ WEIGHTS = "weights://"
 
 
 def cache_folder() -> Path:
-    """`PAL_CACHE`, by default `~/.cache/pal_plugin`."""
+    """What can be made or fetched again is kept here: `$PAL_CACHE`, else `~/.cache/pal_plugin`."""
     return Path(os.environ.get("PAL_CACHE") or "~/.cache/pal_plugin").expanduser()
 
 

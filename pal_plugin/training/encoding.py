@@ -1,0 +1,199 @@
+"""`pal data encode`: the caches of encoder states filled ahead of training, by any number of
+processes. Each does its part of the clips; what is there is passed over, so the same command
+resumes.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import nn
+
+from pal_plugin.audio.features import Features
+from pal_plugin.config.merging import present
+from pal_plugin.config.registry import TASKS
+from pal_plugin.config.run_config import RunConfig
+from pal_plugin.datasets import workers
+from pal_plugin.datasets.collate import clips_of
+from pal_plugin.datasets.source import parts_of
+from pal_plugin.encoders.cache_shards import bytes_below, gb
+from pal_plugin.encoders.frontend import AudioFrontend
+from pal_plugin.evaluation.loop import evaluation_loader
+from pal_plugin.models import checkpoint
+from pal_plugin.models.build import build_encoders, caches_of
+from pal_plugin.training import caching, distributed, launch
+from pal_plugin.training.components import device_of
+from pal_plugin.training.distributed import World
+from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.precision import Precision
+from pal_plugin.utils.runtime import progress_bar
+from pal_plugin.utils.spelling import first_of
+
+#: Clips of each data set that are encoded to tell how many bytes all will take.
+_SAMPLE = 8
+
+
+class Encoders(nn.Module):
+    """The encoders of a configuration, with the weights that its model would have, and no LLM.
+
+    Args:
+        cfg: `model.encoders` as the run file has it; those that are kept count.
+
+    Raises:
+        ConfigError: none is kept, or they cannot be built.
+    """
+
+    def __init__(self, cfg: RunConfig) -> None:
+        super().__init__()
+        entries = present(cfg.to_dict()["model"]["encoders"])
+        self.frontend = AudioFrontend(entries)
+        self.caches = caches_of(self.frontend)
+        if not self.caches:
+            raise ConfigError(
+                "no encoder of this recipe is to be kept; for example --options "
+                + " ".join(f"model.encoders.{name}.cache=true" for name in entries)
+            )
+        kept = {name: entries[name] for name in self.caches}
+        self.encoders = nn.ModuleDict(build_encoders(kept))
+        if cfg.model_cfg.get("checkpoint"):
+            location = launch.located(str(cfg.model_cfg.checkpoint), cfg)
+            checkpoint.load_encoders(self.encoders, location)
+        self.requires_grad_(False).eval()
+
+
+def encode(cfg: RunConfig, *, batch_size: int | None, dry_run: bool) -> None:
+    """Encode all clips of the splits that a run would use, and every variant of augmented ones.
+
+    Args:
+        batch_size: clips at a time of one process; None: that of training.
+        dry_run: only tell how many bytes it takes.
+
+    Raises:
+        ConfigError: no encoder to be kept, data that cannot be built or whose number of clips is
+            not known, or more bytes than `limit_gb`.
+    """
+    run, world = cfg.run_cfg, launch.join(cfg)
+    launch.prepare_process(run)
+    device = device_of(cfg.device_name, world)
+    precision = Precision(run.amp, device)
+    model = Encoders(cfg).to(device)
+    built = TASKS.get(run.task).setup_task(cfg=cfg).build_datasets(cfg)
+    datasets = {f"{n} {split}": d for n, of in built.items() for split, d in of.items()}
+    caching.open_caches(model, datasets, precision, told=world.first, sizes_only=True)
+    passes = [one for where, d in datasets.items() for one in _passes(where, d)]
+    filler = _Filler(model, precision, int(batch_size or run.batch_size_train), run.num_workers)
+    try:
+        fault = world.from_first(_check_sizes(filler, passes) if world.first else None)
+        if fault is not None:
+            raise ConfigError(fault)
+        if not dry_run:
+            _fill(filler, passes, world)
+    finally:
+        caching.flush(model)
+    world.wait()
+    if not dry_run:
+        for cache in model.caches.values():
+            logging.info("%s: %d clips are there", cache.shards.folder, len(cache.shards))
+
+
+class _Filler:
+    """Encodes and stores, of batches of clips, those that are not there."""
+
+    def __init__(
+        self, model: Encoders, precision: Precision, batch_size: int, num_workers: int
+    ) -> None:
+        self.model, self.precision = model, precision
+        self.batch_size, self.num_workers = batch_size, num_workers
+
+    def batches(self, dataset: Any, world: World) -> Any:
+        """One pass over this process's part."""
+        return evaluation_loader(
+            dataset,
+            self.batch_size,
+            self.num_workers,
+            seed=0,
+            pin_memory=False,
+            rank=world.rank,
+            size=world.size,
+        )
+
+    @torch.no_grad()
+    def fill(self, audio: Features) -> dict[str, int]:
+        """Bytes of the states of a batch, by encoder."""
+        sizes = {}
+        with self.precision.autocast():
+            for name, cache in self.model.caches.items():
+                entry = audio[name]
+                tokens = int(entry["valid"].sum()) if "valid" in entry else 0
+                if any(entry["keys"]):
+                    tokens += int(cache.fill(self.model.encoders[name], entry).mask.sum())
+                sizes[name] = tokens * cache.token_bytes
+        return sizes
+
+
+def _passes(where: str, dataset: Any) -> Iterator[tuple[Any, int]]:
+    """`(a finite pass, its clips)` over each part and, of augmented ones, each variant."""
+    for part in parts_of(dataset):
+        clips = clips_of(part)
+        if clips is None:
+            raise ConfigError(
+                f"{where}: the number of its clips is not known; state build_info.counts"
+            )
+        processor = getattr(part, "audio_processor", None)
+        if not hasattr(processor, "look_in"):
+            continue  # open_caches has said so
+        for number in range(getattr(processor, "variants", 1)):
+            one, one_processor = copy.copy(part), copy.copy(processor)
+            one_processor.variant = number
+            one.audio_processor = one_processor
+            one.train, one.allow_missing = False, True  # all clips once; the broken ones named
+            yield one, clips
+
+
+def _check_sizes(filler: _Filler, passes: list[tuple[Any, int]]) -> str | None:
+    """Tell how many bytes all states take, as the first clips of each data set have it.
+
+    Returns:
+        what is wrong where that is more than a limit.
+    """
+    needed = dict.fromkeys(filler.model.caches, 0.0)
+    small = _Filler(filler.model, filler.precision, _SAMPLE, 0)
+    for one, clips in passes:
+        for batch in islice(small.batches(one, distributed.ALONE), 1):
+            if batch["num_clips"]:
+                for name, size in small.fill(batch["audio"]).items():
+                    needed[name] += size / batch["num_clips"] * clips
+    caching.flush(filler.model)
+    clips = sum(n for _, n in passes)
+    for name, size in needed.items():
+        logging.info("%s: about %s for %d clips, variants counted", name, gb(size), clips)
+    for name, cache in filler.model.caches.items():
+        others = cache.used_bytes - bytes_below(cache.shards.folder)
+        if others + sum(needed.values()) > cache.settings.limit_gb * 1e9:
+            return (
+                f"that and {gb(others)} of other states in {cache.settings.root} are more than "
+                f"model.encoders.{name}.cache.limit_gb={cache.settings.limit_gb:g} allows: raise "
+                "it, choose dtype: half or fewer variants, or make room"
+            )
+    return None
+
+
+def _fill(filler: _Filler, passes: list[tuple[Any, int]], world: World) -> None:
+    skipped: list[str] = []
+    total = sum(clips for _, clips in passes)
+    with progress_bar(total // world.size, "encode", "clip", shown=world.first) as bar:
+        for one, _ in passes:
+            for batch in workers.fetched(filler.batches(one, world)):
+                skipped += batch["skipped"]
+                if batch["num_clips"]:
+                    filler.fill(batch["audio"])
+                bar.update(batch["num_clips"] + len(batch["skipped"]))
+    skipped = [name for names in world.gather(skipped) for name in names]
+    if skipped and world.first:
+        named = first_of(sorted(set(skipped)), "; ")
+        logging.warning("%d clips cannot be used: %s", len(set(skipped)), named)
