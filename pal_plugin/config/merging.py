@@ -22,12 +22,14 @@ FREE_MAPS = (
     "datasets.*.build_info.shards",
     "datasets.*.labels",
     "model.encoders",
+    "model.encoders.*",
     "model.encoders.*.cache",
     "model.encoders.*.features",
     "model.encoders.*.model",
     "model.connectors",
     "model.connectors.*.args",
     "model.routing",
+    "model.routing.*",
     "run.train_dataset_ratios",
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ def build_encoder(
     model: dict[str, Any] | None = None,
     checkpoint: str | Path | None = None,
     features: dict[str, Any] | None = None,
+    hidden_states: Sequence[int] | None = None,
 ) -> AudioEncoder:
     """Build an encoder with random weights, or with those of `checkpoint`.
 
@@ -77,16 +79,20 @@ def build_encoder(
             class reads it.
         features: arguments of the encoder's features; their `window_s` is the encoder's too
             where `model` does not give one.
+        hidden_states: which of them it gives (`AudioEncoder.give`); None: its output.
 
     Raises:
-        ValueError: unknown type or argument, a checkpoint that does not fit, or features that
-            make another input than the encoder reads (mels, seconds, frames).
+        ValueError: unknown type or argument, a checkpoint that does not fit, hidden states that it
+            does not have, or features that make another input than it reads (mels, seconds,
+            frames).
         HubError: the files of a hub id could not be had.
     """
     cls, model = encoder_settings(type, model, features)
     encoder = cls.from_checkpoint(checkpoint, **model) if checkpoint else cls(**model)
     try:
         encoder.check(build_features(type, features))
+        if hidden_states is not None:
+            encoder.give(hidden_states)
     except ValueError as error:
         raise ValueError(f"encoder {type!r}: {error}") from error
     return encoder

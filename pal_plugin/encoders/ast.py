@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import ASTConfig, ASTModel, PretrainedConfig
 
 from pal_plugin.audio.kaldi import HOP_SAMPLES, RATE_HZ, windowed_filter_bank
@@ -98,6 +98,11 @@ class AST(AudioEncoder):
         self.grid = (time_cells, frequency_cells)
 
     @property
+    def stack(self) -> nn.ModuleList:
+        """The layers, which transformers 4 keeps one module deeper."""
+        return self.model.layers if hasattr(self.model, "layers") else self.model.encoder.layer
+
+    @property
     def span_s(self) -> float:
         """Patches overlap, and the last one need not reach the window's end."""
         return self.grid[0] * self.model.config.time_stride / FRAMES_PER_S
@@ -116,7 +121,8 @@ class AST(AudioEncoder):
                 f"AST expects features [W, {config.max_length}, {config.num_mel_bins}], got "
                 f"{tuple(features.shape)}; match n_mels and window_s of the features to the model"
             )
-        hidden = self.model(mel).last_hidden_state[:, 2:]  # behind CLS and distillation token
+        hidden = self.chosen(lambda: self.model(mel).last_hidden_state)
+        hidden = hidden[:, 2:]  # behind CLS and distillation token
         time_cells, frequency_cells = self.grid
         tokens = hidden.unflatten(1, (frequency_cells, time_cells)).transpose(1, 2).flatten(1, 2)
         return self.as_tokens(tokens, frames, config.time_stride, self.grid)

@@ -6,7 +6,8 @@ is saved here is read elsewhere and the other way round.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -30,6 +31,7 @@ class AudioEncoder(nn.Module):
             empty where it was built by its class.
         Features: the AudioFeatures class that makes this encoder's input.
         defaults: values that arguments have where a checkpoint does not mention them.
+        hidden_states: which of them it gives (`give`); None: what comes out at its end.
     """
 
     Features: type[AudioFeatures]
@@ -39,6 +41,14 @@ class AudioEncoder(nn.Module):
     window_s: float
     grid: tuple[int, int] | None
     arguments: Mapping[str, Any] = MappingProxyType({})
+    hidden_states: tuple[int, ...] | None = None
+
+    @property
+    def stack(self) -> nn.ModuleList:
+        """The layers, all of one width and grid. Raises ValueError where there are no such."""
+        raise ValueError(
+            f"the layers of {type(self).__name__} differ in size, so hidden_states cannot be chosen"
+        )
 
     @property
     def span_s(self) -> float:
@@ -66,6 +76,54 @@ class AudioEncoder(nn.Module):
                 f"its windows last {self.window_s} s, those of its features "
                 f"{features.window_s} s; give window_s once, under features"
             )
+
+    def give(self, hidden_states: Sequence[int]) -> None:
+        """Give hidden states in place of what comes out at the end, side by side `[W, N, k D]`.
+
+        Args:
+            hidden_states: 0 is what enters the first layer, i what leaves layer i, before any norm
+                behind the last one. Layers that no state needs are taken out.
+
+        Raises:
+            ValueError: no, repeated or unknown ones, or an encoder whose layers differ in size.
+        """
+        chosen, blocks = list(hidden_states), self.stack
+        if (
+            not chosen
+            or chosen != sorted(set(chosen))
+            or not 0 <= chosen[0] <= chosen[-1] <= len(blocks)
+        ):
+            raise ValueError(
+                f"hidden_states is {chosen}; expected numbers in rising order from 0 (before the "
+                f"first layer) to {len(blocks)} (behind the last one)"
+            )
+        del blocks[max(1, chosen[-1]) :]
+        self.hidden_states = tuple(chosen)
+
+    def chosen(self, run: Callable[[], Tensor]) -> Tensor:
+        """What `run` returns, `[W, S, D]`, or the hidden states on its way that `give` asked for,
+        `[W, S, k D]`."""
+        if self.hidden_states is None:
+            return run()
+        taken: dict[int, Tensor] = {}
+
+        def keep(index: int) -> Callable:
+            def hook(_module, _args, output) -> None:
+                taken[index] = output if isinstance(output, Tensor) else output[0]
+
+            return hook
+
+        def entering(_module, args, kwargs) -> None:
+            taken[0] = args[0] if args else kwargs["hidden_states"]
+
+        hooks = [self.stack[0].register_forward_pre_hook(entering, with_kwargs=True)]
+        hooks += [self.stack[i - 1].register_forward_hook(keep(i)) for i in self.hidden_states if i]
+        try:
+            run()
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return torch.cat([taken[i] for i in self.hidden_states], dim=-1)
 
     @classmethod
     def sizes_of(cls, path: Path) -> dict[str, Any]:
@@ -147,3 +205,24 @@ class AudioEncoder(nn.Module):
         valid = torch.ceil(frames.cpu() / per_cell - 1e-6).clamp(1, cells).long() * row
         mask = torch.arange(columns) < valid[:, None]
         return AudioTokens(outputs, mask.to(outputs.device), grid, valid)
+
+
+#: Between an encoder's name and the index of one of its hidden states.
+_STATE = "@"
+
+
+def outputs_of(name: str, hidden_states: Sequence[int] | None) -> list[str]:
+    """What connectors call an encoder's tokens: its name, or `NAME@2`, `NAME@4` by hidden state."""
+    return [name] if hidden_states is None else [f"{name}{_STATE}{i}" for i in hidden_states]
+
+
+def encoder_of(output: str) -> str:
+    """The encoder that gives an output."""
+    return output.partition(_STATE)[0]
+
+
+def by_output(name: str, encoder: AudioEncoder, tokens: AudioTokens) -> dict[str, AudioTokens]:
+    """An encoder's tokens `[W, N, k D]` by the names of `outputs_of`."""
+    names = outputs_of(name, encoder.hidden_states)
+    parts = tokens.features.split(tokens.features.shape[2] // len(names), dim=2)
+    return {n: replace(tokens, features=f) for n, f in zip(names, parts, strict=True)}

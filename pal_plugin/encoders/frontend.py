@@ -25,15 +25,15 @@ from pal_plugin.utils.spelling import reject_unknown
 #: A rest shorter than this opens no window of its own: it is less than one feature frame, and many
 #: files of "5 s" or "10 s" are a few samples longer.
 MIN_TAIL_S = 0.01
-_KEYS = ("type", "features", "model", "checkpoint", "cache")
+_KEYS = ("type", "features", "model", "checkpoint", "hidden_states", "cache")
 
 
 class AudioFrontend:
     """Front end of a list of encoders.
 
     Args:
-        encoders: `{name: {"type": ..., "features": {...}}}`; the entries `model` and
-            `checkpoint`, which belong to the encoder itself, may be present and are not read.
+        encoders: `{name: {"type": ..., "features": {...}}}`; the entries `model`, `checkpoint` and
+            `hidden_states`, which belong to the encoder itself, may be present and are not read.
 
     Attributes:
         caches: settings of the encoders whose states are to be kept, by name.

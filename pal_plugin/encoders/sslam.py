@@ -174,9 +174,18 @@ class SSLAM(AudioEncoder):
         x = self.patch_embed(mel) + self.pos_embed[:, :cells].to(mel.dtype)
         # CLS goes in front after the positions were added and has none itself.
         x = self.norm_pre(torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1))
+        hidden = self.chosen(lambda: self._through_blocks(x))
+        return self.as_tokens(hidden[:, 1:], frames, PATCH, (time_cells, self.freq_cells))
+
+    @property
+    def stack(self) -> nn.ModuleList:
+        """The blocks."""
+        return self.blocks
+
+    def _through_blocks(self, x: Tensor) -> Tensor:
         for block in self.blocks:
             x = block(x)
-        return self.as_tokens(x[:, 1:], frames, PATCH, (time_cells, self.freq_cells))
+        return x
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, **model) -> SSLAM:

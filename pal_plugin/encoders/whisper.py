@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
@@ -133,7 +133,13 @@ class Whisper(AudioEncoder):
                 f"Whisper expects features [W, {expected[0]}, {expected[1]}], got "
                 f"{tuple(features.shape)}; match n_mels and window_s of the features to the model"
             )
-        return self.as_tokens(self.encoder(mel).last_hidden_state, frames, 2)
+        hidden = self.chosen(lambda: self.encoder(mel).last_hidden_state)
+        return self.as_tokens(hidden, frames, 2)
+
+    @property
+    def stack(self) -> nn.ModuleList:
+        """The encoder's layers."""
+        return self.encoder.layers
 
     @classmethod
     def sizes_of(cls, path: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from pal_plugin.audio.io import is_one_clip
 from pal_plugin.batch import Batch, texts_of
+from pal_plugin.encoders.base import by_output, encoder_of
 from pal_plugin.encoders.cache import hear
 from pal_plugin.integration import LLMInputs, RoutedAudio, flamingo, route
 from pal_plugin.integration.audio_kv import STORES, AudioKV
@@ -62,20 +63,23 @@ class AudioLLM(StoredModel):
         """
         audio = self.frontend.joined(samples)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.stage.encoders == "full"):
-            tokens = dict(hear(self.encoders, self.caches, audio))
+            tokens = {}
+            for name, given in hear(self.encoders, self.caches, audio):
+                tokens |= by_output(name, self.encoders[name], given)
         encoded = {}
         for group, connector in self.connectors.items():
             names = self.groups[group]
-            windows = audio[names[0]]["windows"]
-            if any(not torch.equal(audio[n]["windows"], windows) for n in names):
+            encoders = [encoder_of(n) for n in names]
+            windows = audio[encoders[0]]["windows"]
+            if any(not torch.equal(audio[e]["windows"], windows) for e in encoders):
                 raise ValueError(
-                    f"the encoders {names} of one group need the same windows, got "
-                    f"{ {n: audio[n]['windows'].tolist() for n in names} } per clip"
+                    f"the encoders {encoders} of one group need the same windows, got "
+                    f"{ {e: audio[e]['windows'].tolist() for e in encoders} } per clip"
                 )
             overlap = overlap_of(
                 connector,
-                [self.encoders[n] for n in names],
-                [self.frontend.features[n] for n in names],
+                [self.encoders[e] for e in encoders],
+                [self.frontend.features[e] for e in encoders],
                 tokens[names[0]],
             )
             read = {n: tokens[n] for n in names}

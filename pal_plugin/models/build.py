@@ -10,6 +10,7 @@ from typing import Any
 from pal_plugin.config.merging import present
 from pal_plugin.connectors import build_connector
 from pal_plugin.encoders import AudioEncoder, build_encoder
+from pal_plugin.encoders.base import encoder_of, outputs_of
 from pal_plugin.encoders.cache import EncoderCache
 from pal_plugin.encoders.frontend import AudioFrontend
 from pal_plugin.integration import Route
@@ -72,10 +73,12 @@ def build_parts(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str, Any
     encoders = build_encoders(cfg["encoders"])
     groups = {group: list(c["encoders"]) for group, c in cfg["connectors"].items()}
     read = {name for names in groups.values() for name in names}
-    if read != encoders.keys():
+    given = {out for name, e in encoders.items() for out in outputs_of(name, e.hidden_states)}
+    if read != given:
         raise ValueError(
             f"connectors read the encoders {sorted(read)}, but model.encoders has "
-            f"{sorted(encoders)}; each encoder belongs to a connector"
+            f"{sorted(given)}; each encoder belongs to a connector (and each of its hidden states, "
+            "as NAME@INDEX)"
         )
     if groups.keys() != cfg["routing"].keys():
         raise ValueError(
@@ -99,8 +102,8 @@ def build_parts(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str, Any
     connectors = {
         group: build_connector(
             c["type"],
-            {n: encoders[n].width for n in c["encoders"]},
-            {n: encoders[n].grid for n in c["encoders"]},
+            {n: encoders[encoder_of(n)].width for n in c["encoders"]},
+            {n: encoders[encoder_of(n)].grid for n in c["encoders"]},
             width,
             _located(c.get("args") or {}),
         )

@@ -23,7 +23,7 @@ class ModelParts(nn.Module):
     Args:
         encoders: `{name: encoder}`.
         connectors: `{group: connector}`.
-        groups: `{group: [encoder names it reads]}`.
+        groups: `{group: [what it reads]}`: names of encoders, or `NAME@2` of a hidden state.
         routing: `{group: Route, or several}`.
         llm: a causal LM of transformers; `attach` is called on it.
         text: its tokenizer and chat format.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from pal_plugin.encoders.base import AudioEncoder, AudioFeatures
+from pal_plugin.encoders.base import AudioEncoder, AudioFeatures, encoder_of
 from pal_plugin.types import AudioTokens
 
 
@@ -22,7 +22,7 @@ def check_groups(groups: Mapping[str, list[str]], features: Mapping[str, AudioFe
     """Encoders that one connector reads must be cut at the same times. Raises ValueError."""
     for group, names in groups.items():
         for key in ("window_s", "overlap_s", "max_s"):
-            values = {name: getattr(features[name], key) for name in names}
+            values = {n: getattr(features[encoder_of(n)], key) for n in names}
             if len(set(values.values())) > 1:
                 raise ValueError(
                     f"the encoders of one group need the same {key}; in {group!r} they have "
