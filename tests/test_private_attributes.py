@@ -27,6 +27,7 @@ THIRD_PARTY = {
     "_scaled_dot_product_flash_attention_for_cpu": "torch: an operator without a meta kernel",
     "_scaled_dot_product_flash_attention_for_cpu_backward": "torch: likewise",
     "_exit": "os: ends a process without its clean-up",
+    "_fields": "collections: the names of a named tuple's fields",
     "_get_node": "OmegaConf: a value before it is resolved",
     "_is_interpolation": "OmegaConf: of such a value",
     "_is_missing": "OmegaConf: of such a value",

@@ -22,18 +22,21 @@ FREE_MAPS = (
     "datasets.*.build_info.shards",
     "datasets.*.labels",
     "model.encoders",
-    "model.encoders.*",
     "model.encoders.*.cache",
     "model.encoders.*.features",
     "model.encoders.*.model",
     "model.connectors",
     "model.connectors.*.args",
     "model.routing",
-    "model.routing.*",
     "run.train_dataset_ratios",
 )
 
 
+# Keys that an entry may have besides those that it has.
+OPTIONAL_KEYS = {
+    "model.encoders.*": ("cache", "hidden_states"),
+    "model.routing.*": ("layers", "pool"),
+}
 # Entries that are a map or a list of maps, and which a list replaces as a whole.
 LISTS_OR_MAPS = ("model.routing.*",)
 
@@ -84,7 +87,7 @@ def merge_strict(base: Any, over: Any, *, source: str, errors: list[str], path: 
                 merged[key] = merge_strict(
                     base[key], value, source=source, errors=errors, path=inner
                 )
-            elif is_free_map(path):
+            elif is_free_map(path) or key in _optional(path):
                 merged[key] = value
             else:
                 errors.append(
@@ -100,8 +103,12 @@ def merge_strict(base: Any, over: Any, *, source: str, errors: list[str], path: 
     return over
 
 
+def _optional(path: str) -> list[str]:
+    return [k for of, keys in OPTIONAL_KEYS.items() if fnmatchcase(path, of) for k in keys]
+
+
 def _where_else(key: str, base: dict, path: str) -> str:
-    hint = did_you_mean(str(key), [str(k) for k in base])
+    hint = did_you_mean(str(key), [*map(str, base), *_optional(path)])
     deeper = [
         f"{path}.{name}.{key}" if path else f"{name}.{key}"
         for name, value in base.items()

@@ -42,6 +42,10 @@ class ClipStates(NamedTuple):
     valid: Tensor
     frames: Tensor
 
+    def entry(self) -> dict[str, Tensor]:
+        """As a clip's features are."""
+        return {"states": self.states, "valid": self.valid, "frames": self.frames}
+
     @property
     def nbytes(self) -> int:
         return sum(tensor.numel() * tensor.element_size() for tensor in self)

@@ -100,7 +100,7 @@ class AudioFrontend:
             clip; otherwise features, with the `key` to store them by where they are to be kept.
         """
         known = {name: shards.find(key) for name, shards in self.shards.items()}
-        result = {name: clip._asdict() for name, clip in known.items() if clip is not None}
+        result = {name: clip.entry() for name, clip in known.items() if clip is not None}
         absent = [name for name in self.features if name not in result]
         for name, entry in (make(absent) if absent else {}).items():
             result[name] = {**entry, "key": key} if name in self.shards else entry

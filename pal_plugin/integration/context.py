@@ -169,9 +169,12 @@ class AudioContext:
         """Clips `index` (Long `[R]`), K/V included, without columns that none of them has."""
         index = index.to(self.mask.device)
         mask = self.mask[index]
-        kept = torch.ones_like(mask[0]) if mask.is_meta else mask.any(0)
-        if not mask.is_meta and not bool(kept.any()):
-            kept[0] = True  # nobody hears anything: a context has a column
+        positions = self.positions if len(self.positions) == 1 else self.positions[index]
+        if mask.is_meta:  # a plan knows no lengths
+            return replace(self, features=self.features[index], mask=mask, positions=positions)
+        kept = mask.any(0)
+        if not bool(kept.any()):
+            kept[:1] = True  # nobody hears anything: a context has a column
         spans = self.spans
         if spans is not None:
             parts = kept.split([columns for columns, _ in spans])
@@ -179,7 +182,6 @@ class AudioContext:
         kv = self.kv
         if kv is not None:
             kv = {layer: self._selected(layer, kept, index, both) for layer, both in kv.items()}
-        positions = self.positions if len(self.positions) == 1 else self.positions[index]
         return AudioContext(
             self.features[index][:, kept],
             mask[:, kept],

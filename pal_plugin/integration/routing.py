@@ -134,8 +134,7 @@ class RoutedAudio:
             return LLMInputs(embeds, mask, self.audio, None, self.cross_audio)
         times = rows_per_clip(len(tokens), len(embeds))
         if times > 1:
-            rows = torch.arange(len(tokens), device=tokens.mask.device)
-            tokens = tokens.select(rows.repeat_interleave(times))
+            tokens = tokens.select(torch.arange(len(tokens)).repeat_interleave(times))
         row = prepend(tokens, embeds, mask, embedding_scale, side)
         return LLMInputs(
             row.embeds, row.mask.to(mask.dtype), self.audio, row.columns[-1], self.cross_audio
