@@ -70,6 +70,7 @@ class AudioContext:
             object.__setattr__(self, "positions", counted(self.mask if padded else self.mask[:1]))
         object.__setattr__(self, "padded", padded)
         object.__setattr__(self, "_once", {})
+        self._split()
 
     def _check_spans(self) -> None:
         columns, layers = zip(*self.spans, strict=True)
@@ -122,13 +123,27 @@ class AudioContext:
         the others."""
         if self.spans is None:
             return self
-        heard = tuple(layers is None or layer in layers for _, layers in self.spans)
-        return self if all(heard) else self.once(("at", heard), lambda: self._of_spans(heard))
+        part = self._by_spans[self._heard_in(layer)]
+        return self if part is None else part
+
+    def _heard_in(self, layer: int | None) -> tuple[bool, ...]:
+        """Which spans a layer hears; None: one that no span names."""
+        return tuple(layers is None or layer in layers for _, layers in self.spans)
+
+    def _split(self) -> None:
+        """Make what each layer hears, here, where no compiler is: no layer then has to."""
+        if self.spans is not None:
+            named = frozenset().union(*(layers or () for _, layers in self.spans))
+            sets = {self._heard_in(layer) for layer in (*named, None)}
+            # None for all of it: in a circle, memory would wait for the garbage collector.
+            parts = {heard: None if all(heard) else self._of_spans(heard) for heard in sets}
+            object.__setattr__(self, "_by_spans", parts)
 
     def _of_spans(self, heard: Sequence[bool]) -> AudioContext:
         ends = list(accumulate(columns for columns, _ in self.spans))
         places = zip(self.spans, ends, heard, strict=True)
         columns = [slice(end - span[0], end) for span, end, is_heard in places if is_heard]
+        columns = columns or [slice(0, 0)]
 
         def taken(tensor: Tensor) -> Tensor:
             return torch.cat([tensor[:, part] for part in columns], 1)
@@ -138,7 +153,7 @@ class AudioContext:
         values = {name: taken(getattr(self, name)) for name in ("features", "mask", "positions")}
         if self.normed is not None:
             values["normed"] = taken(self.normed)
-        for name, value in {**values, "spans": None, "_once": {}}.items():
+        for name, value in {**values, "spans": None, "_once": {}, "_by_spans": {}}.items():
             object.__setattr__(copied, name, value)
         return copied
 
@@ -163,6 +178,7 @@ class AudioContext:
         copied = copy.copy(self)
         object.__setattr__(copied, "normed", normed)
         object.__setattr__(copied, "_once", {})  # masks of one pass serve no other
+        copied._split()
         return copied
 
     def select(self, index: Tensor) -> AudioContext:

@@ -106,8 +106,8 @@ class Batch:
         """A scalar on which every valid logit has its own weight."""
         return (logits * self.probe)[self.mask.bool()].sum()
 
-    def loss_of_reference(self, llm):
-        rows = enumerate(self.reference(llm))
+    def loss_of_reference(self, llm, columns=None):
+        rows = enumerate(self.reference(llm, columns=columns))
         return sum((row * self.probe[i, self.valid(i)]).sum() for i, row in rows)
 
 

@@ -31,7 +31,14 @@ def test_compiled_by_inductor(family):
     check_compiled(attach(tiny(family)), "layers", "inductor")
 
 
-def check_compiled(llm, region, compiler):
+@each_family
+def test_groups_with_layers_of_their_own(family):
+    spans = ((2, frozenset({0})), (4, None))
+    heard = lambda layer: range(6) if layer == 0 else range(2, 6)  # noqa: E731
+    check_compiled(attach(tiny(family)), "layers", "aot_eager", {"spans": spans}, heard)
+
+
+def check_compiled(llm, region, compiler, more=None, columns=None):
     experts = hasattr(llm.config, "num_experts_per_tok")
     if experts and Version(transformers.__version__).major < 5:
         pytest.skip("transformers 4 loops over the chosen experts, which no graph holds")
@@ -43,9 +50,9 @@ def check_compiled(llm, region, compiler):
         batch.features.requires_grad_()
         # The next batch of the same shape must find its graph.
         with torch._dynamo.config.patch(error_on_recompile=seed == 2):
-            logits = llm(**batch.text, audio=batch.audio(), use_cache=False).logits
-        batch.check(logits, batch.reference(llm))
-        losses = batch.loss(logits), batch.loss_of_reference(llm)
+            logits = llm(**batch.text, audio=batch.audio(**(more or {})), use_cache=False).logits
+        batch.check(logits, batch.reference(llm, columns=columns))
+        losses = batch.loss(logits), batch.loss_of_reference(llm, columns)
         close(*(torch.autograd.grad(loss, batch.features)[0] for loss in losses))
 
 
