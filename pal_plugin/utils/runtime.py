@@ -48,6 +48,15 @@ def progress_bar(total: int | None, label: str, unit: str, *, shown: bool = True
     return tqdm(total=total, desc=label, unit=unit, disable=hidden, leave=False)
 
 
+def duration(seconds: float | None) -> str:
+    """As people read it: 4:05 are minutes and seconds, 1:04:05 begins with hours; None is "?"."""
+    if seconds is None:
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 class Clock:
     """Counts how long a start takes, and what of it takes how long."""
 
