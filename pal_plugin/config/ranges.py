@@ -82,6 +82,7 @@ RANGES: dict[str, Number | OneOf] = {
     "weight_decay": Number(),
     "beta2": Number(0, below=1),
     "log_freq": _SIZE,
+    "eval_limit": _SIZE_OR_NULL,
     "max_new_tokens": _SIZE,
     "caption_examples": _COUNT,
 }
