@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,10 @@ def loader(args: argparse.Namespace, **given: Any) -> Any:
 
 
 def start_log() -> Clock:
-    """Log with the time of day; the clock counts the start of the run."""
+    """Log with the time of day, of several processes the first; the clock counts the start."""
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger().setLevel(logging.INFO)
+    rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))  # torch is not here yet
+    logging.getLogger().setLevel(logging.INFO if rank == "0" else logging.WARNING)
     return Clock()
 
 

@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
 def told(folder: Path, path: Path, state: dict[str, Any]) -> str:
     """The state as text."""
     from pal_plugin.training.checkpoint_folder import FINISHED
+    from pal_plugin.utils.runtime import duration
 
     progress = state["progress"]
     stats, lanes = progress["stats"], progress["positions"]
@@ -58,7 +59,8 @@ def told(folder: Path, path: Path, state: dict[str, Any]) -> str:
     lines = [
         f"{path} ({ended})",
         f"epoch {progress['epoch']}, step {progress['step']} ({progress['global_step']} in all), "
-        f"{progress['clips']:,} clips, order {progress['order']}",
+        f"{progress['clips']:,} clips, order {progress['order']}, trained for "
+        f"{duration(state.get('seconds'))}",
         f"this epoch: loss {stats['loss_sum'] / max(1, stats['steps']):.4f}, "
         f"{stats['left_out']} steps left out, {len(stats['skipped'])} clips skipped",
         f"{state['world_size']} processes, {state['micros_per_step']} batches a step, "

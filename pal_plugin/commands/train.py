@@ -14,6 +14,8 @@ examples:
   pal train lal_stage1 --options run.steps_per_epoch=20 \\
       datasets.pal_soundworld.build_info.clips.train=200 \\
       datasets.pal_soundworld.build_info.clips.val=40
+  # ten minutes of training, with the rate planned by time; 50 clips of each split are evaluated:
+  pal train lal_stage1 --options run.max_minutes=10 run.eval_limit=50
   # your own run file:
   pal train my_run.yaml
   # at full size: a stage, an LLM and a variant, in any order, and what you change behind them:

@@ -67,6 +67,7 @@ RANGES: dict[str, Number | OneOf] = {
     "seed": _COUNT,
     "max_epoch": _COUNT,  # 0: the model as it is, evaluated
     "steps_per_epoch": _SIZE_OR_NULL,
+    "max_minutes": Number(0.01, null=True),
     "batch_size_train": _SIZE,
     "batch_size_eval": _SIZE,
     "num_workers": _COUNT,
@@ -81,6 +82,7 @@ RANGES: dict[str, Number | OneOf] = {
     "weight_decay": Number(),
     "beta2": Number(0, below=1),
     "log_freq": _SIZE,
+    "eval_limit": _SIZE_OR_NULL,
     "max_new_tokens": _SIZE,
     "caption_examples": _COUNT,
 }

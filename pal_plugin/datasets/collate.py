@@ -7,7 +7,7 @@ counts sees all of them, whichever worker met them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +76,12 @@ def clips_of(dataset: Any) -> int | None:
         return len(dataset)
     except (TypeError, NotImplementedError):
         return None
+
+
+def clips_of_all(datasets: Mapping[str, Any]) -> int | None:
+    """Of several datasets together, None where one cannot know."""
+    sizes = [clips_of(dataset) for dataset in datasets.values()]
+    return None if None in sizes else sum(sizes)
 
 
 def _items(clip: dict) -> list[tuple[int, dict]]:

@@ -74,6 +74,7 @@ class ShardStream(ClipSource, IterableDataset):
         self.clips, self.mix, self.shuffle_buffer = clips, mix, shuffle_buffer
         self.counts = dict(counts or {})
         self.place, self.places = 0, 1
+        self.chosen: frozenset[int] | None = None
 
     def __len__(self) -> int:
         """Clips of one pass.
@@ -83,7 +84,7 @@ class ShardStream(ClipSource, IterableDataset):
         """
         if self.clips is None:
             raise TypeError("the number of clips in these shards is not known")
-        return self.clips
+        return self.clips if self.chosen is None else len(self.chosen)
 
     def __iter__(self) -> Iterator[dict | SkippedClip]:
         worker = get_worker_info()
@@ -106,6 +107,15 @@ class ShardStream(ClipSource, IterableDataset):
         mine = copy.copy(self)
         mine.place, mine.places = place, places
         return mine
+
+    def only(self, places: Iterable[int]) -> ShardStream:
+        """Of the clips of an evaluation those at these places, counted from 0 over all shards.
+
+        Shards that cannot be read are told all the same.
+        """
+        some = copy.copy(self)
+        some.chosen = frozenset(places)
+        return some
 
     def draws(
         self, lane: int, lanes: int, start: Sequence[int] | None = None
@@ -182,17 +192,19 @@ class ShardStream(ClipSource, IterableDataset):
     def _block(self, worker: int, workers: int) -> Iterator[dict]:
         """Raw samples of an evaluation: of all clips in their order, this reader's share."""
         place, places = self.place * workers + worker, self.places * workers
-        if places == 1:
+        if places == 1 and self.chosen is None:
             yield from self._samples(self.shards)
             return
-        first, last = (round(len(self) * p / places) for p in (place, place + 1))
+        first, last = (round(self.clips * p / places) for p in (place, place + 1))
         number = 0
         for shard in self.shards:
             known, begin = self.counts.get(shard), number
             if known is None or (begin < last and begin + known > first):
                 for raw in self._samples([shard]):
                     # What lies behind the stated number is the last one's, to be found wanting.
-                    if first <= number and (number < last or place + 1 == places):
+                    mine = first <= number and (number < last or place + 1 == places)
+                    chosen = self.chosen is None or number in self.chosen or "__error__" in raw
+                    if mine and chosen:
                         yield raw
                     number += 1
             if known is not None:

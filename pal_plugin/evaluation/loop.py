@@ -71,12 +71,13 @@ def evaluate(
     check: Callable[[], None] = lambda: None,
     shown: bool = True,
 ) -> tuple[list, list[str]]:
-    """All rows that `task.valid_step` returns for `batches`; the progress bar counts clips.
+    """All rows that `task.valid_step` returns for `batches`.
 
     Args:
+        clips: that come in this process, for the progress bar; None: not known.
         cache: knows rows already, and keeps the others.
         check: called between batches; it raises to end the evaluation.
-        shown: whether this process shows the bar.
+        shown: whether this process shows it.
 
     Returns:
         the rows, and names and reasons of clips that the dataset left out.
@@ -84,7 +85,7 @@ def evaluate(
     model.eval()
     results: list = []
     left_out: list[str] = []
-    with progress_bar(clips, f"evaluating {split}", "clip", shown=shown) as bar:
+    with progress_bar(clips, f"evaluating {split}", "clip", shown=shown, lines=True) as bar:
         for batch in workers.fetched(batches):
             check()
             samples = to_device(batch, device)

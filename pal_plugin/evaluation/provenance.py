@@ -21,7 +21,7 @@ from pal_plugin.version import __version__
 #: Keys of `run` that answers depend on.
 RUN_KEYS = (
     *("task", "seed", "amp", "masked_audio", "max_new_tokens", "caption_examples"),
-    *("generation", "evaluation"),
+    *("generation", "evaluation", "eval_limit"),
 )
 _PACKAGES = (
     *("torch", "transformers", "tokenizers", "peft", "numpy", "soundfile"),
@@ -60,6 +60,7 @@ def describe(
     checkpoint: Path | None,
     left_out: Sequence[str],
     clips: int | None,
+    asked: int | None = None,
     device: Any,
 ) -> dict[str, Any]:
     """The provenance of one split's results.
@@ -72,9 +73,11 @@ def describe(
         left_out: names and reasons of clips or questions that were left out.
         clips: of the datasets, as far as they know; without those that were missing before, and
             with those that no question was asked about.
+        asked: clips of the part that `run.eval_limit` left, None where it left all.
         device: what it ran on.
     """
     run = config["run"]
+    part = {} if asked is None else {"asked about (run.eval_limit)": asked}
     answered = len({(row.get("dataset"), row["sample_id"]) for row in rows if "sample_id" in row})
     return {
         "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -96,7 +99,12 @@ def describe(
         "data": _data(config["datasets"]),
         "rows": len(rows),
         "rows_sha256": rows_hash(rows),
-        "clips": {"in the datasets": clips, "answered": answered, "left out": len(left_out)},
+        "clips": {
+            "in the datasets": clips,
+            **part,
+            "answered": answered,
+            "left out": len(left_out),
+        },
         "left out": list(left_out),
     }
 

@@ -5,6 +5,7 @@ All processes run the same lines; the first one writes.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
@@ -14,9 +15,10 @@ from typing import Any
 import torch
 
 from pal_plugin.config.run_config import RunConfig
-from pal_plugin.datasets.collate import clips_of
+from pal_plugin.datasets.collate import clips_of, clips_of_all
 from pal_plugin.evaluation import loop, provenance
 from pal_plugin.evaluation.completeness import Tally
+from pal_plugin.evaluation.limit import Part, limited
 from pal_plugin.evaluation.prediction_cache import SUFFIX, PredictionCache, merge_rows
 from pal_plugin.evaluation.samples_page import write_page
 from pal_plugin.utils import files
@@ -47,7 +49,8 @@ class SplitEvaluator:
     Args:
         cfg: the run's configuration.
         task: has `valid_step` and `after_evaluation`.
-        splits: datasets by name, by split.
+        splits: datasets by name, by split; of those that are evaluated `run.eval_limit` leaves a
+            part.
         folder: the run folder.
         world: the run's processes.
         checkpoint: the file of the weights that are evaluated, None where there is none.
@@ -64,7 +67,13 @@ class SplitEvaluator:
         checkpoint: Path | None,
         check: Callable[[], None],
     ) -> None:
-        self.cfg, self.task, self.splits, self.world = cfg, task, splits, world
+        self.cfg, self.task, self.world = cfg, task, world
+        self.whole = {split: splits[split] for split in cfg.evaluated_splits}
+        limit = cfg.run_cfg.eval_limit
+        self.splits = {
+            split: {n: limited(each, limit, f"{n}, {split}") for n, each in datasets.items()}
+            for split, datasets in self.whole.items()
+        }
         self.folder, self.result_dir = folder, folder / "result"
         self.checkpoint, self.check = checkpoint, check
         self.only = bool(cfg.run_cfg.evaluate)
@@ -104,6 +113,9 @@ class SplitEvaluator:
         """
         parts: list[list] = []
         left_out: list[str] = []
+        part = self._part(split)
+        if part is not None and self.world.first:
+            logging.info("%s: %s are asked about; its figures are of this part", split, part)
         cache = self._cache(split)
         several = len(self.splits[split]) > 1
         for name, dataset in self.splits[split].items():
@@ -117,7 +129,7 @@ class SplitEvaluator:
                 task=self.task,
                 model=model,
                 batches=tally.counted(self.loader(dataset, device, divided=not sharded)),
-                clips=clips_of(dataset),
+                clips=self._own_clips(dataset, sharded=sharded),
                 split=tally.name,
                 precision=precision,
                 device=device,
@@ -151,6 +163,9 @@ class SplitEvaluator:
                 f"{type(self.task).__name__}.after_evaluation must return a dict with "
                 f"'agg_metrics', got {log!r}"
             )
+        if part is not None:  # beside the figures, so that nobody takes them for the whole split's
+            marked = {k: v | {"part": part.share} for k, v in log.items() if isinstance(v, dict)}
+            log = log | marked
         return Outcome(log, rows, list(dict.fromkeys(left_out)))
 
     def keep(self, split: str, outcome: Outcome, model: torch.nn.Module, device: Any) -> None:
@@ -160,7 +175,7 @@ class SplitEvaluator:
             return
         files.write_jsonl(self.result_dir / f"{split}.jsonl", outcome.rows)
         files.write_json(self.folder / METRICS, self.metrics)
-        sizes = [clips_of(dataset) for dataset in self.splits[split].values()]
+        part = self._part(split)
         described = {
             "provenance": provenance.describe(
                 self.cfg.to_dict(),
@@ -168,7 +183,8 @@ class SplitEvaluator:
                 outcome.rows,
                 checkpoint=self.checkpoint,
                 left_out=outcome.left_out,
-                clips=None if None in sizes else sum(sizes),
+                clips=clips_of_all(self.whole[split]),
+                asked=None if part is None else part.asked,
                 device=device,
             )
         }
@@ -179,12 +195,24 @@ class SplitEvaluator:
         self.evaluation[split] = described
         files.write_json(self.folder / EVALUATION, self.evaluation)
         page = self.folder / f"samples.{split}.html"
-        write_page(page, outcome.rows, f"{self.folder.name}: {split}")
+        title = f"{self.folder.name}: {split}" + ("" if part is None else f", {part}")
+        write_page(page, outcome.rows, title)
 
     def finish(self) -> None:
         """Remove what only an interrupted evaluation needs: `result/SPLIT.jsonl` has these rows."""
         for partial in self.result_dir.glob(f"*{SUFFIX}"):
             partial.unlink()
+
+    def _part(self, split: str) -> Part | None:
+        """What `run.eval_limit` leaves of a split; None where that is all of it."""
+        asked, whole = clips_of_all(self.splits[split]), clips_of_all(self.whole[split])
+        return None if asked == whole else Part(asked, whole)
+
+    def _own_clips(self, dataset: Any, *, sharded: bool) -> int | None:
+        """Clips that this process asks about, as far as that is known."""
+        clips = clips_of(dataset)
+        divided = not sharded and loop.divisible(dataset)
+        return clips if clips is None or not divided else round(clips / self.world.size)
 
     def _cache(self, split: str) -> PredictionCache | None:
         """Where the rows of an evaluation are kept; while training, weights change too soon."""

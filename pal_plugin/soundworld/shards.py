@@ -14,14 +14,12 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tqdm import tqdm
-
 from pal_plugin.soundworld.events import LABELS, SAMPLE_RATE_HZ
 from pal_plugin.soundworld.questions import items
 from pal_plugin.soundworld.render import render
 from pal_plugin.soundworld.seeds import SPLITS, split_scene
 from pal_plugin.utils.files import replace_text, replacing
-from pal_plugin.utils.runtime import usable_cores
+from pal_plugin.utils.runtime import progress_bar, usable_cores
 from pal_plugin.utils.workers import run_jobs
 
 VERSION = 4  # raise it when the same seed gives other clips or other questions than before
@@ -125,7 +123,7 @@ def ensure_shards(
         clips: number of clips, at least 1.
         seed: another seed, another set of clips.
         workers: processes that write (default: one a core, at most one a shard).
-        progress: whether to show a bar with rate and remaining time.
+        progress: whether to show a bar with rate and remaining time, or lines of the log.
 
     Returns:
         Paths of the tars in order; each clip is `<id>.flac` and `<id>.json`.
@@ -143,7 +141,8 @@ def ensure_shards(
     index = paths[0].with_name(INDEX)
     if index.exists() and all(path.exists() for path in paths):
         return paths
-    with tqdm(total=clips, desc=f"sound world: {split}", unit="clip", disable=not progress) as bar:
+    label = f"sound world: {split}"
+    with progress_bar(clips, label, "clip", shown=progress, lines=True) as bar:
         run_jobs(write_shard, jobs, workers or usable_cores(), bar.update)
     content = {**_parameters(split, clips, seed), "shards": [path.name for path in paths]}
     replace_text(index, json.dumps(content, indent=1) + "\n")

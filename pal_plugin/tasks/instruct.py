@@ -1,7 +1,8 @@
 """`pal_instruct`: answers about audio, of several kinds in one batch.
 
 How a kind is asked and counted is its evaluator's (`evaluation.evaluators`). Each row is answered a
-second time with its audio masked: what is right then was never heard.
+second time with its audio masked: what is right then was never heard. Such answers follow from the
+text alone, so each distinct one is asked once per dataset (`evaluation.masked`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pal_plugin.config.registry import DATASETS, MODELS
 from pal_plugin.evaluation import summary
 from pal_plugin.evaluation.evaluators import Asking, build_evaluators, evaluator_class
 from pal_plugin.evaluation.evaluators.base import Finished
+from pal_plugin.evaluation.masked import Known, Unheard
 from pal_plugin.utils.errors import ConfigError
 
 
@@ -51,6 +53,7 @@ class InstructTask:
         settings.setdefault("multiple_choice", {}).setdefault("seed", seed)
         self.evaluators = build_evaluators(self.asking, settings)
         self._finished: dict[str, dict[str, dict[str, Finished]]] = {}
+        self._unheard: Known = {}
 
     @classmethod
     def setup_task(cls, cfg: Any) -> InstructTask:
@@ -94,10 +97,12 @@ class InstructTask:
 
     def train_step(self, model: Any, samples: dict) -> torch.Tensor:
         """The loss of a batch."""
+        self._unheard.clear()  # answers of other weights
         return model(samples)["loss"]
 
     def before_evaluation(self, model: Any, dataset: Any, **kwargs: Any) -> None:
-        """Choose the captions for reading anew."""
+        """Choose the captions for reading anew, and forget the answers of other weights."""
+        self._unheard.clear()
         for evaluator in self.evaluators.values():
             evaluator.begin()
 
@@ -128,8 +133,8 @@ class InstructTask:
                 ]
             answers: dict[str, list] = {}
             for key in summary.passes(self.masked_audio):
-                asked = masked(part) if key else part
-                found = self.evaluators[task].answer(model, asked)
+                asked = (Unheard(model, self._unheard), masked(part)) if key else (model, part)
+                found = self.evaluators[task].answer(*asked)
                 answers |= {f"{name}{key}": column for name, column in found.items()}
             for row, place in enumerate(index):
                 rows[place] = _facts(part, row, task) | {k: v[row] for k, v in answers.items()}

@@ -13,6 +13,7 @@ from pal_plugin.config.run_config import RunConfig
 from pal_plugin.training import checkpointing, loaders, optimizers, parallel
 from pal_plugin.training.distributed import World
 from pal_plugin.training.progress import Progress
+from pal_plugin.training.run_time import RunTime
 from pal_plugin.training.schedule import WarmupCosine
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.precision import Precision
@@ -89,6 +90,7 @@ class Training:
         model: what steps call.
         micros: micro-batches of all processes in a step.
         progress: where training stands.
+        run_time: how long it has trained, and may.
     """
 
     def __init__(
@@ -102,6 +104,8 @@ class Training:
         self._run, self._world, self._resumed = cfg.run_cfg, world, resumed
         self._device, self.datasets = place.device, datasets
         run = self._run
+        limit_s = None if run.max_minutes is None else 60 * float(run.max_minutes)
+        self.run_time = RunTime(limit_s, resumed[1].get("seconds", 0.0) if resumed else 0.0)
         self.micros = int(run.accum_grad_iters) * world.size
         clips = int(run.batch_size_train) * self.micros
         self.steps_per_epoch = loaders.steps_per_epoch(datasets, clips, run.steps_per_epoch)
@@ -164,11 +168,16 @@ class Training:
         run = self._run
         schedule = SCHEDULES.get(run.lr_sched)
         scaled = any(g.get("lr_scale", 1.0) != 1.0 for g in self.optimizer.param_groups)
-        if scaled and not issubclass(schedule, WarmupCosine):
-            raise ConfigError(
-                f"run.lr_sched={run.lr_sched} sets one rate for all; with run.lr_scale use "
-                "pal_warmup_cosine, pal_warmup_linear or pal_warmup_constant"
-            )
+        refused = {
+            "sets one rate for all; with run.lr_scale": scaled,
+            "counts no time; with run.max_minutes": run.max_minutes is not None,
+        }
+        for why, wanted in refused.items():
+            if wanted and not issubclass(schedule, WarmupCosine):
+                raise ConfigError(
+                    f"run.lr_sched={run.lr_sched} {why} use pal_warmup_cosine, pal_warmup_linear "
+                    "or pal_warmup_constant"
+                )
         return schedule(
             optimizer=self.optimizer,
             max_epoch=int(run.max_epoch),

@@ -24,7 +24,7 @@ class EpochStats:
     def summary(self) -> dict[str, Any]:
         seconds = max(self.seconds, 1e-9)
         return {
-            "loss": self.loss_sum / max(1, self.steps),
+            "loss": self.loss_sum / self.steps if self.steps else None,
             "steps": self.steps,
             "steps_left_out": self.left_out,
             "clips": self.clips,
@@ -46,6 +46,7 @@ class Progress:
         micros: micro-batches that all processes have taken.
         clips: clips of all epochs.
         order: a hash over the ids of all samples so far, in the order of their micro-batches.
+        recent: losses of the last steps, across epochs.
         positions: by lane, the position behind its last batch.
         stats: of the epoch.
     """
@@ -56,6 +57,7 @@ class Progress:
     micros: int = 0
     clips: int = 0
     order: str = ""
+    recent: list[float] = field(default_factory=list)
     positions: dict[int, dict] = field(default_factory=dict)
     stats: EpochStats = field(default_factory=EpochStats)
 

@@ -30,7 +30,10 @@ def table(metrics: dict[str, dict[str, dict]]) -> str:
             if name is None:
                 continue
             numbers = (figures.get(key) for key in (name, f"{name}_masked_audio", "chance"))
-            rows.append((split, entry, name, *map(_number, numbers), figures.get("n", "")))
+            part = f" ({figures['part']:.1%} of the split)" if "part" in figures else ""
+            rows.append(
+                (split, entry, name, *map(_number, numbers), f"{figures.get('n', '')}{part}")
+            )
     return text_table(rows, "lllr")
 
 

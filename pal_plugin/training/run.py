@@ -127,6 +127,8 @@ class Run:
             report_fault=self.state.report_fault,
             save=self.state.save,
             progress=training.progress,
+            run_time=training.run_time,
+            epochs=int(run.max_epoch),
         )
 
     def train(self) -> dict[str, dict]:
@@ -142,8 +144,11 @@ class Run:
             state.restore()
             for epoch in range(training.progress.epoch, int(cfg.run_cfg.max_epoch)):
                 if epoch > training.progress.epoch:
+                    if self._time_is_up():  # while the last epoch was evaluated
+                        break
                     training.progress.begin_epoch(epoch)
-                if training.progress.step < training.steps_per_epoch:
+                unfinished = training.progress.step < training.steps_per_epoch
+                if unfinished and not training.run_time.is_over:  # which a resumed run may be
                     stats = self.train_epoch(epoch)
                     self.log({"epoch": epoch, **stats}, "train")
                     state.save()
@@ -197,7 +202,7 @@ class Run:
     def load_best(self) -> None:
         """Load the best checkpoint if it is not what the model holds already."""
         path = self.folder.path / BEST
-        if path.is_file() and self.best.epoch != int(self.cfg.run_cfg.max_epoch) - 1:
+        if path.is_file() and self.best.epoch != self.training.progress.epoch:
             self.place.model.load_checkpoint(str(path))
 
     def log(self, figures: dict, kind: str) -> None:
@@ -219,6 +224,16 @@ class Run:
         if len(training.datasets) > 1:
             table = report.mix_table(training.datasets, training.weights)
             logging.info("training data\n%s", table)
+        limit = "" if run.max_minutes is None else f", or {float(run.max_minutes):g} minutes"
+        told = "training for %d epochs of %d steps%s; the first step takes longer than others"
+        logging.info(told, int(run.max_epoch), training.steps_per_epoch, limit)
+
+    def _time_is_up(self) -> bool:
+        """Whether `run.max_minutes` are over, by the first process's clock."""
+        run_time = self.training.run_time
+        if run_time.limit_s is not None:
+            run_time.seconds = self.world.from_first(run_time.now())
+        return run_time.is_over
 
     def _check_stop(self) -> None:
         # Where layers are shards nobody may leave alone.
@@ -269,6 +284,8 @@ class Run:
                 logging.info(told, self.best.epoch, self.folder.path / BEST)
             facts |= {"epochs": int(self.cfg.run_cfg.max_epoch), "steps": now.global_step}
             facts |= {"clips": now.clips, "order": now.order}
+            if self.training.run_time.is_over:
+                facts |= {"epochs": now.epoch + 1, "ended by": "run.max_minutes"}
         files.write_json(self.folder.path / FINISHED, facts)
         self.logger.close()
         minutes, seconds = divmod(int(time.time() - started), 60)

@@ -2,6 +2,10 @@
 
 LAVIS's own schedules move once per epoch and set one rate for all groups; this one counts steps,
 and a parameter group's `lr_scale` (or an absolute peak `lr`) is kept in proportion.
+
+A run that ends by time (`run.max_minutes`) sets `spent`, the part of its time that is over. The
+warm-up counts steps as ever; then the rate falls by steps or by time, whichever is farther, so that
+it has fallen when the run ends, by either.
 """
 
 from __future__ import annotations
@@ -20,7 +24,12 @@ class WarmupCosine:
         init_lr, min_lr, warmup_start_lr: after the warm-up, at the end, at the start.
         warmup_steps: length of the warm-up.
         unused: arguments of LAVIS's other schedules.
+
+    Attributes:
+        spent: the part of the run's time that is over, 0 to 1.
     """
+
+    spent = 0.0
 
     def __init__(
         self,
@@ -44,14 +53,18 @@ class WarmupCosine:
         """The rate of batch `step`, counted from 0 over the whole run."""
         if step < self.warmup_steps:
             share = (step + 1) / (self.warmup_steps + 1)
-            return self.start_lr + (self.init_lr - self.start_lr) * share
+            rate = self.start_lr + (self.init_lr - self.start_lr) * share
+            # Time that ends within the warm-up: as far up as it comes, and down with the time.
+            return min(rate, self._fallen(self.spent)) if self.spent else rate
         after = max(1, self.total_steps - self.warmup_steps)
-        share = min(1.0, (step - self.warmup_steps) / after)
-        return self.min_lr + (self.init_lr - self.min_lr) * self.falling(share)
+        return self._fallen(max(self.spent, min(1.0, (step - self.warmup_steps) / after)))
 
     def falling(self, share: float) -> float:
         """From 1 to 0 while `share` of the steps behind the warm-up goes from 0 to 1."""
         return (1 + math.cos(math.pi * share)) / 2
+
+    def _fallen(self, share: float) -> float:
+        return self.min_lr + (self.init_lr - self.min_lr) * self.falling(share)
 
     def step(self, cur_epoch: int, cur_step: int) -> None:
         """Set the rates for batch `cur_step` of epoch `cur_epoch` (LAVIS's signature)."""

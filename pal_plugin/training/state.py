@@ -65,6 +65,7 @@ class RunState:
         now, training = self.training.progress, self.training
         kept = {
             "progress": now.to_json() | {"positions": self._positions()},
+            "seconds": training.run_time.now(),
             "metrics": files.jsonable(self.evaluator.metrics),
             "evaluation": files.jsonable(self.evaluator.evaluation),
             "best_epoch": self.best.epoch,

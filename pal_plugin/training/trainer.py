@@ -13,8 +13,8 @@ import logging
 import math
 import random
 import resource
+import statistics
 import sys
-import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -29,11 +29,13 @@ from pal_plugin.batch import Batch, clips_in, ids_of, rows_in, to_device
 from pal_plugin.datasets import workers
 from pal_plugin.training import faults, parallel
 from pal_plugin.training.distributed import ALONE, World
+from pal_plugin.training.pace import RECENT, Pace
 from pal_plugin.training.progress import EpochStats, Progress
+from pal_plugin.training.run_time import RunTime
 from pal_plugin.training.streams import Micro
 from pal_plugin.utils.errors import ConfigError, Preempted
 from pal_plugin.utils.precision import Precision
-from pal_plugin.utils.runtime import progress_bar
+from pal_plugin.utils.runtime import duration, progress_bar
 from pal_plugin.utils.spelling import first_of
 
 #: Steps in a row without anything to learn from, or left out, until it is an error.
@@ -58,6 +60,8 @@ class Trainer:
         report_fault: called with a dict for each step that is left out or stops the run; returns
             the name of the file that it was written to.
         save: called before a step that is preempted, and every `save_every` steps.
+        run_time: no step begins when it is over.
+        epochs: of the whole run, for the time that is left.
     """
 
     task: Any
@@ -81,6 +85,8 @@ class Trainer:
     report_fault: Callable[[dict], str] = lambda fault: "the log"
     save: Callable[[], Any] = lambda: None
     progress: Progress = field(default_factory=Progress)
+    run_time: RunTime = field(default_factory=RunTime)
+    epochs: int = 1
 
     def __post_init__(self) -> None:
         if self.on_out_of_memory == "skip" and self.world.size > 1:
@@ -100,9 +106,10 @@ class Trainer:
         self._ahead: deque[Micro] = deque()
         self._filler: dict | None = None
         self._idle = self._bad = 0
+        self._pace = Pace(self.run_time, self.epochs)
 
     def epoch(self, steps: int) -> EpochStats:
-        """Go on with the current epoch until it has `steps` steps.
+        """Go on with the current epoch until it has `steps` steps, or the run's time is over.
 
         Raises:
             NonFiniteLossError, OutOfMemoryBatchError: names the samples.
@@ -110,28 +117,36 @@ class Trainer:
             Preempted: after saving.
         """
         now = self.progress
-        started = time.perf_counter() - now.stats.seconds
+        started = self.run_time.now() - now.stats.seconds
+        self._pace.start()
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         first = self.world.first
         with progress_bar(steps, f"epoch {now.epoch} train", "step", shown=first) as bar:
             bar.update(now.step)
-            while now.step < steps:
+            line, reported = None, True
+            while now.step < steps and not self.run_time.is_over:
                 done, learned = self._step()
-                now.stats.seconds = time.perf_counter() - started
+                now.stats.seconds = self.run_time.now() - started
                 if not done:
                     continue
-                line = self._line(*(learned or (None, None)))
-                if learned:
-                    told = "loss {batch_loss:.3f} lr {lr:.1e} {clips_per_s:.0f} clips/s"
-                    bar.set_postfix_str(told.format(**line), refresh=False)
+                begins = self._pace.step()
+                line = self._line(*(learned or (None, None)), steps)
+                bar.set_postfix_str(_short(line), refresh=False)
                 bar.update()
-                if now.step % self.log_freq == 0 or now.step == steps:
-                    if bar.disable and first:
-                        _log(line, steps)
+                reported = now.step % self.log_freq == 0 or now.step == steps
+                if first and bar.disable and (reported or begins):
+                    _log(line, steps)
+                if reported:
                     self.report(line)
                 if self.save_every and now.global_step % self.save_every == 0 and now.step < steps:
                     self.save()
+        if not reported:  # the last line before the time was over
+            self.report(line)
+        self._pace.stop()
+        if self.run_time.is_over and first:
+            told = "run.max_minutes are over (%s): training ends in epoch %d behind step %d of %d"
+            logging.info(told, duration(self.run_time.seconds), now.epoch, now.step, steps)
         self._tell_skipped()
         return now.stats
 
@@ -139,12 +154,13 @@ class Trainer:
 
     def _step(self) -> tuple[bool, tuple[float, float] | None]:
         """Whether a step was done, and `(loss, norm of the gradient)` if something was learned."""
-        asked = time.perf_counter()
+        asked = self.run_time.now()
         micros = [
             self._ahead.popleft() if self._ahead else workers.fetch(self.batches)
             for _ in self._turns
         ]
-        waited = time.perf_counter() - asked
+        seconds = self.run_time.now()
+        waited = seconds - asked
         if micros[0].number != self.progress.micros + self.world.rank:
             raise RuntimeError(
                 f"the loader gave micro-batch {micros[0].number}, expected "
@@ -153,12 +169,16 @@ class Trainer:
         skipped = [name for m in micros for name in m.batch.pop("skipped", ())]
         facts = [self._facts(micro.batch) for micro in micros]
         stop = float(bool(self.stop()))
-        told = self.world.gather_numbers([stop, *(number for fact in facts for number in fact)])
+        mine = [stop, seconds, *(number for fact in facts for number in fact)]
+        told = self.world.gather_numbers(mine)
         if any(numbers[0] for numbers in told):
             self.save()
             raise Preempted
+        self.run_time.seconds = told[0][1]
+        if self.run_time.is_over:
+            return False, None
         counts = [
-            numbers[1 + j * _FACTS : 1 + (j + 1) * _FACTS]
+            numbers[2 + j * _FACTS : 2 + (j + 1) * _FACTS]
             for j in range(self.accumulate)
             for numbers in told
         ]
@@ -190,6 +210,8 @@ class Trainer:
                 )
             return None
         self._idle = 0
+        if self.run_time.limit_s is not None:
+            self.schedule.spent = self.run_time.share
         self.schedule.step(cur_epoch=self.progress.epoch, cur_step=self.progress.step)
         summed, finite = 0.0, True
         for number, (micro, share) in enumerate(zip(micros, own, strict=True)):
@@ -291,16 +313,19 @@ class Trainer:
             return
         stats.steps += 1
         stats.loss_sum += result[0]
+        now.recent = [*now.recent, result[0]][-RECENT:]
 
-    def _line(self, loss: float | None, norm: float | None) -> dict[str, Any]:
+    def _line(self, loss: float | None, norm: float | None, steps: int) -> dict[str, Any]:
         now, stats = self.progress, self.progress.stats
         seconds = max(stats.seconds, 1e-9)
+        left = self._pace.left(now.epoch, now.step, steps)
         return {
             "epoch": now.epoch,
             "step": now.step - 1,
             "global_step": now.global_step,
             "loss": stats.loss_sum / max(1, stats.steps),
             "batch_loss": loss,
+            "recent_loss": statistics.fmean(now.recent) if now.recent else None,
             "lr": self.optimizer.param_groups[0]["lr"],
             "lr_by_group": _rates(self.optimizer),
             "grad_norm": norm,
@@ -312,6 +337,8 @@ class Trainer:
             "data_wait": round(stats.waited / seconds, 3),
             "memory_gib": round(peak_memory_bytes(self.device) / 2**30, 3),
             "seconds": round(seconds, 2),
+            "run_seconds": round(self.run_time.now(), 2),
+            "seconds_left": left if left is None else round(left, 1),
         }
 
     def _where(self) -> str:
@@ -355,16 +382,27 @@ def _rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
     return {g.get("name", str(i)): g["lr"] for i, g in enumerate(optimizer.param_groups)}
 
 
+def _short(line: dict) -> str:
+    """What a progress bar shows."""
+    told = (
+        f"loss {_number(line['recent_loss'])} lr {line['lr']:.1e} {line['clips_per_s']:.0f} clips/s"
+    )
+    return f"{told}, ETA of the run {duration(line['seconds_left'])}"
+
+
 def _log(line: dict, steps: int) -> None:
-    done = line["step"] + 1
-    left = int((steps - done) * line["seconds"] / done)
     logging.info(
-        "epoch %d step %d/%d  loss %.4f  lr %.2e  %.1f clips/s  ETA %d:%02d",
+        "epoch %d step %d/%d  loss %s (epoch %s)  lr %.2e  %.1f clips/s  ETA %s",
         line["epoch"],
-        done,
+        line["step"] + 1,
         steps,
-        line["loss"],
+        _number(line["recent_loss"]),
+        _number(line["loss"]),
         line["lr"],
         line["clips_per_s"],
-        *divmod(left, 60),
+        duration(line["seconds_left"]),
     )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import io
+import logging
 import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from tqdm import tqdm
 
+#: Seconds between two lines of progress.
+_LINE_S = 30.0
 # Numbers of glibc's malloc.h
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
@@ -42,10 +47,42 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def progress_bar(total: int | None, label: str, unit: str, *, shown: bool = True) -> tqdm:
-    """A live bar on a terminal; a log file gets lines instead."""
-    hidden = not (shown and sys.stderr.isatty())
-    return tqdm(total=total, desc=label, unit=unit, disable=hidden, leave=False)
+def progress_bar(
+    total: int | None, label: str, unit: str, *, shown: bool = True, lines: bool = False
+) -> tqdm:
+    """A live bar on a terminal.
+
+    Args:
+        total: of what it counts, None where that is not known.
+        shown: whether it is shown at all.
+        lines: without a terminal write to the log: at the beginning, now and then, at the end.
+    """
+    live = sys.stderr.isatty()
+    kind = _Lines if lines and not live else tqdm
+    hidden = not (shown and (lines or live))
+    return kind(total=total, desc=label, unit=unit, disable=hidden, leave=False)
+
+
+class _Lines(tqdm):
+    """A progress bar as lines of the log."""
+
+    def __init__(self, **arguments: Any) -> None:
+        told = "{desc}: {n_fmt} of {total_fmt} {unit}s in {elapsed}, ETA {remaining}"
+        settings = {"bar_format": told, "mininterval": _LINE_S, "miniters": 1, "leave": True}
+        super().__init__(**{**arguments, **settings}, file=io.StringIO())
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+        logging.info("%s", str(self))  # as it is now
+        return True
+
+
+def duration(seconds: float | None) -> str:
+    """As people read it: 4:05 are minutes and seconds, 1:04:05 begins with hours; None is "?"."""
+    if seconds is None:
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class Clock:
@@ -56,7 +93,8 @@ class Clock:
 
     @contextmanager
     def counted(self, part: str) -> Iterator[None]:
-        """Count the block as a part of the start."""
+        """Count the block as a part of the start, and say that it begins."""
+        logging.info("starting: %s", part)
         begun = time.perf_counter()
         yield
         self._parts[part] = time.perf_counter() - begun

@@ -19,6 +19,8 @@ def test_the_defaults_are_in_their_ranges_and_the_table_names_no_other_key():
         ("lanes", 0, "expected 1 or more, or null"),
         ("keep_checkpoints", 0, "expected 1 or more"),
         ("steps_per_epoch", 2.5, "expected 1 or more, or null"),
+        ("max_minutes", 0, "expected 0.01 or more, or null"),
+        ("eval_limit", 0, "expected 1 or more, or null"),
         ("torch_threads", "all", "expected 1 or more, or auto, or null"),
         ("num_workers", -1, "expected a whole number, 0 or more"),
         ("beta2", 1, "expected 0 or more and less than 1"),

@@ -5,10 +5,10 @@ from itertools import pairwise
 import pytest
 import torch
 
-from pal_plugin.training.schedule import WarmupCosine
+from pal_plugin.training.schedule import WarmupCosine, WarmupLinear
 
 
-def schedule(**changes):
+def schedule(kind=WarmupCosine, **changes):
     groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr_scale": s} for s in (1.0, 0.1)]
     arguments = {
         "max_epoch": 2,
@@ -17,7 +17,7 @@ def schedule(**changes):
         "min_lr": 0.1,
         "warmup_steps": 10,
     }
-    return WarmupCosine(torch.optim.SGD(groups, lr=1.0), **{**arguments, **changes})
+    return kind(torch.optim.SGD(groups, lr=1.0), **{**arguments, **changes})
 
 
 def test_the_shape_is_a_line_up_and_half_a_cosine_down():
@@ -28,6 +28,36 @@ def test_the_shape_is_a_line_up_and_half_a_cosine_down():
     assert rates[55] == pytest.approx(0.55)  # halfway
     assert all(a > b for a, b in pairwise(rates[10:]))
     assert rates[99] == pytest.approx(0.1, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", [WarmupCosine, WarmupLinear])
+def test_by_time_it_falls_as_the_time_goes_and_has_fallen_at_its_end(kind):
+    """Two hundred steps were planned, and the time is over behind a hundred."""
+    planned = schedule(kind, max_epoch=4)
+    rates = []
+    for step in range(100):
+        planned.spent = step / 100
+        rates.append(planned.at(step))
+    assert rates[:10] == [schedule(kind).at(step) for step in range(10)]  # the warm-up as ever
+    assert all(a > b for a, b in pairwise(rates[10:]))
+    assert rates[99] == pytest.approx(0.1, abs=0.03)
+    planned.spent = 1.0
+    assert planned.at(100) == pytest.approx(0.1)
+
+
+def test_where_steps_are_farther_than_time_they_count():
+    planned = schedule()
+    planned.spent = 0.25
+    assert planned.at(80) == schedule().at(80)
+
+
+def test_time_that_ends_in_the_warm_up_turns_it_round():
+    planned = schedule(WarmupLinear)
+    rates = []
+    for step in range(6):
+        planned.spent = step / 5
+        rates.append(planned.at(step))
+    assert rates[0] < rates[1] < rates[2] < rates[3] > rates[4] > rates[5] == pytest.approx(0.1)
 
 
 def test_steps_count_over_epochs_and_groups_keep_their_scale():

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from pal_plugin.batch import to_device
-from pal_plugin.training import trainer as training
 from pal_plugin.training.distributed import World
 from pal_plugin.training.faults import NonFiniteLossError, OutOfMemoryBatchError
+from pal_plugin.training.pace import RECENT
 from pal_plugin.training.progress import Progress
+from pal_plugin.training.run_time import RunTime
 from pal_plugin.training.streams import Micro
 from pal_plugin.training.trainer import PATIENCE, Trainer
 from pal_plugin.utils.errors import ConfigError, Preempted
@@ -319,11 +320,11 @@ def test_it_is_saved_every_so_many_steps_but_not_twice_at_the_end():
     assert saved == [2, 4]
 
 
-def test_waiting_for_data_is_told(monkeypatch):
+def test_waiting_for_data_is_told():
     """By a clock of the test's: a batch takes three seconds, a step one."""
     now, lines = [0.0], []
-    monkeypatch.setattr(training.time, "perf_counter", lambda: now[0])
-    run = trainer([batch(1)], log_freq=1, report=lines.append)
+    clock = RunTime(clock=lambda: now[0])
+    run = trainer([batch(1)], log_freq=1, report=lines.append, run_time=clock)
     quick, learn = run.batches, run._learn
 
     def slow():
@@ -341,6 +342,97 @@ def test_waiting_for_data_is_told(monkeypatch):
     assert [line["seconds"] for line in lines] == [4, 8, 12]
     assert {line["data_wait"] for line in lines} == {0.75}
     assert {"grad_norm", "lr_by_group", "memory_gib", "audio_s_per_s"} <= lines[0].keys()
+
+
+class Ticking:
+    """A clock that goes on by `step_s` with each batch."""
+
+    def __init__(self, run, step_s):
+        self.seconds, quick = 0.0, run.batches
+
+        def slow():
+            for micro in quick:
+                self.seconds += step_s
+                yield micro
+
+        run.batches = slow()
+
+    def __call__(self):
+        return self.seconds
+
+
+def by_time(limit_s, step_s=3.0, before=0.0, **changes):
+    """A trainer whose steps take `step_s`, its clock, and what it reports."""
+    lines, clock = [], []
+    run_time = RunTime(limit_s, before, lambda: clock[0]() if clock else 0.0)
+    run = trainer([batch(1)], run_time=run_time, report=lines.append, **changes)
+    clock.append(Ticking(run, step_s))
+    return run, lines
+
+
+def test_no_step_begins_when_the_time_is_over(caplog):
+    caplog.set_level(logging.INFO)
+    run, lines = by_time(10.0, log_freq=2)
+    spent = []
+    run.schedule.step = lambda cur_epoch, cur_step: spent.append(run.schedule.spent)
+    run.epoch(100)
+    assert spent == pytest.approx([0.3, 0.6, 0.9])  # the fourth step would begin behind 12 s
+    assert run.progress.step == run.progress.micros == 3
+    assert [line["step"] for line in lines] == [1, 2]  # the last one is reported too
+    assert "ends in epoch 0 behind step 3 of 100" in caplog.text
+    run.epoch(100)
+    assert run.progress.step == 3
+
+
+def test_time_that_was_counted_before_an_interruption_counts():
+    run, _ = by_time(10.0, before=5.0)
+    run.epoch(100)
+    assert run.progress.step == 1
+    assert run.run_time.now() == 11.0
+
+
+def test_steps_that_end_before_the_time_are_a_whole_epoch():
+    run, _ = by_time(10.0)
+    assert run.epoch(3).steps == 3
+    assert not run.run_time.is_over
+
+
+class Another(World):
+    """The second of two processes; the first one's clock is far ahead."""
+
+    def gather(self, value):
+        return [[], value]
+
+    def gather_numbers(self, numbers):
+        return [[numbers[0], 10.0, *numbers[2:]], list(numbers)]
+
+
+def test_the_clock_of_the_first_process_counts():
+    run, _ = by_time(10.0, step_s=0.0, world=Another(1, 2), rank=1, size=2)
+    assert run.epoch(100).steps == 0
+    assert run.run_time.is_over
+
+
+def test_the_recent_loss_is_of_the_last_steps_also_of_the_epoch_before():
+    run, lines = by_time(None, log_freq=1)
+    first = run.epoch(RECENT).loss_sum
+    run.progress.begin_epoch(1)
+    run.epoch(2)
+    told = [line["batch_loss"] for line in lines]
+    assert lines[RECENT - 1]["recent_loss"] == pytest.approx(first / RECENT)
+    assert lines[-1]["recent_loss"] == pytest.approx(sum(told[-RECENT:]) / RECENT)
+    assert lines[-1]["loss"] == pytest.approx(sum(told[-2:]) / 2)
+
+
+def test_the_first_step_is_told_at_once(caplog):
+    caplog.set_level(logging.INFO)
+    run, lines = by_time(None, log_freq=3)
+    run.epoch(6)
+    steps = [text.split("  ")[0] for text in caplog.messages if "step" in text]
+    assert steps == [f"epoch 0 step {number}/6" for number in (1, 3, 6)]
+    assert [line["step"] for line in lines] == [2, 5]
+    assert caplog.messages[0].endswith("ETA ?")
+    assert caplog.messages[1].endswith("ETA 0:09")
 
 
 def test_nested_batches_move_whole():

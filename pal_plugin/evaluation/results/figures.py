@@ -21,6 +21,8 @@ from pal_plugin.evaluation.results.read import Run
 from pal_plugin.evaluation.summary import by_task, rows_of_entry
 
 _MASKED = "_masked_audio"
+#: What an entry holds beside its figures.
+_NO_FIGURES = ("n", "chance", "part")
 #: Bootstrap draws of figures that are no ratio of sums (F1, mAP), which cost more.
 _SLOW_DRAWS = 200
 
@@ -37,6 +39,7 @@ class Figure:
         n: rows behind the figure.
         asked: rows of the entry; more than `n` where a judge left some out.
         clips: clips behind the figure.
+        part: share of the split's clips that was asked about, None for all (`run.eval_limit`).
     """
 
     run: str
@@ -51,6 +54,7 @@ class Figure:
     n: int
     asked: int
     clips: int
+    part: float | None = None
 
 
 def figures_of(
@@ -66,7 +70,7 @@ def figures_of(
     for split, entries in run.metrics.items():
         for entry, values in _with_judged(run, split, entries).items():
             counted = _Counted(rows_of_entry(run.rows[split], entry), draws, seed)
-            names = [n for n in values if n not in ("n", "chance") and not n.endswith(_MASKED)]
+            names = [n for n in values if n not in _NO_FIGURES and not n.endswith(_MASKED)]
             names = [n for n in names if wanted is None or n in wanted]
             found += [_figure(run, split, entry, name, values, counted) for name in names]
     return found
@@ -103,6 +107,7 @@ def _figure(run: Run, split: str, entry: str, name: str, values: dict, counted: 
         asked if len(judged) == len(counted.rows) else len(judged),
         asked,
         len({counted.clips[i] for i in judged}),
+        values.get("part"),
     )
 
 

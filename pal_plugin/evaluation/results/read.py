@@ -140,6 +140,12 @@ def _evaluation(run: Run, evaluation: dict) -> None:
         run.settings[f"{split}: questions, SHA-256"] = origin.get("rows_sha256")
         checkpoint = origin.get("checkpoint") or {}
         run.settings["checkpoint, SHA-256"] = checkpoint.get("sha256")
+        clips = origin.get("clips") or {}
+        if "asked about (run.eval_limit)" in clips:
+            run.notes.append(
+                f"{split}: the figures are of {clips['asked about (run.eval_limit)']} of "
+                f"{clips['in the datasets']} clips, a part of the split (run.eval_limit)"
+            )
         left_out = origin.get("left out") or []
         if left_out:
             run.notes.append(

@@ -21,7 +21,7 @@ _FIRST = ("run", "split", "task", "figure", "value")
 _HEAD = (*_FIRST, "95 %", "audio masked", "with minus without audio", "chance", "n", "clips")
 _CSV = (
     *(*_FIRST, "low", "high", "masked_audio", "difference", "difference_low", "difference_high"),
-    *("chance", "n", "asked", "clips"),
+    *("chance", "n", "asked", "clips", "part"),
 )
 
 
@@ -68,7 +68,7 @@ def comma_separated(runs: Sequence[Run], figures: Sequence[Figure]) -> str:
             *(figure.run, figure.split, figure.entry, figure.name, figure.value),
             *(*_limits(figure.interval), figure.masked),
             *(difference.value if difference else None, *_limits(difference)),
-            *(figure.chance, figure.n, figure.asked, figure.clips),
+            *(figure.chance, figure.n, figure.asked, figure.clips, figure.part),
         ]
         settings = [of_runs[number[figure.run]] for of_runs in differing.values()]
         writer.writerow(["" if value is None else value for value in [*values, *settings]])
@@ -83,7 +83,7 @@ def _cells(figure: Figure) -> list[str]:
         f"{difference.value:+.3f} {_range(difference)}" if difference else "-",
         _number(figure.chance),
         str(figure.n) if figure.n == figure.asked else f"{figure.n} of {figure.asked}",
-        str(figure.clips),
+        str(figure.clips) + ("" if figure.part is None else f" ({figure.part:.1%} of the split)"),
     ]
 
 

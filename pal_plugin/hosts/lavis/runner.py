@@ -103,7 +103,7 @@ class RunnerPal:
         for split in self.config.evaluated_splits:
             loaders[split] = {
                 name: run.evaluator.loader(dataset, self.device, divided=not run.place.sharded)
-                for name, dataset in run.splits[split].items()
+                for name, dataset in run.evaluator.splits[split].items()
             }
         return loaders
 

@@ -46,12 +46,14 @@ def read_run(folder: Path) -> Run:
     """Read one run folder.
 
     Raises:
-        ValueError: no result in it, or results that were made without masked audio.
+        ValueError: no result in it, results of a part, or made without masked audio.
     """
     results = folder / "result" / "val.jsonl"
     if not results.is_file():
         raise ValueError(f"{folder} holds no result/val.jsonl; is the run finished?")
     config = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
+    if config["run"].get("eval_limit"):
+        raise ValueError(f"{folder} is of a part of the clips (run.eval_limit): evaluate them all")
     rows = [json.loads(line) for line in results.read_text("utf-8").splitlines()]
     if any("prediction_masked" not in row for row in rows):
         raise ValueError(f"{results} lacks prediction_masked; evaluate with run.masked_audio=true")

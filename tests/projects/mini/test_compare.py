@@ -33,6 +33,15 @@ def write_run(folder, kind, seed, right_share, masked=True):
     return folder
 
 
+def test_a_run_that_was_evaluated_in_part_is_refused(script, tmp_path, capsys):
+    folder = write_run(tmp_path / "a", "lal", 0, {"esc10": 0.9, "digits": 1.0})
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["run"]["eval_limit"] = 100
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    assert script("compare").main([str(folder)]) == 2
+    assert "a part of the clips (run.eval_limit)" in capsys.readouterr().err
+
+
 def test_table(script, tmp_path, capsys):
     compare = script("compare")
     write_run(tmp_path / "a", "lal", 0, {"esc10": 0.9, "digits": 1.0})
