@@ -24,7 +24,6 @@ def test_another_is_named_with_what_to_ask_pip_for(package, wanted, monkeypatch)
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "version", gone)
-    with pytest.raises(
-        MissingScoreError, match=f"{package} is not installed: pip install {wanted}"
-    ):
+    told = f"{package} is not installed: pip install {wanted}"
+    with pytest.raises(MissingScoreError, match=told):
         version_of(package)
