@@ -18,16 +18,6 @@ def make_run(cfg, task_class=InstructTask, job_id=None):
     return Run(cfg, task, task.build_model(cfg), task.build_datasets(cfg), job_id)
 
 
-class FixedMetrics(InstructTask):
-    """Validates with given numbers instead of real ones."""
-
-    values = ()
-
-    def after_evaluation(self, val_result, split_name, epoch=None, **kwargs):
-        value = self.values[epoch]
-        return {"classification": {"accuracy": torch.tensor(value), "n": 1}, "agg_metrics": value}
-
-
 @pytest.mark.parametrize("none", ["[]", "null"])
 def test_without_validation_the_last_is_the_best(toy, none):
     run = make_run(toy.config(f"run.valid_splits={none}", "run.test_splits=[val]"))
