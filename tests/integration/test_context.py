@@ -41,10 +41,12 @@ def test_keys_and_values_are_kept_for_one_generate_and_go_with_their_clips():
     assert heard.kv is None
     kept = heard.remembering()
     assert kept.remembering() is kept
-    kept.kv[0] = (torch.tensor([[1.0], [2.0]]), torch.tensor([[3.0], [4.0]]))
-    second = kept.select(torch.tensor([1, 1]))
-    assert second.kv[0][0].tolist() == [[2.0], [2.0]]
-    assert second.mask.tolist() == [[True, False, False]] * 2
+    keys = torch.arange(6.0).reshape(2, 1, 3, 1)  # [clips, heads, tokens, width]
+    kept.kv[0] = (keys, keys + 10)
+    first = kept.select(torch.tensor([0, 0]))
+    assert torch.equal(first.kv[0][0], keys[[0, 0]])
+    assert torch.equal(first.kv[0][1], keys[[0, 0]] + 10)
+    assert first.mask.tolist() == [[True, True, True]] * 2
     assert kept.forgetting().kv == {}
     assert not kept.features.requires_grad
 
