@@ -13,22 +13,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pal_plugin.audio.extensions import AUDIO_EXTENSIONS, is_audio
 from pal_plugin.audio.io import AudioError, load_audio, resample
 from pal_plugin.utils.errors import ConfigError
-
-#: What counts as audio in a folder; a list may name files with other endings.
-ENDINGS = (
-    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf"),
-    *(".m4a", ".aac", ".mp4", ".webm", ".mkv", ".wma"),
-)
 
 
 class Backgrounds:
     """Random excerpts of a set of recordings.
 
     Args:
-        source: a folder, whose audio files are taken at any depth, or a list of files. Their order
-            does not matter.
+        source: a folder, whose audio files are taken at any depth, or a list of files of any name.
+            Their order does not matter.
         loop: a recording shorter than the excerpt is repeated; otherwise silence surrounds it.
 
     Raises:
@@ -42,8 +37,8 @@ class Backgrounds:
             if not folder.is_dir():
                 raise ConfigError(f"augment.mix: {folder} is no folder; give a folder or a list")
             found = folder.rglob("*")
-            files = [p for p in found if p.suffix.lower() in ENDINGS and p.is_file()]
-            where = f"the folder {folder} (it looks for {', '.join(ENDINGS)})"
+            files = [p for p in found if is_audio(p.name) and p.is_file()]
+            where = f"the folder {folder} (it looks for {', '.join(AUDIO_EXTENSIONS)})"
         else:
             files, where = [Path(name).expanduser() for name in source], "the list"
             missing = [str(path) for path in files if not path.is_file()]

@@ -12,21 +12,16 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
+from pal_plugin.audio.extensions import AUDIO_EXTENSIONS, is_audio
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.printable import printable
 
-#: Extensions of audio files; where a clip is there under several, the first of these is taken.
-AUDIO_EXTENSIONS = (
-    *("flac", "wav", "ogg", "opus", "mp3", "m4a", "aac", "aiff", "aif", "au", "caf", "w64", "rf64"),
-    *("sph", "webm", "mka", "wma", "mp4"),
-)
 _SHOWN = 3
 
 
 def without_extension(name: str) -> str:
     """The name without `.wav` or another audio extension; other dots stay."""
-    stem, dot, extension = name.rpartition(".")
-    return stem if dot and extension.lower() in AUDIO_EXTENSIONS and stem else name
+    return name.rpartition(".")[0] if is_audio(name) else name
 
 
 def youtube_names(video: str, start_s: float, end_s: float) -> list[str]:
@@ -121,7 +116,7 @@ def _walk(root: Path) -> Iterator[tuple[str, tuple[int, int]]]:
         seen.add((identity.st_dev, identity.st_ino))
         folders.sort()
         for name in files:
-            if name.rpartition(".")[2].lower() in AUDIO_EXTENSIONS and "." in name:
+            if is_audio(name):
                 path = Path(folder, name)
                 if path.is_file():  # not a link to nowhere
                     about = path.stat()

@@ -137,7 +137,7 @@ def test_the_share_of_clips_is_the_probability(folder):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"mix": "{}/empty"}, r"no audio file in the folder .*empty.*\.wav"),
+        ({"mix": "{}/empty"}, r"no audio file in the folder .*empty.*\bwav\b"),
         ({"mix": "{}/absent"}, "absent is no folder"),
         ({"mix": "{}/long.wav"}, "is no folder; give a folder or a list"),
         ({"mix": []}, "no audio file in the list"),

@@ -60,6 +60,7 @@ def test_help_imports_nothing_heavy(command, tmp_path):
         (["train", "lal_stage1", "--options", "datasets.pal_soundwold={}"], "'pal_soundworld'"),
         (["evaluate", "lal_stage1", "--options", "model.model_type=lall"], "Did you mean 'lal'"),
         (["plan", "lal_stage1", "--gpu", "h1000"], "--gpu is 'h1000'"),
+        (["run", "gone"], "gone holds no whole checkpoint"),
     ],
 )
 def test_mistakes_are_told_before_anything_heavy_is_imported(argv, says, tmp_path):
@@ -68,6 +69,13 @@ def test_mistakes_are_told_before_anything_heavy_is_imported(argv, says, tmp_pat
     assert says in told
     # An unknown name of a dataset, a task or a schedule may be LAVIS's, which is asked then.
     assert "pal_soundworld" in says or not imported & HEAVY
+
+
+def test_where_a_run_stands_is_told_without_anything_heavy(tmp_path):
+    run = ROOT / "tests" / "training" / "run_before_the_move" / "run"
+    code, told, imported = started(["run", str(run), "--json"], tmp_path)
+    assert code == 0, told
+    assert not imported & HEAVY
 
 
 def test_the_package_and_the_heart_import_without_lavis(tmp_path):

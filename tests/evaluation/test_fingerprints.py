@@ -6,7 +6,6 @@ import pytest
 
 from pal_plugin.evaluation import fingerprints
 from pal_plugin.evaluation.fingerprints import file_facts, files_named, model_facts
-from pal_plugin.evaluation.provenance import settings
 
 
 def write(path, text):
@@ -76,22 +75,3 @@ def test_a_hub_model_is_known_by_its_revision(data):
         "revision": None,
     }
     assert "sha256" in model_facts("pocket://sslam.safetensors")
-
-
-@pytest.mark.parametrize(
-    "changed", ["clips.csv", "indexed/index.json", "llm/model.safetensors", "e.pt", "judge.txt"]
-)
-def test_a_resumed_evaluation_needs_the_same_files(data, changed):
-    for name in ("e.pt", "judge.txt", "model.safetensors"):
-        write(data / name, name)
-    config = {
-        "model": {"encoders": {"x": {"checkpoint": str(data / "e.pt")}},
-                  "llm": {"path": str(data / "llm")}},
-        "datasets": {"d": {"build_info": {"annotations": {"val": str(data / "clips.csv")},
-                                          "shards": {"test": str(data / "indexed")}}}},
-        "run": {"evaluation": {"chat": {"template": str(data / "judge.txt")}}},
-    }  # fmt: skip
-    before = settings(config, data / "model.safetensors")
-    assert settings(config, data / "model.safetensors") == before
-    write(data / changed, "another file of this name")
-    assert settings(config, data / "model.safetensors") != before

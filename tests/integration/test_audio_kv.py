@@ -63,19 +63,6 @@ def test_saved_and_loaded(tiny_model, two_clips, tmp_path, model_type, store):
         model.generate(samples, audio=kv)
 
 
-def test_the_hash_covers_what_makes_keys_and_values_only(tiny_model):
-    model = tiny_model("lal")
-    before = model.fingerprint()
-    torch.nn.init.normal_(model.llm.model.layers[0].mlp.up_proj.weight)
-    torch.nn.init.normal_(model.llm.model.layers[0].self_attn.q_proj.weight)
-    assert model.fingerprint() == before
-    torch.nn.init.normal_(model.llm.model.layers[0].self_attn.v_proj.weight)
-    assert model.fingerprint() != before
-    before = model.fingerprint()
-    model.encoders["sslam"].pos_embed.add_(1.0)  # computed, and in no state dict
-    assert model.fingerprint() != before
-
-
 def test_what_is_stored_is_what_the_docstring_says(tiny_model, two_clips):
     model = tiny_model("lal")
     small, fast = (model.encode(two_clips["audio"], s) for s in ("features", "kv"))

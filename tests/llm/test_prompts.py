@@ -2,11 +2,9 @@
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
-from pal_plugin.llm import pocket_chat
 from pal_plugin.llm.prompts import TextFormat
-from pal_plugin.utils.locations import POCKET
 
 LLAMA = (
     "{{ bos_token }}{% if not date_string is defined %}{{ strftime_now('%d') }}{% endif %}"
@@ -74,17 +72,6 @@ def test_plain_forms():
     assert written(made, ltu.prompt_ids("q {x}?")) == "### Instruction:\nq {x}?\n\n### Response:\n"
     assert ltu.answer_ids("a")[-1] == made.eos_token_id
     assert written(made, TextFormat(made, "Q: {question} A: ").prompt_ids("q?")) == "Q: q? A: "
-
-
-def test_the_pocket_template_writes_what_the_pocket_llm_was_trained_on():
-    made = AutoTokenizer.from_pretrained(POCKET / "llm")
-    text = TextFormat(made)
-    assert text.prompt_ids(" What? ") == made(pocket_chat.prompt("What?"))["input_ids"]
-    target = made(pocket_chat.target("a bell"), add_special_tokens=False)["input_ids"]
-    assert text.answer_ids("a bell") == target
-    assert text.end_ids == [made.eos_token_id]
-    with pytest.raises(Exception, match="no system messages"):
-        TextFormat(made, system="Be brief.")
 
 
 def test_errors():

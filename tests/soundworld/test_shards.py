@@ -11,7 +11,6 @@ import soundfile
 import webdataset
 
 from pal_plugin.soundworld import ensure_shards, render, shards, split_scene
-from pal_plugin.soundworld.__main__ import main
 
 
 def contents(path):
@@ -86,16 +85,3 @@ def test_wrong_arguments_are_told(tmp_path):
         ensure_shards(tmp_path, "dev", 3)
     with pytest.raises(ValueError, match="at least 1 clip"):
         ensure_shards(tmp_path, "train", 0)
-
-
-def test_command_previews_and_explains_itself(tmp_path, capsys):
-    main(["--preview", str(tmp_path / "look"), "--clips", "2", "--split", "test"])
-    assert len(list((tmp_path / "look").glob("*.wav"))) == 2
-    assert "000_" in capsys.readouterr().out
-    main(["--texts", "2"])
-    assert capsys.readouterr().out.count("<|user|>") >= 4
-    with pytest.raises(SystemExit, match="0"):
-        main(["--help"])
-    assert "examples:" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="2"):
-        main(["--out", str(tmp_path), "--clips", "0"])

@@ -1,8 +1,5 @@
 """What torchrun's and Slurm's variables mean."""
 
-import os
-import signal
-
 import pytest
 import torch
 
@@ -13,7 +10,6 @@ from pal_plugin.training.distributed import (
     read_environment,
     slurm_meeting_point,
 )
-from pal_plugin.training.preemption import StopRequest
 from pal_plugin.utils.errors import ConfigError
 
 TORCHRUN = {
@@ -89,15 +85,3 @@ def test_a_slurm_task_that_sees_one_gpu_takes_it(monkeypatch):
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match="needs GPU 1, and this machine shows 1"):
         join("cuda", 60)
-
-
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
-def test_a_signal_is_noted_and_kills_nobody(name):
-    before = signal.getsignal(getattr(signal, name))
-    stop = StopRequest()
-    assert not stop
-    with stop.listening():
-        os.kill(os.getpid(), getattr(signal, name))
-    assert stop
-    assert stop.signal == name
-    assert signal.getsignal(getattr(signal, name)) == before

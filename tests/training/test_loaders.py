@@ -5,7 +5,6 @@ import logging
 import pytest
 from torch.utils.data import Dataset, IterableDataset
 
-from pal_plugin.evaluation.loop import evaluation_loader
 from pal_plugin.training.loaders import (
     mixing_weights,
     steps_per_epoch,
@@ -32,28 +31,6 @@ class Numbers(Dataset):
 class Endless(IterableDataset):
     def __iter__(self):
         return iter(range(10**9))
-
-
-def test_evaluation_is_one_pass_in_order_by_the_datasets_collater():
-    loader = evaluation_loader(Numbers(5), 2, 0, seed=0, pin_memory=False)
-    assert list(loader) == [[0, 1], [2, 3], [4]]
-
-
-@pytest.mark.parametrize("size", [0, 1, 5, 11])
-@pytest.mark.parametrize("processes", [2, 3, 4])
-def test_every_process_asks_about_its_own_block(size, processes):
-    blocks = [
-        [
-            n
-            for batch in evaluation_loader(
-                Numbers(size), 2, 0, seed=0, pin_memory=False, rank=rank, size=processes
-            )
-            for n in batch
-        ]
-        for rank in range(processes)
-    ]
-    assert [n for block in blocks for n in block] == list(range(size))
-    assert max(map(len, blocks)) - min(map(len, blocks)) <= 1
 
 
 def test_weights_are_sizes_unless_given():

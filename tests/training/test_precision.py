@@ -16,7 +16,6 @@ from pal_plugin.training import checkpointing as checkpoints
 from pal_plugin.training.progress import Progress
 from pal_plugin.training.streams import Micro
 from pal_plugin.training.trainer import Trainer
-from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.precision import Precision
 
 
@@ -97,11 +96,6 @@ def test_compiled_layers_take_the_same_steps(train):
         model.decoder.compile(dynamic=True)
 
     assert train(prepare=prepare)[0] == pytest.approx(train()[0], rel=1e-3)
-
-
-def test_fp16_needs_a_gpu():
-    with pytest.raises(ConfigError, match="needs cuda"):
-        Precision("fp16", torch.device("cpu"))
 
 
 @pytest.mark.gpu

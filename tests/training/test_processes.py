@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from .test_resume import lines, steps
+from .test_resuming import lines, steps
 
 OPTIONS = [
     *("--job-id", "run", "--options", "run.max_epoch=2", "run.steps_per_epoch=5"),

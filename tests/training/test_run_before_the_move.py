@@ -14,7 +14,7 @@ import torch
 import toys
 from safetensors.torch import load_file
 
-from .test_resume import steps
+from .test_resuming import steps
 
 KEPT = Path(__file__).parent / "run_before_the_move"
 OPTIONS = [

@@ -1,6 +1,6 @@
 """Traps of LAVIS's runners, each by its name, and what happens here.
 
-The other runners' traps are in `tests/runners`: the process group (`test_distributed`), the wait at
+The others are tested beside their modules: the process group (`test_distributed`), the wait at
 a start (`test_processes`), lengths of streams (`test_loaders`).
 """
 
@@ -14,7 +14,32 @@ from pal_plugin.tasks.instruct import InstructTask
 from pal_plugin.training.run_folder import new_run_dir
 from pal_plugin.utils.errors import ConfigError
 
-from .test_run import FixedMetrics, gradients, make_run
+from .test_run import make_run
+
+
+class FixedMetrics(InstructTask):
+    """Validates with given numbers instead of real ones."""
+
+    values = ()
+
+    def after_evaluation(self, val_result, split_name, epoch=None, **kwargs):
+        value = self.values[epoch]
+        return {"classification": {"accuracy": torch.tensor(value), "n": 1}, "agg_metrics": value}
+
+
+def gradients(toy, monkeypatch, *options):
+    """Gradients that the optimizer sees at its steps, with the model left as it is."""
+    cfg = toy.config("run.init_lr=0", "run.min_lr=0", "run.grad_clip=null", *options)
+    run = make_run(cfg)
+    seen = []
+    step = run.training.optimizer.step
+    monkeypatch.setattr(
+        run.training.optimizer,
+        "step",
+        lambda: (seen.append(run.place.model.head.weight.grad.clone()), step()),
+    )
+    run.train_epoch(0)
+    return seen
 
 
 def test_trap_runner_model_is_none_when_the_model_is_on_its_device(toy):

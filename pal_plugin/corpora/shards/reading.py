@@ -18,8 +18,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pal_plugin.audio.extensions import AUDIO_EXTENSIONS
 from pal_plugin.corpora.items import checked_items
-from pal_plugin.corpora.locate import AUDIO_EXTENSIONS
 from pal_plugin.corpora.shards.convert import INDEX, REQUEST, read_index
 from pal_plugin.utils.errors import ConfigError
 

@@ -10,9 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 from pal_plugin.config.registry import CONFIGS, PROCESSORS
-from pal_plugin.config.run_config import load_config
 from pal_plugin.datasets import mini
-from pal_plugin.processors import augmented
 from pal_plugin.utils.errors import ConfigError
 
 RATE_HZ = 16000
@@ -145,31 +143,3 @@ def test_missing_clips_and_wrong_weights_are_errors(folder):
     next((folder / "audio").glob("esc10-train*")).unlink()
     with pytest.raises(ConfigError, match=r"1 of 3 clips of 'esc10 train' are missing"):
         build(folder)
-
-
-def test_the_processor_refuses_unknown_changes():
-    cls = augmented.AugmentedAudioProcessor
-    with pytest.raises(ConfigError, match=r"gain_dbs.*Did you mean 'gain_db'"):
-        cls.from_config({"encoders": ENCODERS, "augment": {"gain_dbs": [0, 1]}})
-    with pytest.raises(ConfigError, match=r"gain_db must be \[low, high\]"):
-        cls.from_config({"encoders": ENCODERS, "augment": {"gain_db": [1, 0]}})
-
-
-@pytest.mark.parametrize("kind", ["lal", "plits", "pal"])
-def test_without_the_data_the_recipe_says_so(kind, monkeypatch, recipes):
-    monkeypatch.delenv("PAL_DATA", raising=False)
-    with pytest.raises(ConfigError, match="PAL_DATA is not set"):
-        load_config(recipes / f"{kind}.yaml", [])
-
-
-@pytest.mark.parametrize("kind", ["lal", "plits", "pal"])
-def test_recipes_resolve(kind, monkeypatch, recipes, folder):
-    monkeypatch.setenv("PAL_DATA", str(folder))
-    config = load_config(recipes / f"{kind}.yaml", ["run.seed=7"])
-    assert config.model_cfg.model_type == kind
-    assert config.model_cfg.stage.encoders == "frozen"
-    for encoder in config.model_cfg.encoders.values():
-        assert encoder.checkpoint.startswith("output/mini_encoders/")
-    dataset = config.datasets_cfg.pal_mini
-    assert dataset.order_seed == 7
-    assert dataset.audio_processor.train.encoders == config.model_cfg.encoders

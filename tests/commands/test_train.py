@@ -6,8 +6,6 @@ import cli
 import pytest
 import yaml
 
-from pal_plugin.training import launch
-
 CHECKPOINT = ("model.safetensors", "model.json", "optimizer.safetensors", "state.json")
 
 
@@ -56,35 +54,6 @@ def test_training_leaves_a_whole_run_folder(toy, caplog):
     assert "masked audio" in caplog.text
 
 
-def test_evaluate_finds_the_newest_run_and_repeats_its_figures(toy):
-    assert cli.train(["--cfg-path", str(toy.recipe)]) == 0
-    (trained,) = run_dirs(toy)
-    assert cli.evaluate(["--cfg-path", str(toy.recipe)]) == 0
-    (evaluated,) = [p for p in run_dirs(toy) if p != trained]
-    assert evaluated.name.startswith("eval-toy_recipe-")
-    assert json.loads((evaluated / "metrics.json").read_text()) == json.loads(
-        (trained / "metrics.json").read_text()
-    )
-    assert not list(evaluated.glob("checkpoint*"))
-
-
-def test_evaluate_builds_the_model_that_was_trained(toy):
-    large = ["--options", "model.model_type=large", "--job-id", "big"]
-    assert cli.train(["--cfg-path", str(toy.recipe), *large]) == 0
-    checkpoint = toy.folder / "output" / "big"
-    options = ["--options", f"model.checkpoint={checkpoint}", "--job-id", "look"]
-    assert cli.evaluate(["--cfg-path", str(toy.recipe), *options]) == 0
-    config = yaml.safe_load((toy.folder / "output" / "look" / "config.yaml").read_text())
-    assert config["model"]["model_type"] == "large"
-    assert config["model"]["width"] == 16
-
-
-@pytest.mark.parametrize("options", [[], ["--options", "model.checkpoint=latest:toy_recipe"]])
-def test_evaluating_without_a_trained_model_says_how_to_train_one(toy, capsys, options):
-    assert cli.evaluate(["--cfg-path", str(toy.recipe), *options]) == 2
-    assert "pal train" in capsys.readouterr().err
-
-
 def test_user_errors_have_no_traceback(toy, capsys):
     assert cli.train(["--cfg-path", str(toy.recipe), "--options", "run.ini_lr=1"]) == 2
     error = capsys.readouterr().err
@@ -110,17 +79,3 @@ def test_help_teaches_by_examples(capsys):
     text = capsys.readouterr().out
     assert "pal train lal_stage1 --options" in text
     assert "latest:lal_stage1" in text
-
-
-def test_threads_are_left_alone_unless_asked(monkeypatch):
-    asked = []
-    monkeypatch.setattr(launch.torch, "set_num_threads", asked.append)
-    monkeypatch.setattr(launch, "usable_cores", lambda: 8)
-    launch.set_threads(None, 2)
-    assert asked == []
-    launch.set_threads("auto", 2)
-    launch.set_threads("auto", 20)
-    launch.set_threads(3, 2)
-    launch.set_threads(2.0, 2)
-    assert asked == [6, 1, 3, 2]
-    assert type(asked[-1]) is int

@@ -5,12 +5,14 @@ import os
 import random
 import shutil
 import signal
+from types import SimpleNamespace
 
 import processes
 import pytest
+import yaml
 
-from pal_plugin.commands.main import main
-from pal_plugin.utils.errors import PREEMPTED
+from pal_plugin.training.resuming import find_run, require_same
+from pal_plugin.utils.errors import PREEMPTED, ConfigError
 
 OPTIONS = [
     *("--options", "run.max_epoch=3", "run.steps_per_epoch=12", "run.save_every=2"),
@@ -74,17 +76,6 @@ def test_killed_at_random_moments(tmp_path, shards, kills):
         x["classification"] for x in lines(expected, "val")
     ]
     assert len(list((run / "checkpoints").iterdir())) == 2
-
-
-def test_pal_run_tells_where_it_stands(never_killed, capsys):
-    assert main(["run", str(never_killed)]) == 0
-    told = capsys.readouterr().out
-    assert "step-00000036 (finished)" in told
-    assert "epoch 2, step 12 (36 in all), 72 clips" in told
-    assert "toy_tones  36  100.0%" in told
-    assert "1: 18 batches; toy_tones at [" in told
-    assert main(["run", str(never_killed / "result")]) == 2
-    assert "holds no whole checkpoint" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
@@ -178,3 +169,34 @@ def test_a_damaged_newest_checkpoint_costs_its_steps_only(tmp_path, shards, neve
     finish(tmp_path, shards, "--job-id", "run", "--resume", "auto", log=str(log))
     assert f"{newest} is damaged: optimizer.safetensors" in log.read_text()
     assert steps(run) == steps(never_killed)
+
+
+def a_run(root, folder, steps=(), **run):
+    """A folder as far as it is looked at: its configuration, and which checkpoints there are."""
+    config = {"model": {"width": 4}, "datasets": {}, "run": {"name": "toy", "seed": 1, **run}}
+    (root / folder).mkdir(parents=True)
+    (root / folder / "config.yaml").write_text(yaml.safe_dump(config))
+    for step in steps:
+        (root / folder / "checkpoints" / f"step-{step}").mkdir(parents=True)
+    return SimpleNamespace(folder=root / folder, config=config)
+
+
+def test_auto_takes_runs_of_the_recipe_with_a_checkpoint_only(tmp_path):
+    wanted = a_run(tmp_path, "wanted", [2])
+    a_run(tmp_path, "nothing_saved")
+    a_run(tmp_path, "another_recipe", [9], name="other")
+    a_run(tmp_path, "other_settings", [9], seed=2)
+    (a_run(tmp_path, "finished", [9]).folder / "finished.json").touch()
+    assert find_run(tmp_path, None, "auto", wanted.config) == wanted.folder
+    assert find_run(tmp_path, "no_such_name", "auto", wanted.config) is None
+    with pytest.raises(ConfigError, match=r"expected auto or a run folder"):
+        find_run(tmp_path, None, str(tmp_path), wanted.config)
+
+
+def test_what_changes_nothing_that_is_learned_may_differ(tmp_path):
+    run = a_run(tmp_path, "run", num_workers=2)
+    asked = {**run.config, "run": {**run.config["run"], "num_workers": 8, "device": "cuda"}}
+    require_same(run.folder, run.config, asked)
+    asked["model"] = {"width": 5}
+    with pytest.raises(ConfigError, match=r"model\.width: 4 then, 5 now"):
+        require_same(run.folder, run.config, asked)

@@ -1,0 +1,25 @@
+"""The model types of the package, resolved one by one."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from pal_plugin.config.zoo import MODEL_TYPES, type_config, type_section
+
+
+@pytest.mark.parametrize("name", [name for name in MODEL_TYPES if name != "full"])
+def test_a_type_is_a_whole_model_section(name):
+    section = type_section(name)
+    assert (section["arch"], section["model_type"]) == ("pal", name)
+    assert set(section["routing"]) == set(section["connectors"])
+    assert "${" not in str(section)
+    assert {"model", "preprocess"} <= type_config(name).keys()
+
+
+def test_mistakes_name_the_types_and_the_way_to_change_one(tmp_path):
+    with pytest.raises(ValueError, match="no model type 'lall'; known: lal, plits"):
+        type_section("lall")
+    with pytest.raises(ValueError, match="llm: a type of the zoo is built as its YAML file says"):
+        type_section("lal", llm="mine")
+    mine = tmp_path / "mine.yaml"
+    OmegaConf.save({"model": {"arch": "mine"}}, mine)
+    assert type_section("small", {"small": mine}) == {"arch": "mine"}

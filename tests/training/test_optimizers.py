@@ -1,0 +1,71 @@
+"""Rates by kind of component, and what is not trained."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from pal_plugin.training import optimizers
+from pal_plugin.utils.errors import ConfigError
+
+from .test_run import make_run
+
+
+def test_a_learning_rate_per_component_is_kept_in_proportion(toy):
+    run = make_run(toy.config("run.init_lr=0.1"))
+    run.place.model.param_groups = lambda weight_decay: [
+        {"params": [run.place.model.head.weight], "lr": 0.02},
+        {"params": [run.place.model.embed.weight], "lr_scale": 3.0},
+        {"params": []},
+    ]
+    run.training.schedule.step(cur_epoch=0, cur_step=1)
+    first, second = run.training.optimizer.param_groups
+    assert second["lr"] == pytest.approx(15 * first["lr"])
+    assert first["lr"] <= 0.02
+
+
+def test_kinds_of_components_have_rates_of_their_own(toy):
+    run = make_run(toy.config("run.lr_scale.connectors=0.5"))
+    run.place.model.param_groups = lambda decay: [
+        {"name": name, "params": list(part.parameters()), "weight_decay": decay}
+        for name, part in (("connectors", run.place.model.embed), ("lora", run.place.model.head))
+    ]
+    run.train()
+    slow, fast = run.training.optimizer.param_groups
+    assert slow["lr"] == pytest.approx(fast["lr"] / 2)
+    lines = (run.folder.path / "log.txt").read_text().splitlines()
+    rates = json.loads(lines[0])["lr_by_group"]
+    assert rates["connectors"] == pytest.approx(rates["lora"] / 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["run.lr_scale.encoders=0.1"], "names encoders, of which nothing is trained"),
+        (["run.lr_scale.encodres=0.1"], "Did you mean 'encoders'"),
+    ],
+)
+def test_a_rate_of_what_is_not_trained_is_an_error(toy, options, told):
+    with pytest.raises(ConfigError, match=told):
+        make_run(toy.config(*options)).train()
+
+
+def test_nothing_trainable_is_an_error(toy):
+    run = make_run(toy.config())
+    run.place.model.requires_grad_(False)
+    with pytest.raises(ConfigError, match=r"model\.stage"):
+        run.train()
+
+
+def test_matrices_decay_vectors_do_not_and_frozen_weights_are_left_out():
+    model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2))
+    model[2].requires_grad_(False)
+    run = SimpleNamespace(weight_decay=0.1, beta2=0.95, lr_scale=None)
+    optimizer = optimizers.build(model, run, 0.01, torch.device("cpu"))
+    decaying, others = optimizer.param_groups
+    assert (decaying["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
+    assert decaying["params"] == [model[0].weight]
+    assert len(others["params"]) == 3  # a bias, and the norm's two
+    assert (decaying["lr"], decaying["betas"]) == (0.01, (0.9, 0.95))
