@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from pal_plugin.commands import data
 from pal_plugin.commands.main import main
 
 MISTAKES = {
@@ -71,3 +72,12 @@ def test_a_conversion_without_a_clip_that_can_be_used_is_no_success(tmp_path, ca
     argv = ["data", "convert", "own", *where, "--out", str(tmp_path / "out"), "--workers", "1"]
     assert main(argv) == 1
     assert "no clip can be used" in capsys.readouterr().out
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch, tmp_path):
+    def bug(args):
+        raise KeyError("bug")
+
+    monkeypatch.setattr(data, "run", bug)
+    with pytest.raises(KeyError):
+        main(["data", "list"])

@@ -1,6 +1,8 @@
-"""How commands end."""
+"""The one command: its help, and how commands end."""
 
 import importlib
+import subprocess
+import sys
 
 import pytest
 
@@ -34,3 +36,27 @@ def test_a_bug_keeps_its_traceback():
 
     with pytest.raises(RuntimeError, match="a bug"):
         main.guarded(broken)
+
+
+def test_help_imports_neither_torch_nor_lavis():
+    program = (
+        "import sys; sys.argv[0] = 'pal'\n"
+        "from pal_plugin.commands.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "assert not {'torch', 'lavis', 'webdataset'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "pal data convert" in done.stdout
+
+
+def test_every_command_is_told_of_and_has_help(capsys):
+    with pytest.raises(SystemExit):
+        main.main(["--help"])
+    out = capsys.readouterr().out
+    assert all(f"\n  {name} " in out for name in main.COMMANDS)
+    with pytest.raises(SystemExit) as end:
+        main.main(["data", "convert", "--help"])
+    assert end.value.code == 0
+    assert "--min-seconds" in capsys.readouterr().out

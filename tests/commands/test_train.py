@@ -1,4 +1,4 @@
-"""train.py and evaluate.py from end to end, with the toy model and real shards."""
+"""`pal train` and train.py from end to end, with the toy model and real shards."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Q-Former: against its equations on LAVIS-named weights; runs, masks, checkpoints, gradients."""
+"""Q-Former: against its equations on LAVIS-named weights; runs, masks, gradients."""
 
 import math
 

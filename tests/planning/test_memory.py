@@ -1,4 +1,4 @@
-"""From counts to GiB: what is sharded, what stays, and what to change where it does not fit."""
+"""From counts to GiB: what is sharded, and what stays."""
 
 from sizes import bytes_of
 

@@ -1,4 +1,4 @@
-"""The plan of a small model against the same model with weights, really run on the CPU."""
+"""The step of a small model against the same model with weights, really run on the CPU."""
 
 import pytest
 import torch

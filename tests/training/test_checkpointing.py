@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, damage named, optimizer states by name."""
+"""Checkpoints: whole or absent, damaged ones aside, optimizer states by name."""
 
 import json
 import os

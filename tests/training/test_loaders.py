@@ -1,4 +1,4 @@
-"""Loaders: evaluation in blocks, mixing weights, steps of an epoch."""
+"""Loaders: mixing weights, steps of an epoch, and what is told about lanes."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Figures of a run: JSON lines, TensorBoard where it is, and a page of answers."""
+"""Figures of a run: JSON lines, and TensorBoard or Weights & Biases where they are."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""What a run writes: valid JSON whatever the metrics hold, whole files, a readable table."""
+"""The table at the end of a run."""
 
 from pal_plugin.training import report
 

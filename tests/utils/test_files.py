@@ -1,4 +1,4 @@
-"""A file that is replaced is whole or as it was."""
+"""What is written: whole files or none, and valid JSON whatever it holds."""
 
 import json
 

@@ -139,3 +139,15 @@ def test_all_processes_end_by_the_clock_of_the_first(tmp_path, shards):
     assert codes == [0, 0], output
     facts = json.loads((tmp_path / "output/run/finished.json").read_text())
     assert (facts["steps"], facts["ended by"]) == (4, "run.max_minutes")
+
+
+def test_what_counts_is_the_reading_that_all_were_told_last():
+    now = [100.0]
+    clock = RunTime(limit_s=60.0, before=20.0, clock=lambda: now[0])
+    now[0] += 50.0
+    assert clock.now() == 70.0
+    assert (clock.seconds, clock.share, clock.is_over) == (20.0, 20.0 / 60.0, False)
+    clock.seconds = clock.now()
+    assert (clock.share, clock.is_over) == (1.0, True)
+    endless = RunTime(before=1e9)
+    assert (endless.share, endless.is_over) == (0.0, False)
