@@ -45,23 +45,35 @@ def batches(tiny_config):
 
 
 @pytest.fixture
-def everywhere(tiny_config, batches, tmp_path, monkeypatch):
+def config(tiny_config):
+    """PAL, with layers of their own for each group and both routes for one of them."""
+    config = tiny_config("pal")
+    config["routing"] = {
+        "general": {"integration": "lal", "layers": [0]},
+        "speech": [{"integration": "plits", "pool": 2}, {"integration": "lal", "layers": [1]}],
+    }
+    return config
+
+
+@pytest.fixture
+def everywhere(config, batches, tmp_path, monkeypatch):
     """What two processes did, by way."""
     # They meet at a store that is there already, as under torchrun: its port is never free.
     store = torch.distributed.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
     monkeypatch.setenv("PAL_TEST_PORT", str(store.port))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     torch.multiprocessing.spawn(
-        parallel_worker.run, (2, tiny_config("pal"), batches, str(tmp_path)), nprocs=2
+        parallel_worker.run, (2, config, batches, str(tmp_path)), nprocs=2
     )
     return {way: torch.load(tmp_path / f"{way}.pt") for way in parallel_worker.WAYS}
 
 
-def test_two_processes_train_as_one_that_accumulates(everywhere, tiny_config, batches, tmp_path):
+def test_two_processes_train_as_one_that_accumulates(everywhere, config, batches, tmp_path):
+    """Their batches differ in length, and so in audio tokens."""
     for way, found in everywhere.items():
         strategy, llm = parallel_worker.WAYS[way]
         half = way.endswith("bf16")
-        one = parallel_worker.trained(tiny_config("pal"), llm, batches, ALONE, accumulate=2)
+        one = parallel_worker.trained(config, llm, batches, ALONE, accumulate=2)
         assert found["sharded"] == (strategy == "fsdp")
         for (loss, norm, order), (mine, own, same) in zip(
             found["curve"], one["curve"], strict=True
