@@ -29,6 +29,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pal_plugin.commands.data",
         "convert public datasets to shards; verify, count and show shards; encode clips ahead",
     ),
+    "weights": (
+        "pal_plugin.commands.weights",
+        "fetch small published models: an LLM and an encoder",
+    ),
     "results": (
         "pal_plugin.commands.results",
         "merge runs into one table with confidence intervals",

@@ -53,7 +53,9 @@ def build_skeleton(cfg: dict[str, Any]) -> Skeleton:
         encoders[name] = {**entry, "model": sizes, "checkpoint": None}
         if source:
             sources[f"encoders.{name}"] = source
-    cfg = {**cfg, "encoders": encoders, "connectors": _without_checkpoints(cfg["connectors"])}
+    llm = {**cfg["llm"], "path": "-"}  # it may not be here, and its config is known
+    connectors = _without_checkpoints(cfg["connectors"])
+    cfg = {**cfg, "encoders": encoders, "connectors": connectors, "llm": llm}
 
     def on_meta(dtype: str = "float32", attn_implementation: str = "sdpa", **_) -> tuple:
         llm = AutoModelForCausalLM.from_config(

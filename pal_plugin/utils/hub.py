@@ -7,6 +7,7 @@ goes wrong ends in one error that says how to get the files by hand.
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import huggingface_hub
@@ -53,8 +54,24 @@ def snapshot(name: str, patterns: list[str]) -> Path:
             f"{name!r} is no existing path and no hub id of the form owner/name; "
             "check the path, or give the full id, such as openai/whisper-small"
         )
+    return _fetched(name, patterns)
+
+
+def download(name: str, patterns: list[str], folder: Path) -> None:
+    """Put the files of `owner/name` that fit `patterns` into `folder` itself.
+
+    Raises:
+        HubError: as `snapshot`, and where no weights are among them.
+    """
+    _fetched(name, patterns, local_dir=folder)
+    shutil.rmtree(folder / ".cache", ignore_errors=True)  # what the hub's client notes there
+    if not any(folder.glob("*.safetensors")):
+        raise HubError(f"{name!r} on the hub has none of {', '.join(patterns)}. {by_hand(name)}")
+
+
+def _fetched(name: str, patterns: list[str], **place: Path) -> Path:
     try:
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=patterns))
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=patterns, **place))
     except GatedRepoError as error:
         raise HubError(
             f"{name!r} is gated on the Hugging Face hub: accept its terms on its page there, then "

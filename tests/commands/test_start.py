@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pal_plugin.commands.main import COMMANDS
+
 ROOT = Path(__file__).parents[2]
 HEAVY = {
     "torch",
@@ -41,7 +43,7 @@ def started(argv, folder):
     return done.returncode, done.stderr, set(done.stdout.rpartition("IMPORTED")[2].split())
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "plan", "data", "results", "run"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_imports_nothing_heavy(command, tmp_path):
     code, told, imported = started([command, "--help"], tmp_path)
     assert code == 0, told
@@ -61,6 +63,7 @@ def test_help_imports_nothing_heavy(command, tmp_path):
         (["evaluate", "lal_stage1", "--options", "model.model_type=lall"], "Did you mean 'lal'"),
         (["plan", "lal_stage1", "--gpu", "h1000"], "--gpu is 'h1000'"),
         (["run", "gone"], "gone holds no whole checkpoint"),
+        (["weights", "get", "smal"], "no weights 'smal'. Did you mean 'small'?"),
     ],
 )
 def test_mistakes_are_told_before_anything_heavy_is_imported(argv, says, tmp_path):

