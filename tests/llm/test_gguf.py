@@ -23,6 +23,7 @@ from pal_plugin.planning.shapes import llm_config
 from pal_plugin.soundworld import text_corpus
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.hub import is_hub_id
+from pal_plugin.utils.locations import weights_folder
 
 gguf = pytest.importorskip("gguf", reason="gguf is not installed")
 
@@ -261,3 +262,15 @@ def test_what_cannot_be_asked_of_it(file, monkeypatch):
     monkeypatch.setattr(ours.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="pip install gguf"):
         load_llm(file)
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+def test_the_real_smollm2():
+    folder = weights_folder() / "smollm2-135m-instruct"
+    if not folder.is_dir():
+        pytest.skip("needs the weights of `pal weights get small`")
+    llm, text = load_llm(folder)
+    ids = torch.tensor([text.prompt_ids("What is the capital of France?")])
+    answer = llm.generate(input_ids=ids, max_new_tokens=12, do_sample=False)[0, ids.shape[1] :]
+    assert "Paris" in text.decode(answer)

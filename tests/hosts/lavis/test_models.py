@@ -35,7 +35,7 @@ def test_the_model_of_a_run_is_ready_to_ask(run, two_clips):
 
 
 def test_from_pretrained_says_what_it_takes():
-    with pytest.raises(ValueError, match=r"expected a type \(lal, plits, pal, flamingo, full\)"):
+    with pytest.raises(ValueError, match=rf"expected a type \({', '.join(MODEL_TYPES)}\)"):
         PALModel.from_pretrained()
     with pytest.raises(ValueError, match="dtype, llm: a type of the zoo is built as its YAML"):
         PALModel.from_pretrained("lal", dtype="bfloat16", llm="elsewhere")
