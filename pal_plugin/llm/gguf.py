@@ -93,7 +93,7 @@ def _read(auto: type, file: Path, **settings):
             **settings,
         )
     except Exception as error:  # of many kinds, where a file is damaged
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"cannot read {file} (is it whole?): {reason}") from error
 
 

@@ -92,14 +92,11 @@ def test_short_windows_hear_with_the_first_positions(tmp_path):
     assert encoder.arguments["max_source_positions"] == 10
     table = whole.embed_positions.weight
     assert torch.equal(encoder.encoder.embed_positions.weight, table[:10])
-    # What a window of the first positions is: the whole model, were nothing behind them.
+    # The stock encoder of these positions, all else being the same.
+    shorter = WhisperEncoder(WhisperConfig(**{**SIZE, "max_source_positions": 10})).eval()
+    shorter.load_state_dict({**whole.state_dict(), "embed_positions.weight": table[:10]})
     mel = torch.randn(1, 80, 20)
-    hidden = torch.nn.functional.gelu(whole.conv1(mel))
-    hidden = torch.nn.functional.gelu(whole.conv2(hidden)).transpose(1, 2) + table[:10]
-    for layer in whole.layers:
-        hidden = layer(hidden, None)
-        hidden = hidden if isinstance(hidden, torch.Tensor) else hidden[0]
-    torch.testing.assert_close(encoder(mel).features, whole.layer_norm(hidden))
+    torch.testing.assert_close(encoder(mel).features, shorter(mel).last_hidden_state)
     again = Whisper.from_checkpoint(tmp_path, **encoder.arguments)  # as a saved model is loaded
     assert torch.equal(again.eval()(mel).features, encoder(mel).features)
     alone = Whisper(**encoder.arguments)

@@ -62,9 +62,7 @@ def everywhere(config, batches, tmp_path, monkeypatch):
     store = torch.distributed.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
     monkeypatch.setenv("PAL_TEST_PORT", str(store.port))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    torch.multiprocessing.spawn(
-        parallel_worker.run, (2, config, batches, str(tmp_path)), nprocs=2
-    )
+    torch.multiprocessing.spawn(parallel_worker.run, (2, config, batches, str(tmp_path)), nprocs=2)
     return {way: torch.load(tmp_path / f"{way}.pt") for way in parallel_worker.WAYS}
 
 
