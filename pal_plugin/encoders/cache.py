@@ -180,7 +180,7 @@ class EncoderCache:
                 "stored as": self.settings.dtype,
                 "encoder": _settings_of(encoder),
                 "front end": settings_of(self._features),
-                "versions": _versions(),
+                "versions": versions(),
             }
             digest = hashlib.sha256(json.dumps(settings, default=str, sort_keys=True).encode())
             for name, tensor in tensors.items():
@@ -368,7 +368,7 @@ def _that_matter(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1)
-def _versions() -> dict[str, str | None]:
+def versions() -> dict[str, str | None]:
     import soundfile  # as where files are decoded
 
     found = {"pal_plugin": __version__, "libsndfile": soundfile.__libsndfile_version__}
