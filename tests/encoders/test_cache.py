@@ -186,6 +186,7 @@ print(*(heard({str(tmp_path)!r}, kind).cache.shards.space for kind in ENTRIES))
         lambda it: it.encoder.cls_token.add_(1e-3),
         lambda it: it.encoder.pos_embed.add_(1e-3),  # a buffer that is not saved
         lambda it: it.encoder.double(),
+        lambda it: it.encoder.give([0, 1]),
         lambda it: setattr(it.encoder.blocks[0].attn, "scale", 0.5),
         lambda it: setattr(it.plain.features["it"], "precision", "exact"),
         lambda it: setattr(it.plain.features["it"], "max_s", 5.0),
