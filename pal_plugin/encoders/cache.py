@@ -105,7 +105,10 @@ class EncoderCache:
 
     Attributes:
         shards: what is there; None until `open`.
+        part: `(number, of)`: where so many processes hear the same clips, each stores a part.
     """
+
+    part: tuple[int, int] = (0, 1)
 
     def __init__(self, name: str, settings: CacheSettings) -> None:
         self.name, self.settings = name, settings
@@ -249,8 +252,10 @@ class EncoderCache:
             by_clip,
             frames.split(counts),
         )
+        number, parts = self.part
         for key, clip in zip(filter(None, entry["keys"]), clips, strict=True):
-            if torch.isfinite(clip.states).all():  # what is not is for the trainer to find
+            mine = int(key, 16) % parts == number
+            if mine and torch.isfinite(clip.states).all():  # what is not is the trainer's to find
                 self._writer.add(key, clip)
         return tokens
 
@@ -369,6 +374,7 @@ def _that_matter(values: Mapping[str, Any]) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str | None]:
+    """Of whatever states are computed by, decoder and resampler included; None: not installed."""
     import soundfile  # as where files are decoded
 
     found = {"pal_plugin": __version__, "libsndfile": soundfile.__libsndfile_version__}

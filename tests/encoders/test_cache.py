@@ -285,6 +285,22 @@ def test_states_that_are_not_finite_are_not_kept(tmp_path):
     assert len(it.cache.shards) == 0
 
 
+def test_processes_that_hear_the_same_clips_store_each_once(tmp_path):
+    three = [heard(tmp_path) for _ in range(3)]
+    batch = clips(*(0.2 + 0.1 * i for i in range(9)))
+    audio = three[0].frontend.collate([three[0].frontend(clip) for clip in batch])
+    for rank, it in enumerate(three):
+        it.cache.part = (rank, 3)
+        it.cache(it.encoder, audio["it"])
+    for it in three:
+        it.cache.flush()
+    assert len(three[0].cache.shards) == 9
+    sizes = [path.stat().st_size for path in tmp_path.rglob("*.safetensors")]
+    states = sum(it.cache.token_bytes * 8 * -(-round(20 + 10 * i) // 16) for i in range(9))
+    assert len(sizes) == 3
+    assert states < sum(sizes) < 1.5 * states + 3 * 4096
+
+
 @pytest.mark.parametrize("given", [None, False])
 def test_nothing_is_kept_unless_asked_for(given):
     assert CacheSettings.of({"cache": given}, "x") is None
