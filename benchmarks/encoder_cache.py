@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from pal_plugin.audio.background import Backgrounds
+from pal_plugin.config.merging import present
 from pal_plugin.config.recipes import find_recipes
 from pal_plugin.config.run_config import load_config
 from pal_plugin.encoders.cache import CacheSettings, EncoderCache
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     files = Backgrounds(args.clips).files[: args.batch * args.batches]
     groups = [files[i : i + args.batch] for i in range(0, len(files), args.batch)]
     with tempfile.TemporaryDirectory() as folder:
-        seconds = measure(model, AudioFrontend(section["encoders"]), groups, folder)
+        seconds = measure(model, AudioFrontend(present(section["encoders"])), groups, folder)
     made, kept = (seconds[f"step, {how}"] for how in ("encoded", "kept"))
     print(", ".join(f"{name} {value:.3g} s" for name, value in seconds.items()))
     print(
