@@ -105,7 +105,10 @@ class EncoderCache:
 
     Attributes:
         shards: what is there; None until `open`.
+        part: `(number, of)`: where so many processes hear the same clips, each stores a part.
     """
+
+    part: tuple[int, int] = (0, 1)
 
     def __init__(self, name: str, settings: CacheSettings) -> None:
         self.name, self.settings = name, settings
@@ -180,7 +183,7 @@ class EncoderCache:
                 "stored as": self.settings.dtype,
                 "encoder": _settings_of(encoder),
                 "front end": settings_of(self._features),
-                "versions": _versions(),
+                "versions": versions(),
             }
             digest = hashlib.sha256(json.dumps(settings, default=str, sort_keys=True).encode())
             for name, tensor in tensors.items():
@@ -249,8 +252,10 @@ class EncoderCache:
             by_clip,
             frames.split(counts),
         )
+        number, parts = self.part
         for key, clip in zip(filter(None, entry["keys"]), clips, strict=True):
-            if torch.isfinite(clip.states).all():  # what is not is for the trainer to find
+            mine = int(key, 16) % parts == number
+            if mine and torch.isfinite(clip.states).all():  # what is not is the trainer's to find
                 self._writer.add(key, clip)
         return tokens
 
@@ -368,7 +373,8 @@ def _that_matter(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1)
-def _versions() -> dict[str, str | None]:
+def versions() -> dict[str, str | None]:
+    """Of whatever states are computed by, decoder and resampler included; None: not installed."""
     import soundfile  # as where files are decoded
 
     found = {"pal_plugin": __version__, "libsndfile": soundfile.__libsndfile_version__}

@@ -115,9 +115,10 @@ class StateShards:
         self._where |= dict.fromkeys(json.loads(facts["keys"]), path)
 
     def _forget(self, path: Path, error: Exception) -> None:
-        """Remove a damaged shard: its clips are encoded again."""
-        if path.exists():
-            logging.warning("%s is damaged (%s); its clips are encoded again", path, error)
+        """Encode a shard's clips again; a damaged one is removed."""
+        if not isinstance(error, FileNotFoundError):
+            logging.warning("%s cannot be read (%s); its clips are encoded again", path, error)
+        if not isinstance(error, OSError):  # which may be another's fault than the shard's
             path.unlink(missing_ok=True)
         self._where = {key: place for key, place in self._where.items() if place != path}
 

@@ -6,6 +6,7 @@ rate share the resampled waveform. A clip whose states are all known is not deco
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,12 @@ class AudioFrontend:
     def look_in(self, shards: Mapping[str, StateShards]) -> None:
         """Look clips up there from now on, by encoder."""
         self.shards = dict(shards)
+
+    def of_kept(self) -> AudioFrontend:
+        """That of the encoders whose states are looked up, without the others."""
+        mine = copy.copy(self)
+        mine.features = {name: self.features[name] for name in self.shards}
+        return mine
 
     def __call__(self, source: Any) -> Features:
         """Features of one clip, or its states.

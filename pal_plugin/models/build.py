@@ -65,11 +65,7 @@ def build_parts(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str, Any
             if missing:
                 raise ValueError(f"{where} needs {', '.join(missing)}; got {sorted(entry)}")
     frontend = AudioFrontend(cfg["encoders"])
-    if frontend.caches and cfg["stage"].get("encoders") == "full":
-        raise ValueError(
-            f"model.encoders.{next(iter(frontend.caches))}.cache keeps the states of a frozen "
-            "encoder, and stage.encoders is full: leave one of them out"
-        )
+    caches = caches_of(frontend, cfg["stage"])
     encoders = build_encoders(cfg["encoders"])
     groups = {group: list(c["encoders"]) for group, c in cfg["connectors"].items()}
     read = {name for names in groups.values() for name in names}
@@ -118,7 +114,7 @@ def build_parts(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str, Any
         "text": text,
         "frontend": frontend,
         "stage": Stage(**cfg["stage"]),
-        "caches": caches_of(frontend),
+        "caches": caches,
     }
 
 
@@ -146,8 +142,17 @@ def build_encoders(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, AudioE
     }
 
 
-def caches_of(frontend: AudioFrontend) -> dict[str, EncoderCache]:
-    """Of the encoders whose states are to be kept; a run opens them (`training.caching`)."""
+def caches_of(frontend: AudioFrontend, stage: Mapping[str, Any]) -> dict[str, EncoderCache]:
+    """Of the encoders whose states are to be kept; a run opens them (`training.caching`).
+
+    Raises:
+        ValueError: the stage trains the encoders.
+    """
+    if frontend.caches and stage.get("encoders") == "full":
+        raise ValueError(
+            f"model.encoders.{next(iter(frontend.caches))}.cache keeps the states of a frozen "
+            "encoder, and model.stage.encoders is full: leave one of them out"
+        )
     return {name: EncoderCache(name, settings) for name, settings in frontend.caches.items()}
 
 

@@ -5,8 +5,9 @@ The model encodes and stores; its data sets' processors look up, in the data wor
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import nn
@@ -15,6 +16,7 @@ from pal_plugin.datasets.collate import clips_of
 from pal_plugin.datasets.source import parts_of
 from pal_plugin.encoders.cache import EncoderCache, settings_of
 from pal_plugin.encoders.cache_shards import gb
+from pal_plugin.training.distributed import ALONE, World
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.precision import Precision
 
@@ -63,10 +65,21 @@ def open_caches(
             _announce(cache, clips)
 
 
-def flush(model: nn.Module) -> None:
-    """Write what the caches have not written yet."""
-    for cache in getattr(model, "caches", {}).values():
-        cache.flush()
+@contextlib.contextmanager
+def storing(model: nn.Module, among: World = ALONE) -> Iterator[None]:
+    """Of what the block encodes nothing is left waiting at its end.
+
+    Args:
+        among: processes that all hear the same clips; each stores a part.
+    """
+    caches = getattr(model, "caches", {}).values()
+    for cache in caches:
+        cache.part = (among.rank, among.size)
+    try:
+        yield
+    finally:
+        for cache in caches:
+            cache.flush()
 
 
 def _announce(cache: EncoderCache, clips: int) -> None:

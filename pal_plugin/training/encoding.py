@@ -42,17 +42,19 @@ class Encoders(nn.Module):
     """The encoders of a configuration, with the weights that its model would have, and no LLM.
 
     Args:
-        cfg: `model.encoders` as the run file has it; those that are kept count.
+        cfg: of a run; of its encoders those whose states are to be kept are built.
 
     Raises:
-        ConfigError: none is kept, or they cannot be built.
+        ConfigError: there is none.
+        ValueError: they cannot be built, or are trained.
     """
 
     def __init__(self, cfg: RunConfig) -> None:
         super().__init__()
-        entries = present(cfg.to_dict()["model"]["encoders"])
+        section = cfg.to_dict()["model"]
+        entries = present(section["encoders"])
         self.frontend = AudioFrontend(entries)
-        self.caches = caches_of(self.frontend)
+        self.caches = caches_of(self.frontend, section.get("stage") or {})
         if not self.caches:
             raise ConfigError(
                 "no encoder of this recipe is to be kept; for example --options "
@@ -81,20 +83,19 @@ def encode(cfg: RunConfig, *, batch_size: int | None, dry_run: bool) -> None:
     launch.prepare_process(run)
     device = device_of(cfg.device_name, world)
     precision = Precision(run.amp, device)
-    model = Encoders(cfg).to(device)
-    built = TASKS.get(run.task).setup_task(cfg=cfg).build_datasets(cfg)
+    model = launch.as_user_error("the encoders cannot be built", Encoders, cfg).to(device)
+    build = TASKS.get(run.task).setup_task(cfg=cfg).build_datasets
+    built = launch.as_user_error("the datasets cannot be built", build, cfg)
     datasets = {f"{n} {split}": d for n, of in built.items() for split, d in of.items()}
     caching.open_caches(model, datasets, precision, told=world.first, sizes_only=True)
     passes = [one for where, d in datasets.items() for one in _passes(where, d)]
     filler = _Filler(model, precision, int(batch_size or run.batch_size_train), run.num_workers)
-    try:
+    with caching.storing(model):
         fault = world.from_first(_check_sizes(filler, passes) if world.first else None)
         if fault is not None:
             raise ConfigError(fault)
         if not dry_run:
             _fill(filler, passes, world)
-    finally:
-        caching.flush(model)
     world.wait()
     if not dry_run:
         for cache in model.caches.values():
@@ -149,7 +150,7 @@ def _passes(where: str, dataset: Any) -> Iterator[tuple[Any, int]]:
             continue  # open_caches has said so
         for number in range(getattr(processor, "variants", 1)):
             one, one_processor = copy.copy(part), copy.copy(processor)
-            one_processor.variant = number
+            one_processor.frontend, one_processor.variant = processor.frontend.of_kept(), number
             one.audio_processor = one_processor
             one.train, one.allow_missing = False, True  # all clips once; the broken ones named
             yield one, clips
@@ -163,12 +164,12 @@ def _check_sizes(filler: _Filler, passes: list[tuple[Any, int]]) -> str | None:
     """
     needed = dict.fromkeys(filler.model.caches, 0.0)
     small = _Filler(filler.model, filler.precision, _SAMPLE, 0)
-    for one, clips in passes:
-        for batch in islice(small.batches(one, distributed.ALONE), 1):
-            if batch["num_clips"]:
-                for name, size in small.fill(batch["audio"]).items():
-                    needed[name] += size / batch["num_clips"] * clips
-    caching.flush(filler.model)
+    with caching.storing(filler.model):
+        for one, clips in passes:
+            for batch in islice(small.batches(one, distributed.ALONE), 1):
+                if batch["num_clips"]:
+                    for name, size in small.fill(batch["audio"]).items():
+                        needed[name] += size / batch["num_clips"] * clips
     clips = sum(n for _, n in passes)
     for name, size in needed.items():
         logging.info("%s: about %s for %d clips, variants counted", name, gb(size), clips)

@@ -112,9 +112,9 @@ def build_run(cfg: RunConfig, job_id: str | None = None, clock: Clock | None = N
     prepare_process(run)
     task = TASKS.get(run.task).setup_task(cfg=cfg)
     with clock.counted("model"):
-        model = _as_user_error("the model cannot be built", task.build_model, cfg)
+        model = as_user_error("the model cannot be built", task.build_model, cfg)
     with clock.counted("data"):
-        datasets = _as_user_error("the datasets cannot be built", task.build_datasets, cfg)
+        datasets = as_user_error("the datasets cannot be built", task.build_datasets, cfg)
     built = RUNNERS.get(run.runner)(
         cfg=cfg, task=task, model=model, datasets=datasets, job_id=job_id
     )
@@ -166,7 +166,7 @@ def join(cfg: RunConfig) -> distributed.World:
     return world
 
 
-def _as_user_error(what: str, build: Callable[[Any], Any], cfg: RunConfig) -> Any:
+def as_user_error(what: str, build: Callable[[Any], Any], cfg: RunConfig) -> Any:
     """Building from a configuration fails with ValueError where the configuration is wrong."""
     try:
         return build(cfg)

@@ -100,5 +100,7 @@ def _compared(config: dict[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in values.items()
-        if key not in ignored and not key.startswith("run.evaluation.")
+        if key not in ignored
+        and not key.startswith("run.evaluation.")
+        and not key.endswith((".cache.folder", ".cache.limit_gb"))
     }

@@ -184,10 +184,8 @@ class Run:
         """An epoch, or the rest of it; the stream continues where the last one ended."""
         if epoch != self.training.progress.epoch:
             self.training.progress.begin_epoch(epoch)
-        try:
+        with caching.storing(self.place.model):
             return self.trainer.epoch(self.training.steps_per_epoch).summary()
-        finally:
-            caching.flush(self.place.model)
 
     def evaluate_split(self, split: str, epoch: str | int) -> dict:
         """Evaluate one split and keep its metrics and predictions.
@@ -244,10 +242,10 @@ class Run:
 
     def _evaluated(self, split: str, epoch: str | int) -> Outcome:
         place = self.place
-        outcome = self.evaluator.evaluate(
-            split, epoch, place.model, place.precision, place.device, sharded=place.sharded
-        )
-        caching.flush(place.model)
+        with caching.storing(place.model, self.world if place.sharded else distributed.ALONE):
+            outcome = self.evaluator.evaluate(
+                split, epoch, place.model, place.precision, place.device, sharded=place.sharded
+            )
         self.log({"epoch": epoch, **outcome.log}, split)
         return outcome
 

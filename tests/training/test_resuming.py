@@ -197,6 +197,10 @@ def test_what_changes_nothing_that_is_learned_may_differ(tmp_path):
     run = a_run(tmp_path, "run", num_workers=2)
     asked = {**run.config, "run": {**run.config["run"], "num_workers": 8, "device": "cuda"}}
     require_same(run.folder, run.config, asked)
+    kept = [{"x": {"cache": {"dtype": d, "folder": d, "limit_gb": len(d)}}} for d in ("a", "bc")]
+    before, now = ({**run.config, "model": {"width": 4, "encoders": e}} for e in kept)
+    with pytest.raises(ConfigError, match=r"settings \(model\.encoders\.x\.cache\.dtype: [^;]*\)"):
+        require_same(run.folder, before, now)
     asked["model"] = {"width": 5}
     with pytest.raises(ConfigError, match=r"model\.width: 4 then, 5 now"):
         require_same(run.folder, run.config, asked)
