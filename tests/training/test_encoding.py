@@ -1,0 +1,95 @@
+"""`pal data encode`: what training would encode is there, and told before it is made."""
+
+import logging
+import os
+import subprocess
+import sys
+
+import cli
+import pytest
+from processes import Rendezvous
+
+from pal_plugin.training import encoding
+
+AUGMENTED = """
+  pal_mini:
+    build_info: {{audio: {{storage: '{folder}'}}, annotations: '{folder}/clips.csv'}}
+    domains:
+      digits: null
+      digits_unseen_speaker: null
+      instruments: null
+      esc10: {{domain: tones}}
+"""
+
+
+def encode(path, *options, **how):
+    from pal_plugin.config.run_config import load_config
+
+    encoding.encode(load_config(path, list(options)), **{"batch_size": 2, "dry_run": False, **how})
+
+
+def test_encoding_ahead_leaves_nothing_to_encode(recipe, filled, caplog):
+    caplog.set_level(logging.INFO)
+    path = recipe("kept")
+    encode(path)
+    assert "sslam: about" in caplog.text
+    assert caplog.text.count("6 clips are there") == 3
+    filled.clear()
+    encode(path)  # what is there is passed over
+    assert cli.train(["--cfg-path", path, "--job-id", "run"]) == 0
+    assert not filled
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_clips_and_one_tells_the_bytes(recipe, tmp_path):
+    meeting = Rendezvous(2)
+    path = recipe("kept", clips=22)
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-m", "pal_plugin", "data", "encode", path, "--batch-size", "1"],
+            env={**os.environ, **{k: str(v) for k, v in meeting.environ(rank).items()}},
+            cwd=tmp_path,
+            text=True,
+            stderr=subprocess.PIPE,
+        )
+        for rank in range(2)
+    ]
+    first, second = (process.communicate(timeout=300)[1] for process in both)
+    assert [process.returncode for process in both] == [0, 0], first + second
+    assert "sslam: about" in first
+    assert first.count("22 clips are there") == 3
+    assert "about" not in second
+    shards = list((tmp_path / "cache").rglob("sslam-*/*.safetensors"))
+    assert len(shards) == 3  # of the sizes and of each process
+
+
+def test_encoding_ahead_makes_every_variant(recipe, filled, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    settings = "{variants: 3, dtype: half}"
+    path = recipe("varied", settings, datasets=AUGMENTED)
+    encode(path)
+    assert caplog.text.count("14 clips are there") == 3  # 4 to train on in 3 variants, and 2
+
+
+def test_more_than_the_limit_is_refused_before_it_is_made(recipe, filled, tmp_path):
+    path = recipe("small", "{limit_gb: 1.0e-4}")
+    with pytest.raises(encoding.ConfigError, match=r"limit_gb=0\.0001 allows"):
+        encode(path)
+    assert len(filled) == 3 * 2  # the first clips of each split
+
+
+def test_a_dry_run_tells_the_bytes_and_ends(recipe, filled, caplog):
+    caplog.set_level(logging.INFO)
+    encode(recipe("kept"), dry_run=True)
+    assert "clap: about" in caplog.text
+    assert "are there" not in caplog.text
+
+
+def test_a_recipe_without_a_cache_says_how_to_ask_for_one(recipe):
+    with pytest.raises(encoding.ConfigError, match=r"model\.encoders\.sslam\.cache=true"):
+        encode(recipe("plain", cache="null"))
+
+
+def test_augmented_clips_need_a_number_of_variants(recipe):
+    with pytest.raises(encoding.ConfigError, match="variants: 4"):
+        encode(recipe("varied", datasets=AUGMENTED))
