@@ -212,6 +212,7 @@ def test_ratios_are_made_within_rounds_and_stand_beside_their_ceiling():
     assert row["per_second"] == 0.5
 
 
+@pytest.mark.slow
 def test_command_line_from_end_to_end(tiny, tmp_path, capsys):
     words = "--shape tiny --m 20 --n 6 --tuning full --device cpu --repeats 2 --new-tokens 2"
     written = efficiency.main([*words.split(), "--quiet", "--out", str(tmp_path)])

@@ -34,6 +34,7 @@ def test_a_pocket_recipe_is_planned_and_nothing_is_run(tmp_path, monkeypatch, ca
     assert [p.name for p in tmp_path.iterdir()] == ["plan.json"]
 
 
+@pytest.mark.slow
 def test_a_full_size_recipe_is_planned_by_its_parts(tmp_path, monkeypatch, capsys):
     def unreachable(name, patterns):
         raise HubError(f"cannot fetch {name!r}.")

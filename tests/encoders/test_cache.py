@@ -163,6 +163,7 @@ def test_the_space_is_that_of_weights_and_settings_and_not_of_names(tmp_path):
     assert space_of(heard(tmp_path / "elsewhere")) == space
 
 
+@pytest.mark.slow
 def test_another_process_finds_the_same_spaces(tmp_path):
     program = f"""
 import sys; sys.path[:0] = {sys.path!r}

@@ -150,6 +150,7 @@ def test_a_limit_beyond_the_split_is_the_whole_of_it(toy, trained):
     assert not any("part" in entry for entry in read(folder / "metrics.json").values())
 
 
+@pytest.mark.slow
 def test_two_processes_ask_about_the_same_part(tmp_path, shards):
     options = ["--job-id", "run", "--options", "run.max_epoch=1", "run.eval_limit=5"]
     codes, output = processes.together(tmp_path, shards, [*options, "run.torch_threads=1"], 2)

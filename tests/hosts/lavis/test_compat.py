@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import pal_plugin
+from pal_plugin.config.zoo import MODEL_TYPES
 from pal_plugin.hosts.lavis import compat, registration
 
 
@@ -57,7 +58,8 @@ def test_importing_registers_everything():
     from lavis.datasets.builders import dataset_zoo
     from lavis.models import model_zoo
 
-    assert dict(model_zoo)["pal"] == ["lal", "plits", "pal", "flamingo", "full"]
+    assert dict(model_zoo)["pal"] == list(MODEL_TYPES)
+    assert MODEL_TYPES.keys() >= {"lal", "plits", "pal", "flamingo", "full", "small"}
     assert dataset_zoo.dataset_zoo["pal_soundworld"] == ["default"]
     assert {"pal_clips", "pal_audiocaps"} <= set(dataset_zoo.get_names())
     assert "runner_pal" in registry.list_runners()
