@@ -37,8 +37,9 @@ OPTIONAL_KEYS = {
     "model.encoders.*": ("cache", "hidden_states"),
     "model.routing.*": ("layers", "pool"),
 }
-# Entries that are a map or a list of maps, and which a list replaces as a whole.
-LISTS_OR_MAPS = ("model.routing.*",)
+# Entries of two kinds, of which one replaces the other: a route or a list of them, `cache: true` or
+# its settings.
+OF_TWO_KINDS = {"model.routing.*": {dict, list}, "model.encoders.*.cache": {dict, bool}}
 
 
 def is_free_map(path: str) -> bool:
@@ -95,7 +96,7 @@ def merge_strict(base: Any, over: Any, *, source: str, errors: list[str], path: 
                 )
         return merged
     kinds = {type(base), type(over)}
-    either = kinds == {dict, list} and any(fnmatchcase(path, p) for p in LISTS_OR_MAPS)
+    either = any(fnmatchcase(path, p) and kinds == both for p, both in OF_TWO_KINDS.items())
     problem = None if either else _mismatch(base, over)
     if problem and not (isinstance(base, dict) and over is None):
         errors.append(f"{path}: {problem} in {source}")

@@ -7,6 +7,7 @@ releases differ in the names of a layer's parts while the public files keep the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,11 @@ class AST(AudioEncoder):
         self.width = self.model.config.hidden_size
         frequency_cells, time_cells = self.model.embeddings.get_shape(self.model.config)
         self.grid = (time_cells, frequency_cells)
+
+    def give(self, hidden_states: Sequence[int]) -> None:
+        """As `AudioEncoder.give`; the norm at the end goes too."""
+        super().give(hidden_states)
+        self.model.layernorm = nn.Identity()
 
     @property
     def stack(self) -> nn.ModuleList:

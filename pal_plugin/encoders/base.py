@@ -147,6 +147,7 @@ class AudioEncoder(nn.Module):
         Raises:
             ValueError: a given size that is not the checkpoint's. Rates of dropout are free.
         """
+        given = {name: value for name, value in given.items() if value is not None}
         differ = [
             f"{name} {value} and not {given[name]}"
             for name, value in stored.items()

@@ -67,6 +67,9 @@ class StateShards:
         self._changed_ns = -1
 
     def __contains__(self, key: str) -> bool:
+        path = self._where.get(key)
+        if path is not None and not path.exists():  # another process found it damaged
+            self._forget(path, FileNotFoundError())
         if key not in self._where:
             self._look()
         return key in self._where
@@ -144,7 +147,8 @@ class ShardWriter:
             return
         if not self._waiting:
             self._since = time.monotonic()
-        self._waiting[key] = clip
+        # A copy: a part of a batch's states would keep all of them.
+        self._waiting[key] = ClipStates(*(tensor.clone() for tensor in clip))
         self._bytes += clip.nbytes
         if self._bytes >= SHARD_BYTES or time.monotonic() - self._since >= WAIT_S:
             self.flush()

@@ -17,7 +17,7 @@ from torch import Tensor
 from pal_plugin.audio.features import Features, report_cut
 from pal_plugin.audio.identity import identified
 from pal_plugin.audio.io import is_one_clip, load_audio, resample
-from pal_plugin.batch import Batch
+from pal_plugin.batch import COUNT_KEYS, Batch
 from pal_plugin.encoders import AudioFeatures, build_features
 from pal_plugin.encoders.cache import CacheSettings
 from pal_plugin.encoders.cache_shards import StateShards
@@ -155,7 +155,9 @@ class AudioFrontend:
         if is_one_clip(audio):
             raise ValueError("samples['audio'] is one clip; write a list of clips: [clip]")
         if isinstance(audio, dict) and audio:
-            return audio if "windows" in next(iter(audio.values())) else self.collate([audio])
+            if "windows" not in next(iter(audio.values())):
+                return self.collate([audio])
+            return {name: _counted_here(entry) for name, entry in audio.items()}
         clips = list(audio) if audio is not None else []
         if not clips:
             raise ValueError(
@@ -187,6 +189,11 @@ class AudioFrontend:
                     f"and {list(clip)}"
                 )
         return {name: _joined([clip[name] for clip in clips]) for name in clips[0]}
+
+
+def _counted_here(entry: dict[str, Any]) -> dict[str, Any]:
+    """With its counts on the CPU, also where somebody moved the whole batch."""
+    return {k: v.cpu() if k in COUNT_KEYS else v for k, v in entry.items()}
 
 
 def _joined(clips: list[dict[str, Any]]) -> dict[str, Any]:

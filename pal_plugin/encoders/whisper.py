@@ -7,7 +7,7 @@ outputs after the clip's end are masked instead of computed differently.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,13 @@ class Whisper(AudioEncoder):
             )
         hidden = self.chosen(lambda: self.encoder(mel).last_hidden_state)
         return self.as_tokens(hidden, frames, 2)
+
+    def give(self, hidden_states: Sequence[int]) -> None:
+        """As `AudioEncoder.give`; the norm at the end goes too, and no layer may be left out."""
+        if self.encoder.config.encoder_layerdrop:
+            raise ValueError("hidden_states need every layer; set model: {encoder_layerdrop: 0}")
+        super().give(hidden_states)
+        self.encoder.layer_norm = nn.Identity()
 
     @property
     def stack(self) -> nn.ModuleList:

@@ -58,7 +58,13 @@ class AudioKV:
         return replace(self, routed=self.routed.select(index))
 
     def save(self, path: str | Path) -> Path:
-        """Write `<path>.safetensors`, which is whole or absent; `load` takes the same `path`."""
+        """Write `<path>.safetensors`, which is whole or absent; `load` takes the same `path`.
+
+        Raises:
+            ValueError: prepended tokens of which some are hidden.
+        """
+        if self.routed.prefix is not None and self.routed.prefix.hidden is not None:
+            raise ValueError("hidden columns of prepended audio cannot be saved")
         path = _file(path)
         contexts = {"audio": self.routed.audio, "cross_audio": self.routed.cross_audio}
         contexts = {name: context for name, context in contexts.items() if context is not None}
@@ -116,9 +122,10 @@ class AudioKV:
             if value is None:
                 continue
             found |= {f"{part}.features": value.features, f"{part}.mask": value.mask}
-            places = getattr(value, "positions", None)
-            if places is not None and not torch.equal(places, counted(value.mask)[: len(places)]):
-                found[f"{part}.positions"] = places
+            if isinstance(value, AudioContext):
+                known = counted(value.mask if value.padded else value.mask[:1])
+                if not torch.equal(value.positions, known):
+                    found[f"{part}.positions"] = value.positions
             for layer, (key, val) in (getattr(value, "kv", None) or {}).items():
                 found |= {f"{part}.{layer}.key": key, f"{part}.{layer}.value": val}
         return found

@@ -103,7 +103,7 @@ class AudioLLM(StoredModel):
         result = {}
         for group, tokens in encoded.items():
             if index is not None:
-                tokens = tokens.select(index).trimmed()
+                tokens = tokens.select(index).trimmed().padded(self.columns_in)
             if heard is not None:
                 heard = torch.as_tensor(heard, dtype=torch.bool, device=tokens.mask.device)
                 mask = tokens.mask & heard[:, None]

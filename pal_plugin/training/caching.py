@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from pal_plugin.datasets.collate import clips_of
@@ -25,6 +26,7 @@ def open_caches(
     model: nn.Module,
     datasets: Mapping[str, Any],
     precision: Precision,
+    device: torch.device,
     *,
     told: bool = True,
     sizes_only: bool = False,
@@ -32,7 +34,8 @@ def open_caches(
     """Open the model's caches, if it has any, for these data sets.
 
     Args:
-        model: on its device, with `caches`, `encoders` and `frontend`.
+        model: with `caches`, `encoders` and `frontend`.
+        device: where it will compute.
         datasets: by name, for the messages.
         told: whether this process talks to people.
         sizes_only: as of `StateShards`.
@@ -44,6 +47,7 @@ def open_caches(
     if not caches:
         return
     front_ends = model.frontend.features
+    model.encoders.to(device)  # where layers are shards, the rest of the model comes there later
     with precision.autocast():
         shards = {
             name: cache.open(model.encoders[name], front_ends[name], sizes_only=sizes_only)

@@ -87,7 +87,7 @@ def encode(cfg: RunConfig, *, batch_size: int | None, dry_run: bool) -> None:
     build = TASKS.get(run.task).setup_task(cfg=cfg).build_datasets
     built = launch.as_user_error("the datasets cannot be built", build, cfg)
     datasets = {f"{n} {split}": d for n, of in built.items() for split, d in of.items()}
-    caching.open_caches(model, datasets, precision, told=world.first, sizes_only=True)
+    caching.open_caches(model, datasets, precision, device, told=world.first, sizes_only=True)
     passes = [one for where, d in datasets.items() for one in _passes(where, d)]
     filler = _Filler(model, precision, int(batch_size or run.batch_size_train), run.num_workers)
     with caching.storing(model):

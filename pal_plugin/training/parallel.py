@@ -54,10 +54,8 @@ def parallelise(
     if strategy == "fsdp":
         _shard(model, dtype, device)
         return model
-    place = next(model.parameters()).device
-    return DistributedDataParallel(
+    return DistributedDataParallel(  # without device_ids: it would move the counts of a batch too
         model,
-        device_ids=[place] if place.type == "cuda" else None,
         find_unused_parameters=find_unused,
         gradient_as_bucket_view=True,
         broadcast_buffers=False,  # what is trained has none, or they are the first process's

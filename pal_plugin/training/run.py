@@ -61,6 +61,7 @@ class Run:
             self.place.model,
             {f"{name} {split}": d for split, of in self.splits.items() for name, d in of.items()},
             self.place.precision,
+            self.place.device,
             told=self.world.first,
         )
         weights = self.folder.path / BEST

@@ -153,6 +153,11 @@ def get(name: str, source: str | None = None) -> Path:
     with FileLock(folder / ".lock"):
         if origin(name) is not None:
             return folder / name
+        if (folder / name).exists():
+            raise ConfigError(
+                f"{folder / name} was not made by `pal weights get` (it holds no {ORIGIN}); move "
+                "it away, or give its path in place of weights://"
+            )
         for left in folder.glob(f"{_STAGE}*"):  # of a process that was killed
             shutil.rmtree(left)
         with tempfile.TemporaryDirectory(dir=folder, prefix=_STAGE) as stage:

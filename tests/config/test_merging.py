@@ -56,3 +56,18 @@ def test_plain_maps_take_any_key_and_are_told_flat():
     }
     assert flat({"a": {"b": 1, "c": {}}, "d": [2]}) == {"a.b": 1, "a.c": {}, "d": [2]}
     assert present({"a": None, "b": 0}) == {"b": 0}
+
+
+def test_a_cache_is_a_word_or_settings_and_a_group_has_one_route_or_several():
+    base = {"model": {"encoders": {"x": {"cache": True}}, "routing": {"g": {"integration": "lal"}}}}
+    for cache in (False, {"dtype": "half"}):
+        found, errors = merged({"model": {"encoders": {"x": {"cache": cache}}}}, base)
+        assert not errors
+        assert found["model"]["encoders"]["x"]["cache"] == cache
+        again, errors = merged({"model": {"encoders": {"x": {"cache": True}}}}, found)
+        assert not errors
+        assert again["model"]["encoders"]["x"]["cache"] is True
+    both = [{"integration": "plits", "pool": 2}, {"integration": "lal"}]
+    found, errors = merged({"model": {"routing": {"g": both}}}, base)
+    assert (found["model"]["routing"]["g"], errors) == (both, [])
+    assert merged({"model": {"routing": {"g": {"pol": 2}}}}, base)[1]

@@ -139,3 +139,13 @@ def test_sizes_alone_can_be_asked_for(shards):
     found = StateShards(shards.folder, "space", sizes_only=True).find("a")
     assert found.states.shape == (0, 3)
     assert found.valid.tolist() == [4, 2]
+
+
+def test_what_another_process_removed_is_made_again(shards):
+    path = write_shard(shards.folder, "space", {"a": clip(4)})
+    assert "a" in shards
+    path.unlink()  # as who finds it damaged does
+    writing = writer(shards)
+    writing.add("a", clip(4))
+    writing.flush()
+    assert same(shards.find("a"), clip(4))

@@ -123,3 +123,15 @@ def test_every_state_is_read(tiny_config):
     config["encoders"]["whisper"]["hidden_states"] = [1, 2, 3]
     with pytest.raises(ValueError, match="whisper@2"):
         build_parts(config)
+
+
+def test_nothing_behind_the_states_is_left_to_train(tiny_config):
+    entry = entries(tiny_config)["whisper"]
+    clip = AudioFrontend({"whisper": entry})((torch.zeros(8_000).numpy(), 16_000))["whisper"]
+    encoder = build_encoder(**entry, hidden_states=[2]).train()
+    encoder(clip["features"], clip["frames"]).features.sum().backward()
+    trained = {n: p for n, p in encoder.named_parameters() if p.requires_grad}
+    assert all(p.grad is not None for p in trained.values()), list(trained)
+    dropping = {**entry, "model": {**entry["model"], "encoder_layerdrop": 0.1}}
+    with pytest.raises(ValueError, match="encoder_layerdrop: 0"):
+        build_encoder(**dropping, hidden_states=[2])

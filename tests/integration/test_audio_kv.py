@@ -132,3 +132,20 @@ def test_errors(tiny_model, two_clips, tmp_path):
     (tmp_path / "y.safetensors").write_bytes(b"\0" * 20)
     with pytest.raises(ValueError, match="cannot be read"):
         AudioKV.load(tmp_path / "y.safetensors", kv.weights)
+
+
+@torch.no_grad()
+def test_hidden_columns_are_kept_by_row(tiny_model, two_clips, tmp_path):
+    from dataclasses import replace
+
+    model = tiny_model("lal")
+    kv = model.encode([two_clips["audio"][0]] * 2, "features")
+    columns = torch.zeros_like(kv.routed.audio.mask)
+    columns[1, :2] = True
+    hidden = replace(kv, routed=replace(kv.routed, audio=kv.routed.audio.hiding(columns)))
+    again = model.load_audio(hidden.save(tmp_path / "hidden"))
+    before, after = hidden.routed.audio.positions, again.routed.audio.positions
+    assert torch.equal(after.expand(2, -1), before.expand(2, -1))
+    samples = {"text_input": QUESTIONS[:2]}
+    scores = [model.predict_class(samples, CANDIDATES, audio=a)["scores"] for a in (hidden, again)]
+    assert torch.equal(*scores)

@@ -159,3 +159,32 @@ def test_counts_stay_on_the_cpu():
     assert moved["audio"]["a"]["features"].is_meta
     assert not moved["audio"]["a"]["frames"].is_meta
     assert not moved["clip_index"].is_meta
+
+
+@torch.no_grad()
+def test_counts_that_somebody_moved_come_back(tiny_model):
+    """As DistributedDataParallel and LAVIS move a whole batch."""
+
+    class Elsewhere(torch.Tensor):
+        def cpu(self):
+            return self.as_subclass(torch.Tensor)
+
+    model = tiny_model("lal")
+    batch = batch_of((1.5, 0.4))
+    features = model.frontend.joined(batch)
+    moved = {
+        name: {k: v if k == "features" else v.as_subclass(Elsewhere) for k, v in entry.items()}
+        for name, entry in features.items()
+    }
+    for entry in model.frontend.joined({"audio": moved}).values():
+        assert type(entry["frames"]) is type(entry["windows"]) is torch.Tensor
+
+
+@torch.no_grad()
+def test_questions_of_uneven_number_keep_the_compiled_lengths(tiny_model):
+    model = tiny_model("lal")
+    model.columns_in = 64
+    batch = {**batch_of((0.5, 0.3, 0.2)), "clip_index": torch.tensor([0, 2, 2])}
+    del batch["text_output"]
+    batch["audio"] = batch["audio"][:3]
+    assert all(t.mask.shape[1] % 64 == 0 for t in model._audio_rows(batch, 3).values())

@@ -12,7 +12,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from pal_plugin.utils import published
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.hub import HubError
-from pal_plugin.utils.locations import resolve
+from pal_plugin.utils.locations import resolve, weights_folder
 from pal_plugin.utils.published import MODELS, SETS, Member, Published, get, names_of, origin
 
 WEIGHTS, CONFIG = b"weights" * 1000, b"{}"
@@ -173,3 +173,13 @@ def test_what_is_written_down_is_plain_json(index):
     index(WEIGHTS)
     facts = json.loads((get("toy") / "origin.json").read_text())
     assert facts == origin("toy")
+
+
+def test_a_folder_that_somebody_put_there_is_left_alone(index, monkeypatch):
+    own = weights_folder() / "toy"
+    own.mkdir(parents=True)
+    (own / "model.bin").write_bytes(b"mine")
+    monkeypatch.setattr(published.subprocess, "run", None)  # it is told before anything is fetched
+    with pytest.raises(ConfigError, match="holds no origin.json"):
+        get("toy")
+    assert (own / "model.bin").read_bytes() == b"mine"
