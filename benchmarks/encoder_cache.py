@@ -32,7 +32,8 @@ QUESTION, ANSWER = "What do you hear?", "a dog barks in the rain"
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
-    """Time, print a line, and return the median seconds by what they are of."""
+    """Time, print ratios (and seconds on a GPU), and return the median seconds by what they are
+    of."""
     args = _parser().parse_args(argv)
     section = load_config(find_recipes(args.recipe), args.options).to_dict()["model"]
     torch.manual_seed(0)
@@ -41,11 +42,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     groups = [files[i : i + args.batch] for i in range(0, len(files), args.batch)]
     with tempfile.TemporaryDirectory() as folder:
         seconds = measure(model, AudioFrontend(present(section["encoders"])), groups, folder)
-    made, kept = (seconds[f"step, {how}"] for how in ("encoded", "kept"))
-    print(", ".join(f"{name} {value:.3g} s" for name, value in seconds.items()))
-    print(
-        f"{len(files)} clips in batches of {args.batch}: a step is {made / kept:.2f} times faster"
-    )
+    print(f"{len(files)} clips in batches of {args.batch}, kept against encoded")
+    for what in sorted({name.partition(", ")[0] for name in seconds}):
+        print(f"{what}: {seconds[f'{what}, encoded'] / seconds[f'{what}, kept']:.2f} times as fast")
+    if model.device.type != "cpu":
+        print(", ".join(f"{name} {value:.3g} s" for name, value in seconds.items()))
     return seconds
 
 
