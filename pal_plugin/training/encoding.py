@@ -187,7 +187,7 @@ def _check_sizes(filler: _Filler, passes: list[tuple[Any, int]]) -> str | None:
 def _fill(filler: _Filler, passes: list[tuple[Any, int]], world: World) -> None:
     skipped: list[str] = []
     total = sum(clips for _, clips in passes)
-    with progress_bar(total // world.size, "encode", "clip", shown=world.first) as bar:
+    with progress_bar(total // world.size, "encode", "clip", shown=world.first, lines=True) as bar:
         for one, _ in passes:
             for batch in workers.fetched(filler.batches(one, world)):
                 skipped += batch["skipped"]
