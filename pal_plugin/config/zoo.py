@@ -13,7 +13,7 @@ from pal_plugin.config.run_files import read_run_file
 _CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "models"
 _POCKET = ("lal", "plits", "pal", "flamingo")
 #: Of published weights, which `pal weights get small` fetches.
-_SMALL = ("small", "small_plits", "small_pal")
+_SMALL = ("small", "small_plits", "small_pal", "small_both", "small_flamingo")
 #: By name; `full` is what the full-size recipes of projects/pal start from.
 MODEL_TYPES = {name: _CONFIGS / f"pal_{name}.yaml" for name in (*_POCKET, *_SMALL, "full")}
 

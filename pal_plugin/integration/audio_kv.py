@@ -126,6 +126,8 @@ class AudioKV:
                 known = counted(value.mask if value.padded else value.mask[:1])
                 if not torch.equal(value.positions, known):
                     found[f"{part}.positions"] = value.positions
+            if getattr(value, "gains", None) is not None:
+                found[f"{part}.gains"] = value.gains
             for layer, (key, val) in (getattr(value, "kv", None) or {}).items():
                 found |= {f"{part}.{layer}.key": key, f"{part}.{layer}.value": val}
         return found
@@ -156,6 +158,7 @@ def _context(
         kv,
         spans,
         tensors.get("positions"),
+        tensors.get("gains"),
     )
 
 

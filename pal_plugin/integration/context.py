@@ -34,6 +34,7 @@ class AudioContext:
             the valid tokens of each sample are counted, -count..-1. Rotary embeddings make this the
             same function as audio 0..m-1 and text from m on, and it leaves the audio independent
             of the text and the text's positions untouched.
+        gains: `[L, m]` or None, what each of the LLM's L layers multiplies N(H) with (LAL).
 
     Attributes:
         padded: bool, whether the mask is False anywhere.
@@ -50,6 +51,7 @@ class AudioContext:
     kv: dict[int, tuple[Tensor, Tensor]] | None = field(default=None, compare=False, repr=False)
     spans: tuple[tuple[int, frozenset[int] | None], ...] | None = None
     positions: Tensor | None = field(default=None, compare=False, repr=False)
+    gains: Tensor | None = field(default=None, compare=False, repr=False)
     # No fields, as FSDP makes a context anew from its fields, for which these are not the same.
     padded = False
     normed = None
@@ -66,6 +68,11 @@ class AudioContext:
         if padded:
             clean = torch.where(self.mask[..., None], self.features, 0)
             object.__setattr__(self, "features", clean)
+        if self.gains is not None and self.gains.shape[1:] != self.mask.shape[1:]:
+            raise ValueError(
+                f"AudioContext.gains is {tuple(self.gains.shape)}; expected [layers, m] for the "
+                f"mask {tuple(self.mask.shape)}"
+            )
         if self.positions is None:
             object.__setattr__(self, "positions", counted(self.mask if padded else self.mask[:1]))
         object.__setattr__(self, "padded", padded)
@@ -96,8 +103,13 @@ class AudioContext:
         cls,
         groups: Sequence[tuple[AudioTokens, Iterable[int] | None]],
         dtype: torch.dtype | None = None,
+        gains: Sequence[Tensor | None] | None = None,
     ) -> AudioContext:
-        """From the tokens of groups, one behind the other, each with the layers that see it."""
+        """From the tokens of groups, one behind the other, each with the layers that see it.
+
+        Args:
+            gains: of each group `[L]`, or None for a group without.
+        """
         tokens = AudioTokens.concat([part for part, _ in groups])
         features = tokens.features if dtype is None else tokens.features.to(dtype)
         spans = tuple(
@@ -105,10 +117,11 @@ class AudioContext:
             for part, layers in groups
         )
         shared = spans[0][1]
+        of_columns = _of_columns(gains or (), [columns for columns, _ in spans])
         if all(layers == shared for _, layers in spans):
-            context = cls(features, tokens.mask, shared)
+            context = cls(features, tokens.mask, shared, gains=of_columns)
         else:
-            context = cls(features, tokens.mask, spans=spans)
+            context = cls(features, tokens.mask, spans=spans, gains=of_columns)
         return context if tokens.hidden is None else context.hiding(tokens.hidden)
 
     def __len__(self) -> int:
@@ -151,8 +164,9 @@ class AudioContext:
         # A copy, so that nobody asks the device again whether anything is padded.
         copied = copy.copy(self)
         values = {name: taken(getattr(self, name)) for name in ("features", "mask", "positions")}
-        if self.normed is not None:
-            values["normed"] = taken(self.normed)
+        for name in ("normed", "gains"):
+            if getattr(self, name) is not None:
+                values[name] = taken(getattr(self, name))
         for name, value in {**values, "spans": None, "_once": {}, "_by_spans": {}}.items():
             object.__setattr__(copied, name, value)
         return copied
@@ -205,6 +219,7 @@ class AudioContext:
             kv,
             spans,
             positions[:, kept],
+            None if self.gains is None else self.gains[:, kept],
         )
 
     def _selected(self, layer: int, kept: Tensor, index: Tensor, both: tuple) -> tuple:
@@ -228,6 +243,17 @@ class AudioContext:
         if held is None:
             held = self._once[key] = (owner, make())  # holding the owner keeps its id its own
         return held[1]
+
+
+def _of_columns(gains: Sequence[Tensor | None], columns: Sequence[int]) -> Tensor | None:
+    """Gains of groups, `[L]` each, as `[L, m]`; 1 for a group without."""
+    given = next((gain for gain in gains if gain is not None), None)
+    if given is None:
+        return None
+    parts = zip(gains, columns, strict=True)
+    return torch.cat(
+        [(torch.ones_like(given) if g is None else g)[:, None].expand(-1, n) for g, n in parts], 1
+    )
 
 
 def counted(mask: Tensor) -> Tensor:

@@ -190,11 +190,21 @@ def normalise(site: Site, hidden: Tensor) -> Tensor:
     return full if site.family.gain_from_one else full.to(hidden.dtype)
 
 
-def scale(site: Site, normed: Tensor, kind: torch.dtype) -> Tensor:
-    """A layer's own part of its norm: its gain, in type `kind`."""
+def scale(
+    site: Site, normed: Tensor, kind: torch.dtype, heard_with: Tensor | None = None
+) -> Tensor:
+    """A layer's own part of its norm: its gain, in type `kind`.
+
+    Args:
+        heard_with: `[m, 1]`, the audio's own gain on top. The two are multiplied first: for the
+            backward pass this product is kept, which has no batch, and not that with `normed`.
+    """
+    gain = site.norm.weight
     if site.family.gain_from_one:
-        return (normed * (1.0 + site.norm.weight.float())).to(kind)
-    return (site.norm.weight * normed).to(kind)
+        gain = 1.0 + gain.float()
+    if heard_with is not None:
+        gain = gain * heard_with.to(gain.dtype)
+    return (gain * normed).to(kind)
 
 
 def project(attention: nn.Module, site: Site, hidden: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,11 @@ norms Q_n and K_n (PAL paper, arXiv 2506.10423, section "LAL"):
 H is the same at every layer; audio makes no queries and never enters an FFN. The LLM's own W_K and
 W_V (with their LoRA) project it, so there are no new weights inside the LLM.
 
+What is not in the paper: N(H) may have a gain of its own in each layer, `N(h_j) -> g_l N(h_j)` for
+the audio's j alone (`AudioContext.gains`). A norm brings H to full strength however small it is, so
+that an untrained connector is noise at the volume of speech in every layer; with g_l = 0.1 at the
+start LAL begins to learn at once (docs/lal.md has the curves). Without gains it is the paper's.
+
 The one design choice: `attach` registers an attention function with transformers and the audio
 travels as a keyword argument through the model's own forward. The audio's K/V are computed inside
 the layer, when it runs: LoRA, gradient checkpointing and sharding then see an ordinary layer.
@@ -232,18 +237,25 @@ def _projected(attention: nn.Module, site: families.Site, audio: AudioContext, f
     projections = families.projections(attention, site)
     if any(module._forward_pre_hooks for module in projections):
         recomputes = False  # peft's for one call (adapter names, tasks), gone in the backward pass
+    gain = None if audio.gains is None else audio.gains[attention.layer_idx][:, None]
     if site.norm is None:
-        return project(features)
+        return project(_loud(features, gain))
     if audio.normed is None:
         if recomputes:
-            return checkpoint(lambda h: project(site.norm(h)), features, use_reentrant=False)
-        return project(site.norm(features))
-    make = functools.partial(families.scale, site, audio.normed, computes_in(features))
+            return checkpoint(
+                lambda h, g: project(_loud(site.norm(h), g)), features, gain, use_reentrant=False
+            )
+        return project(_loud(site.norm(features), gain))
+    make = functools.partial(families.scale, site, audio.normed, computes_in(features), gain)
     if not recomputes:
         return project(make())
     if all(saves_its_input(module) for module in projections):
         return keeping_no_input(make, project)
     return checkpoint(lambda: project(make()), use_reentrant=False)
+
+
+def _loud(normed: Tensor, gain: Tensor | None) -> Tensor:
+    return normed if gain is None else normed * gain.to(normed.dtype)
 
 
 @torch.no_grad()

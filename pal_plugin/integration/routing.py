@@ -8,8 +8,10 @@ Nothing here knows what an encoder is called.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -31,11 +33,14 @@ class Route:
             cross attention stands; None means all blocks, of which one then stands at every fourth
             layer. PLITS has no choice.
         pool: neighbouring tokens whose mean goes this way as one.
+        gain: LAL: what each layer's N(H) is multiplied with at the start, learned from there on
+            (`lal.py`); None: nothing, as in the paper.
     """
 
     integration: str
     layers: tuple[int, ...] | None = None
     pool: int = 1
+    gain: float | None = None
 
     def __post_init__(self) -> None:
         if self.integration not in INTEGRATIONS:
@@ -44,6 +49,12 @@ class Route:
             )
         if isinstance(self.pool, bool) or not isinstance(self.pool, int) or self.pool < 1:
             raise ValueError(f"a route's pool is {self.pool!r}; expected a number from 1 on")
+        if self.gain is not None:
+            if self.integration != "lal":
+                raise ValueError(f"a gain is for 'lal', not for {self.integration!r}")
+            number = isinstance(self.gain, int | float) and not isinstance(self.gain, bool)
+            if not (number and 0 < self.gain < math.inf):
+                raise ValueError(f"a route's gain is {self.gain!r}; expected a number above 0")
         if self.layers is not None:
             if self.integration == "plits":
                 raise ValueError("layers are chosen for 'lal' and 'flamingo', not for 'plits'")
@@ -142,7 +153,10 @@ class RoutedAudio:
 
 
 def route(
-    groups: dict[str, AudioTokens], routing: RoutingTable, dtype: torch.dtype | None = None
+    groups: dict[str, AudioTokens],
+    routing: RoutingTable,
+    dtype: torch.dtype | None = None,
+    gains: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> RoutedAudio:
     """Apply the routing table.
 
@@ -150,6 +164,7 @@ def route(
         groups: audio tokens by group, all with B rows and the width of the LLM.
         routing: one route or several per group.
         dtype: the LLM's type.
+        gains: of groups by LAL, `[L]` each, one for each of the LLM's layers.
 
     Raises:
         ValueError: a group without a route.
@@ -160,9 +175,9 @@ def route(
             f"the routing table has {sorted(routing)}"
         )
 
-    def chosen(integration: str) -> list[tuple[AudioTokens, tuple[int, ...] | None]]:
+    def chosen(integration: str) -> list[tuple[str, AudioTokens, tuple[int, ...] | None]]:
         return [
-            (tokens.pooled(way.pool), way.layers)
+            (group, tokens.pooled(way.pool), way.layers)
             for group, tokens in groups.items()
             for way in routes_of(routing[group])
             if way.integration == integration
@@ -170,9 +185,12 @@ def route(
 
     def context(integration: str) -> AudioContext | None:
         parts = chosen(integration)
-        return AudioContext.from_groups(parts, dtype) if parts else None
+        if not parts:
+            return None
+        of_groups = [gains.get(group) for group, _, _ in parts] if integration == "lal" else None
+        return AudioContext.from_groups([part[1:] for part in parts], dtype, of_groups)
 
-    prefix = [tokens for tokens, _ in chosen("plits")]
+    prefix = [tokens for _, tokens, _ in chosen("plits")]
     return RoutedAudio(
         AudioTokens.concat(prefix) if prefix else None, context("lal"), context("flamingo")
     )
@@ -186,6 +204,23 @@ def routes_of(entry: Route | Sequence[Route]) -> tuple[Route, ...]:
 def integrations_of(routing: RoutingTable) -> set[str]:
     """The integrations that a table uses."""
     return {way.integration for entry in routing.values() for way in routes_of(entry)}
+
+
+def gains_of(routing: RoutingTable) -> dict[str, float]:
+    """The gain that LAL starts with, of each group that has one.
+
+    Raises:
+        ValueError: routes of one group with different ones.
+    """
+    found: dict[str, float] = {}
+    for group, entry in routing.items():
+        named = {way.gain for way in routes_of(entry) if way.integration == "lal"} or {None}
+        if len(named) > 1:
+            raise ValueError(f"the routes of {group!r} name the gains {named}; expected one")
+        (gain,) = named
+        if gain is not None:
+            found[group] = float(gain)
+    return found
 
 
 def blocks_of(routing: RoutingTable, default: Iterable[int]) -> list[int]:

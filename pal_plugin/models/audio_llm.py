@@ -125,7 +125,7 @@ class AudioLLM(StoredModel):
             raise ValueError(f"unknown store {store!r}; known: {', '.join(STORES)}")
         with torch.no_grad():
             encoded = self.encode_audio({"audio": [audio] if is_one_clip(audio) else audio})
-            routed = route(encoded, self.routing, self.llm.dtype)
+            routed = route(encoded, self.routing, self.llm.dtype, self.gains)
             if store == "kv":
                 routed = RoutedAudio(
                     routed.prefix,
@@ -159,7 +159,8 @@ class AudioLLM(StoredModel):
             index = which_clip(samples, len(audio), len(ids))
             routed = audio.routed if index is None else audio.select(index).routed
         else:
-            routed = route(self._audio_rows(samples, len(ids)), self.routing, embeds.dtype)
+            rows = self._audio_rows(samples, len(ids))
+            routed = route(rows, self.routing, embeds.dtype, self.gains)
         return routed.with_text(embeds, mask, embedding_scale(self.llm), side)
 
     def _prompts(self, samples: Batch) -> LLMInputs:

@@ -27,7 +27,7 @@ REQUIRED = ("encoders", "connectors", "routing", "llm")
 #: encoders are AudioFrontend's to check.
 ENTRIES = (
     ("connectors", ("type", "encoders"), ("args",)),
-    ("routing", ("integration",), ("layers", "pool")),
+    ("routing", ("integration",), ("layers", "pool", "gain")),
 )
 
 

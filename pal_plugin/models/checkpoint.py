@@ -155,6 +155,10 @@ def load(model: ModelParts, path: str | Path) -> list[str]:
             for name in own:
                 if ".lora_B." in name:
                     own[name].zero_()
+        if any(name.startswith("connectors.") for name in components):
+            for group, gain in model.gains.items():
+                if f"gains.{group}" not in components:
+                    gain.fill_(1)  # connectors that were trained without
     model.note_loaded(components)
     return sorted(components)
 

@@ -11,7 +11,13 @@ from torch import nn
 from pal_plugin.encoders.cache import EncoderCache
 from pal_plugin.encoders.frontend import AudioFrontend
 from pal_plugin.integration import attach, flamingo
-from pal_plugin.integration.routing import RoutingTable, blocks_of, integrations_of, routes_of
+from pal_plugin.integration.routing import (
+    RoutingTable,
+    blocks_of,
+    gains_of,
+    integrations_of,
+    routes_of,
+)
 from pal_plugin.llm.prompts import TextFormat
 from pal_plugin.models.stages import Stage, kind_of, parameter_table
 from pal_plugin.models.windows import check_groups
@@ -33,6 +39,7 @@ class ModelParts(nn.Module):
 
     Attributes:
         cross_attention: Flamingo's blocks by layer; empty without.
+        gains: LAL's `[L]` by group, where a route has a gain.
         config: the `model:` section that it was built from; None where it was built from objects.
         loaded_components: components whose weights came from a checkpoint, and that are written
             to the next one together with what is trained (`note_loaded` changes them).
@@ -64,9 +71,14 @@ class ModelParts(nn.Module):
         if "flamingo" in integrations_of(routing):
             default = flamingo.default_layers(len(self.decoder.layers))
             self.cross_attention = flamingo.attach(llm, blocks_of(routing, default))
+        depth = len(self.decoder.layers)
+        starts = gains_of(self.routing)
+        self.gains = nn.ParameterDict({g: torch.full((depth,), s) for g, s in starts.items()})
         self.caches = caches or {}
         self.stage = stage or Stage()
-        self.stage.apply(self.encoders, self.connectors, self.llm, self.cross_attention)
+        self.stage.apply(
+            self.encoders, self.connectors, self.llm, [self.cross_attention, self.gains]
+        )
         self.train(self.training)  # what is frozen hears in eval mode from the first call on
 
     def train(self, mode: bool = True):

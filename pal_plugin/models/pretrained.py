@@ -46,6 +46,7 @@ from pal_plugin.version import __version__
 
 CONFIG, WEIGHTS, LLM = "config.json", "model.safetensors", "llm"
 _FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", f"{LLM}/*"]
+_NEW = ("connectors.", "cross_attention", "gains.")
 _SAMPLES = 4
 #: Two roundings to bfloat16 apart, or one of a float16 subnormal: the same base may be loaded in
 #: another type.
@@ -278,12 +279,12 @@ def _load_folder(
 
 def _kept(model: ModelParts) -> set[str]:
     """Components that are trained, were loaded from a checkpoint, or come from nowhere else: as
-    all connectors and all cross attention do, since only parts of them may have a checkpoint."""
+    all connectors, cross attention and gains do, since only parts of them may have a checkpoint."""
     trained = {component_of(n) for n, p in model.named_parameters() if p.requires_grad}
     entries = model.config["encoders"].items()
     homeless = {f"encoders.{n}" for n, entry in entries if entry and not entry.get("checkpoint")}
     everything = {component_of(name) for name in model.state_dict()}
-    new = {name for name in everything if name.startswith(("connectors.", "cross_attention"))}
+    new = {name for name in everything if name.startswith(_NEW)}
     return trained | model.loaded_components | homeless | new
 
 

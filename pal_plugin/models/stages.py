@@ -6,6 +6,7 @@ file names only what differs.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import nn
@@ -52,18 +53,19 @@ class Stage:
         encoders: nn.Module,
         connectors: nn.Module,
         llm: nn.Module,
-        cross_attention: nn.Module | None = None,
+        with_connectors: Iterable[nn.Module] = (),
     ) -> None:
         """Add LoRA where asked and set `requires_grad` everywhere.
 
-        Cross attention (Flamingo) is new like the connectors, and is trained where they are.
+        Args:
+            with_connectors: what is new as they are, and trained where they are: cross attention
+                (Flamingo) and gains (LAL).
         """
         if self.llm == "lora":
             add_lora(llm, self.lora_targets, self.lora_rank, self.lora_alpha)
         encoders.requires_grad_(self.encoders == "full")
-        connectors.requires_grad_(self.connectors == "full")
-        if cross_attention is not None:
-            cross_attention.requires_grad_(self.connectors == "full")
+        for part in (connectors, *with_connectors):
+            part.requires_grad_(self.connectors == "full")
         for name, parameter in llm.named_parameters():
             parameter.requires_grad_(self.llm == "full" or "lora_" in name)
 
@@ -78,7 +80,7 @@ def component_of(name: str) -> str:
 
 
 #: Kinds of components that may have learning rates of their own (`run.lr_scale`).
-KINDS = ("connectors", "cross_attention", "lora", "llm", "encoders")
+KINDS = ("connectors", "cross_attention", "gains", "lora", "llm", "encoders")
 
 
 def kind_of(name: str) -> str:

@@ -10,6 +10,10 @@ from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import did_you_mean
 
 
+#: Scales of `run.lr_scale` by default, where they are not 1.
+_USUAL = {"gains": 10.0}
+
+
 def build(
     model: torch.nn.Module, run: Any, rate: float, device: torch.device
 ) -> torch.optim.Optimizer:
@@ -50,7 +54,7 @@ def _scale_rates(groups: list[dict], scales: dict[str, float], rate: float) -> N
                 hint = did_you_mean(group["name"], list(scales))
                 raise ConfigError(f"run.lr_scale has no {group['name']!r}. {hint}")
             group["lr_scale"] = float(scales[group["name"]])
-    idle = [name for name, scale in scales.items() if scale != 1 and name not in names]
+    idle = [n for n, scale in scales.items() if scale != _USUAL.get(n, 1) and n not in names]
     if idle:
         raise ConfigError(
             f"run.lr_scale names {', '.join(idle)}, of which nothing is trained; trained are "

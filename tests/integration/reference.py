@@ -22,6 +22,7 @@ def lal_logits(
     audio: Tensor,
     layers: Collection[int] | None = None,
     columns: Callable[[int], list[int]] | None = None,
+    gains: Tensor | None = None,
 ) -> Tensor:
     """Logits `[n, V]` of a text `ids` (Long `[n]`) that hears `audio` `[m, D]`.
 
@@ -29,6 +30,7 @@ def lal_logits(
         llm: a causal LM of one of the families, plain or in peft's wrapper.
         layers: those that hear; None means all.
         columns: the audio tokens that a layer hears, by its index; None: all of them.
+        gains: `[L, m]`, by which each layer multiplies the norm's output for the audio.
     """
     if hasattr(llm, "get_base_model"):
         llm = llm.get_base_model()
@@ -43,7 +45,8 @@ def lal_logits(
     for index, layer in enumerate(decoder.layers):
         heard = audio if layers is None or index in layers else audio[:0]
         chosen = range(len(heard)) if columns is None else columns(index)
-        a = _attention(config, decoder, index, heard, h, chosen)
+        gain = torch.ones(len(heard)) if gains is None else gains[index][: len(heard)]
+        a = _attention(config, decoder, index, heard, h, chosen, gain)
         if family in SANDWICHED:
             h = h + layer.post_attention_layernorm(a)
             ffn = layer.mlp(layer.pre_feedforward_layernorm(h))
@@ -68,7 +71,13 @@ def _ffn(layer: nn.Module, h: Tensor) -> Tensor:
 
 
 def _attention(
-    config, decoder: nn.Module, index: int, audio: Tensor, h: Tensor, columns: Collection[int]
+    config,
+    decoder: nn.Module,
+    index: int,
+    audio: Tensor,
+    h: Tensor,
+    columns: Collection[int],
+    gain: Tensor,
 ) -> Tensor:
     """W_O a, before any norm that follows: `[n, D]`."""
     layer = decoder.layers[index]
@@ -80,6 +89,7 @@ def _attention(
     both = torch.cat([audio, h])
     if family != "olmo2":
         both = layer.input_layernorm(both)
+    both = torch.cat([both[:m] * gain[:, None], both[m:]])
     text = both[m:]
     if family == "phi3":
         q = attention.qkv_proj(text)[:, : heads * size]

@@ -1,0 +1,66 @@
+"""Write clips.csv: the splits of ../mini without the training clips that shipped weights must not see.
+
+    PAL_DATA=FOLDER python projects/pal/small/make_splits.py
+
+Left out of training, by the licence of each clip: instruments that are not CC0 (their authors' names
+are not published beside them, so they cannot be named), ESC-10's Sampling+ clips, and all of the
+digits, which are CC BY-SA. What is evaluated stays as it is.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+
+HERE = Path(__file__).parent
+MINI = HERE.parent / "mini" / "splits.csv"
+ESC10, INSTRUMENTS = "esc10_f1234", "music/fsdkaggle2018_instruments"
+#: Licences of ESC-10's attribution.csv under which a clip may be trained on.
+OPEN = ("CC0", "CC-BY")
+
+
+def allowed(rows: list[dict[str, str]], audio: Path) -> list[dict[str, str]]:
+    """The rows of splits.csv that are evaluated, or whose licence lets them be trained on."""
+    esc10 = _licences(audio / ESC10 / "attribution.csv", "filename")
+    instruments = _licences(audio / INSTRUMENTS / "instruments.csv", "file")
+
+    def is_open(row: dict[str, str]) -> bool:
+        name = Path(row["filename"]).name
+        if row["domain"] == "esc10":
+            return esc10[name] in OPEN
+        return row["domain"] == "instruments" and instruments[name] == "CC0"
+
+    return [row for row in rows if row["split"] != "train" or is_open(row)]
+
+
+def _licences(path: Path, key: str) -> dict[str, str]:
+    return {row[key]: row["licence"] for row in _read(path)}
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def main() -> int:
+    if "PAL_DATA" not in os.environ:
+        print(
+            "set PAL_DATA to the folder that holds audio/ (see ../mini/README.md)", file=sys.stderr
+        )
+        return 2
+    rows = _read(MINI)
+    kept = allowed(rows, Path(os.environ["PAL_DATA"]) / "audio")
+    with (HERE / "clips.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(kept)
+    for (domain, split), count in sorted(Counter((r["domain"], r["split"]) for r in kept).items()):
+        print(f"{domain:<12} {split:<12} {count}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
