@@ -9,7 +9,6 @@ import torch
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import did_you_mean
 
-
 #: Scales of `run.lr_scale` by default, where they are not 1.
 _USUAL = {"gains": 10.0}
 

@@ -1,10 +1,10 @@
-"""Write clips.csv: the splits of ../mini without the training clips that shipped weights must not see.
+"""Write clips.csv: the splits of ../mini without training clips that shipped weights may not see.
 
     PAL_DATA=FOLDER python projects/pal/small/make_splits.py
 
-Left out of training, by the licence of each clip: instruments that are not CC0 (their authors' names
-are not published beside them, so they cannot be named), ESC-10's Sampling+ clips, and all of the
-digits, which are CC BY-SA. What is evaluated stays as it is.
+Left out of training, by the licence of each clip: instruments that are not CC0 (their authors'
+names are not published beside them, so they cannot be named), ESC-10's Sampling+ clips, and all of
+the digits, which are CC BY-SA. What is evaluated stays as it is.
 """
 
 from __future__ import annotations
