@@ -178,7 +178,8 @@ def write_shard(folder: Path, space: str, clips: Mapping[str, ClipStates]) -> Pa
     """One shard of these clips, whole or absent."""
     folder.mkdir(parents=True, exist_ok=True)
     _remove_stale(folder)
-    columns = [torch.cat(column) for column in zip(*clips.values(), strict=True)]
+    with torch.autocast("cpu", enabled=False):  # which has no cat of float16
+        columns = [torch.cat(column) for column in zip(*clips.values(), strict=True)]
     tensors = dict(zip(ClipStates._fields, columns, strict=True))
     tensors["windows"] = torch.tensor([len(clip.valid) for clip in clips.values()])
     facts = {
