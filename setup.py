@@ -86,7 +86,12 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["pal_plugin", "pal_plugin.*"]),
     entry_points={"console_scripts": ["pal=pal_plugin.commands.main:main"]},
-    package_data={"pal_plugin": ["configs/**/*.yaml", "pocket/**/*", "pocket/*"]},
+    package_data={
+        "pal_plugin": [
+            *("configs/**/*.yaml", "pocket/**/*", "pocket/*"),
+            *("corpora/fetching/*.csv", "clips/*.csv", "clips/*.ogg", "clips/*.flac"),
+        ]
+    },
     install_requires=CORE,
     extras_require={
         "lavis": IMPORTED_BY_LAVIS,

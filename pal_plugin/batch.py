@@ -89,6 +89,22 @@ def texts_of(batch: Batch, key: str) -> list[str]:
     return list(texts)
 
 
+def questions_of(batch: Batch) -> list[str]:
+    """`text_input` of all rows, each with something in it.
+
+    Raises:
+        ValueError: as `texts_of`, or a question that is empty or blank.
+    """
+    questions = texts_of(batch, "text_input")
+    for row, question in enumerate(questions):
+        if not question.strip():
+            raise ValueError(
+                f"question {row} is {question!r}; expected a text that asks for something, such as "
+                "'What do you hear?'"
+            )
+    return questions
+
+
 def more_of(batch: Batch, row: int) -> dict[str, Any]:
     """What a row's dataset gives beyond the usual: `stem`, `protocol`, `labels`, `facts`."""
     more = batch.get("more")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pal_plugin.batch import masked, take_rows
+from pal_plugin.batch import masked, questions_of, take_rows
 
 
 def batch():
@@ -40,3 +40,9 @@ def test_an_entry_of_another_length_is_named():
 def test_masking_hides_the_audio_of_every_row():
     assert masked(batch())["audio_mask"].tolist() == [False] * 3
     assert "audio_mask" not in batch()
+
+
+def test_questions_ask_for_something():
+    assert questions_of(batch()) == ["a", "b", "c"]
+    with pytest.raises(ValueError, match=r"question 1 is ' \\t'; expected a text"):
+        questions_of(batch() | {"text_input": ["a", " \t", "c"]})

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 #: A module imports from its own floor (its own room) and from those above it in this list only.
 FLOORS = (
     ("version", "types", "utils"),
-    ("config", "batch"),
+    ("config", "batch", "clips"),
     ("audio",),
     ("corpora", "encoders", "connectors", "llm"),
     ("integration", "soundworld", "processors"),

@@ -7,8 +7,11 @@ front of the whole prompt, LAL beside it.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
+from functools import cached_property
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from pal_plugin.batch import Batch, texts_of
@@ -89,18 +92,29 @@ class TextFormat:
         }
 
     def decode(self, ids) -> str:
-        """Text of generated ids, without special tokens."""
-        return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+        """Text of generated ids up to the first end mark, without special tokens."""
+        ids = [int(i) for i in ids]
+        end = next((at for at, i in enumerate(ids) if i in self.end_ids), len(ids))
+        return self.tokenizer.decode(ids[:end], skip_special_tokens=True).strip()
 
     @property
     def pad_id(self) -> int:
         pad = self.tokenizer.pad_token_id
         return self.end_id if pad is None else pad
 
-    @property
+    @cached_property
     def end_ids(self) -> list[int]:
-        """What ends a generated answer: the end of a turn, and that of a text."""
-        return sorted({self.end_id, self.tokenizer.eos_token_id} - {None})
+        """What ends a generated answer: the end of a turn, and that of a text.
+
+        The chat template's mark is among them for a plain form too: an LLM that was tuned on the
+        template ends its answers with it, whatever the prompt.
+        """
+        turn = None
+        if self.tokenizer.chat_template:
+            # A plain form may have been chosen because the template cannot be used.
+            with contextlib.suppress(ValueError, TemplateError):
+                turn = self._end_of_turn()
+        return sorted({self.end_id, turn, self.tokenizer.eos_token_id} - {None})
 
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -119,15 +133,19 @@ class TextFormat:
             enable_thinking=False,  # known to Qwen3 and SmolLM3, ignored by the others
         )
 
-    def _end_id(self) -> int:
+    def _end_of_turn(self) -> int | None:
         """The special token that the template sets behind an answer, which need not be the
         tokenizer's end of text (Gemma ends a turn otherwise)."""
-        if self.prompt == CHAT:
-            behind = self._chat("question", "answer").rpartition("answer")[2]
-            special = self.tokenizer.added_tokens_decoder
-            for token in self._ids(behind):
-                if token in special and special[token].special:
-                    return token
+        behind = self._chat("question", "answer").rpartition("answer")[2]
+        special = self.tokenizer.added_tokens_decoder
+        return next((t for t in self._ids(behind) if t in special and special[t].special), None)
+
+    def _end_id(self) -> int:
+        """The mark that an answer is trained to end with: the template's, or of a plain form the
+        tokenizer's."""
+        turn = self._end_of_turn() if self.prompt == CHAT else None
+        if turn is not None:
+            return turn
         if self.tokenizer.eos_token_id is None:
             raise ValueError("the tokenizer has no eos_token, so no answer would ever end")
         return self.tokenizer.eos_token_id

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from pal_plugin.audio.io import is_one_clip
-from pal_plugin.batch import Batch, texts_of
+from pal_plugin.batch import Batch, questions_of
 from pal_plugin.encoders.base import by_output, encoder_of
 from pal_plugin.encoders.cache import hear
 from pal_plugin.integration import LLMInputs, RoutedAudio, flamingo, route
@@ -165,7 +165,7 @@ class AudioLLM(StoredModel):
 
     def _prompts(self, samples: Batch) -> LLMInputs:
         """Clips and questions, padded on the left: each row ends where its answer begins."""
-        prompts = [self.text.prompt_ids(q) for q in texts_of(samples, "text_input")]
+        prompts = [self.text.prompt_ids(q) for q in questions_of(samples)]
         padded = pad_ids(prompts, "left", self.text.pad_id, self.device)
         return self._inputs(samples, *padded, side="left")
 
@@ -249,7 +249,7 @@ class AudioLLM(StoredModel):
             generation: what transformers' `generate` takes (`num_beams`, `do_sample`, ...).
 
         Raises:
-            ValueError: an argument that `generate` does not know.
+            ValueError: an argument that `generate` does not know, or an empty question.
         """
         samples = samples if audio is None else {**samples, "audio": audio}
         inputs = self._prompts(samples)
@@ -286,6 +286,9 @@ class AudioLLM(StoredModel):
         Returns:
             `predictions` (list of R strings) and `scores` `[R, len(candidates)]`, mean log
             probability per token (with the end mark).
+
+        Raises:
+            ValueError: no candidates, or an empty question.
         """
         candidates = list(candidates)
         if not candidates:
@@ -309,6 +312,9 @@ class AudioLLM(StoredModel):
         Args:
             audio: a path, an `(array, rate in Hz)` pair (any rate, mono or stereo), or what
                 `encode` made of one clip.
+
+        Raises:
+            ValueError: as `generate`.
         """
         clip = audio if isinstance(audio, AudioKV) else [audio]
         return self.generate({"audio": clip, "text_input": [question]}, **generation)[0]

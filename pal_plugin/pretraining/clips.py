@@ -115,7 +115,7 @@ def adapt_encoders(
         audio: folder of the clips.
         annotations: CSV with the columns filename, category, domain, split.
         steps: optimiser steps by encoder.
-        variants: augmented versions kept in memory, by domain.
+        variants: augmented versions kept in memory, by domain; 0 leaves the domain out.
         augment: arguments of `Augment`.
 
     Returns:
@@ -124,6 +124,7 @@ def adapt_encoders(
     torch.manual_seed(seed)
     with open(beside_recipes(annotations), newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
+    rows = [row for row in rows if variants[row["domain"]]]
     domains = sorted({row["domain"] for row in rows})
     labels = {d: sorted({r["category"] for r in rows if r["domain"] == d}) for d in domains}
     chosen = {name: encoders[name] for name in steps}

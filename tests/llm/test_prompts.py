@@ -74,6 +74,26 @@ def test_plain_forms():
     assert written(made, TextFormat(made, "Q: {question} A: ").prompt_ids("q?")) == "Q: q? A: "
 
 
+def test_a_plain_form_ends_at_the_mark_of_the_template_too():
+    made = tokenizer(GEMMA)
+    text = TextFormat(made, "Q: {question} A: ")
+    eos, turn = made.convert_tokens_to_ids(["<|eos|>", "<|turn|>"])
+    assert text.end_ids == sorted([eos, turn])
+    assert text.answer_ids("a")[-1] == eos  # what is trained is the tokenizer's own
+    assert TextFormat(tokenizer(), "ltu").end_ids == [eos]
+    broken = tokenizer("{{ raise_exception('no messages at all') }}")
+    assert TextFormat(broken, "ltu").end_ids == [eos]
+
+
+@pytest.mark.parametrize("end", ["<|eos|>", "<|turn|>"])
+def test_nothing_behind_the_end_is_decoded(end):
+    made = tokenizer(GEMMA)
+    ids = made(f"<|start|> a bell {end}and<|eos|> more", add_special_tokens=False)["input_ids"]
+    for prompt in ("chat", "ltu"):
+        assert TextFormat(made, prompt).decode(ids) == "a bell"
+    assert TextFormat(made).decode(made("no end")["input_ids"]) == "no end"
+
+
 def test_errors():
     with pytest.raises(ValueError, match=r"no chat template .*llm.prompt: one of ltu"):
         TextFormat(tokenizer())

@@ -6,6 +6,7 @@ import pickle
 import pytest
 import torch
 
+from pal_plugin.llm.prompts import TextFormat
 from pal_plugin.models.audio_llm import AudioLLM
 
 TYPES = ["lal", "plits", "pal", "flamingo"]
@@ -167,6 +168,45 @@ def test_generate_gives_strings_whatever_form_is_asked_for(tiny_model, two_clips
     model = tiny_model("lal")
     answers = model.generate(two_clips, max_new_tokens=3)
     assert model.generate(two_clips, max_new_tokens=3, return_dict_in_generate=True) == answers
+
+
+class Written:
+    """A logits processor under which the LLM writes these tokens, and counts them."""
+
+    def __init__(self, ids):
+        self.ids, self.steps = ids, 0
+
+    def __call__(self, _, scores):
+        forced = torch.full_like(scores, -torch.inf)
+        forced[:, self.ids[self.steps]] = 0
+        self.steps += 1
+        return forced
+
+
+@pytest.mark.parametrize("prompt", ["chat", "Q: {question}\nA:"])
+def test_an_answer_stops_at_the_end_of_a_turn(tiny_model, two_clips, prompt):
+    model = tiny_model("lal")
+    words = copy.deepcopy(model.text.tokenizer)
+    turn, words.eos_token = words.eos_token_id, words.pad_token  # as Gemma has two marks
+    model.text = TextFormat(words, prompt)
+    bell, rain = (words(text, add_special_tokens=False)["input_ids"] for text in ("bell", "rain"))
+    for end in (turn, words.eos_token_id):
+        forced = Written([*bell, end, *rain, *rain])
+        answers = model.generate(two_clips, max_new_tokens=10, logits_processor=[forced])
+        assert answers == ["bell", "bell"]
+        assert forced.steps == len(bell) + 1
+
+
+@pytest.mark.parametrize("question", ["", " \n"])
+def test_an_empty_question_is_refused(tiny_model, two_clips, question):
+    model = tiny_model("lal")
+    with pytest.raises(ValueError, match=r"question 0 is .*expected a text"):
+        model.ask(two_clips["audio"][0], question)
+    samples = {**two_clips, "text_input": ["What do you hear?", question]}
+    with pytest.raises(ValueError, match=r"question 1 is "):
+        model.generate(samples)
+    with pytest.raises(ValueError, match=r"question 1 is "):
+        model.predict_class(samples, ["bell"])
 
 
 def test_ask_takes_a_path_of_any_rate_and_stereo(tiny_model, tmp_path):

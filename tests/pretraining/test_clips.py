@@ -23,6 +23,7 @@ def test_the_clip_recipe_in_miniature(tmp_path):
         wave = 0.1 * torch.randn(4000, generator=generator).numpy()
         soundfile.write(tmp_path / f"{i}.wav", wave, 8000)
         rows.append((f"{i}.wav", category, domain, split))
+    rows.append(("not_here.wav", "cello", "music", "train"))
     with open(tmp_path / "splits.csv", "w", newline="") as file:
         csv.writer(file).writerows([("filename", "category", "domain", "split"), *rows])
     start = build_encoder(**WHISPER)
@@ -33,7 +34,7 @@ def test_the_clip_recipe_in_miniature(tmp_path):
         audio=str(tmp_path),
         annotations=str(tmp_path / "splits.csv"),
         steps={"whisper": 2},
-        variants={"animals": 2, "digits": 1},
+        variants={"animals": 2, "digits": 1, "music": 0},
         augment={"gain_db": [-3.0, 3.0]},
         batch=4,
         workers=0,

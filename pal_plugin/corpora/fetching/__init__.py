@@ -1,0 +1,1 @@
+"""Public clips from their documented addresses, checked and laid out as the recipes read them."""

@@ -1,0 +1,208 @@
+"""`pal data fetch`: an archive is downloaded, its clips checked and put where the recipes look.
+
+Nothing of an archive is believed: its files are looked up by the names that a source gives, and
+written under names that the source makes. A clip is there whole or not at all; `SOURCE.json` comes
+last, and a folder without it is filled by the same command.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import logging
+import os
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from tqdm import tqdm
+
+from pal_plugin.audio.decoding import AudioError
+from pal_plugin.corpora.fetching.archive import Archive, Clip
+from pal_plugin.corpora.fetching.esc10 import Esc10
+from pal_plugin.corpora.fetching.fsdd import Fsdd
+from pal_plugin.utils.downloads import download
+from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.files import file_sha256, replace_text, replacing, write_json
+from pal_plugin.utils.spelling import did_you_mean, first_of
+
+SOURCES: dict[str, Archive] = {source.name: source for source in (Esc10(), Fsdd())}
+#: What a folder's clips are and where they came from.
+SOURCE = "SOURCE.json"
+GITHUB = "https://github.com"
+#: A mirror in its place.
+MIRROR = "PAL_GITHUB"
+#: Of one clip; more is none of them.
+_MOST_BYTES = 20_000_000
+#: What zipfile raises for an archive that is cut off or was changed on the way.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+
+
+def source_of(name: str) -> Archive:
+    """The source of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in SOURCES:
+        raise ConfigError(f"no command fetches {name!r}. {did_you_mean(name, list(SOURCES))}")
+    return SOURCES[name]
+
+
+def default_folder() -> Path:
+    """`$PAL_DATA/audio`, where the recipes of `projects/pal/mini` look.
+
+    Raises:
+        ConfigError: PAL_DATA is not set.
+    """
+    if not os.environ.get("PAL_DATA"):
+        raise ConfigError(
+            "where to? Give --out FOLDER, or set PAL_DATA (the clips go to its audio/)"
+        )
+    return Path(os.environ["PAL_DATA"]).expanduser() / "audio"
+
+
+def fetch(source: Archive, out: str | Path, base: str | None = None) -> dict[str, Any]:
+    """The clips of a source in `OUT/FOLDER`; fetched where they are not there yet.
+
+    Args:
+        base: address in place of `https://github.com`, of a mirror that answers as it does; None:
+            `$PAL_GITHUB`, else GitHub itself.
+
+    Returns:
+        What `SOURCE.json` says: `clips`, `checked_by_hash`, `not_checked_by_hash` and more.
+
+    Raises:
+        DownloadError: the archive cannot be had.
+        ConfigError: it is not what it should be, with the names of the clips; these are not kept.
+    """
+    folder = Path(out).expanduser() / source.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".fetching.lock"):
+        facts = whole(source, folder)
+        if facts is not None:
+            return facts
+        url = source.url(base or os.environ.get(MIRROR) or GITHUB)
+        archive = folder / f".{source.name}-{source.commit[:12]}.zip"
+        if not archive.exists():
+            logging.info("from %s", url)
+            download(url, archive, source.megabytes * 10**6)
+        try:
+            with zipfile.ZipFile(archive) as opened:
+                clips, left_out = _placed(source, opened, _chosen(source, opened), folder)
+        except (*_DAMAGED, ConfigError) as error:
+            archive.unlink()  # the next try downloads it again
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(f"{url} gave a damaged archive ({error}); try again") from error
+        tables = source.tables(clips, folder)
+        for name, text in tables.items():
+            replace_text(folder / name, text)
+        facts = {
+            **_facts(source, url, clips),
+            "left_out": left_out,
+            "tables": sorted(tables),
+            "sha256_of_all": _sha256(folder, [*(clip.name for clip in clips), *tables]),
+        }
+        write_json(folder / SOURCE, facts)
+        archive.unlink()
+    return facts
+
+
+def whole(source: Archive, folder: Path) -> dict[str, Any] | None:
+    """What `SOURCE.json` says, if all it speaks of is there as it was written; else None."""
+    try:
+        facts = json.loads((folder / SOURCE).read_text("utf-8"))
+        names = set(facts["tables"])
+        for table in facts["tables"]:
+            with (folder / table).open(newline="", encoding="utf-8") as file:
+                names |= {row[0] for row in list(csv.reader(file))[1:]}
+        same = facts["commit"] == source.commit
+        return facts if same and facts["sha256_of_all"] == _sha256(folder, names) else None
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None
+
+
+def _chosen(source: Archive, archive: zipfile.ZipFile) -> list[Clip]:
+    """The clips of an archive that are taken."""
+    known = {clip.path: clip for clip in source.known()}
+    top, chosen = f"{source.top}/", {}
+    for name in archive.namelist():
+        path = name.removeprefix(top)
+        clip = known.get(path) or source.other(path)
+        if name.startswith(top) and clip is not None:
+            chosen[path] = clip
+    if lost := sorted(known.keys() - chosen.keys()):
+        raise ConfigError(
+            f"the archive of {source.repository} lacks {len(lost)} of {len(known)} clips, which "
+            f"are expected below {top}: {first_of(lost)}"
+        )
+    return list(chosen.values())
+
+
+def _placed(
+    source: Archive, archive: zipfile.ZipFile, clips: Sequence[Clip], folder: Path
+) -> tuple[list[Clip], list[str]]:
+    """The clips that are in the folder now, and what is wrong with those of unknown hash that are
+    not."""
+    placed, faults, left_out = [], [], []
+    for clip in tqdm(clips, desc=f"{source.name}: check and place", unit="clip"):
+        try:
+            data = _read(archive, f"{source.top}/{clip.path}")
+            found = source.digest(data)
+        except AudioError as error:
+            (left_out if clip.sha256 is None else faults).append(f"{clip.path}: {error}")
+            continue
+        if clip.sha256 not in (None, found):
+            faults.append(f"{clip.path} has the SHA-256 {found}, expected {clip.sha256}")
+            continue
+        if not _is_here(source, folder / clip.name, found):
+            with replacing(folder / clip.name) as temporary:
+                temporary.write_bytes(source.kept(data))
+        placed.append(clip)
+    if faults:
+        raise ConfigError(
+            f"{len(faults)} of {len(clips)} clips of {source.repository} are not what they should "
+            f"be: {first_of(faults, '; ')}. They are not used, and the archive is removed; if this "
+            "comes again, the address gives other clips than the recipes were made with"
+        )
+    return placed, left_out
+
+
+def _read(archive: zipfile.ZipFile, name: str) -> bytes:
+    member = archive.getinfo(name)
+    if member.file_size > _MOST_BYTES:
+        raise AudioError(f"{member.file_size} bytes are no clip of a few seconds")
+    return archive.read(member)  # checks the sum that the archive has of it
+
+
+def _is_here(source: Archive, path: Path, digest: str) -> bool:
+    try:
+        return source.digest(path.read_bytes()) == digest
+    except (OSError, AudioError):
+        return False
+
+
+def _facts(source: Archive, url: str, clips: Sequence[Clip]) -> dict[str, Any]:
+    unchecked = sum(clip.sha256 is None for clip in clips)
+    return {
+        "name": source.name,
+        "from": url,
+        "commit": source.commit,
+        "licence": source.licence,
+        "licence_url": source.licence_url,
+        "changes": source.changes,
+        "clips": len(clips),
+        "checked_by_hash": len(clips) - unchecked,
+        "not_checked_by_hash": {"clips": unchecked, "which": source.unknown},
+    }
+
+
+def _sha256(folder: Path, names: Iterable[str]) -> str:
+    """One hash over the files' hashes and names."""
+    lines = (f"{file_sha256(folder / name)}  {name}\n" for name in sorted(names))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
