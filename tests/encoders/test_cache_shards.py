@@ -149,3 +149,10 @@ def test_what_another_process_removed_is_made_again(shards):
     writing.add("a", clip(4))
     writing.flush()
     assert same(shards.find("a"), clip(4))
+
+
+def test_autocast_has_no_cat_of_float16_and_none_is_asked_of_it(shards):
+    one = clip(4, dtype=torch.float16)
+    with torch.autocast("cpu", torch.bfloat16):
+        write_shard(shards.folder, "space", {"a": one, "b": clip(3, dtype=torch.float16)})
+    assert same(shards.find("a"), one)

@@ -1,0 +1,85 @@
+"""What a model says about the clips that come with the package, and the same with the audio masked.
+
+    python projects/pal/small/answers.py output/small_lal-DATE       # a run's folder
+    python projects/pal/small/answers.py small                       # a model type
+
+Of a sound or an instrument it also ranks the ten names of that kind; the percentage is the share of
+the first one in the likelihood of all ten.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from pal_plugin.clips import Clip, clips
+from pal_plugin.config.zoo import MODEL_TYPES
+from pal_plugin.models.audio_llm import AudioLLM
+from pal_plugin.utils.tables import text_table
+
+#: What is ranked, by question.
+NAMES = {
+    "What do you hear?": (
+        *("chainsaw", "clock tick", "crackling fire", "crying baby", "dog"),
+        *("helicopter", "rain", "rooster", "sea waves", "sneezing"),
+    ),
+    "Which instrument plays?": (
+        *("acoustic guitar", "bass drum", "cello", "clarinet", "double bass"),
+        *("flute", "hi hat", "saxophone", "snare drum", "violin or fiddle"),
+    ),
+}
+
+
+def asked(model: AudioLLM, clip: Clip, masked: bool = False) -> tuple[str, str]:
+    """`(what it says, the name that it ranks first)` of a clip."""
+    samples = {"audio": [clip.path], "text_input": [clip.question]}
+    if masked:
+        samples["audio_mask"] = [False]
+    said = model.generate(samples, max_new_tokens=32)[0]
+    names = NAMES.get(clip.question)
+    return said, ranked(model, samples, names) if names else ""
+
+
+def ranked(model: AudioLLM, samples: dict, names: tuple[str, ...]) -> str:
+    """The likeliest of `names` with its share in the likelihood of all."""
+    lengths = torch.tensor([len(model.text.answer_ids(name)) for name in names])
+    scores = model.predict_class(samples, names)["scores"][0].cpu()
+    shares = (scores * lengths).softmax(0)  # the scores are means over an answer's tokens
+    best = int(shares.argmax())
+    return f"{names[best]} {shares[best]:.0%}"
+
+
+def table(model: AudioLLM) -> str:
+    """A row for each clip."""
+    rows = [("clip", "it is", "it says", "it ranks first", "masked, it says", "it ranks first")]
+    for clip in tqdm(clips(), desc="clips", leave=False):
+        with_audio, without = asked(model, clip), asked(model, clip, masked=True)
+        rows.append((clip.name, clip.label, *with_audio, *without))
+    return text_table([tuple(_short(cell) for cell in row) for row in rows], "llllll")
+
+
+def _short(text: str, most: int = 44) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", help="a run's folder, a .safetensors file, or a model type")
+    name = parser.parse_args().model
+    if name in MODEL_TYPES and not Path(name).exists():
+        model = AudioLLM.from_pretrained(name)
+    else:
+        model = AudioLLM.from_run(name)
+    print(table(model.eval()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
