@@ -35,7 +35,7 @@ FREE_MAPS = (
 # Keys that an entry may have besides those that it has.
 OPTIONAL_KEYS = {
     "model.encoders.*": ("cache", "hidden_states"),
-    "model.routing.*": ("layers", "pool", "gain"),
+    "model.routing.*": ("layers", "pool"),
 }
 # Entries of two kinds, of which one replaces the other: a route or a list of them, `cache: true` or
 # its settings.

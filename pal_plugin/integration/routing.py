@@ -8,7 +8,6 @@ Nothing here knows what an encoder is called.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -33,14 +32,11 @@ class Route:
             cross attention stands; None means all blocks, of which one then stands at every fourth
             layer. PLITS has no choice.
         pool: neighbouring tokens whose mean goes this way as one.
-        gain: LAL: what each layer's N(H) is multiplied with at the start, learned from there on
-            (`lal.py`); None: nothing, as in the paper.
     """
 
     integration: str
     layers: tuple[int, ...] | None = None
     pool: int = 1
-    gain: float | None = None
 
     def __post_init__(self) -> None:
         if self.integration not in INTEGRATIONS:
@@ -49,12 +45,6 @@ class Route:
             )
         if isinstance(self.pool, bool) or not isinstance(self.pool, int) or self.pool < 1:
             raise ValueError(f"a route's pool is {self.pool!r}; expected a number from 1 on")
-        if self.gain is not None:
-            if self.integration != "lal":
-                raise ValueError(f"a gain is for 'lal', not for {self.integration!r}")
-            number = isinstance(self.gain, int | float) and not isinstance(self.gain, bool)
-            if not (number and 0 < self.gain < math.inf):
-                raise ValueError(f"a route's gain is {self.gain!r}; expected a number above 0")
         if self.layers is not None:
             if self.integration == "plits":
                 raise ValueError("layers are chosen for 'lal' and 'flamingo', not for 'plits'")
@@ -206,21 +196,13 @@ def integrations_of(routing: RoutingTable) -> set[str]:
     return {way.integration for entry in routing.values() for way in routes_of(entry)}
 
 
-def gains_of(routing: RoutingTable) -> dict[str, float]:
-    """The gain that LAL starts with, of each group that has one.
-
-    Raises:
-        ValueError: routes of one group with different ones.
-    """
-    found: dict[str, float] = {}
-    for group, entry in routing.items():
-        named = {way.gain for way in routes_of(entry) if way.integration == "lal"} or {None}
-        if len(named) > 1:
-            raise ValueError(f"the routes of {group!r} name the gains {named}; expected one")
-        (gain,) = named
-        if gain is not None:
-            found[group] = float(gain)
-    return found
+def groups_by(integration: str, routing: RoutingTable) -> list[str]:
+    """The groups that go by an integration, alone or among others."""
+    return [
+        group
+        for group, entry in routing.items()
+        if any(way.integration == integration for way in routes_of(entry))
+    ]
 
 
 def blocks_of(routing: RoutingTable, default: Iterable[int]) -> list[int]:

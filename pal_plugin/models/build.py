@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
@@ -21,13 +22,16 @@ from pal_plugin.utils.locations import resolve
 from pal_plugin.utils.spelling import reject_unknown
 
 #: Keys of a `model:` section.
-KEYS = ("arch", "model_type", "encoders", "connectors", "routing", "llm", "stage", "checkpoint")
+KEYS = (
+    *("arch", "model_type", "encoders", "connectors", "routing", "lal_gain"),
+    *("llm", "stage", "checkpoint"),
+)
 REQUIRED = ("encoders", "connectors", "routing", "llm")
 #: Sections of named entries: the keys that an entry must have, and those that it may have. Those of
 #: encoders are AudioFrontend's to check.
 ENTRIES = (
     ("connectors", ("type", "encoders"), ("args",)),
-    ("routing", ("integration",), ("layers", "pool", "gain")),
+    ("routing", ("integration",), ("layers", "pool")),
 )
 
 
@@ -115,7 +119,15 @@ def build_parts(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str, Any
         "frontend": frontend,
         "stage": Stage(**cfg["stage"]),
         "caches": caches,
+        "lal_gain": _gain(cfg.get("lal_gain")),
     }
+
+
+def _gain(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is None or (is_number and 0 < value < math.inf):
+        return value
+    raise ValueError(f"model.lal_gain is {value!r}; expected a number above 0, or null")
 
 
 def _entries(cfg: dict[str, Any], section: str) -> Iterator[tuple[str, Any]]:

@@ -14,7 +14,7 @@ from pal_plugin.integration import attach, flamingo
 from pal_plugin.integration.routing import (
     RoutingTable,
     blocks_of,
-    gains_of,
+    groups_by,
     integrations_of,
     routes_of,
 )
@@ -36,10 +36,12 @@ class ModelParts(nn.Module):
         frontend: from clips to the encoders' features.
         stage: what is trained.
         caches: of encoders whose states are kept, by name.
+        lal_gain: what N(H) is multiplied with in each layer at the start, and learned from there on
+            (`integration/lal.py`), of groups by LAL; None: nothing, as in the paper.
 
     Attributes:
         cross_attention: Flamingo's blocks by layer; empty without.
-        gains: LAL's `[L]` by group, where a route has a gain.
+        gains: LAL's `[L]` by group; empty without `lal_gain`.
         config: the `model:` section that it was built from; None where it was built from objects.
         loaded_components: components whose weights came from a checkpoint, and that are written
             to the next one together with what is trained (`note_loaded` changes them).
@@ -59,6 +61,7 @@ class ModelParts(nn.Module):
         frontend: AudioFrontend,
         stage: Stage | None = None,
         caches: dict[str, EncoderCache] | None = None,
+        lal_gain: float | None = None,
     ) -> None:
         super().__init__()
         check_groups(groups, frontend.features)
@@ -72,8 +75,10 @@ class ModelParts(nn.Module):
             default = flamingo.default_layers(len(self.decoder.layers))
             self.cross_attention = flamingo.attach(llm, blocks_of(routing, default))
         depth = len(self.decoder.layers)
-        starts = gains_of(self.routing)
-        self.gains = nn.ParameterDict({g: torch.full((depth,), s) for g, s in starts.items()})
+        groups_with_gain = [] if lal_gain is None else groups_by("lal", self.routing)
+        self.gains = nn.ParameterDict(
+            {g: torch.full((depth,), float(lal_gain)) for g in groups_with_gain}
+        )
         self.caches = caches or {}
         self.stage = stage or Stage()
         self.stage.apply(
