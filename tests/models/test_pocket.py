@@ -16,7 +16,7 @@ from pal_plugin.utils.locations import POCKET
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "audio"
 TYPES = ["lal", "plits", "pal"]
-OTHERS = ["flamingo", "small", "small_plits", "small_pal", "full"]
+OTHERS = ["flamingo", "small", "small_plits", "small_pal", "small_both", "small_flamingo", "full"]
 
 
 @pytest.fixture(scope="module", params=TYPES)

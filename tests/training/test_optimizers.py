@@ -69,3 +69,19 @@ def test_matrices_decay_vectors_do_not_and_frozen_weights_are_left_out():
     assert decaying["params"] == [model[0].weight]
     assert len(others["params"]) == 3  # a bias, and the norm's two
     assert (decaying["lr"], decaying["betas"]) == (0.01, (0.9, 0.95))
+
+
+def test_gains_go_ten_times_as_fast_and_are_missed_by_nobody(toy):
+    part = nn.Linear(2, 2)
+    scales = dict(toy.config().run_cfg.lr_scale)
+    assert scales["gains"] == 10
+    groups = [{"name": name, "params": [part.weight]} for name in ("connectors", "gains")]
+    model = SimpleNamespace(param_groups=lambda decay: groups)
+    run = SimpleNamespace(weight_decay=0.0, beta2=0.999, lr_scale=scales)
+    optimizers.build(model, run, 1e-3, torch.device("cpu"))
+    assert [group["lr_scale"] for group in groups] == [1, 10]
+    groups.pop()
+    optimizers.build(model, run, 1e-3, torch.device("cpu"))  # nothing with a gain: no complaint
+    scales["gains"] = 3.0
+    with pytest.raises(ConfigError, match="names gains, of which nothing is trained"):
+        optimizers.build(model, run, 1e-3, torch.device("cpu"))
