@@ -73,9 +73,10 @@ def test_matrices_decay_vectors_do_not_and_frozen_weights_are_left_out():
 
 def test_gains_go_ten_times_as_fast_and_are_missed_by_nobody(toy):
     part = nn.Linear(2, 2)
+    kinds = {"connectors": part.weight, "gains": part.bias}
     scales = dict(toy.config().run_cfg.lr_scale)
     assert scales["gains"] == 10
-    groups = [{"name": name, "params": [part.weight]} for name in ("connectors", "gains")]
+    groups = [{"name": name, "params": [parameter]} for name, parameter in kinds.items()]
     model = SimpleNamespace(param_groups=lambda decay: groups)
     run = SimpleNamespace(weight_decay=0.0, beta2=0.999, lr_scale=scales)
     optimizers.build(model, run, 1e-3, torch.device("cpu"))
