@@ -11,10 +11,19 @@ unexport PYTHONDONTWRITEBYTECODE
 # Whoever is idle takes tests of the others; more than four want much memory.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
-.PHONY: help train test test-all lint wheel setup clean
+.PHONY: help train small test test-all lint wheel setup clean
 
 train: $(STAMP)
 	$(BIN)/python train.py --cfg-path projects/pal/lal_stage1.yaml
+
+# A real LLM behind a real encoder: fetched, trained for MINUTES, evaluated, asked about real clips; with
+# PAL_DATA=FOLDER trained on real clips too. OPTIONS=run.amp=bf16 where the processor has units for it.
+MINUTES ?= 16
+small: $(STAMP)
+	$(BIN)/pal weights get small
+	$(BIN)/pal train small/lal $(if $(PAL_DATA),small/clips) small/minutes \
+		--options run.max_minutes=$(MINUTES) $(OPTIONS)
+	$(BIN)/python projects/pal/small/answers.py latest:small_lal
 
 test: $(STAMP)
 	$(PYTEST)
@@ -43,6 +52,7 @@ clean:
 
 help:
 	@echo "make train         the main job: LAL stage 1 on synthetic sounds (set-up included)"
+	@echo "make small         a real small LLM learns to hear, in half an hour; PAL_DATA=FOLDER: from real clips"
 	@echo "make test          tests, about 5 minutes on 2 cores"
 	@echo "make test-all      slow tests; PART=NAME runs one part of .ci/parts"
 	@echo "make lint          ruff check and format"

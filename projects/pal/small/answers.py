@@ -1,6 +1,6 @@
 """What a model says about the clips that come with the package, and the same with the audio masked.
 
-    python projects/pal/small/answers.py output/small_lal-DATE       # a run's folder
+    python projects/pal/small/answers.py latest:small_lal            # the newest run, or a folder
     python projects/pal/small/answers.py small                       # a model type
 
 Of a sound or an instrument it also ranks the ten names of that kind; the percentage is the share of
@@ -19,6 +19,8 @@ from tqdm import tqdm
 from pal_plugin.clips import Clip, clips
 from pal_plugin.config.zoo import MODEL_TYPES
 from pal_plugin.models.audio_llm import AudioLLM
+from pal_plugin.training.run_folder import resolve_checkpoint
+from pal_plugin.utils.errors import UserError
 from pal_plugin.utils.tables import text_table
 
 #: What is ranked, by question.
@@ -71,12 +73,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("model", help="a run's folder, a .safetensors file, or a model type")
+    about = "latest:RECIPE, a run's folder, a .safetensors file, or a model type"
+    parser.add_argument("model", help=about)
     name = parser.parse_args().model
-    if name in MODEL_TYPES and not Path(name).exists():
-        model = AudioLLM.from_pretrained(name)
-    else:
-        model = AudioLLM.from_run(name)
+    try:
+        if name in MODEL_TYPES and not Path(name).exists():
+            model = AudioLLM.from_pretrained(name)
+        else:
+            model = AudioLLM.from_run(resolve_checkpoint(name, "output"))
+    except (UserError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     print(table(model.eval()))
     return 0
 
