@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
+from pathlib import Path
 
 from pal_plugin.utils.locations import WEIGHTS, weights_folder
-from pal_plugin.utils.published import HUB, MODELS, PACKAGE, SETS, get, names_of, origin
+from pal_plugin.utils.published import HUB, MODELS, PACKAGE, SETS, get, names_of, origin, rewrite
 from pal_plugin.utils.tables import text_table
 
 HELP = """\
@@ -50,11 +51,20 @@ def run(args: argparse.Namespace) -> int:
         here = origin(name) is not None
         print(f"{name}: {MODELS[name].about} ({MODELS[name].licence})", flush=True)
         folder = get(name, args.source)
+        if any(folder.glob("*.gguf")):
+            print("  unpacking it, once, to a folder that loads quickly", flush=True)
+            rewrite(name, _unpack)
         size = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
         came = (origin(name) or {}).get("from")
         print(f"  {'already' if here else 'now'} in {folder}, {size:.0f} MB, from {came}")
         print(f"  as {WEIGHTS}{name}")
     return 0
+
+
+def _unpack(source: Path, target: Path) -> bool:
+    from pal_plugin.llm.gguf import unpack  # imports torch
+
+    return unpack(source, target)
 
 
 def _table() -> str:

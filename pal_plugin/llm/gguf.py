@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import shutil
 from pathlib import Path
 
 import torch
@@ -81,6 +82,31 @@ def read_tokenizer(file: Path):
         ConfigError, ValueError: as `read_config`.
     """
     return _read(AutoTokenizer, file)
+
+
+def unpack(source: Path, target: Path) -> bool:
+    """Write the model of a folder's GGUF as a stock folder, which loads without unpacking.
+
+    In float32: what packed weights stand for is not exactly in bfloat16 or float16.
+
+    Args:
+        source: the folder of the GGUF.
+        target: another one, which is there. Beside its GGUF, transformers would mix the tokenizers.
+
+    Returns:
+        Whether there was one to unpack.
+
+    Raises:
+        ConfigError, ValueError: as `load`.
+    """
+    file = find(source)
+    if file is None:
+        return False
+    load(file, torch.float32, "sdpa").save_pretrained(target)
+    read_tokenizer(file).save_pretrained(target)
+    for path in target.iterdir():  # save_pretrained gives weights to their owner only
+        shutil.copymode(file, path)
+    return True
 
 
 def _read(auto: type, file: Path, **settings):

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,6 +171,34 @@ def get(name: str, source: str | None = None) -> Path:
             os.replace(made, folder / name)
         force_to_disk(folder)
     return folder / name
+
+
+def rewrite(name: str, write: Callable[[Path, Path], bool]) -> bool:
+    """Put a model of the cache into another form.
+
+    Args:
+        write: is given the model's folder and an empty one to write to; False leaves all as it is.
+
+    Returns:
+        What `write` did.
+    """
+    folder = weights_folder()
+    with (
+        FileLock(folder / ".lock"),
+        tempfile.TemporaryDirectory(dir=folder, prefix=_STAGE) as stage,
+    ):
+        made = Path(stage) / name
+        made.mkdir()
+        if not write(folder / name, made):
+            return False
+        shutil.copyfile(folder / name / ORIGIN, made / ORIGIN)
+        for file in made.iterdir():
+            force_to_disk(file)
+        # Whoever is killed between the two has no model, and fetches it again.
+        os.rename(folder / name, Path(stage) / "before")
+        os.rename(made, folder / name)
+        force_to_disk(folder)
+    return True
 
 
 def _fill(folder: Path, model: Published, source: str | None) -> str:

