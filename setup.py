@@ -86,7 +86,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["pal_plugin", "pal_plugin.*"]),
     entry_points={"console_scripts": ["pal=pal_plugin.commands.main:main"]},
-    package_data={"pal_plugin": ["configs/**/*.yaml", "pocket/**/*", "pocket/*"]},
+    package_data={"pal_plugin": ["configs/**/*.yaml", "spoken/*.txt", "pocket/**/*", "pocket/*"]},
     install_requires=CORE,
     extras_require={
         "lavis": IMPORTED_BY_LAVIS,
@@ -97,12 +97,15 @@ setup(
             "scikit-learn>=1.4",
             "matplotlib>=3.8",
             "av>=14",
+            "espeakng-loader>=0.2.4",
         ],
         "m4a": ["av>=14"],  # M4A, AAC and other formats of ffmpeg
         "eval": ["scikit-learn>=1.4"],
         # CIDEr-D and FENSE; later versions do not install beside transformers 5.
         "captions": ["aac-metrics==0.5.3"],
         "demo": ["matplotlib>=3.8"],
+        # Makes the clips of pal_spoken. espeak-ng is GPL-3.0-or-later; it is run, not contained.
+        "speech": ["espeakng-loader>=0.2.4"],
         "watch": ["tensorboard>=2.15"],
     },
     classifiers=[
