@@ -90,6 +90,7 @@ setup(
         "pal_plugin": [
             *("configs/**/*.yaml", "pocket/**/*", "pocket/*"),
             *("corpora/fetching/*.csv", "clips/*.csv", "clips/*.ogg", "clips/*.flac"),
+            "spoken/*.txt",
         ]
     },
     install_requires=CORE,
@@ -102,12 +103,15 @@ setup(
             "scikit-learn>=1.4",
             "matplotlib>=3.8",
             "av>=14",
+            "espeakng-loader>=0.2.4",
         ],
         "m4a": ["av>=14"],  # M4A, AAC and other formats of ffmpeg
         "eval": ["scikit-learn>=1.4"],
         # CIDEr-D and FENSE; later versions do not install beside transformers 5.
         "captions": ["aac-metrics==0.5.3"],
         "demo": ["matplotlib>=3.8"],
+        # Makes the clips of pal_spoken. espeak-ng is GPL-3.0-or-later; it is run, not contained.
+        "speech": ["espeakng-loader>=0.2.4"],
         "watch": ["tensorboard>=2.15"],
     },
     classifiers=[

@@ -100,6 +100,7 @@ DATASETS = Registry(
     "dataset",
     {
         "pal_soundworld": "pal_plugin.datasets.builders:SoundWorldBuilder",
+        "pal_spoken": "pal_plugin.datasets.builders:SpokenBuilder",
         "pal_clips": "pal_plugin.datasets.builders:ClipsBuilder",
         "pal_shards": "pal_plugin.datasets.corpus_builders:ShardsBuilder",
         "pal_corpus": "pal_plugin.datasets.corpus_builders:CorpusBuilder",

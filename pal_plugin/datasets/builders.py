@@ -52,12 +52,11 @@ class Builder:
         return PROCESSORS.get(config["name"]).from_config(config)
 
 
-class SoundWorldBuilder(Builder):
-    """The package's own labelled audio; shards are made on first use and kept."""
+class MadeClipsBuilder(Builder):
+    """Clips that the package makes itself; shards are made on first use and kept."""
 
     def build(self) -> dict[str, ShardStream]:
-        from pal_plugin.soundworld import LABELS, ensure_shards
-
+        """Datasets by split."""
         info, settings = self.settings["build_info"], self.settings
         cache = Path(info["storage"]).expanduser() if info["storage"] else cache_folder()
         mix = QuestionMix(
@@ -65,15 +64,15 @@ class SoundWorldBuilder(Builder):
             settings["question_types"],
             settings["items_per_clip"],
             settings["eval_items_per_type"],
+            settings.get("questions"),
         )
         datasets = {}
         for split, clips in info["clips"].items():
             if not clips or not self.wanted(split):
                 continue
             train = self.trains(split)
-            shards = ensure_shards(cache, split, clips, info["seed"], info["workers"])
             datasets[split] = ShardStream(
-                shards,
+                self.shards(cache, split, clips),
                 clips,
                 self.processor("audio", train),
                 self.processor("text", train),
@@ -81,9 +80,48 @@ class SoundWorldBuilder(Builder):
                 train=train,
                 seed=settings["order_seed"],
                 shuffle_buffer=settings["shuffle_buffer"],
-                candidates=LABELS,
+                candidates=self.candidates(),
             )
         return datasets
+
+    def shards(self, cache: Path, split: str, clips: int) -> list[Path]:
+        """The tars of a split, which are made if they are not in the cache."""
+        raise NotImplementedError
+
+    def candidates(self) -> list[str]:
+        """The labels of its classification."""
+        raise NotImplementedError
+
+
+class SoundWorldBuilder(MadeClipsBuilder):
+    """The package's own labelled audio."""
+
+    def shards(self, cache: Path, split: str, clips: int) -> list[Path]:
+        from pal_plugin.soundworld import ensure_shards
+
+        info = self.settings["build_info"]
+        return ensure_shards(cache, split, clips, info["seed"], info["workers"])
+
+    def candidates(self) -> list[str]:
+        from pal_plugin.soundworld import LABELS
+
+        return LABELS
+
+
+class SpokenBuilder(MadeClipsBuilder):
+    """Synthetic speech with transcripts, and spoken digits."""
+
+    def shards(self, cache: Path, split: str, clips: int) -> list[Path]:
+        from pal_plugin.spoken import Settings, ensure_shards
+
+        info = self.settings["build_info"]
+        settings = Settings.of_split(info, split)
+        return ensure_shards(cache, split, clips, info["seed"], settings, info["workers"])
+
+    def candidates(self) -> list[str]:
+        from pal_plugin.corpora.readers.speech import DIGITS
+
+        return list(DIGITS)
 
 
 class ClipsBuilder(Builder):

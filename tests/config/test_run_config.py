@@ -157,7 +157,7 @@ def test_defaults_of_every_shipped_dataset_can_be_read_alone():
     from lavis.common.registry import registry
     from lavis.datasets.builders import load_dataset_config
 
-    for name in ("pal_soundworld", "pal_clips"):
+    for name in ("pal_soundworld", "pal_spoken", "pal_clips"):
         cls = registry.get_builder_class(name)
         settings = load_dataset_config(cls.default_config_path())
         assert settings.audio_processor.eval.name == "pal_audio"

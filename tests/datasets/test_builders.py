@@ -6,6 +6,7 @@ from omegaconf import OmegaConf
 pytest.importorskip("lavis", reason="LAVIS is not installed")
 
 from pal_plugin.config.run_config import load_config
+from pal_plugin.corpora.readers.speech import DIGITS
 from pal_plugin.datasets.builders import Builder
 from pal_plugin.datasets.collate import SkippedClip
 from pal_plugin.tasks.instruct import InstructTask
@@ -119,3 +120,19 @@ def test_the_mixture_of_domains(build, esc, tmp_path):
         "train": False,
         "val": True,
     }
+
+
+def test_spoken_clips_and_digits(build, tmp_path):
+    info = {"storage": str(tmp_path), "clips": {"train": 9, "val": 9, "test": 0}, "digits": 0.4}
+    built = build("pal_spoken", {"build_info": info}, ["train"])
+    assert kinds(built) == {"train": True, "val": False}
+    asked = [item for clip in built["val"] for item in clip["items"]]
+    assert {item["task"] for item in asked} == {"classification", "transcript"}
+    digits = [item for item in asked if item["question_type"] == "spoken_digits"]
+    assert len(digits) == 3
+    assert digits[0]["candidates"] == list(DIGITS)
+
+
+def test_spoken_clips_refuse_what_they_do_not_know(build, tmp_path):
+    with pytest.raises(ConfigError, match="did you mean|Did you mean"):
+        build("pal_spoken", {"build_info": {"storage": str(tmp_path), "digit": 0.4}})

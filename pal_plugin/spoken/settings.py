@@ -1,0 +1,93 @@
+"""How a split's clips are drawn; the defaults are those of `configs/datasets/pal_spoken.yaml`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import yaml
+
+from pal_plugin.config.registry import CONFIGS
+from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.spelling import did_you_mean
+
+Range = tuple[float, float]
+SPLITS = ("train", "val", "test")
+#: What a range must lie in.
+_LIMITS = {
+    "words_per_minute": (80, 400),
+    "pitch": (0, 99),
+    "pitch_range": (0, 99),
+    "silence_s": (0, 10),
+    "level_db": (-60, -10),
+    "snr_db": (-20, 80),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of one split.
+
+    Attributes:
+        digits: share of clips that say one digit.
+        sequences: share of the others that say two to four words in no order.
+        words_per_minute: range of the speed.
+        pitch, pitch_range: ranges of what espeak-ng calls so, 0 to 99; 50 is the voice's own.
+        silence_s: range of the silence before the speech, and of that after it.
+        level_db: range of the clip's level (RMS), relative to full scale.
+        snr_db: range of the clip's level above its noise.
+        noise, telephone, reverb: share of clips with noise, with a telephone's band, in a room.
+
+    Raises:
+        ConfigError: a share that is not 0..1, a range that is none or reaches too far; named.
+    """
+
+    digits: float
+    sequences: float
+    words_per_minute: Range
+    pitch: Range
+    pitch_range: Range
+    silence_s: Range
+    level_db: Range
+    snr_db: Range
+    noise: float
+    telephone: float
+    reverb: float
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name not in _LIMITS:
+                if not _is_number(value) or not 0 <= value <= 1:
+                    raise ConfigError(f"{field.name} must be a share of 0..1, got {value!r}")
+                continue
+            low, high = _LIMITS[field.name]
+            whole = isinstance(value, list | tuple) and len(value) == 2
+            if not whole or not all(_is_number(v) for v in value) or value[0] > value[1]:
+                raise ConfigError(f"{field.name} must be [low, high], got {value!r}")
+            if value[0] < low or value[1] > high:
+                raise ConfigError(f"{field.name} must lie within {low}..{high}, got {list(value)}")
+            object.__setattr__(self, field.name, tuple(value))
+
+    @classmethod
+    def of_split(cls, build_info: Mapping[str, Any], split: str) -> Settings:
+        """Out of a `build_info`, in which some values are given by split.
+
+        Raises:
+            ConfigError: an unknown split, or as above.
+        """
+        if split not in SPLITS:
+            raise ConfigError(f"no split {split!r} of spoken clips. {did_you_mean(split, SPLITS)}")
+        values = {field.name: build_info[field.name] for field in fields(cls)}
+        return cls(**{k: v[split] if isinstance(v, Mapping) else v for k, v in values.items()})
+
+
+def default_build_info() -> dict[str, Any]:
+    """`build_info` of the dataset's defaults."""
+    text = (CONFIGS / "datasets" / "pal_spoken.yaml").read_text("utf-8")
+    return yaml.safe_load(text)["datasets"]["pal_spoken"]["build_info"]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

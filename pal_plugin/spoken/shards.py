@@ -1,0 +1,166 @@
+"""Spoken clips written as WebDataset shards into a cache, once.
+
+Design choice: the folder's name carries a digest of everything that decides its content, so another
+setting is another folder. A shard is made by a fresh process of the synthesiser, in order, and
+renamed when it is whole; the index comes last and marks the folder as complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pal_plugin.spoken.clips import Clip, draw_clip, facts, items, render
+from pal_plugin.spoken.effects import SAMPLE_RATE_HZ
+from pal_plugin.spoken.settings import Settings
+from pal_plugin.spoken.synthesis import check_installed, speak
+from pal_plugin.spoken.texts import digest
+from pal_plugin.spoken.voices import voices
+from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.files import replace_text, replacing
+from pal_plugin.utils.runtime import progress_bar, usable_cores
+from pal_plugin.utils.workers import run_jobs
+
+VERSION = 1  # raise it when the same settings give other clips than before
+SHARD_CLIPS = 100
+INDEX = "index.json"
+
+
+def parameters(split: str, clips: int, seed: int, settings: Settings) -> dict[str, Any]:
+    """All that decides what is in a split's shards, but for the synthesiser's version."""
+    return {
+        "version": VERSION,
+        "split": split,
+        "clips": clips,
+        "seed": seed,
+        "shard_clips": SHARD_CLIPS,
+        "sample_rate_hz": SAMPLE_RATE_HZ,
+        "texts": digest(),
+        "voices": voices(split),
+        **asdict(settings),
+    }
+
+
+def shard_folder(
+    cache_dir: str | Path, split: str, clips: int, seed: int, settings: Settings
+) -> Path:
+    """Where the shards with these settings live."""
+    text = json.dumps(parameters(split, clips, seed, settings), sort_keys=True)
+    name = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return Path(cache_dir) / f"spoken-{split}-{clips}-seed{seed}-{name}"
+
+
+def rendered(
+    split: str, seed: int, first: int, end: int, settings: Settings
+) -> list[tuple[Clip, bytes, float]]:
+    """Clips `first` to before `end`, said by one process: each with its FLAC and its seconds."""
+    import soundfile  # not above: texts and voices need no libsndfile
+
+    clips = [draw_clip(split, seed, index, settings) for index in range(first, end)]
+    said, rate_hz = speak([utterance for clip in clips for utterance in clip.utterances()])
+    done = []
+    for clip in clips:
+        count = len(clip.utterances())
+        mine, said = said[:count], said[count:]
+        audio, file = render(clip, mine, rate_hz), io.BytesIO()
+        soundfile.write(file, audio, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
+        done.append((clip, file.getvalue(), len(audio) / SAMPLE_RATE_HZ))
+    return done
+
+
+def write_shard(job: dict[str, Any], tick: Callable[[int], None]) -> None:
+    """A shard, unless it is there; `tick(n)` is told of every n clips done.
+
+    Args:
+        job: `path`, `split`, `seed`, `settings`, and the numbers of its clips, from `first` to
+            before `end`.
+    """
+    path, split, seed, first = Path(job["path"]), job["split"], job["seed"], job["first"]
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        clips = rendered(split, seed, first, job["end"], Settings(**job["settings"]))
+        with (
+            replacing(path) as partial,
+            tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as tar,
+        ):
+            for index, (clip, audio, seconds) in enumerate(clips, first):
+                name = f"{split}_{seed}_{index:06d}"
+                record = {"id": name, "split": split, "seconds": seconds, **facts(clip)}
+                record["items"] = items(clip)
+                text = json.dumps(record, separators=(",", ":")).encode()
+                for suffix, data in (("flac", audio), ("json", text)):
+                    member = tarfile.TarInfo(f"{name}.{suffix}")
+                    member.size = len(data)
+                    tar.addfile(member, io.BytesIO(data))
+    tick(job["end"] - first)
+
+
+def shard_jobs(
+    cache_dir: str | Path, split: str, clips: int, seed: int, settings: Settings
+) -> list[dict[str, Any]]:
+    """The jobs of `write_shard` that make the split."""
+    folder = shard_folder(cache_dir, split, clips, seed, settings)
+    return [
+        {
+            "path": str(folder / f"{split}-{number:05d}.tar"),
+            "split": split,
+            "seed": seed,
+            "settings": asdict(settings),
+            "first": first,
+            "end": min(first + SHARD_CLIPS, clips),
+        }
+        for number, first in enumerate(range(0, clips, SHARD_CLIPS))
+    ]
+
+
+def ensure_shards(
+    cache_dir: str | Path,
+    split: str,
+    clips: int,
+    seed: int,
+    settings: Settings,
+    workers: int | None = None,
+    progress: bool = True,
+) -> list[Path]:
+    """The shards of a split, written now or found complete in the cache.
+
+    Args:
+        cache_dir: folder under which the shards' own folder is made.
+        split: "train", "val" or "test".
+        clips: number of clips, at least 1.
+        seed: another seed, another set of clips.
+        settings: those of the split.
+        workers: processes that write (default: one a core, at most one a shard).
+        progress: whether to show a bar with rate and remaining time, or lines of the log.
+
+    Returns:
+        Paths of the tars in order; each clip is `<id>.flac` and `<id>.json`.
+
+    Raises:
+        ConfigError: a number of clips below 1, or espeak-ng is needed and not installed.
+        RuntimeError: with the worker's error, if one fails.
+    """
+    if clips < 1:
+        raise ConfigError(f"expected at least 1 clip of {split}, got {clips}")
+    jobs = shard_jobs(cache_dir, split, clips, seed, settings)
+    paths = [Path(job["path"]) for job in jobs]
+    index = paths[0].with_name(INDEX)
+    if index.exists() and all(path.exists() for path in paths):
+        return paths
+    check_installed()
+    with progress_bar(clips, f"spoken: {split}", "clip", shown=progress, lines=True) as bar:
+        run_jobs(write_shard, jobs, workers or usable_cores(), bar.update)
+    content = {
+        **parameters(split, clips, seed, settings),
+        "synthesiser": f"espeakng-loader {version('espeakng-loader')}",
+        "shards": [path.name for path in paths],
+    }
+    replace_text(index, json.dumps(content, indent=1) + "\n")
+    return paths

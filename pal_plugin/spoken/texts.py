@@ -1,0 +1,87 @@
+"""What is said: sentences of a file, sequences of common words, digits; and the split of each.
+
+Design choice: a text's split follows from the text alone. So no list of splits is kept, a sentence
+that is added moves no other, and a sequence of words is held apart in the same way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from functools import lru_cache
+from pathlib import Path
+from random import Random
+
+FILE = Path(__file__).with_name("sentences.txt")
+#: Shares of train, val, test.
+_SHARES = {"train": 90, "val": 5, "test": 5}
+#: Alone they sound like another word, so that nobody could write them down for certain.
+HOMOPHONES = """
+    ad add aisle ate bare be bean bear bee been berry blew blue board bored brake bread break
+    bred buy by bye ceiling cell cent cereal chilly close clothes coarse course creak creek dear
+    deer desert dessert dew die do due dye eight eye fair fare feat feet find fined fir flew
+    flour flower flu for forth four fourth fur gait gate grate great groan grown guessed guest
+    hail hair hare heal hear heel heir here higher him hire hole hour hymn idle in inn knew
+    knight knot know knows lead led lesson loan lone made maid mail main male mane meat meet
+    meter miner minor missed mist morning mourning naval new night no nose not oar off one or
+    our pail pain pair pale pane passed past patience patients pause paws pea peace peak pear
+    pee peer piece pier plain plane poor pore pour pray prey principal profit prophet quay rain
+    raise read real red reel reign right ring road rode role roll root rose route row rows rye
+    sail sale scene sea see seem seen sell sense sent serial sew shoe sight site so soar sole
+    some son sore soul sow stair stairs stake stare stares steak steal steel sum sun tail tale
+    tea tear thai their there threw throne through thrown tide tie tied tire to toe too tow two
+    vain vein waist wait war warn waste way weak wear weather week weigh weight where whether
+    which whole witch won wood wore worn would wrap wring write yore your
+"""
+#: A word of a sequence comes in so many training sentences at least.
+_COMMON = 3
+
+
+def split_of(text: str) -> str:
+    """The split that may say this text."""
+    place = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") % 100
+    for split, share in _SHARES.items():
+        if place < share:
+            return split
+        place -= share
+    raise AssertionError("the shares sum to 100")
+
+
+@lru_cache(maxsize=1)
+def _all_sentences() -> tuple[str, ...]:
+    lines = FILE.read_text("utf-8").splitlines()
+    return tuple(line for line in lines if line and not line.startswith("#"))
+
+
+@lru_cache(maxsize=3)
+def sentences(split: str) -> tuple[str, ...]:
+    """The split's sentences: lower-case words and apostrophes."""
+    return tuple(text for text in _all_sentences() if split_of(text) == split)
+
+
+@lru_cache(maxsize=1)
+def vocabulary() -> tuple[str, ...]:
+    """Common words of the training sentences that no other word of them sounds like."""
+    doubtful = set(HOMOPHONES.split())
+    counts = Counter(word for text in sentences("train") for word in set(text.split()))
+    return tuple(
+        sorted(
+            word
+            for word, count in counts.items()
+            if count >= _COMMON and len(word) > 1 and "'" not in word and word not in doubtful
+        )
+    )
+
+
+def sequence(split: str, rng: Random) -> str:
+    """Two to four common words in no order, a text of this split."""
+    while True:
+        text = " ".join(rng.sample(vocabulary(), rng.randint(2, 4)))
+        if split_of(text) == split:
+            return text
+
+
+def digest() -> str:
+    """SHA-256 of the sentences and of the words in sequences."""
+    said = "\n".join((*_all_sentences(), *vocabulary()))
+    return hashlib.sha256(said.encode()).hexdigest()
