@@ -13,7 +13,7 @@ FLOORS = (
     ("config", "batch", "clips"),
     ("audio",),
     ("corpora", "encoders", "connectors", "llm"),
-    ("integration", "soundworld", "processors"),
+    ("integration", "soundworld", "notes", "processors"),
     ("models", "datasets"),
     ("evaluation", "planning", "pretraining"),
     ("tasks", "training"),

@@ -1,4 +1,4 @@
-"""What `pal_mini` asks about the clips of projects/pal/mini, as plain lists; the scripts share it."""
+"""What `pal_mini` asks about the clips of projects/pal/mini, as plain lists; shared."""
 
 from __future__ import annotations
 
@@ -100,7 +100,9 @@ def parsed(parser: argparse.ArgumentParser, given: Sequence[str] | None) -> argp
     """The options; ends the process with a message where they cannot be used."""
     options = parser.parse_args(given)
     if options.audio is None:
-        parser.error("where are the clips? Set PAL_DATA to the folder that holds audio/, or --audio")
+        parser.error(
+            "where are the clips? Set PAL_DATA to the folder that holds audio/, or --audio"
+        )
     if getattr(options, "every", 1) < 1:
         parser.error(f"--every must be at least 1, got {options.every}")
     return options

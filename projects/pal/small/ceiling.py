@@ -16,7 +16,7 @@ import json
 import random
 import sys
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from asked import Domain, accuracy, arguments, domains, parsed
@@ -35,7 +35,7 @@ def evaluate(listeners: Sequence[Domain], llm: TextOnly, form: str, seed: int) -
         seed: of the shuffling.
     """
 
-    @lru_cache(maxsize=None)
+    @cache
     def choose(domain: Domain, prompt: str) -> str:
         return llm.choose(prompt, domain.candidates)
 

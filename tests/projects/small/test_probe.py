@@ -13,9 +13,9 @@ pytest.importorskip("sklearn", reason="the probe needs scikit-learn")
 
 def test_a_layer_for_each_state_and_the_end(script, pitches):
     probe = script("probe")
-    ear = probe.Ear("pal")
+    ear = probe.Ear("lal")
     clip = pitches.train[0].path
-    stock = build_encoders({"whisper": type_section("pal")["encoders"]["whisper"]})["whisper"]
+    stock = build_encoders({"whisper": type_section("lal")["encoders"]["whisper"]})["whisper"]
     assert ear.layers == [*map(str, range(len(stock.stack) + 1)), "end"]
     heard = ear.frontend.joined({"audio": [str(clip)]})["whisper"]
     tokens = stock.eval()(heard["features"], heard["frames"])
@@ -31,12 +31,16 @@ def test_a_layer_for_each_state_and_the_end(script, pitches):
 def test_it_tells_high_from_low(script, pitches, monkeypatch, capsys):
     probe = script("probe")
     monkeypatch.setattr(probe, "domains", lambda audio: [pitches])
-    assert probe.main(["--audio", ".", "--model-type", "pal"]) == 0
+    assert probe.main(["--audio", ".", "--model-type", "lal"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["0"]["pitch"] == {"accuracy": 1.0, "n": 4}
-    assert printed["settings"] == {"model_type": "pal", "C": 0.05}
+    assert printed["settings"] == {"model_type": "lal", "C": 0.05}
 
 
-def test_a_model_without_whisper_is_named(script):
-    with pytest.raises(ValueError, match="'lal' has no Whisper, only"):
-        script("probe").Ear("lal")
+def test_a_model_without_whisper_is_named(script, monkeypatch):
+    probe = script("probe")
+    monkeypatch.setattr(
+        probe, "type_section", lambda name: {"encoders": {"clap": {"type": "clap"}}}
+    )
+    with pytest.raises(ValueError, match=r"'deaf' has no Whisper, only \['clap'\]"):
+        probe.Ear("deaf")
