@@ -2,6 +2,7 @@
 
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ class Synth:
         self.down, self.calls, self.frames, self.phase = {}, [], 0, 0
 
     def sfload(self, path):
-        if b"RIFF" not in open(path, "rb").read(4):
+        if not Path(path).read_bytes().startswith(b"RIFF"):
             raise RuntimeError("no RIFF")
         return 7
 

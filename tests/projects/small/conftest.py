@@ -35,7 +35,7 @@ def pitches(script, tmp_path):
             soundfile.write(path, 0.1 * np.sin(6.28 * (pitch_hz + 10 * number) * times), 16000)
             split = "train" if number < 4 else "val"
             clips[split].append(asked.LabelledClip(path, label))
-    return asked.Domain("pitch", "Is it high or low?", ["high", "low"], **clips)
+    return asked.Domain("pitch", "Which?", ["high", "low"], **clips)
 
 
 class Parrot:

@@ -12,8 +12,9 @@ from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalG
 
 from pal_plugin.utils.errors import ConfigError
 
-SPECIAL = ["<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>"]
 WORDS = ["yes", "no", "a", "b", "c"]
+#: By number; what lies behind the last one would be a time.
+VOCABULARY = ["<|endoftext|>", "<|startoftranscript|>", *WORDS, "<|notimestamps|>"]
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +33,17 @@ def folder(tmp_path_factory):
             parameter.copy_(torch.randn_like(parameter))
     model.generation_config = GenerationConfig(
         decoder_start_token_id=1,
-        no_timestamps_token_id=2,
+        no_timestamps_token_id=7,
         eos_token_id=0,
         pad_token_id=0,
         is_multilingual=False,
-        suppress_tokens=[4],
+        suppress_tokens=[3],
     )
     model.save_pretrained(path)
-    vocabulary = {word: number for number, word in enumerate([*SPECIAL, *WORDS])}
+    vocabulary = {word: number for number, word in enumerate(VOCABULARY)}
     words = Tokenizer(models.WordLevel(vocabulary, unk_token="a"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
-    words.add_special_tokens(SPECIAL)
+    words.add_special_tokens([word for word in VOCABULARY if "<" in word])
     words.save(str(path / "tokenizer.json"))
     return path
 
@@ -73,7 +74,7 @@ def test_both_kinds_of_folder_write_the_same(script, folder, noise, tmp_path, mo
     monkeypatch.setattr(transcriber, "whisper_weights", of_part)
     monkeypatch.setattr(transcriber, "whisper_sizes", lambda path: sizes)
     monkeypatch.setattr(transcriber, "decoder_heads", lambda path: 2)
-    (tmp_path / "config.json").write_text(json.dumps({"suppress_ids": [4]}))
+    (tmp_path / "config.json").write_text(json.dumps({"suppress_ids": [3]}))
     assert transcriber.Transcriber(tmp_path, folder / "tokenizer.json")(noise) == expected
 
 
