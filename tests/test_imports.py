@@ -13,7 +13,7 @@ FLOORS = (
     ("config", "batch", "clips"),
     ("audio",),
     ("corpora", "encoders", "connectors", "llm"),
-    ("integration", "soundworld", "spoken", "processors"),
+    ("integration", "soundworld", "spoken", "notes", "processors"),
     ("models", "datasets"),
     ("evaluation", "planning", "pretraining"),
     ("tasks", "training"),

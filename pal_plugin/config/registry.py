@@ -105,6 +105,7 @@ DATASETS = Registry(
         "pal_shards": "pal_plugin.datasets.corpus_builders:ShardsBuilder",
         "pal_corpus": "pal_plugin.datasets.corpus_builders:CorpusBuilder",
         "pal_mini": "pal_plugin.datasets.mini:MiniBuilder",
+        "pal_notes": "pal_plugin.datasets.notes:NotesBuilder",
     },
     more="pal_plugin.corpora.readers:builders",
 )

@@ -1,4 +1,4 @@
-"""Whisper's encoder out of a file of CTranslate2, the format of faster-whisper.
+"""Whisper's encoder, or its decoder, out of a file of CTranslate2, the format of faster-whisper.
 
 Design choice: read here, since the library runs models and gives no tensors away. Such a file is a
 list of named arrays, so nothing of it is run; every size in it is checked against what is there.
@@ -19,26 +19,37 @@ from torch import Tensor
 from pal_plugin.utils.weights import check_is_no_stand_in
 
 FILE, SPEC, VERSION, REVISION = "model.bin", "WhisperSpec", 6, 3
+ENCODER, DECODER = "encoder", "decoder"
 #: By the numbers that stand for them in the file.
 DTYPES = (
     *(torch.float32, torch.int8, torch.int16, torch.int32, torch.float16),
     torch.bfloat16,
 )
-#: Settings of a layer that are no weights; `num_heads` and `pre_norm` are read.
-_SETTINGS = ("activation", "alibi", "num_heads", "pre_norm", "scale_embeddings")
+#: Settings of a part that are no weights; `num_heads` and `pre_norm` are read.
+_SETTINGS = (
+    *("activation", "alibi", "num_heads", "pre_norm", "scale_embeddings"),
+    *("alignment_heads", "alignment_layer", "start_from_zero_embedding"),
+)
 _NAMES = {
     "conv1/": "conv1.",
     "conv2/": "conv2.",
     "layer_norm/": "layer_norm.",
     "position_encodings/encodings": "embed_positions.weight",
+    "embeddings/": "embed_tokens.",
     "self_attention/layer_norm/": "self_attn_layer_norm.",
     "self_attention/linear_1/": "self_attn.out_proj.",
+    "attention/layer_norm/": "encoder_attn_layer_norm.",
+    "attention/linear_0/": "encoder_attn.q_proj.",
+    "attention/linear_2/": "encoder_attn.out_proj.",
     "ffn/layer_norm/": "final_layer_norm.",
     "ffn/linear_0/": "fc1.",
     "ffn/linear_1/": "fc2.",
 }
-#: Three projections in one, rows upon rows.
-_STACKED = "self_attention/linear_0/"
+#: Several projections in one, rows upon rows: the attention and its projections.
+_STACKED = {
+    "self_attention/linear_0/": ("self_attn", ("q_proj", "k_proj", "v_proj")),
+    "attention/linear_1/": ("encoder_attn", ("k_proj", "v_proj")),
+}
 _PARAMETERS = {"gamma": "weight", "beta": "bias"}
 _SCALE = "_scale"
 
@@ -96,11 +107,24 @@ def whisper_sizes(folder: Path) -> dict[str, int]:
     }
 
 
-def whisper_weights(folder: Path) -> dict[str, Tensor]:
-    """The encoder's weights: names of `transformers.WhisperEncoder` behind `encoder.`.
+def decoder_heads(folder: Path) -> int:
+    """The decoder's attention heads. Raises ValueError as `whisper_sizes`."""
+    path = Path(folder) / FILE
+    variable = read_table(path).get(f"{DECODER}/num_heads")
+    if variable is None or variable.shape:
+        raise ValueError(f"{path}: no {DECODER}/num_heads of 0 dimensions; is it a Whisper?")
+    with open(path, "rb") as file:
+        return int(_tensor(file, variable))
+
+
+def whisper_weights(folder: Path, part: str = ENCODER) -> dict[str, Tensor]:
+    """One part's weights: names of `transformers.WhisperModel`, `encoder.` or `decoder.` in front.
 
     Floats are as the file has them; integers with a scale become float32. Names that are not known
-    here are left as they are, for `load_weights` to report.
+    here are left as they are, for who loads them to report.
+
+    Args:
+        part: `ENCODER` or `DECODER`.
 
     Raises:
         ValueError: as `whisper_sizes`, or a layer that Whisper does not have.
@@ -110,7 +134,7 @@ def whisper_weights(folder: Path) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {}
     with open(path, "rb") as file:
         for name, variable in table.items():
-            place = name.removeprefix("encoder/")
+            place = name.removeprefix(f"{part}/")
             if place == name or place.endswith(_SCALE) or place in _SETTINGS:
                 continue
             value = _tensor(file, variable)
@@ -118,8 +142,9 @@ def whisper_weights(folder: Path) -> dict[str, Tensor]:
                 if name + _SCALE not in table:
                     raise ValueError(f"{path}: {name} is {value.dtype} without {name}{_SCALE}")
                 value = _scaled(value, _tensor(file, table[name + _SCALE]), f"{path}: {name}")
-            weights |= _renamed(place, value, path)
-        if "encoder/pre_norm" in table and not _tensor(file, table["encoder/pre_norm"]):
+            weights |= _renamed(part, place, value, path)
+        norm = table.get(f"{part}/pre_norm")
+        if norm is not None and not _tensor(file, norm):
             raise ValueError(f"{path} normalises behind its layers, Whisper in front of them")
     return weights
 
@@ -199,22 +224,23 @@ def _scaled(value: Tensor, scale: Tensor, where: str) -> Tensor:
     return value.float() / scale.float().reshape(-1, *(1,) * (value.dim() - 1))
 
 
-def _renamed(place: str, value: Tensor, path: Path) -> dict[str, Tensor]:
-    """One variable, `place` being its name behind `encoder/`."""
+def _renamed(part: str, place: str, value: Tensor, path: Path) -> dict[str, Tensor]:
+    """One variable, `place` being its name behind `part`."""
     layer = re.match(r"layer_(\d+)/", place)
     inner = place[layer.end() :] if layer else place
-    front = f"encoder.layers.{layer[1]}." if layer else "encoder."
-    if inner.startswith(_STACKED):
-        kind = inner.removeprefix(_STACKED)
-        if len(value) % 3:
-            raise ValueError(f"{path}: encoder/{place} has {len(value)} rows, no multiple of 3")
-        query, key, under = value.chunk(3)
-        parts = {"q_proj": query, "k_proj": key, "v_proj": under}
-        if kind == "bias":
-            if key.any():
-                raise ValueError(f"{path}: encoder/{place} has a bias of keys, Whisper has none")
-            del parts["k_proj"]
-        return {f"{front}self_attn.{part}.{kind}": rows for part, rows in parts.items()}
+    front = f"{part}.layers.{layer[1]}." if layer else f"{part}."
+    for theirs, (attention, projections) in _STACKED.items():
+        if inner.startswith(theirs):
+            kind = inner.removeprefix(theirs)
+            if len(value) % len(projections):
+                raise ValueError(
+                    f"{path}: {part}/{place} has {len(value)} rows, no multiple of "
+                    f"{len(projections)}"
+                )
+            rows = dict(zip(projections, value.chunk(len(projections)), strict=True))
+            if kind == "bias" and rows.pop("k_proj").any():
+                raise ValueError(f"{path}: {part}/{place} has a bias of keys, Whisper has none")
+            return {f"{front}{attention}.{name}.{kind}": row for name, row in rows.items()}
     for theirs, ours in _NAMES.items():
         if inner.startswith(theirs):
             kind = inner.removeprefix(theirs)

@@ -8,7 +8,14 @@ import torch
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from pal_plugin.encoders import Whisper, build_encoder
-from pal_plugin.encoders.ctranslate2 import DTYPES, is_ctranslate2, read_table
+from pal_plugin.encoders.ctranslate2 import (
+    DECODER,
+    DTYPES,
+    decoder_heads,
+    is_ctranslate2,
+    read_table,
+    whisper_weights,
+)
 from pal_plugin.utils.locations import weights_folder
 
 SIZES = {
@@ -65,6 +72,38 @@ def variables(model: WhisperForConditionalGeneration) -> dict[str, torch.Tensor]
         found[f"{stacked}/weight"] = torch.cat([q.weight, k.weight, v.weight])
         found[f"{stacked}/bias"] = torch.cat([q.bias, torch.zeros_like(q.bias), v.bias])
     return {name: tensor.detach() for name, tensor in sorted(found.items())}
+
+
+def with_decoder(model: WhisperForConditionalGeneration) -> dict[str, torch.Tensor]:
+    """Both parts by CTranslate2's names."""
+    decoder = model.model.decoder
+    found = {
+        "decoder/num_heads": torch.tensor(2, dtype=torch.int16),
+        "decoder/start_from_zero_embedding": torch.tensor(0, dtype=torch.int8),
+        "decoder/position_encodings/encodings": decoder.embed_positions.weight,
+    }
+
+    def add(theirs, module, *kinds):
+        for kind, value in zip(kinds, (module.weight, module.bias), strict=True):
+            found[f"decoder/{theirs}/{kind}"] = value
+
+    add("layer_norm", decoder.layer_norm, "gamma", "beta")
+    for i, layer in enumerate(decoder.layers):
+        across = layer.encoder_attn
+        for theirs, ours in LAYER.items():
+            kinds = ("gamma", "beta") if "norm" in theirs else ("weight", "bias")
+            add(f"layer_{i}/{theirs}", layer.get_submodule(ours), *kinds)
+        add(f"layer_{i}/attention/layer_norm", layer.encoder_attn_layer_norm, "gamma", "beta")
+        add(f"layer_{i}/attention/linear_0", across.q_proj, "weight", "bias")
+        add(f"layer_{i}/attention/linear_2", across.out_proj, "weight", "bias")
+        for place, projections in (
+            ("self_attention/linear_0", [getattr(layer.self_attn, f"{n}_proj") for n in "qkv"]),
+            ("attention/linear_1", [across.k_proj, across.v_proj]),
+        ):
+            biases = [p.bias if p.bias is not None else torch.zeros(12) for p in projections]
+            found[f"decoder/layer_{i}/{place}/weight"] = torch.cat([p.weight for p in projections])
+            found[f"decoder/layer_{i}/{place}/bias"] = torch.cat(biases)
+    return variables(model) | {name: tensor.detach() for name, tensor in found.items()}
 
 
 def quantized(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -157,6 +196,18 @@ def test_it_equals_the_same_weights_in_a_stock_folder(model, tmp_path, form):
     mel = torch.randn(2, 80, 200)
     with torch.no_grad():
         assert torch.equal(ours(mel).features, same.model.encoder(mel).last_hidden_state)
+
+
+def test_the_decoder_is_read_by_itself(model, tmp_path):
+    folder = write(tmp_path, packed(with_decoder(model)))
+    weights, expected = whisper_weights(folder, DECODER), model.model.decoder.state_dict()
+    assert weights.keys() == {f"decoder.{name}" for name in expected}
+    assert all(torch.equal(weights[f"decoder.{name}"], expected[name]) for name in expected)
+    assert decoder_heads(folder) == 2
+    assert not any(name.startswith("decoder") for name in whisper_weights(folder))
+    folder = write(tmp_path, packed(variables(model)))
+    with pytest.raises(ValueError, match="no decoder/num_heads"):
+        decoder_heads(folder)
 
 
 def test_int8_is_near_what_was_rounded(model):

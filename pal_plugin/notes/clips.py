@@ -1,0 +1,129 @@
+"""Clips written as FLAC into a cache, once.
+
+The folder's name carries a digest of everything that decides its content, the soundfont's bytes
+too, so other settings are another folder. The index comes last and marks the folder as complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pal_plugin.notes.phrases import LABELS, draw_phrase
+from pal_plugin.notes.player import PLAYED_HZ, Player, check_installed
+from pal_plugin.notes.recording import SAMPLE_RATE_HZ, recorded
+from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.files import file_sha256, replace_text, replacing
+from pal_plugin.utils.runtime import progress_bar, usable_cores
+from pal_plugin.utils.workers import run_jobs
+
+VERSION = 1  # raise it when the same settings give other clips than before
+SPLITS = ("train", "val", "test")
+INDEX = "index.json"
+_JOB_CLIPS = 50
+
+
+def render(player: Player, split: str, seed: int, index: int) -> np.ndarray:
+    """Clip `index` of a split, `[samples]` at 16 kHz; labels take turns."""
+    rng = np.random.default_rng(
+        np.random.SeedSequence(seed, spawn_key=(SPLITS.index(split), index))
+    )
+    phrase = draw_phrase(rng, LABELS[index % len(LABELS)])
+    played = player.play(phrase, tail_s=float(rng.uniform(0.4, 1.5)))
+    return recorded(rng, played, PLAYED_HZ, phrase.held)
+
+
+def write_clips(job: dict[str, Any], tick: Callable[[int], None]) -> None:
+    """Those of a job's clips that are not there yet; `tick(n)` is told of every n done.
+
+    Args:
+        job: `path` (the folder), `soundfont`, `split`, `seed`, and the numbers of its clips, from
+            `first` to before `end`.
+    """
+    import soundfile  # not above: what is played needs no libsndfile
+
+    player = Player(Path(job["soundfont"]))
+    for index in range(job["first"], job["end"]):
+        path = clip_path(Path(job["path"]), index)
+        if not path.exists():
+            sound = render(player, job["split"], job["seed"], index)
+            with replacing(path) as partial:
+                soundfile.write(partial, sound, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
+        tick(1)
+
+
+def clip_path(folder: Path, index: int) -> Path:
+    """Where a clip lies."""
+    name = LABELS[index % len(LABELS)].replace(" ", "_")
+    return folder / f"{name}-{index:05d}.flac"
+
+
+def ensure_clips(
+    cache_dir: str | Path,
+    soundfont: str | Path | None,
+    split: str,
+    clips: int,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: bool = True,
+) -> list[tuple[Path, str]]:
+    """The clips of a split, each with its label; written now or found complete in the cache.
+
+    Args:
+        cache_dir: folder under which the clips' own folder is made.
+        soundfont: SF2 or SF3 of General MIDI.
+        split: "train", "val" or "test", which share no draw, but the soundfont's samples.
+        clips: number of clips, at least 1.
+        seed: another seed, other clips.
+        workers: processes that write (default: one a core).
+        progress: whether to show a bar with rate and remaining time, or lines of the log.
+
+    Raises:
+        ConfigError: no soundfont, no synthesiser, an unknown split, or fewer than 1 clip; says
+            what to do.
+        RuntimeError: with the worker's error, if one fails.
+    """
+    if split not in SPLITS:
+        raise ConfigError(f"unknown split {split!r}; the notes have: {', '.join(SPLITS)}")
+    if clips < 1:
+        raise ConfigError(f"expected at least 1 clip of {split}, got {clips}")
+    font = _soundfont(soundfont)
+    facts = {
+        "version": VERSION,
+        "split": split,
+        "clips": clips,
+        "seed": seed,
+        "soundfont": file_sha256(font),
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
+    folder = Path(cache_dir) / f"notes-{split}-{clips}-seed{seed}-{digest}"
+    found = [(clip_path(folder, i), LABELS[i % len(LABELS)]) for i in range(clips)]
+    if (folder / INDEX).exists() and all(path.exists() for path, _ in found):
+        return found
+    check_installed()
+    folder.mkdir(parents=True, exist_ok=True)
+    job = {"path": str(folder), "soundfont": str(font), "split": split, "seed": seed}
+    starts = range(0, clips, _JOB_CLIPS)
+    jobs = [{**job, "first": i, "end": min(i + _JOB_CLIPS, clips)} for i in starts]
+    with progress_bar(clips, f"notes: {split}", "clip", shown=progress, lines=True) as bar:
+        run_jobs(write_clips, jobs, workers or usable_cores(), bar.update)
+    replace_text(folder / INDEX, json.dumps(facts, indent=1) + "\n")
+    return found
+
+
+def _soundfont(given: str | Path | None) -> Path:
+    if given is None:
+        raise ConfigError(
+            "pal_notes needs a General MIDI soundfont, a file .sf2 or .sf3: set PAL_SOUNDFONT or "
+            "build_info.soundfont. FluidR3_GM.sf2 is under the MIT licence (the package "
+            "fluid-soundfont-gm of Debian and Ubuntu puts it into /usr/share/sounds/sf2)"
+        )
+    path = Path(given).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"build_info.soundfont: there is no file {path}")
+    return path

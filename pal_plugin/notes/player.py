@@ -1,0 +1,89 @@
+"""A phrase as sound, by tinysoundfont and a General MIDI soundfont."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from pal_plugin.notes.phrases import Phrase
+from pal_plugin.utils.errors import ConfigError
+
+#: Of the synthesiser, which does not filter what it plays at another pitch: well above what is
+#: kept, so that little is folded down.
+PLAYED_HZ = 48_000
+_DRUM_BANK, _DRUM_CHANNEL = 128, 9
+#: Frames in which the synthesiser falls silent between two phrases.
+_REST = 4_800
+
+
+class Player:
+    """Plays one phrase after the other.
+
+    Args:
+        soundfont: SF2 or SF3 of General MIDI.
+
+    Raises:
+        ConfigError: no such file, or the synthesiser is not installed, or cannot read it.
+    """
+
+    def __init__(self, soundfont: Path) -> None:
+        check_installed()
+        import tinysoundfont
+
+        if not Path(soundfont).is_file():
+            raise ConfigError(f"there is no soundfont {soundfont}")
+        self._synth = tinysoundfont.Synth(samplerate=PLAYED_HZ, gain=-6)
+        try:
+            self._font = self._synth.sfload(str(soundfont))
+        except Exception as error:  # the library's own kinds are not told
+            raise ConfigError(f"{soundfont} cannot be read as a soundfont: {error}") from error
+
+    def play(self, phrase: Phrase, tail_s: float) -> np.ndarray:
+        """`[samples]` at PLAYED_HZ, mono, with `tail_s` behind the last note's end."""
+        synth, channel = self._synth, 0
+        if phrase.program is None:
+            channel = _DRUM_CHANNEL
+            synth.program_select(channel, self._font, _DRUM_BANK, 0, True)
+        else:
+            synth.program_select(channel, self._font, 0, phrase.program)
+        parts, now = [], 0
+        for at, key, velocity in _events(phrase):
+            parts.append(self._next(at - now))
+            now = at
+            if velocity:
+                synth.noteon(channel, key, velocity)
+            else:
+                synth.noteoff(channel, key)
+        parts.append(self._next(round(tail_s * PLAYED_HZ)))
+        synth.sounds_off(channel)
+        self._next(_REST)
+        return np.concatenate(parts)
+
+    def _next(self, frames: int) -> np.ndarray:
+        if frames <= 0:
+            return np.zeros(0, np.float32)
+        stereo = np.frombuffer(bytes(self._synth.generate(frames)), np.float32)
+        return stereo.reshape(-1, 2).mean(1)
+
+
+def _events(phrase: Phrase) -> Iterator[tuple[int, int, int]]:
+    """`(frame, key, velocity)` in order; velocity 0 ends a note, before another one begins."""
+    events = []
+    for note in phrase.notes:
+        start, end = note.onset_s, note.onset_s + note.seconds
+        events.append((round(start * PLAYED_HZ), note.key, note.velocity))
+        events.append((round(end * PLAYED_HZ), note.key, 0))
+    yield from sorted(events, key=lambda event: (event[0], event[2]))
+
+
+def check_installed() -> None:
+    """Raise ConfigError, which says what to install, where the synthesiser is missing."""
+    try:
+        import tinysoundfont  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            "pal_notes plays a soundfont by tinysoundfont: pip install --no-deps tinysoundfont "
+            "(what it depends on is for loudspeakers)"
+        ) from error
