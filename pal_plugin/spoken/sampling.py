@@ -64,7 +64,7 @@ HEADER = (
 )
 WORDS = range(3, 10)
 #: Mean log probability of a sentence's tokens below which it is seldom good English.
-LEAST_LIKELY = -2.2
+LEAST_LIKELY = -2.5
 TOP_K = 40
 MOST_TOKENS = 11
 ROWS = 256

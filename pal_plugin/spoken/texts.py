@@ -17,21 +17,23 @@ FILE = Path(__file__).with_name("sentences.txt")
 _SHARES = {"train": 90, "val": 5, "test": 5}
 #: Alone they sound like another word, so that nobody could write them down for certain.
 HOMOPHONES = """
-    ad add aisle ate bare be bean bear bee been berry blew blue board bored brake bread break
-    bred buy by bye ceiling cell cent cereal chilly close clothes coarse course creak creek dear
-    deer desert dessert dew die do due dye eight eye fair fare feat feet find fined fir flew
-    flour flower flu for forth four fourth fur gait gate grate great groan grown guessed guest
-    hail hair hare heal hear heel heir here higher him hire hole hour hymn idle in inn knew
-    knight knot know knows lead led lesson loan lone made maid mail main male mane meat meet
-    meter miner minor missed mist morning mourning naval new night no nose not oar off one or
-    our pail pain pair pale pane passed past patience patients pause paws pea peace peak pear
-    pee peer piece pier plain plane poor pore pour pray prey principal profit prophet quay rain
-    raise read real red reel reign right ring road rode role roll root rose route row rows rye
-    sail sale scene sea see seem seen sell sense sent serial sew shoe sight site so soar sole
-    some son sore soul sow stair stairs stake stare stares steak steal steel sum sun tail tale
-    tea tear thai their there threw throne through thrown tide tie tied tire to toe too tow two
-    vain vein waist wait war warn waste way weak wear weather week weigh weight where whether
-    which whole witch won wood wore worn would wrap wring write yore your
+    ad add aisle allowed aloud ant ate aunt bare be bean bear bee been berry blew blue board
+    bored brake bread break bred buy by bye ceiling cell cent cereal chilly close clothes coarse
+    course creak creek dear deer desert dessert dew die do does due dye eight eye fair fare feat
+    feet find fined fir flew flour flower flu for forth four fourth fur gait gate grate great
+    groan grown guessed guest hail hair hare heal hear heel heir here higher him hire hole hour
+    hymn idle in inn knew knight knot know knows lead leased least led lesson live loan lone
+    loose lose made maid mail main male mane meat meet meter mind mined miner minor missed mist
+    more morning mourning naval new news night no nose not oar off one or our pail pain pair
+    pale pane passed past patience patients pause paws pea peace peak pear pee peer piece pier
+    plain plane poor pore pour pray prey pries principal prize profit prophet quay rain raise
+    read real red reel reign right ring road rode role roll root rose route row rows rye sail
+    sale scene sea see seem seen sell sense sent serial sew shoe shore sight site so soar sole
+    some son sore soul sow stair stairs stake stare stares steak steal steel suite sum sun sure
+    sweet tail tale tea tear thai theater theatre their there threw throne through thrown tide
+    tie tied tire to toe too tow two use used vain vein waist wait war warn waste way weak wear
+    weather week weigh weight where whether which whole wind witch won wood wore worn would wrap
+    wring write yore your
 """
 #: A word of a sequence comes in so many training sentences at least.
 _COMMON = 3

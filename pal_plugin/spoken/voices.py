@@ -2,51 +2,52 @@
 
 Design choice: a voice is an accent with a variant. Variants of val and test are in no other split,
 and each of the two has an accent of its own beside those of training, so a share of their voices is
-new in both. Robots, whispers, croaks and whatever Whisper cannot understand are left out.
+new in both. Left out are robots, whispers, croaks, further takes of a variant (`steph2`), and
+variants of which Whisper tiny.en got more than a third of the words wrong.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 
-ACCENTS = ("en-us", "en-us-nyc", "en", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd")
+#: "en" is British.
+ACCENTS = ("en-us", "en", "en-gb-x-rp", "en-gb-x-gbclan")
 #: In no other split.
-OWN_ACCENTS = {"val": "en-029", "test": "en-gb-scotland"}
+OWN_ACCENTS = {"val": "en-us-nyc", "test": "en-gb-scotland"}
 VARIANTS = {
     "train": (
         *(
             "Alex",
-            "Alicia",
-            "Andrea",
-            "Andy",
             "Annie",
             "Denis",
-            "Diogo",
             "Gene",
             "Henrique",
             "Hugo",
+            "Marco",
+            "Mario",
+            "Michael",
+            "Mike",
         ),
-        *("Jacky", "Lee", "Marco", "Mario", "Michael", "Mike", "Nguyen", "Reed", "Storm", "adam"),
-        *("antonio", "aunty", "belinda", "benjamin", "boris", "caleb", "david", "ed", "edward"),
-        *("f1", "f2", "f3", "f4", "grandma", "grandpa", "iven", "john", "kaukovalta", "linda"),
+        *("Nguyen", "Reed", "RicishayMax", "Storm", "adam", "anika", "boris"),
         *(
-            "m1",
-            "m2",
-            "m3",
-            "m4",
-            "m5",
-            "m7",
-            "marcelo",
-            "max",
-            "michel",
-            "miguel",
-            "pablo",
-            "paul",
+            "caleb",
+            "david",
+            "ed",
+            "edward",
+            "f1",
+            "f2",
+            "f4",
+            "f5",
+            "grandpa",
+            "gustave",
+            "john",
+            "linda",
         ),
-        *("quincy", "rob", "sandro", "shelby", "steph", "travis", "zac"),
+        *("m1", "m2", "m3", "m4", "m5", "m6", "marcelo", "max", "michel", "pablo", "quincy", "rob"),
+        *("sandro", "travis", "victor", "zac"),
     ),
-    "val": ("f5", "m6", "ian", "anika", "pedro"),
-    "test": ("announcer", "gustave", "m8", "norbert", "robert", "steph2", "victor"),
+    "val": ("Diogo", "belinda", "benjamin", "m7"),
+    "test": ("antonio", "f3", "m8", "miguel", "robert", "steph"),
 }
 
 
