@@ -14,40 +14,15 @@ from functools import lru_cache
 ACCENTS = ("en-us", "en", "en-gb-x-rp", "en-gb-x-gbclan")
 #: In no other split.
 OWN_ACCENTS = {"val": "en-us-nyc", "test": "en-gb-scotland"}
+#: By their names in espeak-ng's folder `voices/!v`.
 VARIANTS = {
     "train": (
-        *(
-            "Alex",
-            "Annie",
-            "Denis",
-            "Gene",
-            "Henrique",
-            "Hugo",
-            "Marco",
-            "Mario",
-            "Michael",
-            "Mike",
-        ),
-        *("Nguyen", "Reed", "RicishayMax", "Storm", "adam", "anika", "boris"),
-        *(
-            "caleb",
-            "david",
-            "ed",
-            "edward",
-            "f1",
-            "f2",
-            "f4",
-            "f5",
-            "grandpa",
-            "gustave",
-            "john",
-            "linda",
-        ),
-        *("m1", "m2", "m3", "m4", "m5", "m6", "marcelo", "max", "michel", "pablo", "quincy", "rob"),
-        *("sandro", "travis", "victor", "zac"),
+        "Alex Annie Denis Gene Henrique Hugo Marco Mario Michael Mike Nguyen Reed RicishayMax "
+        "Storm adam anika boris caleb david ed edward f1 f2 f4 f5 grandpa gustave john linda m1 m2 "
+        "m3 m4 m5 m6 marcelo max michel pablo quincy rob sandro travis victor zac"
     ),
-    "val": ("Diogo", "belinda", "benjamin", "m7"),
-    "test": ("antonio", "f3", "m8", "miguel", "robert", "steph"),
+    "val": "Diogo belinda benjamin m7",
+    "test": "antonio f3 m8 miguel robert steph",
 }
 
 
@@ -59,4 +34,4 @@ def voices(split: str) -> tuple[str, ...]:
         KeyError: an unknown split.
     """
     accents = [*ACCENTS, *([OWN_ACCENTS[split]] if split in OWN_ACCENTS else [])]
-    return tuple(f"{accent}+{variant}" for accent in accents for variant in VARIANTS[split])
+    return tuple(f"{accent}+{variant}" for accent in accents for variant in VARIANTS[split].split())

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pal_plugin.spoken.settings import SPLITS
-from pal_plugin.spoken.voices import ACCENTS, OWN_ACCENTS, VARIANTS, voices
+from pal_plugin.spoken.voices import ACCENTS, OWN_ACCENTS, voices
 
 
 def variants(split):
@@ -31,5 +31,5 @@ def test_every_variant_is_a_file_of_the_synthesiser():
     import espeakng_loader
 
     folder = Path(espeakng_loader.get_data_path(), "voices", "!v")
-    named = {variant for split in SPLITS for variant in VARIANTS[split]}
+    named = set().union(*map(variants, SPLITS))
     assert named <= {path.name for path in folder.iterdir()}
