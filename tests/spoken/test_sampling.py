@@ -50,14 +50,15 @@ def test_selection_is_likely_new_known_and_varied():
 
 
 def test_lines_are_drawn_and_the_file_says_what_it_is(tiny_llm, tmp_path, monkeypatch, capsys):
-    for name, value in (("ROWS", 64), ("MOST_TOKENS", 40), ("TOP_K", 400)):
+    for name, value in (("PROMPT", "Words:\n"), ("ROWS", 64), ("MOST_TOKENS", 40), ("TOP_K", 400)):
         monkeypatch.setattr(sampling, name, value)
     monkeypatch.setattr(sampling, "fitting", lambda words, tokenizer: list(words)[:1])
     drawn = [list(sampling.draw(tiny_llm, 64, seed, 2.0)) for seed in (1, 1)]
     assert drawn[0] == drawn[1]
     assert drawn[0]
     assert all(sample.likelihood < 0 for sample in drawn[0])
+    monkeypatch.setattr(sampling, "draw", lambda *given: [Sample("The dog is here.", -1.0)])
     out = tmp_path / "sentences.txt"
-    sampling.main(["--out", str(out), "--model", tiny_llm, "--draws", "32"])
+    sampling.main(["--out", str(out), "--model", tiny_llm])
     assert out.read_text().startswith("# English sentences sampled from SmolLM2")
-    assert "distinct words" in capsys.readouterr().out
+    assert "0 of 1 sentences" in capsys.readouterr().out  # nothing is known to this tokenizer
