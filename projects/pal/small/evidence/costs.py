@@ -39,17 +39,19 @@ def count(sections: Sections, work: Workload) -> dict[str, dict[str, Any]]:
     """
     found = {}
     one = Workload(1, clip_s=work.clip_s, text=work.text, answer=work.answer)
-    for kind, section in sections.items():
-        model = build_skeleton(dict(section)).model
-        step, answer = count_step(model, work), count_step(model, one)
-        encoders = sum(n for name, n in step.forward.items() if name.startswith("encoders."))
-        found[kind] = {
-            "step_flops": step.flops - encoders,
-            "encoders_flops": encoders,
-            "answer_flops": sum(answer.forward.values()),
-            "audio_tokens": sum(step.tokens.values()),
-            "trainable": sum(trained for trained, _ in parameter_counts(model).values()),
-        }
+    with progress_bar(len(sections), "counted", "type", lines=True) as bar:
+        for kind, section in sections.items():
+            model = build_skeleton(dict(section)).model
+            step, answer = count_step(model, work), count_step(model, one)
+            encoders = sum(n for name, n in step.forward.items() if name.startswith("encoders."))
+            found[kind] = {
+                "step_flops": step.flops - encoders,
+                "encoders_flops": encoders,
+                "answer_flops": sum(answer.forward.values()),
+                "audio_tokens": sum(step.tokens.values()),
+                "trainable": sum(trained for trained, _ in parameter_counts(model).values()),
+            }
+            bar.update()
     return found
 
 
