@@ -9,8 +9,7 @@ from pal_plugin.config.recipes import find_recipes
 from pal_plugin.config.run_config import load_config
 from pal_plugin.utils.errors import ConfigError
 
-#: The recipe without the dataset that has to be made first.
-OPTIONS = ["datasets.pal_spoken=null"]
+OPTIONS = ["run.log_freq=10"]
 #: Waits to be told to stop, or ends well where the folder holds `go`.
 FAKE = """
 import pathlib, signal, sys, time
@@ -138,7 +137,7 @@ def test_the_recipe_is_the_same_for_all_types_but_for_the_routes(runs, tmp_path)
         assert config["run"]["steps_per_epoch"] == 600
         assert config["run"]["max_epoch"] == 1
         assert config["run"]["evaluation"]["classification"]["said"] is True
-        assert config["datasets"].keys() == {"pal_mini"}
+        assert config["datasets"].keys() == {"pal_mini", "pal_spoken"}
         del config["model"]["routing"], config["model"]["model_type"], config["run"]["name"]
         sections[run.kind] = config
     assert len(sections) == 5
