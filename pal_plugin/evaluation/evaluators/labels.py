@@ -1,7 +1,8 @@
 """One label or several out of a closed set: by likelihood, or by generated text.
 
 `likelihood` ranks all labels and is exact. `string` and `embedding` read a generated text as LTU
-and GAMA do; results name which was used.
+and GAMA do; results name which was used. Classification by likelihood can have the generated answer
+beside it (`said`).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import did_you_mean
 
 _LIKELIHOOD = "likelihood of each label per token, with the end mark"
+_NAMED = "the one label that the generated text names"
 #: Digits of a score in the rows: AudioSet has 527 of them per clip.
 _DIGITS = 5
 
@@ -79,25 +81,44 @@ class _Labels(Evaluator):
                 f"cosine of the generated text with {self.template!r}, mean-pooled {self.embedder}"
             )
         if self.by == "string":
-            return "the one label that the generated text names"
+            return _NAMED
         return _LIKELIHOOD
 
 
 class Classification(_Labels, Exact):
-    """One label: accuracy, and F1 where scikit-learn is."""
+    """One label: accuracy, and F1 where scikit-learn is.
+
+    Args:
+        said: with `likelihood`, generate an answer too and count it as `string` does, under
+            `accuracy_said`.
+
+    Raises:
+        ConfigError: `said` with a way that reads a generated answer anyway.
+    """
 
     task = "classification"
     ways = ("likelihood", "string", "embedding")
 
+    def __init__(self, asking: Asking, said: bool = False, **ways: Any) -> None:
+        super().__init__(asking, **ways)
+        if said and self.by != "likelihood":
+            raise ConfigError(
+                f"run.evaluation.classification.said=true generates answers beside by=likelihood; "
+                f"by={self.by} reads a generated answer already"
+            )
+        self.said = said
+
     def answer(self, model: Any, samples: dict) -> dict[str, list]:
         labels = closed_set(samples, self.task)
         if self.by == "likelihood":
-            return {
-                "prediction": list(model.predict_class(samples, candidates=labels)["predictions"])
-            }
+            ranked = list(model.predict_class(samples, candidates=labels)["predictions"])
+            if not self.said:
+                return {"prediction": ranked}
+            said = self.asking(model, samples)
+            return {"prediction": ranked, "said": said, "named": _named(said, labels)}
         said = self.asking(model, samples)
         if self.by == "string":
-            found = [string_match(text, labels) or "" for text in said]
+            found = _named(said, labels)
         else:
             found = [labels[i] for i in self._cosines(said, labels).argmax(axis=1)]
         return {"prediction": found, "said": said}
@@ -108,10 +129,16 @@ class Classification(_Labels, Exact):
             done.how["macro_f1"] = done.how["micro_f1"] = version_of("scikit-learn")
         except MissingScoreError as error:
             done.missing = dict.fromkeys(("macro_f1", "micro_f1"), str(error))
-        if self.by == "string":
+        if self.by == "string" or self.said:
+            column = f"named{key}" if self.said else f"prediction{key}"
             for row in rows:
-                row[f"figures{key}"] = {"unmatched": float(not row[f"prediction{key}"])}
+                figures = {"unmatched": float(not row[column])}
+                if self.said:
+                    figures["accuracy_said"] = float(is_correct(row[column], row["answers"]))
+                row[f"figures{key}"] = figures
             done.how["unmatched"] = "share of texts that name no label or several; they are wrong"
+        if self.said:
+            done.how["accuracy_said"] = _NAMED
         return done
 
     def write(self, rows: Rows, key: str, folder: Path, stem: str) -> dict[str, str]:
@@ -221,6 +248,11 @@ class Tagging(_Labels):
         if targets is None or not targets.any():
             return None
         return float(targets[:, targets.any(axis=0)].mean())
+
+
+def _named(said: list[str], labels: list[str]) -> list[str]:
+    """The label that each text names, "" where it names none or several."""
+    return [string_match(text, labels) or "" for text in said]
 
 
 def _single(rows: Rows, key: str) -> tuple[list[str], list[str], list[str]]:

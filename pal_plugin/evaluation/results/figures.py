@@ -23,6 +23,8 @@ from pal_plugin.evaluation.summary import by_task, rows_of_entry
 _MASKED = "_masked_audio"
 #: What an entry holds beside its figures.
 _NO_FIGURES = ("n", "chance", "part")
+#: Figures that an entry's chance can be set beside.
+_WITH_CHANCE = ("accuracy", "accuracy_said", "accuracy_ranked", "map")
 #: Bootstrap draws of figures that are no ratio of sums (F1, mAP), which cost more.
 _SLOW_DRAWS = 200
 
@@ -102,8 +104,7 @@ def _figure(run: Run, split: str, entry: str, name: str, values: dict, counted: 
         counted.interval(name, values[name]),
         values.get(masked),
         counted.difference(name, values[name], values[masked]) if masked in values else None,
-        # Chance is that of an entry's first figure: accuracy, mAP.
-        values.get("chance") if name in ("accuracy", "accuracy_ranked", "map") else None,
+        values.get("chance") if name in _WITH_CHANCE else None,
         asked if len(judged) == len(counted.rows) else len(judged),
         asked,
         len({counted.clips[i] for i in judged}),

@@ -41,6 +41,29 @@ def test_classification_by_generated_text_says_what_named_nothing():
         InstructTask(evaluation={"classification": {"by": "strings"}})
 
 
+def test_the_labels_can_be_ranked_and_an_answer_generated_beside_that():
+    model = Told(
+        says={"a": "The rain falls", "b": "a dog and a bell", "c": "It is a dog."},
+        likes={"a": {"bell": 0}, "b": {"dog": 0}, "c": {"bell": 0}},
+    )
+    settings = {"classification": {"said": True}}
+    task, rows, entries = evaluate(model, labelled("rain", "dog", "bell"), evaluation=settings)
+    assert [row["prediction"] for row in rows] == ["bell", "dog", "bell"]
+    assert [row["named"] for row in rows] == ["rain", "", "dog"]
+    assert rows[2]["said"] == "It is a dog."
+    entry = entries["classification"]
+    assert entry["accuracy"] == pytest.approx(2 / 3)
+    assert entry["accuracy_said"] == pytest.approx(1 / 3)
+    assert entry["unmatched"] == pytest.approx(1 / 3)
+    assert entry["accuracy_said_masked_audio"] == 0.0
+    assert entry["unmatched_masked_audio"] == 1.0
+    how = task.describe("val")["classification"]["how"]
+    assert "likelihood" in how["accuracy"]
+    assert "names" in how["accuracy_said"]
+    with pytest.raises(ConfigError, match="by=string reads a generated answer already"):
+        InstructTask(evaluation={"classification": {"by": "string", "said": True}})
+
+
 def test_tagging_ranks_clips_for_each_label():
     likes = {
         "a": {"rain": 3, "dog": 1, "bell": 0},

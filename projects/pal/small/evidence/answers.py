@@ -1,0 +1,232 @@
+"""The answers of finished runs, and the figures that they give with their intervals."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import yaml
+
+from evidence.log import curve
+from evidence.runs import SEEDS, Planned
+from pal_plugin.config.merging import flat
+from pal_plugin.evaluation.evaluators import evaluator_class
+from pal_plugin.evaluation.metrics.bootstrap import Interval, paired_interval, ratio_interval
+from pal_plugin.evaluation.results.read import read_run
+from pal_plugin.training.resuming import FREE
+from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.spelling import first_of
+
+SPLIT = "val"
+MASKED = "_masked"
+RANKED, SAID, WER = "accuracy", "accuracy_said", "wer"
+#: Dataset, task and type of question, and what the tables call it.
+NAMES = {
+    ("pal_mini", "classification", "esc10"): "ESC-10",
+    ("pal_mini", "classification", "instruments"): "instruments",
+    ("pal_mini", "classification", "digits"): "digits, by take",
+    ("pal_mini", "classification", "digits_unseen_speaker"): "digits, unseen speaker",
+    ("pal_spoken", "classification", "spoken_digits"): "digits, synthetic voices",
+    ("pal_spoken", "transcript", "transcript"): "sentences",
+    ("pal_spoken", "transcript", "word_sequence"): "words in no order",
+}
+#: Settings that differ between seeds, or from machine to machine, and make no other experiment.
+_OWN = {"run.seed", "run.name", "run.evaluate", *(f"run.{key}" for key in FREE)}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Questions that are counted together.
+
+    Attributes:
+        name: in the tables.
+        keys: dataset, task and type of question of each part.
+        clips: how many.
+        chance: what a model that never listens can reach; None where that is not known.
+    """
+
+    name: str
+    keys: tuple[tuple[str, str, str], ...]
+    clips: int
+    chance: float | None
+
+
+class Answers:
+    """What one finished run answered.
+
+    Attributes:
+        rows: in an order that is the same for all runs.
+        curve: recent loss by step.
+        config: as the run was started with.
+    """
+
+    def __init__(self, run: Planned) -> None:
+        found = read_run(run.folder)
+        self.name, self.kind, self.seed = run.folder.name, run.kind, run.seed
+        self.config = yaml.safe_load((run.folder / "config.yaml").read_text("utf-8"))
+        if self.config["run"].get("eval_limit"):
+            raise ConfigError(f"{run.folder} was evaluated on a part of the clips (run.eval_limit)")
+        if SPLIT not in found.rows:
+            raise ConfigError(f"{run.folder} has no answers of the split {SPLIT!r}")
+        self.rows = sorted(found.rows[SPLIT], key=lambda row: (_key(row), row["id"]))
+        if any(f"prediction{MASKED}" not in row for row in self.rows):
+            raise ConfigError(f"{run.folder} lacks masked answers (run.masked_audio)")
+        self.curve = curve(run.folder)
+
+    @cached_property
+    def asked(self) -> list[tuple]:
+        """All questions with what is right."""
+        return [(_key(row), row["id"], row["question"], row["reference"]) for row in self.rows]
+
+    def of(self, group: Group) -> list[dict[str, Any]]:
+        """The rows of a group."""
+        return [row for row in self.rows if _key(row) in group.keys]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure of one type.
+
+    Attributes:
+        values: one per seed.
+        interval: of their mean, over clips; None where there is nothing to count.
+        masked: the same with the audio masked, one per seed.
+    """
+
+    values: list[float]
+    interval: Interval | None
+    masked: list[float]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One type's figure minus another's, on the same clips and seeds."""
+
+    seeds: list[int]
+    interval: Interval
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row.get("dataset", ""), row["task"], row["question_type"]
+
+
+def read_finished(runs: Sequence[Planned]) -> dict[str, list[Answers]]:
+    """The finished ones of `runs` by type, seeds in order.
+
+    Raises:
+        ConfigError: results that cannot be read, or runs that were not trained and asked alike.
+    """
+    found = [Answers(run) for run in runs if run.finished]
+    for answers in found[1:]:
+        _require_alike(found[0], answers)
+    by_kind = {kind: [a for a in found if a.kind == kind] for kind in SEEDS}
+    return {
+        kind: sorted(of_kind, key=lambda a: a.seed) for kind, of_kind in by_kind.items() if of_kind
+    }
+
+
+def _require_alike(first: Answers, other: Answers) -> None:
+    if first.asked != other.asked:
+        raise ConfigError(
+            f"{first.name} and {other.name} were not asked the same: {len(first.asked)} and "
+            f"{len(other.asked)} questions, or others"
+        )
+    sections = ("model", "datasets", "run")
+    mine, theirs = (
+        flat({name: answers.config.get(name) for name in sections}) for answers in (first, other)
+    )
+    own = ("model.model_type", "model.routing.") if first.kind != other.kind else ()
+    names = [
+        name
+        for name in {**mine, **theirs}
+        if mine.get(name) != theirs.get(name)
+        and name not in _OWN
+        and not name.startswith(own)
+        and not name.endswith((".order_seed", ".cache.folder", ".cache.limit_gb"))
+    ]
+    if names:
+        told = [f"{n}: {mine.get(n)!r} and {theirs.get(n)!r}" for n in names]
+        raise ConfigError(
+            f"{first.name} and {other.name} are not the same experiment ({first_of(told, '; ')})"
+        )
+
+
+def groups(answers: Answers, task: str) -> list[Group]:
+    """The groups of a task, and all of them together where there are several."""
+    keys = list(dict.fromkeys(_key(row) for row in answers.rows if row["task"] == task))
+    known = list(NAMES)
+    keys.sort(key=lambda key: known.index(key) if key in known else len(known))
+    parts = [_group(answers, NAMES.get(key, "/".join(filter(None, key))), (key,)) for key in keys]
+    if len(parts) < 2:
+        return parts
+    total = sum(part.clips for part in parts)
+    # A model that never listens may answer each group by its own most frequent answer.
+    chances = [part.chance for part in parts]
+    chance = None
+    if None not in chances:
+        chance = sum(c * p.clips for c, p in zip(chances, parts, strict=True)) / total
+    return [*parts, Group("all", tuple(keys), total, chance)]
+
+
+def _group(answers: Answers, name: str, keys: tuple) -> Group:
+    rows = [row for row in answers.rows if _key(row) in keys]
+    chance = evaluator_class(rows[0]["task"]).chance(rows)
+    return Group(name, keys, len(rows), chance)
+
+
+def measure(runs: Sequence[Answers], group: Group, figure: str, draws: int) -> Measured | None:
+    """A figure of all seeds of a type; None where the answers do not give it.
+
+    Clips are resampled with all seeds' answers about them, so the interval is that of the mean over
+    seeds for these trained models.
+    """
+    heard, masked = ([_ratios(run, group, figure, key) for run in runs] for key in ("", MASKED))
+    if None in heard:
+        return None
+    interval = ratio_interval(*_joined(heard), _clips(runs, group), draws=draws)
+    silent = [] if None in masked else [_value(ratio) for ratio in masked]
+    return Measured([_value(ratio) for ratio in heard], interval, silent)
+
+
+def difference(
+    first: Sequence[Answers], second: Sequence[Answers], group: Group, figure: str, draws: int
+) -> Difference | None:
+    """The first type minus the second, by the seeds that both have; None without any."""
+    seeds = sorted({run.seed for run in first} & {run.seed for run in second})
+    pairs = [
+        [run for seed in seeds for run in runs if run.seed == seed] for runs in (first, second)
+    ]
+    ratios = [[_ratios(run, group, figure, "") for run in runs] for runs in pairs]
+    if not seeds or any(None in of_type for of_type in ratios):
+        return None
+    interval = paired_interval(*map(_joined, ratios), _clips(pairs[0], group), draws=draws)
+    return None if interval is None else Difference(seeds, interval)
+
+
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
+    """The mean, and the standard deviation (n - 1) where there are several."""
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+Ratios = tuple[list[float], list[float]]
+
+
+def _ratios(run: Answers, group: Group, figure: str, key: str) -> Ratios | None:
+    rows = run.of(group)
+    return evaluator_class(rows[0]["task"]).columns(rows, key).get(figure)
+
+
+def _joined(ratios: Sequence[Ratios]) -> Ratios:
+    tops, bottoms = zip(*ratios, strict=True)
+    return [v for part in tops for v in part], [v for part in bottoms for v in part]
+
+
+def _value(ratio: Ratios) -> float:
+    return sum(ratio[0]) / sum(ratio[1])
+
+
+def _clips(runs: Sequence[Answers], group: Group) -> list[tuple]:
+    return [(_key(row)[0], row["sample_id"]) for run in runs for row in run.of(group)]
