@@ -1,13 +1,14 @@
-"""What the LLM answers when a text tells it what is heard: the ceiling of a perfect ear.
+"""What the LLM answers when a text tells it what is heard: a perfect ear, and no training.
 
     PAL_DATA=FOLDER python projects/pal/small/ceiling.py > output/ceiling.json
 
 Before each question of the evaluation stands a sentence with the true label, and the LLM ranks the
 candidates by likelihood per token, untrained and without audio. What it misses here is no fault of
-hearing. `told`: the share of clips it answers rightly. Two controls: `shuffled`, where the labels
-of a domain's clips are dealt anew, so that the sentence is as long and says nothing true of its
-clip (chance is near one in ten); `question_alone`, without a sentence. `believed` is the share of
-the shuffled clips where the answer is what the sentence said, true or not.
+hearing; training may well go beyond it, since it also teaches how to answer. `told`: the share of
+clips it answers rightly. Two controls: `shuffled`, where the labels of a domain's clips are dealt
+anew, so that the sentence is as long and says nothing true of its clip (chance is near one in ten);
+`question_alone`, without a sentence. `believed` is the share of the shuffled clips where the answer
+is what the sentence said, true or not.
 """
 
 from __future__ import annotations
