@@ -2,7 +2,8 @@
 
 Design choice: a program of its own, run anew for every shard. What espeak-ng gives for an utterance
 depends on what the process said before, so only the same sequence in a fresh process is the same
-audio. It imports nothing of the package and is started by its path, so that it starts quickly.
+audio; the noise of breathy voices is seeded besides. It imports nothing of the package and is
+started by its path, so that it starts quickly.
 
 Input: a JSON list of `{"text", "voice", "words_per_minute", "pitch", "pitch_range"}`. Output: the
 rate in Hz, then for each utterance the number of its samples, then the samples, 16 bits each; all
@@ -59,7 +60,7 @@ class Speaker:
             (_RANGE, "pitch_range"),
         ):
             self._library.espeak_SetParameter(number, utterance[name], 0)
-        self._library.espeak_ng_SetRandSeed(ctypes.c_long(_SEED))  # else of the time; for breath
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(_SEED))  # breath is noise
         text = utterance["text"].encode()
         self._samples = array.array("h")
         self._library.espeak_Synth(
