@@ -134,11 +134,12 @@ def mixing_weights(
     Raises:
         ConfigError: ratios that name no dataset or leave one out, or are not positive.
     """
+    ratios = {name: ratio for name, ratio in (ratios or {}).items() if ratio is not None}
     if ratios:
         if set(ratios) != set(datasets) or min(ratios.values()) <= 0:
             raise ConfigError(
                 f"run.train_dataset_ratios must give a positive weight to each of "
-                f"{', '.join(datasets)}, got {dict(ratios)}"
+                f"{', '.join(datasets)}, got {ratios}"
             )
         return {name: float(weight) for name, weight in ratios.items()}
     sizes = {name: clips_of(dataset) for name, dataset in datasets.items()}

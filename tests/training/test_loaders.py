@@ -37,6 +37,7 @@ def test_weights_are_sizes_unless_given():
     datasets = {"a": Numbers(30), "b": Numbers(10)}
     assert mixing_weights(datasets, None) == {"a": 30.0, "b": 10.0}
     assert mixing_weights(datasets, {"a": 1, "b": 2}) == {"a": 1.0, "b": 2.0}
+    assert mixing_weights(datasets, {"a": 1, "b": 2, "c": None}) == {"a": 1.0, "b": 2.0}
     assert mixing_weights({"a": Numbers(3), "b": Endless()}, None) == {"a": 1.0, "b": 1.0}
     with pytest.raises(ConfigError, match="each of a, b"):
         mixing_weights(datasets, {"a": 1})
