@@ -52,7 +52,7 @@ clean:
 
 help:
 	@echo "make train         the main job: LAL stage 1 on synthetic sounds (set-up included)"
-	@echo "make small         a real small LLM learns to hear, in half an hour; PAL_DATA=FOLDER: from real clips"
+	@echo "make small         a real small LLM learns to hear; PAL_DATA=FOLDER: from real clips too"
 	@echo "make test          tests, about 5 minutes on 2 cores"
 	@echo "make test-all      slow tests; PART=NAME runs one part of .ci/parts"
 	@echo "make lint          ruff check and format"
