@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-from export import export
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -17,7 +16,8 @@ def checkpoint(folder, value):
     return path
 
 
-def test_what_is_exported_is_the_checkpoint_in_float16(tmp_path):
+def test_what_is_exported_is_the_checkpoint_in_float16(script, tmp_path):
+    export = script("export").export
     target = tmp_path / "small.safetensors"
     export(checkpoint(tmp_path, 0.1), target)
     (kept,) = load_file(target).values()
@@ -28,7 +28,8 @@ def test_what_is_exported_is_the_checkpoint_in_float16(tmp_path):
     assert facts == {"recipe": "small_lal", "step": 7, "components": ["gains"]}
 
 
-def test_a_weight_beyond_float16_is_named(tmp_path):
+def test_a_weight_beyond_float16_is_named(script, tmp_path):
+    export = script("export").export
     with pytest.raises(ValueError, match=r"gains\.general exceed the range"):
         export(checkpoint(tmp_path, 1e6), tmp_path / "small.safetensors")
     assert not (tmp_path / "small.safetensors").exists()
