@@ -2,8 +2,8 @@
 
     python projects/pal/small/export.py latest:small_lal small
 
-writes pal_plugin/pocket/small.safetensors and its JSON, which the model type of that name loads if its
-YAML says `checkpoint: pocket://small.safetensors`.
+writes pal_plugin/pocket/small.safetensors and its JSON, which the model type of that name loads
+where its YAML says `checkpoint: pocket://small.safetensors`.
 """
 
 from __future__ import annotations
