@@ -23,6 +23,9 @@ FREE = (
     *("on_nonfinite", "on_out_of_memory"),
 )
 
+#: Keys that came later, and that a run from before does without: nothing in it has that rate.
+LATER = ("run.lr_scale.gains",)
+
 
 def find_run(
     output_dir: str | Path, job_id: str | None, resume: str, asked: dict[str, Any]
@@ -85,7 +88,8 @@ def require_same(run_dir: Path, saved: dict[str, Any], asked: dict[str, Any]) ->
         ConfigError: names each key that differs, with both values.
     """
     saved, asked = (_compared(config) for config in (saved, asked))
-    names = [n for n in {**saved, **asked} if saved.get(n) != asked.get(n)]
+    later = {name for name in LATER if name not in saved}
+    names = [n for n in {**saved, **asked} if saved.get(n) != asked.get(n) and n not in later]
     if names:
         listed = "; ".join(f"{n}: {saved.get(n)!r} then, {asked.get(n)!r} now" for n in names[:10])
         raise ConfigError(

@@ -43,5 +43,8 @@ def test_a_pretrained_ast_is_trained_on(tmp_path):
     facts = json.loads((run / "checkpoint_best.json").read_text())
     heard = {name for name, entry in facts["model"]["encoders"].items() if entry is not None}
     assert heard == {"ast", "whisper"}
-    assert set(facts["components"]) == {"connectors.general", "connectors.speech"}
+    groups = ("general", "speech")
+    assert set(facts["components"]) == {
+        f"{part}.{g}" for part in ("connectors", "gains") for g in groups
+    }
     assert (run / "metrics.json").is_file()

@@ -109,6 +109,7 @@ def check_what_is_trained(llm, variant, stage):
     parameters = build_skeleton(resolved(llm, variant, stage)["model"]).parameters()
     trained = {name for name, (trainable, _) in parameters.items() if trainable}
     expected = {f"connectors.{group}" for group in VARIANTS[variant]}
+    expected |= {f"gains.{group}" for group, way in VARIANTS[variant].items() if way == "lal"}
     expected |= {"cross_attention"} if variant == "flamingo" else set()
     expected |= {"llm.lora"} if stage > 1 else set()
     assert trained == expected
@@ -186,6 +187,7 @@ def test_one_step(variant, stage, deep_llm, tiny_config, two_clips):
         else:
             assert parameter.grad is None, name
     expected = {f"connectors.{group}" for group in VARIANTS[variant]}
+    expected |= {f"gains.{group}" for group, way in VARIANTS[variant].items() if way == "lal"}
     expected |= {"cross_attention"} if variant == "flamingo" else set()
     expected |= {"llm.lora"} if stage == 2 else set()
     assert moved == expected
