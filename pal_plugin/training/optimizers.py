@@ -53,7 +53,7 @@ def _scale_rates(groups: list[dict], scales: dict[str, float], rate: float) -> N
                 hint = did_you_mean(group["name"], list(scales))
                 raise ConfigError(f"run.lr_scale has no {group['name']!r}. {hint}")
             group["lr_scale"] = float(scales[group["name"]])
-    idle = [n for n, scale in scales.items() if scale != _USUAL.get(n, 1) and n not in names]
+    idle = [n for n, scale in scales.items() if scale not in (1, _USUAL.get(n)) and n not in names]
     if idle:
         raise ConfigError(
             f"run.lr_scale names {', '.join(idle)}, of which nothing is trained; trained are "

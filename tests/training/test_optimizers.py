@@ -82,7 +82,9 @@ def test_gains_go_ten_times_as_fast_and_are_missed_by_nobody(toy):
     optimizers.build(model, run, 1e-3, torch.device("cpu"))
     assert [group["lr_scale"] for group in groups] == [1, 10]
     groups.pop()
-    optimizers.build(model, run, 1e-3, torch.device("cpu"))  # nothing with a gain: no complaint
+    for scale in (10.0, 1.0):  # nothing with a gain: no complaint
+        scales["gains"] = scale
+        optimizers.build(model, run, 1e-3, torch.device("cpu"))
     scales["gains"] = 3.0
     with pytest.raises(ConfigError, match="names gains, of which nothing is trained"):
         optimizers.build(model, run, 1e-3, torch.device("cpu"))

@@ -204,3 +204,15 @@ def test_what_changes_nothing_that_is_learned_may_differ(tmp_path):
     asked["model"] = {"width": 5}
     with pytest.raises(ConfigError, match=r"model\.width: 4 then, 5 now"):
         require_same(run.folder, run.config, asked)
+
+
+def test_a_run_from_before_gains_goes_on_without_them(tmp_path):
+    run = a_run(tmp_path, "run")
+    asked = {
+        **run.config,
+        "run": {**run.config["run"], "lr_scale": {"connectors": 1.0, "gains": 9}},
+    }
+    before = {**asked, "run": {**asked["run"], "lr_scale": {"connectors": 1.0}}}
+    require_same(run.folder, before, {**asked, "model": {**asked["model"], "lal_gain": None}})
+    with pytest.raises(ConfigError, match=r"settings \(model\.lal_gain: None then, 0\.3 now\)"):
+        require_same(run.folder, before, {**asked, "model": {**asked["model"], "lal_gain": 0.3}})
