@@ -185,7 +185,8 @@ class AudioContext:
 
     def forgetting(self) -> AudioContext:
         """A copy without a graph that keeps K/V from now on, and none from before."""
-        return replace(self, features=self.features.detach(), kv={})
+        gains = None if self.gains is None else self.gains.detach()
+        return replace(self, features=self.features.detach(), gains=gains, kv={})
 
     def with_normed(self, normed: Tensor | None) -> AudioContext:
         """A copy for one forward pass, with what the norms of all layers share, if they do."""

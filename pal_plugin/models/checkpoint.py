@@ -146,6 +146,8 @@ def load(model: ModelParts, path: str | Path) -> list[str]:
             hint = (
                 "\nThe file holds LoRA adapters: set model.stage.llm=lora to have a place for them."
             )
+        if not model.gains and any(name.startswith("gains.") for name in components):
+            hint += "\nThe file holds LAL's gains: set model.lal_gain to have a place for them."
         raise CheckpointError(f"{path} does not fit this model:\n  " + "\n  ".join(problems) + hint)
     with torch.no_grad():
         for name, tensor in state.items():
@@ -155,10 +157,9 @@ def load(model: ModelParts, path: str | Path) -> list[str]:
             for name in own:
                 if ".lora_B." in name:
                     own[name].zero_()
-        if any(name.startswith("connectors.") for name in components):
-            for group, gain in model.gains.items():
-                if f"gains.{group}" not in components:
-                    gain.fill_(1)  # connectors that were trained without
+        for group, gain in model.gains.items():
+            if f"connectors.{group}" in components and f"gains.{group}" not in components:
+                gain.fill_(1)  # a connector that was trained without
     model.note_loaded(components)
     return sorted(components)
 

@@ -48,7 +48,11 @@ def test_keys_and_values_are_kept_for_one_generate_and_go_with_their_clips():
     assert torch.equal(first.kv[0][1], keys[[0, 0]] + 10)
     assert first.mask.tolist() == [[True, True, True]] * 2
     assert kept.forgetting().kv == {}
-    assert not kept.features.requires_grad
+    learned = torch.ones(2, 3, requires_grad=True)
+    graph = AudioContext(heard.features * learned[:, :, None], heard.mask, gains=learned)
+    cut = graph.remembering()
+    assert not cut.features.requires_grad
+    assert not cut.gains.requires_grad
 
 
 def test_what_all_layers_share_is_made_once_per_pass():

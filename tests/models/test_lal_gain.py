@@ -66,6 +66,21 @@ def test_connectors_trained_without_are_heard_without(make, two_clips, tmp_path)
     assert torch.equal(fresh(two_clips)["loss"], old(two_clips)["loss"])
 
 
+def test_a_group_that_a_checkpoint_lacks_keeps_its_gain(make, tmp_path):
+    path = tmp_path / "one.safetensors"
+    checkpoint.write(make(gain=None), path, {"connectors.general"})
+    fresh = make(gain=0.1)
+    checkpoint.load(fresh, path)
+    assert fresh.gains["general"].tolist() == [1.0] * 3
+    assert fresh.gains["speech"].tolist() == [pytest.approx(0.1)] * 3
+
+
+def test_gains_without_a_place_for_them(make, tmp_path):
+    path = checkpoint.save(make(), tmp_path / "new")
+    with pytest.raises(checkpoint.CheckpointError, match=r"gains\.speech\n.*set model\.lal_gain"):
+        checkpoint.load(make(gain=None), path)
+
+
 def test_kept_audio_is_that_of_the_gains(make, two_clips):
     model = make()
     kept = model.encode(two_clips["audio"], store="features")
