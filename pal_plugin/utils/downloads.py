@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import logging
 import os
@@ -19,6 +20,8 @@ _TRIES = 4
 _WAIT_S = 2.0
 _TIMEOUT_S = 60
 _BLOCK = 2**16
+#: What this machine's disk says, which no server can help.
+_OURS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.ENOENT)
 #: The rest that was asked for is not there: what is here is whole, or of another file.
 _NO_SUCH_RANGE = 416
 
@@ -36,7 +39,8 @@ def download(url: str, target: Path, expected: int | None = None) -> Path:
         expected: bytes, about, for the bar where the server does not say.
 
     Raises:
-        DownloadError: the server refuses, or four tries broke off.
+        DownloadError: no address, a file that cannot be written, the server refuses, or four tries
+            broke off.
     """
     part = target.with_name(f"{target.name}.part")
     reason: Exception | None = None
@@ -56,7 +60,11 @@ def download(url: str, target: Path, expected: int | None = None) -> Path:
             if not number:
                 raise DownloadError(_told(url, error.reason)) from error
             reason = error
+        except (http.client.InvalidURL, ValueError) as error:
+            raise DownloadError(f"{url} is no address ({error}); expected https://...") from error
         except (OSError, http.client.HTTPException) as error:
+            if getattr(error, "errno", None) in _OURS:
+                raise DownloadError(f"cannot write {part}: {error}") from error
             reason = error
         else:
             force_to_disk(part)

@@ -1,5 +1,7 @@
 """Downloads: gone on with where they broke off, whole or not there."""
 
+import errno
+
 import pytest
 from servers import serving
 
@@ -73,3 +75,18 @@ def test_no_server_at_all(served, tmp_path):
     with pytest.raises(DownloadError, match="Is there a connection"):
         download("http://127.0.0.1:9/a.zip", tmp_path / "a.zip")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("url", ["mirror.example/a.zip", "http://a:b/a.zip", "http:// /a.zip"])
+def test_what_is_no_address(tmp_path, url):
+    with pytest.raises(DownloadError, match="is no address .*expected https://"):
+        download(url, tmp_path / "a.zip")
+
+
+def test_a_full_disk_is_not_taken_for_a_bad_connection(served, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(downloads, "_fetch", full)
+    with pytest.raises(DownloadError, match=r"cannot write .*a\.zip\.part: .*No space left"):
+        download(f"{served.url}/a.zip", tmp_path / "a.zip")
