@@ -158,9 +158,7 @@ def get(name: str, source: str | None = None) -> Path:
                 f"{folder / name} was not made by `pal weights get` (it holds no {ORIGIN}); move "
                 "it away, or give its path in place of weights://"
             )
-        for left in folder.glob(f"{_STAGE}*"):  # of a process that was killed
-            shutil.rmtree(left)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=_STAGE) as stage:
+        with _stage(folder) as stage:
             made = Path(stage) / name
             made.mkdir()
             model = MODELS[name]
@@ -183,10 +181,7 @@ def rewrite(name: str, write: Callable[[Path, Path], bool]) -> bool:
         What `write` did.
     """
     folder = weights_folder()
-    with (
-        FileLock(folder / ".lock"),
-        tempfile.TemporaryDirectory(dir=folder, prefix=_STAGE) as stage,
-    ):
+    with FileLock(folder / ".lock"), _stage(folder) as stage:
         made = Path(stage) / name
         made.mkdir()
         if not write(folder / name, made):
@@ -199,6 +194,15 @@ def rewrite(name: str, write: Callable[[Path, Path], bool]) -> bool:
         os.rename(made, folder / name)
         force_to_disk(folder)
     return True
+
+
+@contextlib.contextmanager
+def _stage(folder: Path) -> Iterator[str]:
+    """A folder beside the models, without what processes left there that were killed."""
+    for left in folder.glob(f"{_STAGE}*"):
+        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=_STAGE) as stage:
+        yield stage
 
 
 def _fill(folder: Path, model: Published, source: str | None) -> str:

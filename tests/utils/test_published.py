@@ -203,6 +203,7 @@ def test_another_form_takes_the_place_of_a_model_whole(index):
         (target / "unpacked").write_bytes((source / "model.bin").read_bytes() * 2)
         return True
 
+    (folder.parent / ".getting-killed").mkdir()  # while it unpacked half a gigabyte
     assert rewrite("toy", unpacked)
     assert content(folder) == {"unpacked", "origin.json"}
     assert origin("toy") == known
