@@ -8,6 +8,7 @@ last, and a folder without it is filled by the same command.
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
 import logging
@@ -39,7 +40,7 @@ MIRROR = "PAL_GITHUB"
 #: Of one clip; more is none of them.
 _MOST_BYTES = 20_000_000
 #: What zipfile raises for an archive that is cut off or was changed on the way.
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
 
 
 def source_of(name: str) -> Archive:
@@ -94,7 +95,9 @@ def fetch(source: Archive, out: str | Path, base: str | None = None) -> dict[str
         try:
             with zipfile.ZipFile(archive) as opened:
                 clips, left_out = _placed(source, opened, _chosen(source, opened), folder)
-        except (*_DAMAGED, ConfigError) as error:
+        except (*_DAMAGED, ConfigError, OSError) as error:
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:
+                raise  # a full disk; EINVAL is a place in front of the file, in a damaged list
             archive.unlink()  # the next try downloads it again
             if isinstance(error, ConfigError):
                 raise

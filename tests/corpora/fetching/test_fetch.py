@@ -131,6 +131,18 @@ def test_a_damaged_archive_is_fetched_again(github, tmp_path):
     assert fetch(ESC10, tmp_path)["clips"] == 4
 
 
+def test_an_archive_whose_list_is_damaged_is_not_kept_either(github, tmp_path):
+    path = github.put("esc10")
+    data = bytearray(github.files[path])
+    end = data.rfind(b"PK\5\6")
+    data[end + 17] += 1  # where its list begins: zipfile then reads in front of the file
+    github.files[path] = bytes(data)
+    with pytest.raises(ConfigError, match="damaged archive"):
+        fetch(ESC10, tmp_path)
+    github.put("esc10")
+    assert fetch(ESC10, tmp_path)["clips"] == 4
+
+
 def test_mistakes_are_told_before_anything_is_downloaded(github, tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("PAL_DATA", raising=False)
     assert main(["data", "fetch", "esc11", "--out", str(tmp_path)]) == 2
