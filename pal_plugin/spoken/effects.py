@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,6 +18,18 @@ TELEPHONE_HZ = 8_000
 COLOURS = {"white": 0.0, "pink": -0.5, "brown": -1.0}
 _LOWEST_HZ = 40.0
 _PEAK = 0.98
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute in one thread inside the block: sums are rounded otherwise by several, and a clip
+    would depend on the machine's cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def with_silence(speech: Tensor, before_s: float, after_s: float) -> Tensor:

@@ -75,11 +75,14 @@ class Settings:
         """Out of a `build_info`, in which some values are given by split.
 
         Raises:
-            ConfigError: an unknown split, or as above.
+            ConfigError: an unknown split, a value that is given for others only, or as above.
         """
         if split not in SPLITS:
             raise ConfigError(f"no split {split!r} of spoken clips. {did_you_mean(split, SPLITS)}")
         values = {field.name: build_info[field.name] for field in fields(cls)}
+        for name, value in values.items():
+            if isinstance(value, Mapping) and split not in value:
+                raise ConfigError(f"{name} is given for {sorted(value)}, and not for {split!r}")
         return cls(**{k: v[split] if isinstance(v, Mapping) else v for k, v in values.items()})
 
 

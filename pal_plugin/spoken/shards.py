@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pal_plugin.spoken.clips import Clip, draw_clip, facts, items, render
-from pal_plugin.spoken.effects import SAMPLE_RATE_HZ
+from pal_plugin.spoken.effects import SAMPLE_RATE_HZ, one_thread
 from pal_plugin.spoken.settings import Settings
 from pal_plugin.spoken.synthesis import check_installed, speak
 from pal_plugin.spoken.texts import digest
@@ -69,7 +69,9 @@ def rendered(
     for clip in clips:
         count = len(clip.utterances())
         mine, said = said[:count], said[count:]
-        audio, file = render(clip, mine, rate_hz), io.BytesIO()
+        with one_thread():
+            audio = render(clip, mine, rate_hz)
+        file = io.BytesIO()
         soundfile.write(file, audio, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
         done.append((clip, file.getvalue(), len(audio) / SAMPLE_RATE_HZ))
     return done

@@ -21,6 +21,7 @@ def test_defaults_are_noisy_in_training_and_clean_elsewhere():
         ("noise", {"train": True}, "noise must be a share"),
         ("snr_db", [40, 8], r"snr_db must be \[low, high\]"),
         ("snr_db", 8, r"snr_db must be \[low, high\]"),
+        ("digits", {"val": 0.5}, r"digits is given for \['val'\], and not for 'train'"),
         ("pitch", [0, 120], r"pitch must lie within 0\.\.99, got \[0, 120\]"),
     ],
 )

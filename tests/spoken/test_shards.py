@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import soundfile
+import torch
 
 from pal_plugin.spoken import shards, texts
 from pal_plugin.spoken.settings import Settings, default_build_info
@@ -68,6 +69,18 @@ def test_a_job_may_go_to_another_process_and_shards_are_reused(tmp_path, monkeyp
     assert (two[0].stat().st_mtime_ns, two[1].read_bytes()) == (kept, first)
     monkeypatch.setattr(shards, "check_installed", lambda: pytest.fail("nothing is left to make"))
     assert ensure_shards(tmp_path / "two", "train", 4, 0, TRAIN, 1, progress=False) == two
+
+
+def test_a_clip_does_not_depend_on_the_cores():
+    rough = replace(TRAIN, noise=1.0, reverb=1.0)
+    alone = [audio for _, audio, _ in shards.rendered("train", 0, 0, 12, rough)]
+    torch.set_num_threads(4)
+    try:
+        several = [audio for _, audio, _ in shards.rendered("train", 0, 0, 12, rough)]
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(1)
+    assert several == alone
 
 
 def test_another_setting_is_another_folder(tmp_path, monkeypatch):
