@@ -103,9 +103,15 @@ class Measured:
 
 @dataclass(frozen=True)
 class Difference:
-    """One type's figure minus another's, on the same clips and seeds."""
+    """One type's figure minus another's, on the same clips and seeds.
+
+    Attributes:
+        by_seed: of each seed alone.
+        interval: of their mean, over clips.
+    """
 
     seeds: list[int]
+    by_seed: list[float]
     interval: Interval
 
 
@@ -203,7 +209,8 @@ def difference(
     if not seeds or any(None in of_type for of_type in ratios):
         return None
     interval = paired_interval(*map(_joined, ratios), _clips(pairs[0], group), draws=draws)
-    return None if interval is None else Difference(seeds, interval)
+    by_seed = [_value(mine) - _value(theirs) for mine, theirs in zip(*ratios, strict=True)]
+    return None if interval is None else Difference(seeds, by_seed, interval)
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:

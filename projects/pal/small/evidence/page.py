@@ -77,7 +77,8 @@ def page(
 
 _AGAINST = """\
 All clips of a task pooled, paired by clip and seed, with the 95 % interval of a bootstrap over
-clips. Accuracies in points, more is better; of word error rates (WER) less is."""
+clips. Accuracies in points, more is better; of word error rates (WER) less is. Better or worse is
+said below where the interval is on one side of 0 and each seed alone too."""
 
 
 def kept(path: Path) -> str:

@@ -20,11 +20,13 @@ STUDY = (
 Differences = Mapping[str, Mapping[str, Difference]]
 
 
-def verdict(interval: Interval, figure: str) -> str:
-    """Whether the type is better than PLITS, worse, or whether the interval holds 0."""
-    if interval.low <= 0 <= interval.high:
+def verdict(pair: Difference, figure: str) -> str:
+    """Whether the type is better than PLITS, worse, or open: the interval, which is of clips alone,
+    holds 0, or a seed points the other way."""
+    value = pair.interval.value
+    if _holds_0(pair) or any(of_seed * value <= 0 for of_seed in pair.by_seed):
         return OPEN
-    return BETTER if (interval.value > 0) != (figure == WER) else WORSE
+    return BETTER if (value > 0) != (figure == WER) else WORSE
 
 
 def statements(found: Differences) -> str:
@@ -47,11 +49,10 @@ def _stated(kind: str, found: Differences) -> str:
     for figure, pair in found[kind].items():
         interval, unit = pair.interval, "" if figure == WER else " points"
         signed = number(interval.value, figure, "+")
-        told = {
-            BETTER: "better",
-            WORSE: "worse",
-            OPEN: "the interval holds 0, no difference is shown",
-        }[verdict(interval, figure)]
+        told = verdict(pair, figure)
+        if told == OPEN:
+            why = "the interval holds 0" if _holds_0(pair) else "seeds point both ways"
+            told = f"{why}, no difference is shown"
         name = FIGURES[figure][1]
         parts.append(f"{name} {signed}{unit} {limits(interval, figure)} ({told})")
     return f"{_SUBJECTS[kind]} minus PLITS here: {'; '.join(parts)}."
@@ -63,7 +64,8 @@ def _on_paper(lal: Mapping[str, Difference]) -> str:
     by_verdict = _by_verdict(lal)
     if by_verdict[WORSE]:
         return f"By {_names(by_verdict[WORSE])} that does not hold here."
-    unknown = [f"{_deficit(lal[f].interval, f)} by {FIGURES[f][1]}" for f in by_verdict[OPEN]]
+    holding = [f for f in by_verdict[OPEN] if _holds_0(lal[f])]
+    unknown = [f"{_deficit(lal[f].interval, f)} by {FIGURES[f][1]}" for f in holding]
     bound = f" A deficit of up to {_and(unknown)} is not excluded." if unknown else ""
     if by_verdict[BETTER]:
         return f"That agrees, by {_names(by_verdict[BETTER])}.{bound}"
@@ -90,10 +92,14 @@ def _on_study(found: Differences) -> str:
     return f"Of its findings, {'; '.join(lines)}." if lines else ""
 
 
+def _holds_0(pair: Difference) -> bool:
+    return pair.interval.low <= 0 <= pair.interval.high
+
+
 def _by_verdict(pairs: Mapping[str, Difference]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {BETTER: [], WORSE: [], OPEN: []}
     for figure, pair in pairs.items():
-        found[verdict(pair.interval, figure)].append(figure)
+        found[verdict(pair, figure)].append(figure)
     return found
 
 

@@ -68,6 +68,7 @@ def test_differences_are_paired_by_clip_and_seed(answers, read, five_runs):
     assert lal.interval.value == pytest.approx((2 + 2 * 0.5) / 8)
     assert 0 < lal.interval.low < lal.interval.value < lal.interval.high
     assert lal.seeds == [0, 1]
+    assert sum(lal.by_seed) / 2 == pytest.approx(lal.interval.value)
     flamingo = answers.difference(runs["flamingo"], runs["plits"], pooled, answers.SAID, DRAWS)
     assert flamingo.seeds == [0]  # 2 of 8 of PLITS's first seed
     assert flamingo.interval.value == -0.25

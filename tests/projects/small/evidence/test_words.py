@@ -17,7 +17,7 @@ def pairs(module):
 
     def make(**limits):
         return {
-            figure: difference([0], Interval(value, low, high))
+            figure: difference([0], [value], Interval(value, low, high))
             for figure, (low, value, high) in limits.items()
         }
 
@@ -31,8 +31,8 @@ def said(words, found):
     return text.replace("\n", " ")
 
 
-def test_less_is_better_of_word_errors(words):
-    above, around, below = (Interval(v, v - 0.1, v + 0.1) for v in (0.2, 0.05, -0.2))
+def test_less_is_better_of_word_errors(words, pairs):
+    above, around, below = (pairs(wer=(v - 0.1, v, v + 0.1))["wer"] for v in (0.2, 0.05, -0.2))
     assert [words.verdict(i, "accuracy") for i in (above, around, below)] == [
         "better",
         "open",
@@ -66,6 +66,14 @@ def test_lal_worse_and_flamingo_behind(words, pairs):
     assert "PLITS better than LAL: seen by ranking and WER" in text
     assert "both routes better than PLITS: seen by ranking" in text
     assert "Flamingo behind PLITS: seen by ranking." in text
+
+
+def test_a_seed_that_points_the_other_way_leaves_it_open(words, module):
+    pair = module("evidence.answers").Difference([0, 1], [0.05, -0.01], Interval(0.02, 0.01, 0.03))
+    text = said(words, {"lal": {"accuracy": pair}})
+    assert "ranking +2.0 points [1.0, 3.0] (seeds point both ways, no difference is shown)" in text
+    assert "Nothing here contradicts it, and nothing shows it either." in text
+    assert "A deficit" not in text
 
 
 def test_nothing_is_shown(words, pairs):
