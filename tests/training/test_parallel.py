@@ -46,8 +46,8 @@ def batches(tiny_config):
 
 @pytest.fixture
 def config(tiny_config):
-    """PAL, with layers of their own for each group and both routes for one of them."""
-    config = tiny_config("pal")
+    """PAL, with layers of their own for each group, both routes for one of them, and gains."""
+    config = tiny_config("pal") | {"lal_gain": 0.3}
     config["routing"] = {
         "general": {"integration": "lal", "layers": [0]},
         "speech": [{"integration": "plits", "pool": 2}, {"integration": "lal", "layers": [1]}],
