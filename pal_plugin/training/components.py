@@ -167,9 +167,10 @@ class Training:
     def _schedule(self) -> Any:
         run = self._run
         schedule = SCHEDULES.get(run.lr_sched)
-        scaled = any(g.get("lr_scale", 1.0) != 1.0 for g in self.optimizer.param_groups)
         refused = {
-            "sets one rate for all; with run.lr_scale": scaled,
+            "sets one rate for all; with run.lr_scale": optimizers.rates_are_asked_for(
+                self.optimizer
+            ),
             "counts no time; with run.max_minutes": run.max_minutes is not None,
         }
         for why, wanted in refused.items():

@@ -42,6 +42,14 @@ def build(
     )
 
 
+def rates_are_asked_for(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether any group is to have a rate of its own, beyond what is so by default."""
+    return any(
+        group.get("lr_scale", 1.0) not in (1.0, _USUAL.get(group.get("name")))
+        for group in optimizer.param_groups
+    )
+
+
 def _scale_rates(groups: list[dict], scales: dict[str, float], rate: float) -> None:
     """Factors by a group's name; an absolute peak becomes a factor, which lasts."""
     names = {group["name"] for group in groups if "name" in group}

@@ -63,6 +63,18 @@ def test_lavis_schedules_still_work(toy):
     assert runner.run.best.epoch is not None
 
 
+def test_lavis_schedules_take_gains_at_the_rate_of_the_rest(toy):
+    runner = make_runner(toy.config("run.lr_sched=linear_warmup_cosine_lr"))
+    kinds = {"connectors": runner.model.embed, "gains": runner.model.head}
+    runner.model.param_groups = lambda decay: [
+        {"name": name, "params": list(part.parameters()), "weight_decay": decay}
+        for name, part in kinds.items()
+    ]
+    runner.train()
+    rest, gains = runner.run.training.optimizer.param_groups
+    assert rest["lr"] == gains["lr"]
+
+
 def test_lavis_schedules_know_one_rate_only(toy):
     cfg = toy.config("run.lr_sched=linear_warmup_cosine_lr", "run.lr_scale.connectors=0.5")
     runner = make_runner(cfg)
