@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
 
@@ -98,12 +99,21 @@ def unpack(source: Path, target: Path) -> bool:
 
     Raises:
         ConfigError, ValueError: as `load`.
+        ConfigError: it cannot be written.
     """
     file = find(source)
     if file is None:
         return False
-    load(file, torch.float32, "sdpa").save_pretrained(target)
-    read_tokenizer(file).save_pretrained(target)
+    llm, tokenizer = load(file, torch.float32, "sdpa"), read_tokenizer(file)
+    try:
+        llm.save_pretrained(target)
+        tokenizer.save_pretrained(target)
+    except (OSError, SafetensorError) as error:
+        size = sum(p.numel() for p in llm.parameters()) * 4 / 1e6
+        raise ConfigError(
+            f"{file.name} cannot be unpacked to {target}, which takes {size:.0f} MB: {error}. It "
+            "works as it is, and loads more slowly"
+        ) from error
     for path in target.iterdir():  # save_pretrained gives weights to their owner only
         shutil.copymode(file, path)
     return True

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -214,6 +216,16 @@ def test_it_is_unpacked_once_to_the_same_model(stock, tmp_path):
     empty.mkdir()
     assert not ours.unpack(target, empty)
     assert not list(empty.iterdir())
+
+
+def test_a_full_disk_is_told_and_leaves_it_packed(file, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setattr(transformers.PreTrainedModel, "save_pretrained", full)
+    with pytest.raises(ConfigError, match=r"which takes \d+ MB: .*No space left.* works as it is"):
+        ours.unpack(file.parent, tmp_path)
+    assert file.is_file()
 
 
 def test_half_precision_does_not_hold_what_four_bits_stand_for(stock, tmp_path):
