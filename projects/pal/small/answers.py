@@ -3,8 +3,8 @@
     python projects/pal/small/answers.py latest:small_lal            # the newest run, or a folder
     python projects/pal/small/answers.py small                       # a model type
 
-Of a sound or an instrument it also ranks the ten names of that kind; the percentage is the share of
-the first one in the likelihood of all ten.
+Of a sound or an instrument it also ranks the ten names of that kind, by likelihood per token as an
+evaluation does; the percentage is the share of the first one in the likelihood of all ten.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ def asked(model: AudioLLM, clip: Clip, masked: bool = False) -> tuple[str, str]:
 
 
 def ranked(model: AudioLLM, samples: dict, names: tuple[str, ...]) -> str:
-    """The likeliest of `names` with its share in the likelihood of all."""
+    """The likeliest of `names` per token with its share in the likelihood of all."""
     lengths = torch.tensor([len(model.text.answer_ids(name)) for name in names])
     scores = model.predict_class(samples, names)["scores"][0].cpu()
     shares = (scores * lengths).softmax(0)  # the scores are means over an answer's tokens
-    best = int(shares.argmax())
+    best = int(scores.argmax())
     return f"{names[best]} {shares[best]:.0%}"
 
 
