@@ -14,7 +14,7 @@ from functools import cached_property
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from pal_plugin.batch import Batch, texts_of
+from pal_plugin.batch import Batch, questions_of, texts_of
 
 CHAT = "chat"
 #: Plain forms by name. `ltu`: what LTU and GAMA were instruction-tuned with (the short Alpaca form,
@@ -80,9 +80,10 @@ class TextFormat:
         """The batch with `prompt_ids` and `answer_ids`.
 
         Raises:
-            ValueError: texts that are no lists of strings, or not equally many.
+            ValueError: texts that are no lists of strings, or not equally many, or a question that
+                is empty.
         """
-        questions, answers = (texts_of(batch, key) for key in ("text_input", "text_output"))
+        questions, answers = questions_of(batch), texts_of(batch, "text_output")
         if len(questions) != len(answers):
             raise ValueError(f"{len(questions)} questions and {len(answers)} answers")
         return {

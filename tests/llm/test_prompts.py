@@ -4,6 +4,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from pal_plugin.llm.loading import load_llm
 from pal_plugin.llm.prompts import TextFormat
 
 LLAMA = (
@@ -103,3 +104,9 @@ def test_errors():
         TextFormat(tokenizer(), "ltu", system="Be brief.")
     with pytest.raises(ValueError, match="no eos_token"):
         TextFormat(tokenizer(eos=None), "ltu")
+
+
+def test_an_empty_question_is_refused_in_training_as_in_use(tiny_config):
+    _, text = load_llm(tiny_config("lal")["llm"]["path"])
+    with pytest.raises(ValueError, match="question 1 is ' '; expected a text that asks"):
+        text.tokenized({"text_input": ["What?", " "], "text_output": ["a bell", "rain"]})
