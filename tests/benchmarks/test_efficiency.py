@@ -238,6 +238,7 @@ def test_command_line_from_end_to_end(tiny, tmp_path, capsys):
     assert "GPU peak" not in table
 
 
+@pytest.mark.slow
 def test_flops_only_counts_and_times_nothing(tiny, tmp_path):
     argv = ["--flops-only", "--shape", "tiny", "--m", "8", "--n", "6", "--measure", "train"]
     argv += ["--variants", "lal", "--quiet", "--out", str(tmp_path)]
@@ -247,6 +248,7 @@ def test_flops_only_counts_and_times_nothing(tiny, tmp_path):
     assert {row["time_over_text"] for row in document["rows"]} == {None}
 
 
+@pytest.mark.slow
 def test_profile_lists_operations(tiny, tmp_path):
     argv = ["--profile", "lal", "--shape", "tiny", "--m", "8", "--n", "6", "--device", "cpu"]
     (path,) = efficiency.main([*argv, "--out", str(tmp_path)])
@@ -267,6 +269,7 @@ def test_mistakes_are_explained(argv, message, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command_teaches_and_never_imports_lavis():
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "benchmarks.efficiency", "--help"],

@@ -31,6 +31,7 @@ def test_compiled_by_inductor(family):
     check_compiled(attach(tiny(family)), "layers", "inductor")
 
 
+@pytest.mark.slow
 @each_family
 def test_groups_with_layers_of_their_own(family):
     spans = ((2, frozenset({0})), (4, None))

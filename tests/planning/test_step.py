@@ -12,11 +12,9 @@ from pal_plugin.planning.workload import Workload
 from .conftest import CASES
 
 QUESTION, ANSWER = "What do you hear in this clip, and what comes first?", "a bell, then rain"
-#: A real step each takes seconds: by default one of each kind, and both routes in full.
+#: A real step each takes seconds: by default that of both routes, by LoRA.
 STEPS = [
-    case
-    if "lora" in case or case == ("pal", "full")
-    else pytest.param(*case, marks=pytest.mark.slow)
+    case if case == ("pal", "lora") else pytest.param(*case, marks=pytest.mark.slow)
     for case in CASES
 ]
 

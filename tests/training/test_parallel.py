@@ -66,6 +66,7 @@ def everywhere(config, batches, tmp_path, monkeypatch):
     return {way: torch.load(tmp_path / f"{way}.pt") for way in parallel_worker.WAYS}
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_that_accumulates(everywhere, config, batches, tmp_path):
     """Their batches differ in length, and so in audio tokens."""
     for way, found in everywhere.items():

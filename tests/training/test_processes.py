@@ -90,6 +90,7 @@ def test_a_pass_goes_on_with_another_number_of_processes(tmp_path, shards):
     assert finished["steps"] == 5  # four of one batch, one of two
 
 
+@pytest.mark.slow
 def test_what_only_the_first_process_does_may_take_longer_than_a_step(tmp_path, shards):
     argv = [*OPTIONS, "run.steps_per_epoch=1", "run.max_epoch=2"]
     codes, output = processes.together(tmp_path, shards, argv, 2, first_is_late=True)
@@ -128,6 +129,7 @@ def test_a_process_that_nobody_joins_does_not_wait_forever(tmp_path, shards):
     assert "2 of 2" in log.read_text() or "timed out" in log.read_text().lower()
 
 
+@pytest.mark.slow
 def test_evaluation_is_dealt_out_and_goes_on_with_another_number_of_processes(
     tmp_path, shards, alone
 ):

@@ -24,6 +24,7 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.slow
 def test_it_is_resumed(tmp_path):
     (tmp_path / "shards").mkdir()
     toys.write_shards(tmp_path / "shards")

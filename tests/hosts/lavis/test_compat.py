@@ -70,6 +70,7 @@ def test_importing_registers_everything():
     assert pal_plugin.__version__
 
 
+@pytest.mark.slow
 def test_a_lavis_that_does_not_import_shows_its_own_error(tmp_path):
     (tmp_path / "lavis.py").write_text("import a_module_that_lavis_misses")
     program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import pal_plugin, lavis"

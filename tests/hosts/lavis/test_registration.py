@@ -29,6 +29,7 @@ print("all travel")
 """
 
 
+@pytest.mark.slow
 def test_classes_of_one_name_travel_to_data_workers():
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PROGRAM],
