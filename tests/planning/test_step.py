@@ -82,6 +82,7 @@ def test_the_peak_is_that_of_a_real_step(pair, stage):
     assert count.peak[0] - count.inputs == pytest.approx(live.peak[0], rel=0.1)
 
 
+@pytest.mark.slow
 def test_checkpointing_repeats_the_layers_and_keeps_less(pair):
     _, skeleton = pair("plits", "full")
     work = Workload(3, clip_s=1.28)
@@ -94,6 +95,7 @@ def test_checkpointing_repeats_the_layers_and_keeps_less(pair):
     assert again.activations < 0.5 * kept.activations
 
 
+@pytest.mark.slow
 def test_a_frozen_layer_costs_no_weight_gradient_but_passes_input_gradients(pair):
     """Two products in the backward pass where all is trained, one where only inputs need it."""
     work = Workload(3, clip_s=1.28)
@@ -103,6 +105,7 @@ def test_a_frozen_layer_costs_no_weight_gradient_but_passes_input_gradients(pair
     assert frozen.backward > 0.9 * frozen.forward["llm"]
 
 
+@pytest.mark.slow
 def test_autocast_halves_what_matrix_products_keep(pair):
     _, skeleton = pair("plits", "full")
     work = Workload(3, clip_s=1.28)
