@@ -1,7 +1,7 @@
 """A few real clips to try a model on: CC0 or public domain, with their makers in `clips.csv`.
 
 The recipes of this repository train on none of them: sounds are from ESC-10's fold 4, instruments
-from the validation clips of `projects/pal/mini/splits.csv`, and speech is in no recipe.
+from the validation clips of `projects/pal/mini/splits.csv`, and no recipe has recorded sentences.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ W_V (with their LoRA) project it, so there are no new weights inside the LLM.
 What is not in the paper: N(H) may have a gain of its own in each layer, `N(h_j) -> g_l N(h_j)` for
 the audio's j alone (`AudioContext.gains`). A norm brings H to full strength however small it is, so
 that an untrained connector is noise at the volume of speech in every layer; with g_l = 0.3 at the
-start LAL begins to learn at once (docs/lal.md has the curves). Without gains it is the paper's.
+start LAL begins to learn at once (docs/lal.md has the figures). Without gains it is the paper's.
 
 The one design choice: `attach` registers an attention function with transformers and the audio
 travels as a keyword argument through the model's own forward. The audio's K/V are computed inside

@@ -18,13 +18,11 @@ from pal_plugin.notes.phrases import LABELS, draw_phrase
 from pal_plugin.notes.player import PLAYED_HZ, Player, check_installed
 from pal_plugin.notes.recording import SAMPLE_RATE_HZ, recorded
 from pal_plugin.utils.errors import ConfigError
-from pal_plugin.utils.files import file_sha256, replace_text, replacing
-from pal_plugin.utils.runtime import progress_bar, usable_cores
-from pal_plugin.utils.workers import run_jobs
+from pal_plugin.utils.files import file_sha256, replacing
+from pal_plugin.utils.made_clips import is_made, make
 
 VERSION = 1  # raise it when the same settings give other clips than before
 SPLITS = ("train", "val", "test")
-INDEX = "index.json"
 _JOB_CLIPS = 50
 
 
@@ -103,16 +101,15 @@ def ensure_clips(
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
     folder = Path(cache_dir) / f"notes-{split}-{clips}-seed{seed}-{digest}"
     found = [(clip_path(folder, i), LABELS[i % len(LABELS)]) for i in range(clips)]
-    if (folder / INDEX).exists() and all(path.exists() for path, _ in found):
+    if is_made([path for path, _ in found]):
         return found
     check_installed()
     folder.mkdir(parents=True, exist_ok=True)
     job = {"path": str(folder), "soundfont": str(font), "split": split, "seed": seed}
     starts = range(0, clips, _JOB_CLIPS)
     jobs = [{**job, "first": i, "end": min(i + _JOB_CLIPS, clips)} for i in starts]
-    with progress_bar(clips, f"notes: {split}", "clip", shown=progress, lines=True) as bar:
-        run_jobs(write_clips, jobs, workers or usable_cores(), bar.update)
-    replace_text(folder / INDEX, json.dumps(facts, indent=1) + "\n")
+    bar = {"label": f"notes: {split}", "clips": clips, "progress": progress}
+    make(write_clips, jobs, folder, facts, workers=workers, **bar)
     return found
 
 

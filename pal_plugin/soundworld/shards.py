@@ -18,13 +18,11 @@ from pal_plugin.soundworld.events import LABELS, SAMPLE_RATE_HZ
 from pal_plugin.soundworld.questions import items
 from pal_plugin.soundworld.render import render
 from pal_plugin.soundworld.seeds import SPLITS, split_scene
-from pal_plugin.utils.files import replace_text, replacing
-from pal_plugin.utils.runtime import progress_bar, usable_cores
-from pal_plugin.utils.workers import run_jobs
+from pal_plugin.utils.files import replacing
+from pal_plugin.utils.made_clips import add_clip, is_made, make
 
 VERSION = 4  # raise it when the same seed gives other clips or other questions than before
 SHARD_CLIPS = 100
-INDEX = "index.json"
 
 
 def clip_record(split: str, seed: int, index: int) -> tuple[bytes, dict]:
@@ -83,11 +81,7 @@ def write_shard(job: dict, tick: Callable[[int], None]) -> Path:
     ):
         for index in range(job["first"], job["end"]):
             audio, record = clip_record(job["split"], job["seed"], index)
-            text = json.dumps(record, separators=(",", ":")).encode()
-            for suffix, data in (("flac", audio), ("json", text)):
-                member = tarfile.TarInfo(f"{record['id']}.{suffix}")
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
+            add_clip(tar, audio, record)
             tick(1)
     return path
 
@@ -138,12 +132,8 @@ def ensure_shards(
         raise ValueError(f"expected at least 1 clip, got {clips}")
     jobs = shard_jobs(cache_dir, split, clips, seed)
     paths = [Path(job["path"]) for job in jobs]
-    index = paths[0].with_name(INDEX)
-    if index.exists() and all(path.exists() for path in paths):
-        return paths
-    label = f"sound world: {split}"
-    with progress_bar(clips, label, "clip", shown=progress, lines=True) as bar:
-        run_jobs(write_shard, jobs, workers or usable_cores(), bar.update)
-    content = {**_parameters(split, clips, seed), "shards": [path.name for path in paths]}
-    replace_text(index, json.dumps(content, indent=1) + "\n")
+    if not is_made(paths):
+        content = {**_parameters(split, clips, seed), "shards": [path.name for path in paths]}
+        bar = {"label": f"sound world: {split}", "clips": clips, "progress": progress}
+        make(write_shard, jobs, paths[0].parent, content, workers=workers, **bar)
     return paths

@@ -24,13 +24,11 @@ from pal_plugin.spoken.synthesis import check_installed, speak
 from pal_plugin.spoken.texts import digest
 from pal_plugin.spoken.voices import voices
 from pal_plugin.utils.errors import ConfigError
-from pal_plugin.utils.files import replace_text, replacing
-from pal_plugin.utils.runtime import progress_bar, usable_cores
-from pal_plugin.utils.workers import run_jobs
+from pal_plugin.utils.files import replacing
+from pal_plugin.utils.made_clips import add_clip, is_made, make
 
 VERSION = 1  # raise it when the same settings give other clips than before
 SHARD_CLIPS = 100
-INDEX = "index.json"
 
 
 def parameters(split: str, clips: int, seed: int, settings: Settings) -> dict[str, Any]:
@@ -96,11 +94,7 @@ def write_shard(job: dict[str, Any], tick: Callable[[int], None]) -> None:
                 name = f"{split}_{seed}_{index:06d}"
                 record = {"id": name, "split": split, "seconds": seconds, **facts(clip)}
                 record["items"] = items(clip)
-                text = json.dumps(record, separators=(",", ":")).encode()
-                for suffix, data in (("flac", audio), ("json", text)):
-                    member = tarfile.TarInfo(f"{name}.{suffix}")
-                    member.size = len(data)
-                    tar.addfile(member, io.BytesIO(data))
+                add_clip(tar, audio, record)
     tick(job["end"] - first)
 
 
@@ -153,16 +147,14 @@ def ensure_shards(
         raise ConfigError(f"expected at least 1 clip of {split}, got {clips}")
     jobs = shard_jobs(cache_dir, split, clips, seed, settings)
     paths = [Path(job["path"]) for job in jobs]
-    index = paths[0].with_name(INDEX)
-    if index.exists() and all(path.exists() for path in paths):
+    if is_made(paths):
         return paths
     check_installed()
-    with progress_bar(clips, f"spoken: {split}", "clip", shown=progress, lines=True) as bar:
-        run_jobs(write_shard, jobs, workers or usable_cores(), bar.update)
     content = {
         **parameters(split, clips, seed, settings),
         "synthesiser": f"espeakng-loader {version('espeakng-loader')}",
         "shards": [path.name for path in paths],
     }
-    replace_text(index, json.dumps(content, indent=1) + "\n")
+    bar = {"label": f"spoken: {split}", "clips": clips, "progress": progress}
+    make(write_shard, jobs, paths[0].parent, content, workers=workers, **bar)
     return paths

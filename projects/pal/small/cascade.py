@@ -26,6 +26,7 @@ from text_only import TextOnly
 from transcriber import Transcriber
 
 from pal_plugin.config.zoo import type_section
+from pal_plugin.corpora.readers.speech import DIGITS as WORDS
 from pal_plugin.datasets.clips import read_annotations
 from pal_plugin.evaluation.metrics.answers import spoken_words
 from pal_plugin.evaluation.metrics.speech import word_error_rate
@@ -35,13 +36,7 @@ from pal_plugin.utils.runtime import progress_bar
 
 FORM = 'A recording is transcribed as: "{transcript}". {question}'
 #: As Whisper writes numbers that are spoken alone.
-DIGITS = dict(
-    zip(
-        "0123456789",
-        ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
-        strict=True,
-    )
-)
+DIGITS = dict(zip("0123456789", WORDS, strict=True))
 
 
 def evaluate(

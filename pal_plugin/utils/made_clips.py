@@ -1,0 +1,58 @@
+"""Clips that the package makes itself, kept in a folder: tars, and the index that comes last."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pal_plugin.utils.files import replace_text
+from pal_plugin.utils.runtime import progress_bar, usable_cores
+from pal_plugin.utils.workers import run_jobs
+
+INDEX = "index.json"
+
+
+def is_made(paths: Sequence[Path]) -> bool:
+    """Whether all files of a folder are there, and the index that marks it as complete."""
+    return paths[0].with_name(INDEX).exists() and all(path.exists() for path in paths)
+
+
+def make(
+    write: Callable,
+    jobs: Sequence[dict[str, Any]],
+    folder: Path,
+    content: dict[str, Any],
+    *,
+    clips: int,
+    label: str,
+    workers: int | None,
+    progress: bool,
+) -> None:
+    """Do the jobs on several processes with a bar, then write the index.
+
+    Args:
+        write: `write(job, tick)`; it skips what is there, and tells `tick(n)` of every n clips.
+        content: of the index.
+        clips, label: of the bar.
+        workers: processes; None: one a core.
+        progress: whether to show a bar, or lines of the log.
+
+    Raises:
+        RuntimeError: with the worker's error, if one fails.
+    """
+    with progress_bar(clips, label, "clip", shown=progress, lines=True) as bar:
+        run_jobs(write, jobs, workers or usable_cores(), bar.update)
+    replace_text(folder / INDEX, json.dumps(content, indent=1) + "\n")
+
+
+def add_clip(tar: tarfile.TarFile, flac: bytes, record: dict[str, Any]) -> None:
+    """Add a clip under the `id` of its record: `ID.flac` and `ID.json`."""
+    text = json.dumps(record, separators=(",", ":")).encode()
+    for suffix, data in (("flac", flac), ("json", text)):
+        member = tarfile.TarInfo(f"{record['id']}.{suffix}")
+        member.size = len(data)
+        tar.addfile(member, io.BytesIO(data))
