@@ -21,6 +21,7 @@ train: $(STAMP)
 MINUTES ?= 16
 small: $(STAMP)
 	$(BIN)/pal weights get small
+	$(BIN)/pal train small/align small/minutes --options run.steps_per_epoch=600 $(OPTIONS)
 	$(BIN)/pal train small/lal $(if $(PAL_DATA),small/clips) small/minutes \
 		--options run.max_minutes=$(MINUTES) $(OPTIONS)
 	$(BIN)/python projects/pal/small/answers.py latest:small_lal

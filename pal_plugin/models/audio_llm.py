@@ -28,6 +28,7 @@ from pal_plugin.integration.lal import precompute
 from pal_plugin.llm.head import logits_of
 from pal_plugin.llm.label_tree import read_prompt
 from pal_plugin.llm.ranking import log_probabilities
+from pal_plugin.models import alignment
 from pal_plugin.models.batching import pad_ids, which_clip
 from pal_plugin.models.fingerprint import Fingerprint
 from pal_plugin.models.pretrained import StoredModel
@@ -178,7 +179,7 @@ class AudioLLM(StoredModel):
             samples: `audio`, `text_input`, `text_output`; optionally `clip_index`, `audio_mask`,
                 `audio_tokens`.
 
-        Returns:
+        Returns (where `stage.aligns` is set, those of `alignment.ctc`):
             `loss`, the mean over all answer tokens (with the end mark), and `per_row_loss` `[R]`,
             the mean over each answer. Question and audio positions carry no loss, and no logits are
             computed for them.
@@ -186,6 +187,8 @@ class AudioLLM(StoredModel):
         if isinstance(samples.get("audio"), AudioKV):
             raise ValueError("an AudioKV carries no gradient: train on the audio itself")
         samples = samples if "answer_ids" in samples else self.text.tokenized(samples)
+        if self.stage.aligns is not None:
+            return self._aligned(samples, self.stage.aligns)
         prompts, targets = samples["prompt_ids"], samples["answer_ids"]
         rows = [p + t for p, t in zip(prompts, targets, strict=True)]
         ids, mask = pad_ids(rows, "right", self.text.pad_id, self.device)
@@ -200,6 +203,12 @@ class AudioLLM(StoredModel):
         row = predicts.nonzero()[:, 0]
         per_row = losses.new_zeros(len(ids)).index_add(0, row, losses) / predicts.sum(1)
         return {"loss": losses.mean(), "per_row_loss": per_row.detach()}
+
+    def _aligned(self, samples: Batch, group: str) -> dict[str, Tensor]:
+        answers = [ids[:-1] for ids in samples["answer_ids"]]  # without the end mark
+        tokens = self._audio_rows(samples, len(answers))[group]
+        loss, per_row = alignment.ctc(tokens, self.llm.get_input_embeddings().weight, answers)
+        return {"loss": loss, "per_row_loss": per_row}
 
     def hidden_states(self, samples: Batch, ids: Tensor, mask: Tensor) -> Tensor:
         """The decoder's output for the text alone, `[R, n, D]`.

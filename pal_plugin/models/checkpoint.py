@@ -101,7 +101,11 @@ def write(
     state = trained_state(model, components) if state is None else state
     if dtype is not None:
         state = {n: t.to(dtype) if t.is_floating_point() else t for n, t in state.items()}
-    metadata = {"components": json.dumps(sorted(components)), "routing": routing_of(model)}
+    metadata = {"components": json.dumps(sorted(components))}
+    if model.stage.aligns is None:
+        metadata["routing"] = routing_of(model)
+    else:  # no route was taken: it is a start for all of them
+        metadata["aligned"] = model.stage.aligns
     write_tensors(state, path, metadata)
 
 
@@ -159,6 +163,8 @@ def load(model: ModelParts, path: str | Path) -> list[str]:
                     own[name].zero_()
         for group, gain in model.gains.items():
             if f"connectors.{group}" in components and f"gains.{group}" not in components:
+                if metadata.get("aligned") == group:
+                    continue  # the LLM has not heard it yet
                 gain.fill_(1)  # a connector that was trained without
     model.note_loaded(components)
     return sorted(components)

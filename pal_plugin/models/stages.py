@@ -29,6 +29,8 @@ class Stage:
         lora_targets: "attention" or "attention_ffn".
         lora_rank: rank of the adapters.
         lora_alpha: their scale, alpha / rank.
+        aligns: a group. Only its connector is trained, and the LLM's layers are not run
+            (`models.alignment`); None: the audio is answered about.
     """
 
     encoders: str = "frozen"
@@ -37,6 +39,7 @@ class Stage:
     lora_targets: str = "attention"
     lora_rank: int = 8
     lora_alpha: int = 16
+    aligns: str | None = None
 
     def __post_init__(self) -> None:
         for part, value, known in (
@@ -47,11 +50,15 @@ class Stage:
         ):
             if value not in known:
                 raise ValueError(f"stage.{part} is {value!r}; expected one of {', '.join(known)}")
+        if self.aligns is not None and (self.encoders, self.llm) != ("frozen", "frozen"):
+            raise ValueError(
+                "stage.aligns trains one connector alone: set stage.encoders and stage.llm to frozen"
+            )
 
     def apply(
         self,
         encoders: nn.Module,
-        connectors: nn.Module,
+        connectors: nn.ModuleDict,
         llm: nn.Module,
         with_connectors: Iterable[nn.Module] = (),
     ) -> None:
@@ -64,8 +71,14 @@ class Stage:
         if self.llm == "lora":
             add_lora(llm, self.lora_targets, self.lora_rank, self.lora_alpha)
         encoders.requires_grad_(self.encoders == "full")
+        trains = self.connectors == "full"
         for part in (connectors, *with_connectors):
-            part.requires_grad_(self.connectors == "full")
+            part.requires_grad_(trains and self.aligns is None)
+        if self.aligns is not None:
+            if self.aligns not in connectors:
+                groups = ", ".join(connectors)
+                raise ValueError(f"stage.aligns is {self.aligns!r}; the groups are {groups}")
+            connectors[self.aligns].requires_grad_(trains)
         for name, parameter in llm.named_parameters():
             parameter.requires_grad_(self.llm == "full" or "lora_" in name)
 

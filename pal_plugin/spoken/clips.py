@@ -169,7 +169,7 @@ def _said(split: str, seed: int, index: int, settings: Settings, rng: Random) ->
         return "digit", _turn(DIGITS, digits, f"{seed} {split} digits")
     sequences, is_sequence = _dealt(index - digits, settings.sequences)
     if is_sequence:
-        return "words", sequence(split, rng)
+        return "words", sequence(split, rng, settings.sequence_words)
     number = index - digits - sequences
     return "sentence", _turn(sentences(split), number, f"{seed} {split} sentences")
 

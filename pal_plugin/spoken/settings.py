@@ -16,6 +16,7 @@ Range = tuple[float, float]
 SPLITS = ("train", "val", "test")
 #: What a range must lie in.
 _LIMITS = {
+    "sequence_words": (1, 12),
     "words_per_minute": (80, 400),
     "pitch": (0, 99),
     "pitch_range": (0, 99),
@@ -31,7 +32,8 @@ class Settings:
 
     Attributes:
         digits: share of clips that say one digit.
-        sequences: share of the others that say two to four words in no order.
+        sequences: share of the others that say words in no order.
+        sequence_words: range of their number, whole.
         words_per_minute: range of the speed.
         pitch, pitch_range: ranges of what espeak-ng calls so, 0 to 99; 50 is the voice's own.
         silence_s: range of the silence before the speech, and of that after it.
@@ -45,6 +47,7 @@ class Settings:
 
     digits: float
     sequences: float
+    sequence_words: tuple[int, int]
     words_per_minute: Range
     pitch: Range
     pitch_range: Range
@@ -68,6 +71,8 @@ class Settings:
                 raise ConfigError(f"{field.name} must be [low, high], got {value!r}")
             if value[0] < low or value[1] > high:
                 raise ConfigError(f"{field.name} must lie within {low}..{high}, got {list(value)}")
+            if field.name == "sequence_words" and not all(isinstance(v, int) for v in value):
+                raise ConfigError(f"{field.name} must be whole numbers, got {list(value)}")
             object.__setattr__(self, field.name, tuple(value))
 
     @classmethod

@@ -75,10 +75,10 @@ def vocabulary() -> tuple[str, ...]:
     )
 
 
-def sequence(split: str, rng: Random) -> str:
-    """Two to four common words in no order, a text of this split."""
+def sequence(split: str, rng: Random, words: tuple[int, int] = (2, 4)) -> str:
+    """Common words in no order, so many of them as `words` allows; a text of this split."""
     while True:
-        text = " ".join(rng.sample(vocabulary(), rng.randint(2, 4)))
+        text = " ".join(rng.sample(vocabulary(), rng.randint(*words)))
         if split_of(text) == split:
             return text
 

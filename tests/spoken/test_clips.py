@@ -29,6 +29,11 @@ def test_kinds_digits_and_sentences_are_dealt_evenly():
     assert len(set(said)) == len(said)
 
 
+def test_a_sequence_has_as_many_words_as_is_set():
+    said = drawn("train", 60, digits=0.0, sequences=1.0, sequence_words=(1, 3))
+    assert {len(clip.speech.text.split()) for clip in said} == {1, 2, 3}
+
+
 def test_all_sentences_are_said_before_one_is_said_again():
     size = len(sentences("val"))
     said = [clip.speech.text for clip in drawn("val", 2 * size, digits=0.0, sequences=0.0)]

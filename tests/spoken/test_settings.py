@@ -22,6 +22,7 @@ def test_defaults_are_noisy_in_training_and_clean_elsewhere():
         ("snr_db", [40, 8], r"snr_db must be \[low, high\]"),
         ("snr_db", 8, r"snr_db must be \[low, high\]"),
         ("digits", {"val": 0.5}, r"digits is given for \['val'\], and not for 'train'"),
+        ("sequence_words", [1.5, 3], "sequence_words must be whole numbers"),
         ("pitch", [0, 120], r"pitch must lie within 0\.\.99, got \[0, 120\]"),
     ],
 )

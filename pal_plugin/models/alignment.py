@@ -1,0 +1,89 @@
+"""Warm-up of one connector alone: its tokens spell the answer in the LLM's own token embeddings.
+
+What an answer is worth to a connector otherwise reaches it through the whole LLM, which first of all
+learns which texts are likely; speech is heard late, after thousands of steps. Here each audio token
+is compared with the embeddings of words directly, under CTC (Graves et al., ICML 2006), which needs
+no alignment: minutes on a CPU, and the LLM, whose layers are not run, then begins with audio that
+resembles text. Not of the PAL paper.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pal_plugin.types import AudioTokens
+
+#: A logit is this much times the token's product with an embedding, at the embeddings' mean norm.
+SHARPNESS = 7.0
+#: Tokens that a batch is told apart from besides its own: the first ones of the vocabulary, which
+#: byte-pair encodings number by frequency. All of them would cost several times as much.
+COMMON = 8192
+
+
+def ctc(
+    tokens: AudioTokens, embeddings: Tensor, answers: Sequence[Sequence[int]]
+) -> tuple[Tensor, Tensor]:
+    """Negative log-likelihood of the answers, given what the audio tokens are close to.
+
+    The blank, "no word here", has the logit 0; it has no vector of its own.
+
+    Args:
+        tokens: `[R, N, D]` of the answers' clips.
+        embeddings: `[V, D]`, of the LLM's input.
+        answers: ids of each row, without the end mark.
+
+    Returns:
+        `loss`, the mean over all answer tokens, and `[R]`, the mean over each answer. Answers that
+        are longer than their audio, or empty, have 0 in both, and the first are logged.
+    """
+    device = tokens.features.device
+    lengths = torch.tensor([len(ids) for ids in answers], device=device)
+    known, targets = torch.unique(
+        torch.tensor([i for ids in answers for i in ids], device=device, dtype=torch.long),
+        return_inverse=True,
+    )
+    with torch.autocast(device.type, enabled=False):
+        frames = tokens.mask.sum(1)
+        scores = _scores(tokens, embeddings, known)
+        losses = functional.ctc_loss(
+            scores.transpose(0, 1),
+            targets + 1,
+            frames,
+            lengths,
+            reduction="none",
+            zero_infinity=True,
+        )
+    # A token that is said twice in a row has a blank between.
+    needed = [len(ids) + sum(a == b for a, b in pairwise(ids)) for ids in answers]
+    fits = frames >= torch.tensor(needed, device=device)
+    if not fits.all():
+        logging.warning(
+            "%d answers are left out, being longer than their audio: up to %d tokens in %d",
+            int((~fits).sum()),
+            int(lengths[~fits].max()),
+            int(frames[~fits].max()),
+        )
+    return losses.sum() / lengths.sum().clamp(min=1), losses.detach() / lengths.clamp(min=1)
+
+
+def _scores(tokens: AudioTokens, embeddings: Tensor, known: Tensor) -> Tensor:
+    """Log-probabilities `[R, N, 1 + len(known)]` of the blank and of the batch's tokens, among
+    these and the common ones; float32."""
+    embeddings = embeddings.detach()
+    others = torch.arange(min(COMMON, len(embeddings)), device=known.device)
+    chosen = torch.cat([known, others[~torch.isin(others, known)]])
+    rows = embeddings[chosen].float()
+    scale = SHARPNESS / rows.norm(dim=1).mean()
+    heard = tokens.features[tokens.mask].float()
+    logits = functional.pad(scale * heard @ rows.T, (1, 0))
+    found = logits.log_softmax(1)[:, : 1 + len(known)]
+    scores = found.new_zeros(*tokens.mask.shape, found.shape[1])
+    # Valid tokens first: CTC reads so many of each row.
+    place = torch.arange(tokens.mask.shape[1], device=found.device) < tokens.mask.sum(1)[:, None]
+    return scores.masked_scatter(place[..., None], found)
