@@ -1,10 +1,10 @@
 """Warm-up of one connector alone: its tokens spell the answer in the LLM's own token embeddings.
 
-What an answer is worth to a connector otherwise reaches it through the whole LLM, which first of all
-learns which texts are likely; speech is heard late, after thousands of steps. Here each audio token
-is compared with the embeddings of words directly, under CTC (Graves et al., ICML 2006), which needs
-no alignment: minutes on a CPU, and the LLM, whose layers are not run, then begins with audio that
-resembles text. Not of the PAL paper.
+Otherwise a connector learns of an answer through the whole LLM, which first finds out which texts
+are likely and hears speech late. Here each audio token is compared with the embeddings of words
+directly, under CTC (Graves et al., ICML 2006), which needs to know no moments: minutes on a CPU,
+since the LLM's layers are not run, and the LLM then begins with audio that resembles text. Not of
+the PAL paper.
 """
 
 from __future__ import annotations

@@ -52,7 +52,8 @@ class Stage:
                 raise ValueError(f"stage.{part} is {value!r}; expected one of {', '.join(known)}")
         if self.aligns is not None and (self.encoders, self.llm) != ("frozen", "frozen"):
             raise ValueError(
-                "stage.aligns trains one connector alone: set stage.encoders and stage.llm to frozen"
+                "stage.aligns trains one connector alone: set stage.encoders and stage.llm to "
+                "frozen"
             )
 
     def apply(
