@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -20,6 +22,7 @@ from pal_plugin.training.resuming import FREE
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import first_of
 
+_SPLITS_FILE = Path(__file__).resolve().parents[2] / "mini" / "splits.csv"
 SPLIT = "val"
 MASKED = "_masked"
 RANKED, SAID, WER = "accuracy", "accuracy_said", "wer"
@@ -92,7 +95,7 @@ class Measured:
 
     Attributes:
         values: one per seed.
-        interval: of their mean, over clips; None where there is nothing to count.
+        interval: of their mean, over recordings; None where there is nothing to count.
         masked: the same with the audio masked, one per seed.
     """
 
@@ -107,7 +110,7 @@ class Difference:
 
     Attributes:
         by_seed: of each seed alone.
-        interval: of their mean, over clips.
+        interval: of their mean, over recordings.
     """
 
     seeds: list[int]
@@ -186,13 +189,13 @@ def _group(answers: Answers, name: str, keys: tuple) -> Group:
 def measure(runs: Sequence[Answers], group: Group, figure: str, draws: int) -> Measured | None:
     """A figure of all seeds of a type; None where the answers do not give it.
 
-    Clips are resampled with all seeds' answers about them, so the interval is that of the mean over
-    seeds for these trained models.
+    Recordings are resampled with all seeds' answers about them, so the interval is that of the mean
+    over seeds for these trained models.
     """
     heard, masked = ([_ratios(run, group, figure, key) for run in runs] for key in ("", MASKED))
     if None in heard:
         return None
-    interval = ratio_interval(*_joined(heard), _clips(runs, group), draws=draws)
+    interval = ratio_interval(*_joined(heard), _recordings(runs, group), draws=draws)
     silent = [] if None in masked else [_value(ratio) for ratio in masked]
     return Measured([_value(ratio) for ratio in heard], interval, silent)
 
@@ -208,7 +211,7 @@ def difference(
     ratios = [[_ratios(run, group, figure, "") for run in runs] for runs in pairs]
     if not seeds or any(None in of_type for of_type in ratios):
         return None
-    interval = paired_interval(*map(_joined, ratios), _clips(pairs[0], group), draws=draws)
+    interval = paired_interval(*map(_joined, ratios), _recordings(pairs[0], group), draws=draws)
     by_seed = [_value(mine) - _value(theirs) for mine, theirs in zip(*ratios, strict=True)]
     return None if interval is None else Difference(seeds, by_seed, interval)
 
@@ -235,5 +238,23 @@ def _value(ratio: Ratios) -> float:
     return sum(ratio[0]) / sum(ratio[1])
 
 
-def _clips(runs: Sequence[Answers], group: Group) -> list[tuple]:
-    return [(_key(row)[0], row["sample_id"]) for run in runs for row in run.of(group)]
+def _recordings(runs: Sequence[Answers], group: Group) -> list[tuple]:
+    """What each answer is about; clips that were cut from one recording are one."""
+    cut = _cut_from()
+    return [
+        (_key(row)[0], cut.get(row["sample_id"], row["sample_id"]))
+        for run in runs
+        for row in run.of(group)
+    ]
+
+
+@cache
+def _cut_from() -> dict[str, tuple[str, str]]:
+    """Recordings by the file name of a clip. A take of a digit is a recording of its own; the group
+    there is its speaker."""
+    with _SPLITS_FILE.open(newline="", encoding="utf-8") as file:
+        return {
+            Path(row["filename"]).name: (row["domain"], row["group"])
+            for row in csv.DictReader(file)
+            if row["domain"] != "digits"
+        }

@@ -27,10 +27,10 @@ commands. SmolLM2-135M hears through Whisper tiny.en. All types have the same da
 connectors, steps and questions, which is checked; they differ in `model.routing` only."""
 _READING = """\
 A cell is the mean over seeds ± their standard deviation (where there are several), with the 95 %
-interval of a bootstrap over clips, all seeds' answers about a clip together: that of these trained
-models, beside which other seeds may lie. `all` pools the clips. Chance is what always giving the
-most frequent answer of each group scores; with the audio masked the same model gets the question
-alone."""
+interval of a bootstrap over recordings (clips cut from one of them count together), with the
+answers of all seeds: that of these trained models, beside which other seeds may lie. `all` pools
+the clips. Chance is what always giving the most frequent answer of each group scores; with the
+audio masked the same model gets the question alone."""
 
 
 def page(
@@ -77,8 +77,8 @@ def page(
 
 _AGAINST = """\
 All clips of a task pooled, paired by clip and seed, with the 95 % interval of a bootstrap over
-clips. Accuracies in points, more is better; of word error rates (WER) less is. Better or worse is
-said below where the interval is on one side of 0 and each seed alone too."""
+recordings. Accuracies in points, more is better; of word error rates (WER) less is. Better or worse
+is said below where the interval is on one side of 0 and each seed alone too."""
 
 
 def kept(path: Path) -> str:
@@ -125,7 +125,7 @@ def _settings(run: Answers) -> str:
 def _baselines(runs: Runs, baselines: Baselines) -> str:
     parts = [tables.of_baselines(runs, baselines)]
     if parts[0]:
-        parts[0] += "\n\nAccuracy in percent, intervals over clips as above."
+        parts[0] += "\n\nAccuracy in percent, intervals over recordings as above."
     if baselines.wer is not None:
         rate, count = baselines.wer
         parts.append(f"Whisper's own transcripts of {count} clips: word error rate {rate:.3f}.")

@@ -106,7 +106,7 @@ def of_baselines(runs: Runs, baselines: Baselines) -> str:
 
 
 def cell(measured: Measured | None, figure: str) -> str:
-    """Mean ± standard deviation over seeds, and the interval over clips."""
+    """Mean ± standard deviation over seeds, and the interval over recordings."""
     if measured is None:
         return "-"
     text = _mean(measured.values, figure)

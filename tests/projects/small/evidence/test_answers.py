@@ -111,3 +111,14 @@ def test_other_questions_and_answers_without_a_control_are_refused(read, write_r
     write_run("pal", 0, rows)
     with pytest.raises(ConfigError, match="masked"):
         read()
+
+
+def test_clips_cut_from_one_recording_are_resampled_together(answers, read, write_run):
+    rows = labelled("esc10", "1010", "1010", "0000")
+    names = ["4-175000-A-40.ogg", "4-175000-B-40.ogg", "4-185575-A-20.ogg", "4-185575-B-20.ogg"]
+    for row, name in zip(rows, names, strict=True):
+        row["sample_id"] = name
+    write_run("lal", 0, rows)
+    (group,) = answers.groups(read()["lal"][0], "classification")
+    measured = answers.measure(read()["lal"], group, answers.RANKED, DRAWS)
+    assert (measured.interval.low, measured.interval.high) == (0.5, 0.5)
