@@ -55,12 +55,17 @@ def test_it_is_the_likelihood_over_all_alignments():
 def test_rare_tokens_are_told_apart_from_common_ones(monkeypatch):
     tokens, embeddings = audio([[1, 1, 1]]), torch.randn(30, 6)
     every, _ = alignment.ctc(tokens, embeddings, [[25]])
-    monkeypatch.setattr(alignment, "COMMON", 10)
+    monkeypatch.setattr(alignment, "OTHERS", 4)
+    torch.manual_seed(3)
+    drawn = torch.randperm(30)[:4]
+    torch.manual_seed(3)
     some, _ = alignment.ctc(tokens, embeddings, [[25]])
-    kept = torch.cat([embeddings[25:26], embeddings[:10]])
-    monkeypatch.setattr(alignment, "COMMON", 30)
-    alone, _ = alignment.ctc(tokens, kept, [[0]])
+    others = {*range(4), *drawn.tolist()} - {25}
+    assert len(others) > 4
+    monkeypatch.setattr(alignment, "OTHERS", 30)
+    alone, _ = alignment.ctc(tokens, embeddings[[25, *sorted(others)]], [[0]])
     assert some < every
+    # The embeddings' mean norm, which the scale is taken from, is that of these.
     torch.testing.assert_close(some, alone)
 
 
