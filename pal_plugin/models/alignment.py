@@ -19,11 +19,13 @@ from torch.nn import functional
 
 from pal_plugin.types import AudioTokens
 
-#: A logit is this much times the token's product with an embedding, at the embeddings' mean norm.
-SHARPNESS = 7.0
+#: A logit is this much times the cosine of an audio token and an embedding.
+SHARPNESS = 30.0
+#: The logit of the blank, which has no vector of its own: a word has to be closer than a third.
+BLANK = 10.0
 #: Tokens that a batch is told apart from besides its own: the first ones of the vocabulary, which
-#: byte-pair encodings number by frequency, and as many drawn for each batch from all. With the whole
-#: vocabulary a step took four times as long (49,152 tokens), and the first ones alone leave
+#: byte-pair encodings number by frequency, and as many drawn for each batch from all. With the
+#: whole vocabulary a step took four times as long (49,152 tokens), and the first ones alone leave
 #: others close to the audio that never stood against it.
 OTHERS = 4096
 
@@ -33,7 +35,8 @@ def ctc(
 ) -> tuple[Tensor, Tensor]:
     """Negative log-likelihood of the answers, given what the audio tokens are close to.
 
-    The blank, "no word here", has the logit 0; it has no vector of its own.
+    Only directions count. A second term, which takes nothing from the first, holds the tokens'
+    norms at the embeddings' mean norm, where the LLM reads its words.
 
     Args:
         tokens: `[R, N, D]` of the answers' clips.
@@ -41,8 +44,9 @@ def ctc(
         answers: ids of each row, without the end mark.
 
     Returns:
-        `loss`, the mean over all answer tokens, and `[R]`, the mean over each answer. Answers that
-        are longer than their audio, or empty, have 0 in both, and the first are logged.
+        `loss`, the mean over all answer tokens and the second term, and `[R]`, the mean over each
+        answer. Answers that are longer than their audio, or empty, count 0, and the first are
+        logged.
     """
     device = tokens.features.device
     lengths = torch.tensor([len(ids) for ids in answers], device=device)
@@ -53,6 +57,8 @@ def ctc(
     with torch.autocast(device.type, enabled=False):
         frames = tokens.mask.sum(1)
         scores = _scores(tokens, embeddings, known)
+        strength = tokens.features[tokens.mask].float().norm(dim=1)
+        strength = strength / embeddings.detach().float().norm(dim=1).mean()
         losses = functional.ctc_loss(
             scores.transpose(0, 1),
             targets + 1,
@@ -71,7 +77,8 @@ def ctc(
             int(lengths[~fits].max()),
             int(frames[~fits].max()),
         )
-    return losses.sum() / lengths.sum().clamp(min=1), losses.detach() / lengths.clamp(min=1)
+    loss = losses.sum() / lengths.sum().clamp(min=1) + (strength - 1).square().mean()
+    return loss, losses.detach() / lengths.clamp(min=1)
 
 
 def _scores(tokens: AudioTokens, embeddings: Tensor, known: Tensor) -> Tensor:
@@ -82,10 +89,9 @@ def _scores(tokens: AudioTokens, embeddings: Tensor, known: Tensor) -> Tensor:
     drawn = torch.randperm(len(embeddings))[:OTHERS]
     others = torch.cat([first, drawn]).unique().to(known.device)
     chosen = torch.cat([known, others[~torch.isin(others, known)]])
-    rows = embeddings[chosen].float()
-    scale = SHARPNESS / rows.norm(dim=1).mean()
-    heard = tokens.features[tokens.mask].float()
-    logits = functional.pad(scale * heard @ rows.T, (1, 0))
+    words = functional.normalize(embeddings[chosen].float(), dim=1)
+    heard = functional.normalize(tokens.features[tokens.mask].float(), dim=1)
+    logits = functional.pad(SHARPNESS * heard @ words.T, (1, 0), value=BLANK)
     found = logits.log_softmax(1)[:, : 1 + len(known)]
     scores = found.new_zeros(*tokens.mask.shape, found.shape[1])
     # Valid tokens first: CTC reads so many of each row.

@@ -23,8 +23,9 @@ def audio(valid, width=6, seed=0):
 
 def likelihood(frames, embeddings, answer):
     """Sum over all ways to say `answer` in `frames`, with probabilities of every token."""
-    scale = alignment.SHARPNESS / embeddings.norm(dim=1).mean()
-    logits = torch.cat([torch.zeros(len(frames), 1), scale * frames @ embeddings.T], dim=1)
+    cosines = torch.nn.functional.cosine_similarity(frames[:, None], embeddings[None], dim=2)
+    blank = torch.full((len(frames), 1), alignment.BLANK)
+    logits = torch.cat([blank, alignment.SHARPNESS * cosines], dim=1)
     chances = logits.double().softmax(1)
     total = 0.0
     for path in itertools.product(range(len(embeddings) + 1), repeat=len(frames)):
@@ -46,7 +47,8 @@ def test_it_is_the_likelihood_over_all_alignments():
     lengths = torch.tensor([2.0, 2.0, 1.0])
     expected = torch.tensor(expected).float()
     torch.testing.assert_close(per_row * lengths, expected, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(loss.detach(), expected.sum() / 5)
+    norms = tokens.features.detach()[tokens.mask].norm(dim=1) / embeddings.norm(dim=1).mean()
+    torch.testing.assert_close(loss.detach(), expected.sum() / 5 + ((norms - 1) ** 2).mean())
     loss.backward()
     assert (tokens.features.grad[~tokens.mask] == 0).all()
     assert (tokens.features.grad[tokens.mask] != 0).any()
@@ -54,18 +56,17 @@ def test_it_is_the_likelihood_over_all_alignments():
 
 def test_rare_tokens_are_told_apart_from_common_ones(monkeypatch):
     tokens, embeddings = audio([[1, 1, 1]]), torch.randn(30, 6)
-    every, _ = alignment.ctc(tokens, embeddings, [[25]])
+    _, every = alignment.ctc(tokens, embeddings, [[25]])
     monkeypatch.setattr(alignment, "OTHERS", 4)
     torch.manual_seed(3)
     drawn = torch.randperm(30)[:4]
     torch.manual_seed(3)
-    some, _ = alignment.ctc(tokens, embeddings, [[25]])
+    _, some = alignment.ctc(tokens, embeddings, [[25]])
     others = {*range(4), *drawn.tolist()} - {25}
     assert len(others) > 4
     monkeypatch.setattr(alignment, "OTHERS", 30)
-    alone, _ = alignment.ctc(tokens, embeddings[[25, *sorted(others)]], [[0]])
+    _, alone = alignment.ctc(tokens, embeddings[[25, *sorted(others)]], [[0]])
     assert some < every
-    # The embeddings' mean norm, which the scale is taken from, is that of these.
     torch.testing.assert_close(some, alone)
 
 
@@ -77,7 +78,9 @@ def test_an_answer_longer_than_its_audio_is_told_and_has_no_part(caplog):
     assert per_row[1] == 0
     loss.backward()
     assert tokens.features.grad.isfinite().all()
-    assert (tokens.features.grad[1] == 0).all()
+    gradient, token = tokens.features.grad[1, 0], tokens.features.detach()[1, 0]
+    along = torch.nn.functional.cosine_similarity(gradient, token, dim=0).abs()
+    assert along > 0.9999  # of its norm alone
 
 
 def batch():
