@@ -25,7 +25,7 @@ class StepCount:
         backward: FLOPs, with what checkpointing computes again.
         inputs: bytes of the batch.
         activations: bytes held at the end of the forward pass, without the inputs.
-        logits: those of them that stand behind the decoder.
+        logits: those of them that stand behind the decoder; 0 where it is not run.
         peak: the most that was alive at once, inputs included, and finished gradients of that.
         peak_without: the most that was alive at once of all but finished gradients.
         tokens: audio tokens of a clip by group.
@@ -125,7 +125,7 @@ def _memory(model: AudioLLM, batch: Batch, work: Workload, autocast) -> dict:
     try:
         with on_meta(autocast), live:
             loss = loss_of(model, batch, work.answer)
-            activations, logits = live.total, live.since(before[0])
+            activations, logits = live.total, live.since(before[0]) if before else 0
             torch.autograd.backward(loss)
     finally:
         for hook in hooks:

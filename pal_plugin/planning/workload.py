@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pal_plugin.llm.head import logits_of
+from pal_plugin.models import alignment
 from pal_plugin.models.audio_llm import AudioLLM
 from pal_plugin.utils.errors import ConfigError
 
@@ -83,7 +84,15 @@ def make_batch(model: AudioLLM, work: Workload) -> Batch:
 
 def loss_of(model: AudioLLM, batch: Batch, answer: int) -> Tensor:
     """The loss as `AudioLLM.forward` computes it; all answers are equally long here, so that no
-    position has to be looked up."""
+    position has to be looked up.
+
+    Where `stage.aligns` is set, what dominates there: every audio token against the other words.
+    CTC itself is small.
+    """
+    if model.stage.aligns is not None:
+        tokens = model.encode_audio(batch.samples)[model.stage.aligns].features.flatten(0, 1)
+        words = model.llm.get_input_embeddings().weight[: 2 * alignment.OTHERS].detach()
+        return (tokens.float() @ words.float().T).log_softmax(1).mean()
     hidden = model.hidden_states(batch.samples, batch.ids, batch.mask)
     logits = logits_of(model.llm, hidden[:, -answer - 1 : -1].flatten(0, 1))
     return F.cross_entropy(logits, batch.ids[:, -answer:].flatten())

@@ -12,6 +12,10 @@ from pal_plugin.planning.workload import Workload
 from .conftest import CASES
 
 QUESTION, ANSWER = "What do you hear in this clip, and what comes first?", "a bell, then rain"
+OF_ENCODERS = {
+    FUSED: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+    FUSED_BACKWARD: lambda g, q, k, v, *_, **__: 2 * sdpa_flop_count(q, k, v),
+}
 #: A real step each takes seconds: by default that of both routes, by LoRA.
 STEPS = [
     case if case == ("pal", "lora") else pytest.param(*case, marks=pytest.mark.slow)
@@ -42,9 +46,7 @@ def test_flops_are_those_of_a_real_step(pair, kind, stage):
     _, skeleton = pair(kind, stage)
     given = samples(3)
     given["audio"] = [model.frontend(clip) for clip in given["audio"]]  # the data workers' part
-    of_encoders = {FUSED: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v)}
-    of_encoders[FUSED_BACKWARD] = lambda g, q, k, v, *_, **__: 2 * sdpa_flop_count(q, k, v)
-    with FlopCounterMode(display=False, custom_mapping=of_encoders) as counter:
+    with FlopCounterMode(display=False, custom_mapping=OF_ENCODERS) as counter:
         loss = model(given)["loss"]
         forward = counter.get_total_flops()
         loss.backward()
@@ -56,6 +58,20 @@ def test_flops_are_those_of_a_real_step(pair, kind, stage):
     masked *= 4 * heads.num_hidden_layers * heads.num_attention_heads * heads.head_dim
     assert sum(count.forward.values()) == pytest.approx(forward - masked, rel=0.02)
     assert count.flops == pytest.approx(counter.get_total_flops() - 3 * masked, rel=0.05)
+
+
+def test_a_connector_that_is_aligned_costs_no_llm(pair):
+    model, skeleton = pair("pal", "aligns")
+    given = samples(3)
+    given["audio"] = [model.frontend(clip) for clip in given["audio"]]  # the data workers' part
+    with FlopCounterMode(display=False, custom_mapping=OF_ENCODERS) as counter:
+        model(given)["loss"].backward()
+    count = count_step(skeleton.model, workload(model))
+    assert count.logits == 0
+    tokens = 3 * count.tokens["speech"]
+    embeddings = model.llm.get_input_embeddings().weight
+    assert count.forward["llm"] == 2 * tokens * embeddings.numel()  # the words alone
+    assert count.flops == pytest.approx(counter.get_total_flops(), rel=0.02)
 
 
 @pytest.mark.parametrize(("kind", "stage"), STEPS)
