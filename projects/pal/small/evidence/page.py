@@ -24,7 +24,8 @@ _HEAD = """\
 Written by `projects/pal/small/results.py write` from the files of the runs, but for what stands
 between the two marks; [projects/pal/small/README.md](../projects/pal/small/README.md) has the
 commands. SmolLM2-135M hears through Whisper tiny.en. All types have the same data, encoder,
-connectors, steps and questions, which is checked; they differ in `model.routing` only."""
+connectors, steps and questions, which is checked; they differ in `model.routing` only. All begin
+with one and the same speech connector, that of `small/align`, which the LLM had no part in."""
 _READING = """\
 A cell is the mean over seeds ± their standard deviation (where there are several), with the 95 %
 interval of a bootstrap over recordings (clips cut from one of them count together), with the
