@@ -36,7 +36,7 @@ def ctc(
     """Negative log-likelihood of the answers, given what the audio tokens are close to.
 
     Only directions count. A second term, which takes nothing from the first, holds the tokens'
-    norms at the embeddings' mean norm, where the LLM reads its words.
+    norms at the mean norm of the embeddings: as loud as the LLM's own words.
 
     Args:
         tokens: `[R, N, D]` of the answers' clips.
@@ -54,13 +54,17 @@ def ctc(
         torch.tensor([i for ids in answers for i in ids], device=device, dtype=torch.long),
         return_inverse=True,
     )
+    frames = tokens.mask.sum(1)
     with torch.autocast(device.type, enabled=False):
-        frames = tokens.mask.sum(1)
-        scores = _scores(tokens, embeddings, known)
-        strength = tokens.features[tokens.mask].float().norm(dim=1)
-        strength = strength / embeddings.detach().float().norm(dim=1).mean()
+        heard = tokens.features[tokens.mask].float()
+        words = embeddings.detach()[_rivals(known, len(embeddings))].float()
+        strength = heard.norm(dim=1) / words.norm(dim=1).mean()
+        found = _log_probabilities(heard, words)[:, : 1 + len(known)]
+        # Valid tokens first: CTC reads so many of each row.
+        place = torch.arange(tokens.mask.shape[1], device=device) < frames[:, None]
+        scores = found.new_zeros(*place.shape, found.shape[1])
         losses = functional.ctc_loss(
-            scores.transpose(0, 1),
+            scores.masked_scatter(place[..., None], found).transpose(0, 1),
             targets + 1,
             frames,
             lengths,
@@ -81,19 +85,15 @@ def ctc(
     return loss, losses.detach() / lengths.clamp(min=1)
 
 
-def _scores(tokens: AudioTokens, embeddings: Tensor, known: Tensor) -> Tensor:
-    """Log-probabilities `[R, N, 1 + len(known)]` of the blank and of the batch's tokens, among
-    these and the others; float32."""
-    embeddings = embeddings.detach()
-    first = torch.arange(min(OTHERS, len(embeddings)))
-    drawn = torch.randperm(len(embeddings))[:OTHERS]
-    others = torch.cat([first, drawn]).unique().to(known.device)
-    chosen = torch.cat([known, others[~torch.isin(others, known)]])
-    words = functional.normalize(embeddings[chosen].float(), dim=1)
-    heard = functional.normalize(tokens.features[tokens.mask].float(), dim=1)
-    logits = functional.pad(SHARPNESS * heard @ words.T, (1, 0), value=BLANK)
-    found = logits.log_softmax(1)[:, : 1 + len(known)]
-    scores = found.new_zeros(*tokens.mask.shape, found.shape[1])
-    # Valid tokens first: CTC reads so many of each row.
-    place = torch.arange(tokens.mask.shape[1], device=found.device) < tokens.mask.sum(1)[:, None]
-    return scores.masked_scatter(place[..., None], found)
+def _rivals(known: Tensor, vocabulary: int) -> Tensor:
+    """Ids of the batch's own tokens, and behind them of those that they are told apart from."""
+    common = torch.arange(min(OTHERS, vocabulary))
+    drawn = torch.randperm(vocabulary)[:OTHERS]
+    others = torch.cat([common, drawn]).unique().to(known.device)
+    return torch.cat([known, others[~torch.isin(others, known)]])
+
+
+def _log_probabilities(heard: Tensor, words: Tensor) -> Tensor:
+    """`[T, 1 + W]` of the blank and of each of `words` `[W, D]`, for audio tokens `[T, D]`."""
+    cosines = functional.normalize(heard, dim=1) @ functional.normalize(words, dim=1).T
+    return functional.pad(SHARPNESS * cosines, (1, 0), value=BLANK).log_softmax(1)

@@ -102,10 +102,10 @@ def write(
     if dtype is not None:
         state = {n: t.to(dtype) if t.is_floating_point() else t for n, t in state.items()}
     metadata = {"components": json.dumps(sorted(components))}
-    if model.stage.aligns is None:
+    if components == {f"connectors.{model.stage.aligns}"}:
+        metadata["aligned"] = str(model.stage.aligns)  # no route was taken: a start for all of them
+    else:
         metadata["routing"] = routing_of(model)
-    else:  # no route was taken: it is a start for all of them
-        metadata["aligned"] = model.stage.aligns
     write_tensors(state, path, metadata)
 
 

@@ -125,6 +125,15 @@ def test_what_it_leaves_is_a_start_for_every_routing(tiny_model, tmp_path):
             assert moved == name.startswith("connectors.speech."), name
 
 
+def test_weights_that_took_a_route_keep_it(tiny_model, tmp_path):
+    routed = checkpoint.save(tiny_model("lal"), tmp_path / "routed")
+    aligned = tiny_model("lal", aligns="speech")
+    checkpoint.load(aligned, routed)
+    path = checkpoint.save(aligned, tmp_path / "aligned")
+    with pytest.raises(checkpoint.CheckpointError, match="was trained with the routing table"):
+        checkpoint.load(tiny_model("plits"), path)
+
+
 def test_what_does_not_go_with_it_is_an_error(tiny_model):
     with pytest.raises(ValueError, match="one connector alone: set stage.encoders and stage.llm"):
         Stage(llm="lora", aligns="speech")
