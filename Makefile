@@ -18,7 +18,7 @@ train: $(STAMP)
 
 # A real LLM behind a real encoder: fetched, trained for MINUTES, evaluated, asked about real clips; with
 # PAL_DATA=FOLDER trained on real clips too. OPTIONS=run.amp=bf16 where the processor has units for it.
-MINUTES ?= 16
+MINUTES ?= 14
 small: $(STAMP)
 	$(BIN)/pal weights get small
 	$(BIN)/pal train small/align small/minutes --options run.steps_per_epoch=600 $(OPTIONS)
