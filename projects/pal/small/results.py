@@ -5,10 +5,11 @@
     python projects/pal/small/results.py write --baselines output/baselines
 
 `run` trains PLITS, LAL, PAL, both routes and Flamingo's way on small/TYPE + small/evidence, seed by
-seed, in OUTPUT/TYPE-seedN. A finished one is skipped, one that was interrupted resumes exactly, one
-that was made with other settings is an error. With --hours, or on SIGTERM, the training that is
-going saves itself, and the exit code is 75 as long as some are left. `write` makes docs/results.md
-and its picture from whatever is finished, and says what is missing.
+seed, in OUTPUT/TYPE-seedN; all begin with what `pal train small/align` made. A finished one is
+skipped, one that was interrupted resumes exactly, one that was made with other settings is an
+error. With --hours, or on SIGTERM, the training that is going saves itself, and the exit code is 75
+as long as some are left. `write` makes docs/results.md and its picture from whatever is finished,
+and says what is missing.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from evidence.runs import SEEDS, plan, recipe, seeds_in, train_all
 from pal_plugin.config.recipes import find_recipes
 from pal_plugin.config.run_config import load_config
 from pal_plugin.planning.workload import Workload
+from pal_plugin.training.run_folder import resolve_checkpoint
 from pal_plugin.utils.errors import DONE, FAILED, INTERRUPTED, UserError
 from pal_plugin.utils.files import replace_text, write_json
 
@@ -50,8 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train what is left."""
-    return train_all(plan(args.output, args.types, args.seeds), args.options, args.hours)
+    """Train what is left, all from the same weights."""
+    options = args.options
+    if not any(option.startswith("model.checkpoint=") for option in options):
+        start = resolve_checkpoint(args.start, "output").resolve()
+        options = [f"model.checkpoint={start}", *options]
+    return train_all(plan(args.output, args.types, args.seeds), options, args.hours)
 
 
 def take_time(args: argparse.Namespace) -> int:
@@ -113,6 +119,12 @@ def _parser() -> argparse.ArgumentParser:
     told = ", ".join(f"{kind} {count}" for kind, count in SEEDS.items())
     step.add_argument(
         "--seeds", nargs="+", type=int, metavar="N", help=f"(default: 0, 1, ...; so many: {told})"
+    )
+    step.add_argument(
+        "--start",
+        default="latest:small_align",
+        metavar="RUN",
+        help="whose weights all begin with (default: the newest run of small/align in output/)",
     )
     step.add_argument("--hours", type=float, metavar="H", help="stop and save after so long")
     step.set_defaults(step=run)

@@ -1,4 +1,4 @@
-"""`results.py write`: the page of finished runs, what is missing, what was written by hand."""
+"""`results.py`: one start for all, and the page: finished runs, what is missing, words by hand."""
 
 import json
 
@@ -89,5 +89,19 @@ def test_errors_are_told_in_a_line(module, monkeypatch, tmp_path, capsys):
     monkeypatch.delenv("PAL_DATA", raising=False)
     (tmp_path / "lal-seed0").mkdir()
     (tmp_path / "lal-seed0" / "config.yaml").write_text("run: {}\n")
-    assert module("results").main(["run", "--output", str(tmp_path)]) == 2
+    argv = ["run", "--output", str(tmp_path), "--options", "model.checkpoint=null"]
+    assert module("results").main(argv) == 2
     assert "PAL_DATA" in capsys.readouterr().err
+
+
+def test_all_begin_with_the_newest_aligned_connector(module, monkeypatch, tmp_path, capsys):
+    results, asked = module("results"), []
+    monkeypatch.setattr(results, "train_all", lambda runs, options, hours: asked.append(options))
+    monkeypatch.chdir(tmp_path)
+    assert results.main(["run"]) == 2
+    assert "no trained run of 'small_align'" in capsys.readouterr().err
+    given = tmp_path / "given.safetensors"
+    given.touch()
+    results.main(["run", "--start", "given.safetensors", "--options", "run.log_freq=5"])
+    results.main(["run", "--options", "model.checkpoint=null"])
+    assert asked == [[f"model.checkpoint={given}", "run.log_freq=5"], ["model.checkpoint=null"]]

@@ -32,7 +32,12 @@ def options(tmp_path):
         "model.connectors.general.encoders=[whisper@1]",
         "model.connectors.speech.encoders=[whisper@3]",
         *("model.llm.path=pocket://llm", "model.llm.prompt=chat", "run.batch_size_train=4"),
-        *("run.log_freq=1", "run.max_new_tokens=4", "run.torch_threads=null"),
+        *(
+            "model.checkpoint=null",
+            "run.log_freq=1",
+            "run.max_new_tokens=4",
+            "run.torch_threads=null",
+        ),
     ]
 
 
