@@ -24,9 +24,9 @@ SHARPNESS = 30.0
 #: The logit of the blank, which has no vector of its own: a word has to be closer than a third.
 BLANK = 10.0
 #: Tokens that a batch is told apart from besides its own: the first ones of the vocabulary, which
-#: byte-pair encodings number by frequency, and as many drawn for each batch from all. With the
-#: whole vocabulary a step took four times as long (49,152 tokens), and the first ones alone leave
-#: others close to the audio that never stood against it.
+#: byte-pair encodings number by frequency, and as many drawn for each batch from all. The whole
+#: vocabulary would make a step several times as long, and the first ones alone leave others close
+#: to the audio that never stood against it.
 OTHERS = 4096
 
 

@@ -162,10 +162,9 @@ def load(model: ModelParts, path: str | Path) -> list[str]:
                 if ".lora_B." in name:
                     own[name].zero_()
         for group, gain in model.gains.items():
-            if f"connectors.{group}" in components and f"gains.{group}" not in components:
-                if metadata.get("aligned") == group:
-                    continue  # the LLM has not heard it yet
-                gain.fill_(1)  # a connector that was trained without
+            heard = f"connectors.{group}" in components and "aligned" not in metadata
+            if heard and f"gains.{group}" not in components:
+                gain.fill_(1)  # the LLM learned to hear this connector without a gain
     model.note_loaded(components)
     return sorted(components)
 
