@@ -44,8 +44,12 @@ OF_TWO_KINDS = {"model.routing.*": {dict, list}, "model.encoders.*.cache": {dict
 
 def is_free_map(path: str) -> bool:
     """Whether new keys may be added to the map at `path` ("model.encoders")."""
-    depth = path.count(".")
-    return any(pattern.count(".") == depth and fnmatchcase(path, pattern) for pattern in FREE_MAPS)
+    return any(fits(pattern, path) for pattern in FREE_MAPS)
+
+
+def fits(pattern: str, path: str) -> bool:
+    """Whether a dotted path has the form of a pattern, whose `*` never reaches over a dot."""
+    return pattern.count(".") == path.count(".") and fnmatchcase(path, pattern)
 
 
 def present(entries: dict[str, Any]) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class RunConfig:
         evaluated_splits: all that are evaluated, each once; the first selects the best checkpoint.
 
     Raises:
-        ConfigError: a value of `run:` that is out of its range, or splits that contradict.
+        ConfigError: values that are out of their range (`ranges`), or splits that contradict.
     """
 
     def __init__(self, config: DictConfig, source: str, *, evaluating: bool = False) -> None:
@@ -64,7 +64,7 @@ class RunConfig:
         self.test_splits = tuple(run.test_splits or ())
         self.evaluated_splits = tuple(dict.fromkeys([*self.valid_splits, *self.test_splits]))
         self.train_splits = () if evaluates else tuple(run.train_splits or ())
-        found = problems(OmegaConf.to_container(run))
+        found = problems(OmegaConf.to_container(config))
         if not _DEVICE.fullmatch(str(run.device)):
             found.append(f"run.device is {run.device!r}; expected auto, cpu, cuda or cuda:1")
         if evaluates and not self.evaluated_splits:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
 from pal_plugin.config.merging import present
+from pal_plugin.config.ranges import problems
 from pal_plugin.connectors import build_connector
 from pal_plugin.encoders import AudioEncoder, build_encoder
 from pal_plugin.encoders.base import encoder_of, outputs_of
@@ -43,15 +43,17 @@ def build_parts(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str, Any
             weights).
 
     Raises:
-        ValueError: a key that is unknown or missing, a connector that names an unknown
-            encoder, an encoder that no connector reads, a group without a route, or a route to
-            layers that the LLM does not have.
+        ValueError: a key that is unknown or missing, a value out of its range (`config.ranges`), a
+            connector that names an unknown encoder, an encoder that no connector reads, a group
+            without a route, or a route to layers that the LLM does not have.
     """
     reject_unknown(cfg, KEYS, "model")
     cfg = {**cfg, "stage": cfg.get("stage") or {}}
     missing = [key for key in REQUIRED if not isinstance(cfg.get(key), Mapping)]
     if missing:
         raise ValueError(f"model needs maps under {', '.join(missing)}; got {sorted(cfg)}")
+    if wrong := problems({"model": cfg}):
+        raise ValueError("; ".join(wrong))
     if "path" not in cfg["llm"]:
         raise ValueError(f"model.llm needs path, a folder or owner/name; got {sorted(cfg['llm'])}")
     reject_unknown(cfg["llm"], inspect.signature(load_llm).parameters, "model.llm")
@@ -119,15 +121,8 @@ def build_parts(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str, Any
         "frontend": frontend,
         "stage": Stage(**cfg["stage"]),
         "caches": caches,
-        "lal_gain": _gain(cfg.get("lal_gain")),
+        "lal_gain": cfg.get("lal_gain"),
     }
-
-
-def _gain(value: Any) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value is None or (is_number and 0 < value < math.inf):
-        return value
-    raise ValueError(f"model.lal_gain is {value!r}; expected a number above 0, or null")
 
 
 def _entries(cfg: dict[str, Any], section: str) -> Iterator[tuple[str, Any]]:
@@ -137,8 +132,6 @@ def _entries(cfg: dict[str, Any], section: str) -> Iterator[tuple[str, Any]]:
         if not isinstance(entry, list):
             yield where, entry
             continue
-        if section != "routing" or not entry:
-            raise ValueError(f"{where} is {entry}; expected a map" + ", or routes" * (not entry))
         yield from ((f"{where}[{number}]", way) for number, way in enumerate(entry))
 
 

@@ -30,7 +30,9 @@ def test_a_group_may_have_several_routes(tiny_config):
     with pytest.raises(ValueError, match=r"model.routing.general\[1\].*'layer'"):
         build.build_parts(cfg)
     cfg["routing"]["general"] = []
-    with pytest.raises(ValueError, match="expected a map, or routes"):
+    with pytest.raises(
+        ValueError, match=r"general is \[\]; expected a section of keys.*or a list of 1 or more"
+    ):
         build.build_parts(cfg)
 
 
