@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pal_plugin.commands import options
+from pal_plugin.config.kinds import Number
+from pal_plugin.config.ranges import BATCH, SEED
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.printable import printable
 from pal_plugin.utils.tables import text_table
@@ -29,6 +31,11 @@ examples:
 pal data convert --help says more of converting.
 """
 RESUME = "the same command resumes"
+RATE_HZ = Number(1000, 384_000, whole=True)
+SHARD_CLIPS = Number(1, 10**6, whole=True)
+MIN_SECONDS = Number(most=3600)
+PROCESSES = Number(1, 1024, whole=True)
+SHOWN = Number(1, 1000, whole=True)
 
 _CONVERT = """\
 The shards are tars in WebDataset's layout, each clip KEY.EXTENSION with KEY.json, which holds all
@@ -117,12 +124,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--where", nargs="+", default=[], metavar="COLUMN=VALUE,...", help=about)
     about = "the files' own bytes (default), or re-encoded in mono"
     add("--format", default="keep", metavar="keep|flac|ogg", help=about)
-    add("--rate", type=int, metavar="HZ", help="of flac and ogg; else as it is")
+    add("--rate", type=RATE_HZ.argument, metavar="HZ", help="of flac and ogg; else as it is")
     about = "clips a shard (default 500)"
-    add("--shard-size", type=int, default=500, metavar="CLIPS", help=about)
+    add("--shard-size", type=SHARD_CLIPS.argument, default=500, metavar="CLIPS", help=about)
     about = "shorter ones are left out (0.1)"
-    add("--min-seconds", type=float, default=0.1, metavar="S", help=about)
-    add("--workers", type=int, metavar="N", help="processes (default: one a core)")
+    add("--min-seconds", type=MIN_SECONDS.argument, default=0.1, metavar="S", help=about)
+    add("--workers", type=PROCESSES.argument, metavar="N", help="processes (default: one a core)")
     add(
         "--resume",
         action=argparse.BooleanOptionalAction,
@@ -140,14 +147,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         about = "a folder, tars, 'a-{000..009}.tar', or 'pipe:COMMAND'"
         command.add_argument("shards", nargs="+", metavar="SHARDS", help=about)
     stats.add_argument("--out", type=_picture, metavar="PNG", help="durations, rates and labels")
-    show.add_argument("-n", type=int, default=4, metavar="N", help="clips (default 4)")
-    show.add_argument("--seed", type=int, default=0, help="of the choice (default 0)")
+    show.add_argument("-n", type=SHOWN.argument, default=4, metavar="N", help="clips (default 4)")
+    show.add_argument("--seed", type=SEED.argument, default=0, help="of the choice (default 0)")
     show.add_argument("--out", type=_picture, metavar="PNG", help="the page")
 
     encode = action("encode", _encode, "make what frozen encoders give of each clip", _ENCODE)
     options.add_recipe(encode)
     about = "clips at a time of each process (default: run.batch_size_train)"
-    encode.add_argument("--batch-size", type=int, metavar="CLIPS", help=about)
+    encode.add_argument("--batch-size", type=BATCH.argument, metavar="CLIPS", help=about)
     encode.add_argument("--dry-run", action="store_true", help="tell the bytes, and end")
 
 
@@ -270,8 +277,6 @@ def _stats(args: argparse.Namespace) -> int:
 def _show(args: argparse.Namespace) -> int:
     from pal_plugin.corpora.shards.reading import find_shards
 
-    if args.n < 1:
-        raise ConfigError(f"-n is {args.n}; expected 1 or more")
     shards = find_shards(args.shards)
     from pal_plugin.corpora.shards.show import draw_page, sample_clips, text_of  # import torch
 
@@ -284,8 +289,6 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _encode(args: argparse.Namespace) -> int:
-    if args.batch_size is not None and args.batch_size < 1:
-        raise ConfigError(f"--batch-size is {args.batch_size}; expected 1 or more")
     cfg = options.loader(args)().changed(run={"evaluate": False})
     from pal_plugin.training.encoding import encode
 

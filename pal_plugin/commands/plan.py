@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pal_plugin.commands import options
+from pal_plugin.config.ranges import CLIP_S, TEXT_TOKENS, WORLD_SIZE
 from pal_plugin.planning.gpus import GPUS, gpu_gib
 
 HELP = """\
@@ -28,7 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_plan_arguments(parser: Any) -> None:
     """What a plan is made for."""
-    parser.add_argument("--world-size", type=int, default=1, metavar="N", help="GPUs (default: 1)")
+    parser.add_argument(
+        "--world-size",
+        type=WORLD_SIZE.argument,
+        default=1,
+        metavar="N",
+        help="GPUs (default: 1)",
+    )
     parser.add_argument(
         "--gpu",
         default="h100",
@@ -36,11 +43,15 @@ def add_plan_arguments(parser: Any) -> None:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument(
-        "--clip-seconds", type=float, default=10.0, metavar="S", help="of each clip (default: 10)"
+        "--clip-seconds",
+        type=CLIP_S.argument,
+        default=10.0,
+        metavar="S",
+        help="of each clip (default: 10)",
     )
     parser.add_argument(
         "--text-tokens",
-        type=int,
+        type=TEXT_TOKENS.argument,
         nargs=2,
         default=(128, 64),
         metavar=("N", "A"),

@@ -5,7 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from pal_plugin.config.kinds import Number
+from pal_plugin.config.ranges import SEED
 from pal_plugin.utils.errors import ConfigError
+
+#: Bootstrap samples; each keeps a number per figure.
+DRAWS = Number(1, 10**6, whole=True)
 
 HELP = """\
 examples:
@@ -27,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--figures", nargs="+", metavar="NAME", help="these figures only, such as accuracy wer"
     )
-    parser.add_argument("--draws", type=int, default=2000, help="bootstrap samples")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    parser.add_argument("--draws", type=DRAWS.argument, default=2000, help="bootstrap samples")
+    parser.add_argument("--seed", type=SEED.argument, default=0, help="of the bootstrap")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -37,8 +42,6 @@ def run(args: argparse.Namespace) -> int:
     from pal_plugin.evaluation.results.read import read_runs
     from pal_plugin.evaluation.results.table import comma_separated, markdown
 
-    if args.draws < 1:
-        raise ConfigError(f"--draws is {args.draws}; expected 1 or more")
     runs = read_runs(args.runs)
     figures = [
         figure

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
+
+from pal_plugin.config.kinds import Number
 from pal_plugin.utils.errors import ConfigError
 
 GIB = 2**30
@@ -18,6 +21,7 @@ GPUS = {
 # between blocks of different sizes.
 CONTEXT_GIB = 1.5
 FRAGMENTATION = 0.05
+_GIB = Number(most=10_000, above=0)
 
 
 def gpu_gib(name: str) -> float:
@@ -29,12 +33,11 @@ def gpu_gib(name: str) -> float:
     if name.lower() in GPUS:
         return GPUS[name.lower()]
     try:
-        gib = float(name)
-    except ValueError:
-        gib = 0.0
-    if not gib > 0:
-        raise ConfigError(f"--gpu is {name!r}; expected {', '.join(GPUS)} or a number of GiB")
-    return gib
+        return _GIB.argument(name)
+    except ArgumentTypeError:
+        raise ConfigError(
+            f"--gpu is {name!r}; expected {', '.join(GPUS)} or a number of GiB ({_GIB})"
+        ) from None
 
 
 def needed_gib(tensor_bytes: float) -> float:

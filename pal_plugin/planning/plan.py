@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from pal_plugin.config.ranges import WORLD_SIZE
 from pal_plugin.integration import Route
 from pal_plugin.planning.gpus import CONTEXT_GIB, FRAGMENTATION, GIB, needed_gib
 from pal_plugin.planning.memory import DDP, FSDP, Memory, memory_of
@@ -142,8 +143,8 @@ def make_plan(
     for key, value, known in (("amp", amp, _AUTOCAST), ("parallel", parallel, (DDP, FSDP))):
         if value not in known:
             raise ConfigError(f"run.{key} is {value!r}; expected {', '.join(known)}")
-    if world_size < 1:
-        raise ConfigError(f"--world-size is {world_size}; expected 1 or more")
+    if not WORLD_SIZE.holds(world_size):
+        raise ConfigError(f"--world-size is {world_size}; expected {WORLD_SIZE}")
     model = skeleton.model
     if not any(p.requires_grad for p in model.parameters()):
         raise ConfigError(

@@ -10,12 +10,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pal_plugin.config.kinds import Number
+from pal_plugin.config.ranges import BATCH, CLIP_S, TEXT_TOKENS
 from pal_plugin.llm.head import logits_of
 from pal_plugin.models import alignment
 from pal_plugin.models.audio_llm import AudioLLM
 from pal_plugin.utils.errors import ConfigError
 
 _RATE_HZ = 16_000
+_KINDS = {
+    "clips": BATCH,
+    "rows_per_clip": BATCH,
+    "clip_s": CLIP_S,
+    "text": TEXT_TOKENS,
+    "answer": TEXT_TOKENS,
+    "accumulate": Number(1, whole=True),
+}
 
 
 @dataclass(frozen=True)
@@ -39,9 +49,9 @@ class Workload:
     accumulate: int = 1
 
     def __post_init__(self) -> None:
-        wrong = [f"{k}={v}" for k, v in vars(self).items() if not v > 0]
-        if wrong:
-            raise ConfigError(f"a plan needs numbers above 0, got {', '.join(wrong)}")
+        for name, value in vars(self).items():
+            if not _KINDS[name].holds(value):
+                raise ConfigError(f"a plan needs {_KINDS[name]} as {name}, got {value}")
         if self.answer >= self.text:
             raise ConfigError(
                 f"the answer is part of the text, behind the prompt: expected fewer than "
@@ -70,11 +80,12 @@ class Batch:
 def make_batch(model: AudioLLM, work: Workload) -> Batch:
     """A batch on the model's device, the front end run on silence."""
     silence = np.zeros(round(work.clip_s * _RATE_HZ), dtype=np.float32)
-    clip = model.frontend((silence, _RATE_HZ))
-    audio = model.frontend.collate([clip] * work.clips)
     device = model.device
-    for part in audio.values():  # lengths are read as numbers and stay
-        part["features"] = part["features"].to(device)
+    clip = {  # moved before it is joined, which takes no memory on the meta device
+        name: {**entry, "features": entry["features"].to(device)}  # lengths are read, and stay
+        for name, entry in model.frontend((silence, _RATE_HZ)).items()
+    }
+    audio = model.frontend.collate([clip] * work.clips)
     samples: dict[str, Any] = {"audio": audio}
     if work.rows_per_clip > 1:
         samples["clip_index"] = torch.arange(work.clips).repeat_interleave(work.rows_per_clip)

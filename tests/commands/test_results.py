@@ -42,7 +42,6 @@ def test_the_table_is_printed_or_written(run, capsys):
 
 def test_mistakes_say_what_there_is(run, capsys):
     for argv, told in (
-        ([run, "--draws", "0"], "--draws is 0; expected 1 or more"),
         ([run, "--figures", "wer"], "no run has wer; they have accuracy"),
         ([run.parent / "gone"], "gone"),
     ):

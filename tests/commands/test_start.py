@@ -58,7 +58,7 @@ def test_help_imports_nothing_heavy(command, tmp_path):
         (["train", "lal_stgae1"], "Did you mean 'lal_stage1'"),
         (["train", "gone.yaml"], "no configuration file gone.yaml"),
         (["data", "encode"], "no recipe was named"),
-        (["data", "encode", "lal_stage1", "--batch-size", "0"], "--batch-size is 0"),
+        (["data", "encode", "lal_stage1", "--batch-size", "0"], "--batch-size: got '0'"),
         (["train", "lal_stage1", "--options", "run.sede=1"], "Did you mean 'seed'"),
         (["train", "lal_stage1", "--options", "run.lanes=0"], "run.lanes is 0"),
         (["train", "lal_stage1", "--options", "datasets.pal_soundwold={}"], "'pal_soundworld'"),

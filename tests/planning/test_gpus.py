@@ -11,7 +11,7 @@ def test_a_gpu_is_known_by_its_name_or_by_a_number_of_gib():
     assert gpu_gib("23.5") == gpu_gib("rtx4090")
 
 
-@pytest.mark.parametrize("name", ["h900", "0", "-8", "nan", ""])
+@pytest.mark.parametrize("name", ["h900", "0", "-8", "nan", "inf", "1e9", ""])
 def test_other_names_are_told_what_is_expected(name):
     with pytest.raises(ConfigError, match=rf"--gpu is '{name}'; expected h100, .* or a number of"):
         gpu_gib(name)
