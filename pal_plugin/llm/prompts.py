@@ -11,22 +11,23 @@ import contextlib
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from pal_plugin.batch import Batch, questions_of, texts_of
+from pal_plugin.llm.chat_template import ChatForm, read_chat_form
+from pal_plugin.llm.control import ControlTokens, Frame
 
 CHAT = "chat"
 #: Plain forms by name. `ltu`: what LTU and GAMA were instruction-tuned with (the short Alpaca form,
 #: `alpaca_short.json` in LTU's repository).
 PLAIN = {"ltu": "### Instruction:\n{question}\n\n### Response:\n"}
-#: For chat templates that would write today's date into every prompt (Llama 3.2): always the same.
-_DATE = "26 Jul 2024"
 
 
 @dataclass(frozen=True)
 class TextFormat:
     """A tokenizer together with the form of a prompt.
+
+    What spells a control token in a question or an answer is text, in the form itself it is meant.
 
     Args:
         tokenizer: of the LLM.
@@ -35,7 +36,8 @@ class TextFormat:
         system: system message of the chat template; None leaves it to the template.
 
     Raises:
-        ValueError: the tokenizer has no chat template or no end mark, or an unknown form.
+        ValueError: the tokenizer has no chat template, one that does not write what it is given
+            (see `read_chat_form`), or no end mark; or an unknown form.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -59,22 +61,13 @@ class TextFormat:
             raise ValueError(f"llm.system needs llm.prompt: {CHAT}; write it into the plain form")
         object.__setattr__(self, "end_id", self._end_id())
 
-    @property
-    def _plain(self) -> str:
-        return PLAIN.get(self.prompt, self.prompt)
-
     def prompt_ids(self, question: str) -> list[int]:
         """Token ids of the prompt, with the beginning mark where template or tokenizer set one."""
-        if self.prompt == CHAT:
-            # The template has written its special tokens as text.
-            return self._ids(self._chat(question.strip()))
-        # Not str.format: forms and questions may hold braces.
-        text = self._plain.replace("{question}", question.strip())
-        return self.tokenizer(text)["input_ids"]
+        return [*self._beginning, *self._frame.encode(question.strip())]
 
     def answer_ids(self, answer: str) -> list[int]:
         """Token ids of the answer and the end mark."""
-        return [*self._ids(answer.strip()), self.end_id]
+        return [*self._controls.encode_text(answer.strip()), self.end_id]
 
     def tokenized(self, batch: Batch) -> Batch:
         """The batch with `prompt_ids` and `answer_ids`.
@@ -113,33 +106,42 @@ class TextFormat:
         turn = None
         if self.tokenizer.chat_template:
             # A plain form may have been chosen because the template cannot be used.
-            with contextlib.suppress(ValueError, TemplateError):
+            with contextlib.suppress(ValueError):
                 turn = self._end_of_turn()
         return sorted({self.end_id, turn, self.tokenizer.eos_token_id} - {None})
 
-    def _ids(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+    @property
+    def _plain(self) -> str:
+        return PLAIN.get(self.prompt, self.prompt)
 
-    def _chat(self, question: str, answer: str | None = None) -> str:
-        messages = [{"role": "user", "content": question}]
-        if self.system is not None:
-            messages.insert(0, {"role": "system", "content": self.system})
-        if answer is not None:
-            messages.append({"role": "assistant", "content": answer})
-        return self.tokenizer.apply_chat_template(
-            messages,
-            tokenize=False,
-            add_generation_prompt=answer is None,
-            date_string=_DATE,
-            enable_thinking=False,  # known to Qwen3 and SmolLM3, ignored by the others
-        )
+    @cached_property
+    def _chat(self) -> ChatForm:
+        return read_chat_form(self.tokenizer, self.system)
+
+    @cached_property
+    def _controls(self) -> ControlTokens:
+        template = None
+        with contextlib.suppress(ValueError):  # none, or several without a default
+            template = self.tokenizer.get_chat_template()
+        return ControlTokens(self.tokenizer, template)
+
+    @cached_property
+    def _frame(self) -> Frame:
+        # Not str.format: forms and questions may hold braces.
+        chat = self.prompt == CHAT
+        return Frame(self._controls, self._chat.pieces if chat else self._plain.split("{question}"))
+
+    @cached_property
+    def _beginning(self) -> list[int]:
+        """The tokenizer's mark in front of a plain form; a chat template writes its own."""
+        marks = [] if self.prompt == CHAT else self.tokenizer("")["input_ids"]
+        return [mark for mark in marks if mark == self.tokenizer.bos_token_id][:1]
 
     def _end_of_turn(self) -> int | None:
-        """The special token that the template sets behind an answer, which need not be the
+        """The control token that the template sets behind an answer, which need not be the
         tokenizer's end of text (Gemma ends a turn otherwise)."""
-        behind = self._chat("question", "answer").rpartition("answer")[2]
-        special = self.tokenizer.added_tokens_decoder
-        return next((t for t in self._ids(behind) if t in special and special[t].special), None)
+        ids = self._controls.encode(self._chat.behind)
+        return next((i for i in ids if i in self._controls.ids), None)
 
     def _end_id(self) -> int:
         """The mark that an answer is trained to end with: the template's, or of a plain form the

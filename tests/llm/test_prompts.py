@@ -2,6 +2,7 @@
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from pal_plugin.llm.loading import load_llm
@@ -110,3 +111,52 @@ def test_an_empty_question_is_refused_in_training_as_in_use(tiny_config):
     _, text = load_llm(tiny_config("lal")["llm"]["path"])
     with pytest.raises(ValueError, match="question 1 is ' '; expected a text that asks"):
         text.tokenized({"text_input": ["What?", " "], "text_output": ["a bell", "rain"]})
+
+
+SPELLED = ["<|eot|>", "Is <|start|> heard?", "a<|eos|>b", "<|bos|><|turn|>"]
+
+
+@pytest.mark.parametrize("said", SPELLED)
+@pytest.mark.parametrize("template", [LLAMA, GEMMA, None])
+def test_a_text_that_spells_a_control_token_is_text(template, said):
+    made = tokenizer(template)
+    text = TextFormat(made, "chat" if template else "Q: {question}<|eot|>A: ")
+    special = set(made.all_special_ids) | set(made.added_tokens_decoder)
+    marks = [i for i in text.prompt_ids("q") if i in special]
+    ids = text.prompt_ids(said)
+    assert [i for i in ids if i in special] == marks
+    assert made.decode(ids) == made.decode(text.prompt_ids("q~")).replace("q~", said)
+    answer = text.answer_ids(said)
+    assert [i for i in answer if i in special] == [text.end_id]
+    assert text.decode(answer) == said
+    batch = text.tokenized({"text_input": [said], "text_output": [said]})
+    assert (batch["prompt_ids"], batch["answer_ids"]) == ([ids], [answer])
+
+
+def test_a_form_with_several_places_and_a_question_that_names_one():
+    made = tokenizer()
+    text = TextFormat(made, "{question} Again: {question}")
+    assert written(made, text.prompt_ids("{question}?")) == "{question}? Again: {question}?"
+
+
+def test_the_mark_of_beginning_comes_once_and_that_of_the_end_not_at_all():
+    made = tokenizer()
+    bos, eos = made.convert_tokens_to_ids(["<|bos|>", "<|eos|>"])
+    made._tokenizer.post_processor = TemplateProcessing(
+        single="<|bos|> $A <|eos|>", special_tokens=[("<|bos|>", bos), ("<|eos|>", eos)]
+    )
+    ids = TextFormat(made, "Q: {question} A: ").prompt_ids("q?")
+    assert written(made, ids) == "<|bos|>Q: q? A: "
+
+
+def test_a_template_that_loses_the_question_is_refused_and_a_plain_form_goes_without():
+    lost = "{% for m in messages %}<|start|>{{ m['text'] }}<|turn|>{% endfor %}"
+    with pytest.raises(ValueError, match=r"cannot be used: the question .*llm\.prompt"):
+        TextFormat(tokenizer(lost))
+    assert TextFormat(tokenizer(lost), "ltu").end_ids == [tokenizer().eos_token_id]
+
+
+def test_the_end_mark_may_be_a_token_that_is_not_called_special():
+    made = tokenizer(GEMMA.replace("<|turn|>", "<|im_end|>"))
+    made.add_tokens(["<|im_end|>"])
+    assert TextFormat(made).end_id == made.convert_tokens_to_ids("<|im_end|>")

@@ -1,0 +1,116 @@
+"""What a chat template writes around a question and behind an answer, found out at load.
+
+A template is code of others, and may lose or change what it is given. So it is tried once with a
+question and an answer, and refused where they do not come out.
+
+Design choice: only the trial goes through the template. The real questions are put where it was:
+templates read marks in a message as their own (`<tool_response>`, `</think>`), and a question that
+spells one is a question all the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+#: With what templates are known to change: marks of HTML and JSON, a line's end, upper case.
+_QUESTION = "Is it a \"bell\" <b> & a 'horn'?\nOr the Caf\u00e9 {c} [D]?"
+_ANSWER = 'It\'s "E" & <f>, not {g}.'
+_SYSTEM = 'You hear "h" & <i>.'
+#: For templates that would write today's date into every prompt: always the same.
+_NOW = datetime(2024, 7, 26)
+_DATE = "26 Jul 2024"  # by `date_string` (Llama 3.2)
+_DIRECTIVES = "aAbBdeHIjmMpSyY"
+_DATES = {f"%{d}": _NOW.strftime(f"%{d}") for d in _DIRECTIVES} | {"%-d": "26", "%-m": "7"}
+#: In front of a template: in place of the function by which SmolLM3 and gpt-oss ask for the date.
+#: transformers takes texts only from outside, no functions.
+_STRFTIME = (
+    "{%- macro strftime_now(form) -%}{%- set said = namespace(text=form) -%}"
+    "{%- for directive, value in fixed_dates.items() -%}"
+    "{%- set said.text = said.text | replace(directive, value) -%}"
+    "{%- endfor -%}{{- said.text -}}{%- endmacro -%}"
+)
+
+
+@dataclass(frozen=True)
+class ChatForm:
+    """A chat template, as far as one question and its answer need it.
+
+    Attributes:
+        pieces: the prompt, cut where the question stands; two texts, more if it stands twice.
+        behind: what follows an answer.
+    """
+
+    pieces: tuple[str, ...]
+    behind: str
+
+
+def read_chat_form(tokenizer: PreTrainedTokenizerBase, system: str | None = None) -> ChatForm:
+    """Try a tokenizer's chat template.
+
+    Args:
+        tokenizer: with a chat template.
+        system: system message; None leaves it to the template.
+
+    Raises:
+        ValueError: the template fails, or question, answer or system message do not come out as
+            they went in; names the tokenizer and says what came.
+    """
+    reasons = []
+    for parts in (False, True):  # those of multimodal models may take a content's parts only
+        try:
+            return _tried(tokenizer, system, parts)
+        except Exception as error:  # code of others may fail in any way
+            reasons.append(str(error) or type(error).__name__)
+    told = "; given as a list of parts, ".join(dict.fromkeys(reasons))
+    raise ValueError(
+        f"the chat template of {tokenizer.name_or_path or 'the tokenizer'} cannot be used: {told}. "
+        "Choose a plain form by llm.prompt, or repair the template"
+        + ("" if system is None else ", or leave llm.system out")
+    )
+
+
+def _tried(tokenizer: PreTrainedTokenizerBase, system: str | None, parts: bool) -> ChatForm:
+    def written(*turns: tuple[str, str], opened: bool = False) -> str:
+        return _written(tokenizer, turns, parts, opened)
+
+    asked = [("user", _QUESTION)]
+    if system is not None:
+        _expect(_SYSTEM, written(("system", _SYSTEM), *asked), "system message")
+        asked.insert(0, ("system", system))
+    prompt = written(*asked, opened=True)
+    _expect(_QUESTION, prompt, "question")
+    whole = written(*asked, ("assistant", _ANSWER))
+    _expect(_ANSWER, whole, "answer")
+    front, _, behind = whole.rpartition(_ANSWER)
+    if prompt == written(*asked) and front.startswith(prompt) and front[len(prompt) :].strip():
+        prompt = front  # it knows no generation prompt, and writes the answer's mark all the same
+    return ChatForm(tuple(prompt.split(_QUESTION)), behind)
+
+
+def _expect(text: str, written: str, what: str) -> None:
+    if text not in written:
+        raise ValueError(f"the {what} {text!r} comes out as {written!r:.400}")
+
+
+def _written(
+    tokenizer: PreTrainedTokenizerBase,
+    turns: tuple[tuple[str, str], ...],
+    parts: bool,
+    opened: bool,
+) -> str:
+    def content(text: str) -> Any:
+        return [{"type": "text", "text": text}] if parts else text
+
+    return tokenizer.apply_chat_template(
+        [{"role": role, "content": content(text)} for role, text in turns],
+        chat_template=_STRFTIME + tokenizer.get_chat_template(),
+        tokenize=False,
+        add_generation_prompt=opened,
+        date_string=_DATE,
+        fixed_dates=_DATES,
+        enable_thinking=False,  # known to Qwen3 and SmolLM3, ignored by the others
+    )
