@@ -73,7 +73,13 @@ class SentenceEmbedder:
         parts = []
         for start in range(0, len(texts), self.batch_size):
             batch = [text.lower() for text in texts[start : start + self.batch_size]]
-            tokens = self.tokenizer(batch, padding=True, truncation=True, return_tensors="pt")
+            tokens = self.tokenizer(  # a text that spells `</s>` does not end there
+                batch,
+                padding=True,
+                truncation=True,
+                split_special_tokens=True,
+                return_tensors="pt",
+            )
             with torch.no_grad():
                 hidden = self.model(**tokens).last_hidden_state
             mask = tokens["attention_mask"][..., None]

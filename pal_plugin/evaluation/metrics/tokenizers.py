@@ -7,19 +7,18 @@ different numbers.
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from pal_plugin.evaluation.metrics.missing import MissingScoreError, version_of
+from pal_plugin.utils.characters import composed, is_mark
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import did_you_mean
 
 NAMES = ("auto", "ptb", "plain")
 PLAIN = "plain (lower case; words of letters, digits and apostrophes)"
-_PLAIN_WORD = re.compile(r"[\w']+")
 
 
 def tokenize(captions: Sequence[str], tokenizer: str = "auto") -> tuple[list[str], str]:
@@ -41,7 +40,7 @@ def tokenize(captions: Sequence[str], tokenizer: str = "auto") -> tuple[list[str
         except MissingScoreError:
             if tokenizer == "ptb":
                 raise
-    return [" ".join(_PLAIN_WORD.findall(caption.lower())) for caption in captions], PLAIN
+    return [_plain(caption) for caption in captions], PLAIN
 
 
 def java() -> str:
@@ -57,6 +56,12 @@ def java() -> str:
             "apt-get install default-jre-headless"
         )
     return found
+
+
+def _plain(caption: str) -> str:
+    text = composed(caption).lower().replace("\u2019", "'")
+    # By what is no mark: vowel signs of Indian scripts are part of a word, and no letters.
+    return " ".join("".join(" " if is_mark(c) and c not in "'_" else c for c in text).split())
 
 
 def _ptb(captions: Sequence[str]) -> tuple[list[str], str]:

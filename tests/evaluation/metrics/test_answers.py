@@ -24,6 +24,8 @@ DIFFERENT = [
     ("A minor", "minor"),
     ("A", "the"),
     ("कि", "की"),
+    ("x\u00b2", "x2"),
+    ("\u0645\u06cc\u200c\u0631\u0648\u0645", "\u0645\u06cc\u0631\u0648\u0645"),
 ]
 
 
@@ -52,6 +54,16 @@ def test_what_tells_answers_apart_is_kept(one, other):
         ("10-20", "10 - 20"),
         ("F\u266f", "F#"),
         ("it\u2019s", "its"),
+        ("it\u02bcs", "it\u00b4s"),
+        ("caf\u00e9", "cafe\u0301"),
+        ("dog\u200b", "dog"),
+        ("\uff24\uff4f\uff47\u3002", "dog"),
+        ("\uff15\uff05", "5%"),
+        ("\u20135", "-5"),
+        ("Stra\u00dfe", "STRASSE"),
+        ("\u00ab\u043a\u043e\u0442\u00bb", "\u041a\u043e\u0442"),
+        ("\u72d7\u3002", "\u300c\u72d7\u300d"),
+        ("\uff1f", "?"),
     ],
 )
 def test_what_is_only_written_in_another_way_is_the_same(one, other):
@@ -86,5 +98,12 @@ def test_a_label_with_a_mark_is_matched_in_a_text():
     assert string_match("The chord is C#.", ["C", "C#"]) == "C#"
 
 
+def test_a_label_is_matched_however_its_characters_are_written():
+    assert string_match("\u201cThe cafe\u0301\u201d\u2026", ["caf\u00e9", "dog"]) == "caf\u00e9"
+    assert string_match("a dog\u2019s bark", ["dog's bark", "bark"]) == "dog's bark"
+
+
 def test_word_errors_are_counted_on_words_alone():
     assert spoken_words("It's 5%, the -5") == "its 5 5"
+    assert spoken_words("noise_burst $5 <a> the") == "noise burst 5"
+    assert spoken_words("The A!") == "the a"  # nothing else is left

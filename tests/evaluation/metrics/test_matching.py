@@ -64,6 +64,13 @@ def test_the_label_itself_is_nearest(sentence_model):
         cosines(["dog"], ["dog"], embed, "sound")
 
 
+def test_a_text_that_spells_a_control_token_is_embedded_as_text(sentence_model):
+    embed = SentenceEmbedder(str(sentence_model))
+    plain = embed(["loud dog"])
+    embed.tokenizer.add_special_tokens({"mask_token": "loud dog"})
+    np.testing.assert_allclose(embed(["loud dog"]), plain)
+
+
 def test_a_model_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ConfigError, match="nowhere"):
         SentenceEmbedder(str(tmp_path / "nowhere"))

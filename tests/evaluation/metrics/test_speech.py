@@ -4,7 +4,11 @@ import json
 
 import pytest
 
-from pal_plugin.evaluation.metrics.speech import whisper_normaliser, word_errors
+from pal_plugin.evaluation.metrics.speech import (
+    whisper_normaliser,
+    word_error_rate,
+    word_errors,
+)
 from pal_plugin.utils.errors import ConfigError
 
 
@@ -37,7 +41,34 @@ def test_whispers_normaliser_writes_numbers_and_contractions_alike(tmp_path):
 
 
 def test_the_rate_of_several_transcripts_is_of_all_their_words():
-    from pal_plugin.evaluation.metrics.speech import word_error_rate
-
     assert word_error_rate(["a dog barks", "rain"], ["the dog bark", "rain"]) == 1 / 3
     assert word_error_rate([""], ["rain"]) is None
+
+
+@pytest.mark.parametrize(
+    ("right", "said"),
+    [
+        ("don't stop", "don\u2019t stop"),
+        ("don't stop", "don\u02bct stop"),
+        ("she said hello", "\u201cShe said: hello\u2026\u201d"),
+        ("well yes", "well \u2014 yes"),
+        ("ten-year plan", "ten\u2011year plan"),
+        ("ten-year plan", "ten\u2013year\u00a0plan"),
+        ("qu\u00e9 tal", "\u00bfqu\u00e9 tal?"),
+        ("bonjour", "\u00ab\u202fbonjour\u202f\u00bb"),
+        ("hello", "hello\u3002"),
+        ("caf\u00e9", "cafe\u0301"),
+        ("inside", "in\u00adside\ufeff"),
+        ("\u0645\u0631\u062d\u0628\u0627", "\u0645\u0631\u062d\u0628\u0627\u061f"),
+        ("\u0928\u092e\u0938\u094d\u0924\u0947", "\u0928\u092e\u0938\u094d\u0924\u0947\u0964"),
+        ("\u039f\u0394\u039f\u03a3", "\u03bf\u03b4\u03bf\u03c2"),
+    ],
+)
+def test_marks_and_forms_of_characters_are_no_errors(right, said):
+    assert word_error_rate([right], [said]) == 0
+    assert word_error_rate([said], [right]) == 0
+
+
+def test_other_words_are_errors_in_any_script():
+    assert word_error_rate(["\u0915\u093f \u092e"], ["\u0915\u0940 \u092e"]) == 0.5
+    assert word_error_rate(["\u00e9t\u00e9"], ["ete"]) == 1

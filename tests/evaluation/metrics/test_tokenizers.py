@@ -34,3 +34,13 @@ def test_without_java_the_plain_tokenizer_is_used_and_named(monkeypatch):
     by_name = caption_scores(CANDIDATES, REFERENCES, "ptb", ["rouge_l"])
     assert not by_name.scores
     assert "java" in by_name.missing["rouge_l"]
+
+
+def test_the_plain_tokenizer_cuts_at_marks_of_any_script_and_not_within_words():
+    captions = [
+        "It\u2019s \u201crain\u201d\u2026",
+        "cafe\u0301",
+        "\u0939\u093f\u0928\u094d\u0926\u0940\u0964",
+    ]
+    words, _ = tokenize(captions, "plain")
+    assert words == ["it's rain", "caf\u00e9", "\u0939\u093f\u0928\u094d\u0926\u0940"]
