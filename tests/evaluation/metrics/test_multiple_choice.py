@@ -85,6 +85,140 @@ def test_what_is_not_plain_is_not_guessed(said):
     assert read_choice(said, CHOICES) is None
 
 
+SOUNDS = ["dog barking", "cat meowing", "car horn", "rain"]
+LIST = "A. dog barking\nB. cat meowing\nC. car horn\nD. rain\n"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("b", "**B**", "**(B)**", "`B`", "[B]", "{B}", "$B$", '"B"', "B!", "B;", "B:", "<b>B</b>"),
+        *("\uff22", "\uff08B\uff09", "\u3010B\u3011", "\u300cB\u300d", "\u24b7", "B\u3002"),
+        *("Option B", "option b", "Choice (B).", "Answer B", "answer:B", "**Answer:** B", "B</s>"),
+        *("### Answer\nB", "Answer:\n\n**B**", "Final Answer: (B) cat meowing", '{"answer": "B"}'),
+        *("The answer is b", "The answer is (b).", "the correct answer is b) cat meowing"),
+        *("The best choice is option B.", "The answer should be B because it purrs"),
+        *('The correct answer is "B".', "The correct answer is **B. cat meowing**."),
+        *(
+            "I'd go with B.",
+            "I think it's B.",
+            "I believe (B) is correct.",
+            "So B",
+            "=> B",
+            "\u2192 B",
+        ),
+        *("B is the right answer", "(B) seems to be the best choice", "It must be B."),
+        *("\u7b54\u6848\u662fB", "\u7b54\u6848\uff1aB", "\u9009B"),
+        *("B cat meowing", "B - cat meowing", "B \u2014 cat meowing", "B (cat meowing)"),
+        *("b) cat meowing", "b. cat meowing", "B\ncat meowing", "cat meowing (B)"),
+    ],
+)
+def test_a_letter_in_every_dress(said):
+    assert read_choice(said, SOUNDS) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "B\n\nExplanation: the dog barking would be A",
+        "B\nThere is no steady noise as with rain.",
+        "B\n\nA dog barking would sound lower.",
+        "B\n\nThe dog barking is option A.",
+        "B. The dog barking is not heard",
+        "B, since there is no dog barking.",
+        "B, not A",
+        "B rather than A",
+        "not A but B",
+        "Not (A), but (B).",
+        "A is wrong. B is correct.",
+        "The answer isn't A, it's B.",
+        "I don't think it is A. The answer is B.",
+        "Both A and C are wrong, the answer is B.",
+        "Is it A? No, the answer is B.",
+        "I considered A and C, but the answer is B.",
+        "Choose A, B, C or D. The answer is B.",
+        "The answer is B. The other options, A. dog barking and C. car horn, are not heard.",
+        "The answer is option B: cat meowing. Option A: dog barking is incorrect.",
+        f"{LIST}\nThe answer is B.",
+        f"{LIST}\nB",
+        f"{LIST}I hear a cat meowing.",
+        f"Options: {LIST} Answer: B",
+        "(A) dog barking (B) cat meowing (C) car horn (D) rain. The correct answer is (B).",
+        "A) The dog is not there.\nB) This fits.\nC) No horn.\nSo the answer is B.",
+        "1. dog barking\n2. cat meowing\n3. car horn\n4. rain\n\nI hear a cat meowing.",
+        "The options are dog barking, cat meowing, car horn and rain. It is a cat meowing.",
+        "Dog barking is not heard. Cat meowing is.",
+        "Dog barking can be ruled out. It is cat meowing.",
+        "There is no dog barking, but a cat meowing.",
+        "At first it could be a dog barking. It is a cat meowing.",
+    ],
+)
+def test_a_choice_among_words_about_the_others(said):
+    assert read_choice(said, SOUNDS) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "<think>\nThe dog barking is not there.\n</think>\n\ncat meowing",
+        "<think>Dog barking? It may be (A).</think>\nB",
+        "it may be A</think>B",
+        "<answer>B</answer> as a dog barking is lower",
+        "<think>A</think><answer>cat meowing</answer>",
+        r"So (A) is wrong: $\boxed{\text{B. cat meowing}}$",
+    ],
+)
+def test_the_answer_behind_thoughts_and_in_marks(said):
+    assert read_choice(said, SOUNDS) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("A or B", "A/B", "A and B", "A, B", "A, B and C", "(A), (B)", "Either A or B"),
+        *("The answer is (A) or (B).", "The answer is either A or B", "Option A or option B"),
+        *("A. cat meowing", "(A) a cat meowing", "B dog barking", "The answer is (A) cat meowing"),
+        *("The answer is not A.", "It cannot be A", "I don't think it is A.", "Neither A nor B"),
+        *("A is not the correct answer", "(A) is wrong", "Option A is incorrect", "Is it A?"),
+        *("I think so", "A loud noise", "The answer is a loud sound", "The answer is A loud bark"),
+        *("<think>The answer is A", "<think>A</think>", "<answer>A</answer><answer>B</answer>"),
+        *("(E)", "None of the above", "dog barking or cat meowing", "A dog? A cat?"),
+        "Option A describes a dog barking, but I hear a cat meowing",
+        "I hear a dog barking. However, it is a cat meowing.",
+        "Let me see: (A) dog barking: no. (B) cat meowing: yes.",
+        "A. dog barking - incorrect\nB. cat meowing - correct\nC. car horn - incorrect",
+        "A: 10 %, B: 90 %",
+        "A. No wait, B.",
+        *("I hear nothing like a dog barking.", "This rules out dog barking.", "B\nA", "A? No. B."),
+    ],
+)
+def test_what_means_none_or_several_is_unparsed(said):
+    assert read_choice(said, SOUNDS) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "choices", "meant"),
+    [
+        ("A dog", ["A dog", "A cat"], 0),
+        ("A cat, not a dog", ["A dog", "A cat"], 1),
+        ("B. A dog", ["A dog", "A cat"], None),
+        ("It is A minor.", ["A minor", "B minor", "C major"], 0),
+        ("A. B minor", ["A minor", "B minor", "C major"], None),
+        ("No, there is no dog.", ["yes", "no"], 1),
+        ("I hear 3 sounds, not 2.", ["1", "2", "3"], 2),
+        ("I think it's the piano.", ["I don't know", "guitar", "piano"], 2),
+        ("neither happy nor sad but angry", ["happy", "sad", "angry"], 2),
+        ("The right answer is left", ["left", "right"], None),
+        ("cafe\u0301", ["caf\u00e9", "bar"], 0),
+        ("A. John F. Kennedy\nB. L. B. Johnson\nB", ["John F. Kennedy", "L. B. Johnson"], 1),
+        ("A. It stays, but ends.\nB. It ends.\nB", ["It stays, but ends.", "It ends."], 1),
+        ("It is vitamin C.", ["Plan B", "Vitamin C", "Type A"], 1),
+    ],
+)
+def test_choices_of_other_questions(said, choices, meant):
+    assert read_choice(said, choices) == meant
+
+
 def test_choices_that_are_letters_themselves():
     keys = ["C", "G", "D", "F"]
     assert read_choice("G", keys) == 1  # no seventh choice
