@@ -9,7 +9,7 @@ long ago (`pal results`) imports this module, and starts without it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
@@ -78,14 +78,22 @@ def texts_of(batch: Batch, key: str) -> list[str]:
     Raises:
         ValueError: no list of strings, or an empty one.
     """
+    if not isinstance(batch, Mapping):
+        raise ValueError(
+            "expected a batch, {'audio': [clip, ...], 'text_input': ['What do you hear?', ...]}, "
+            f"got {type(batch).__name__}"
+        )
     texts = batch.get(key)
-    if texts is None or isinstance(texts, str) or not all(isinstance(t, str) for t in texts):
+    if not isinstance(texts, list | tuple):
         raise ValueError(
             f"expected samples[{key!r}] as a list of strings, got {type(texts).__name__}; the "
             f"sample has the keys {sorted(batch)}"
         )
     if not texts:
         raise ValueError(f"samples[{key!r}] is empty; expected at least one text")
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise ValueError(f"samples[{key!r}][{row}] is {text!r}; expected a text")
     return list(texts)
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from pal_plugin.config.merging import flat
 from pal_plugin.config.run_files import read_run_file
+from pal_plugin.utils.spelling import did_you_mean
 
 _CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "models"
 _POCKET = ("lal", "plits", "pal", "flamingo")
@@ -28,7 +30,8 @@ def type_config(name: str, known: Mapping[str, str | Path] = MODEL_TYPES) -> dic
         ValueError: there is no such type.
     """
     if name not in known:
-        raise ValueError(f"there is no model type {name!r}; known: {', '.join(known)}")
+        hint = did_you_mean(str(name), list(known))
+        raise ValueError(f"there is no model type {name!r}. {hint}")
     return read_run_file(Path(known[name]))
 
 
@@ -38,11 +41,20 @@ def type_section(
     """The `model:` section of a type, resolved: what `AudioLLM.from_config` takes.
 
     Raises:
-        ValueError: there is no such type, or overrides, which it does not take.
+        ValueError: there is no such type, it leaves something to be given, or overrides, which it
+            does not take.
     """
     if overrides:
         raise ValueError(
             f"{', '.join(overrides)}: a type of the zoo is built as its YAML file says; change "
             "a copy of the file's model section and give it to from_config"
         )
-    return OmegaConf.to_container(OmegaConf.create(type_config(name, known)).model, resolve=True)
+    config = OmegaConf.create(type_config(name, known))
+    section = OmegaConf.to_container(config.model, resolve=True)
+    missing = [f"model.{path}" for path, value in flat(section).items() if value == "???"]
+    if missing:
+        raise ValueError(
+            f"the type {name!r} leaves {', '.join(missing)} to be given: use it in a run file, or "
+            "give a copy of its section with that to from_config"
+        )
+    return section

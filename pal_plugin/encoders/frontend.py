@@ -165,7 +165,10 @@ class AudioFrontend:
                 f"(array, rate) pairs); the sample has the keys {sorted(batch)}. To ask without "
                 "audio, mask it: samples['audio_mask'] = torch.zeros(rows, dtype=torch.bool)"
             )
-        return self.collate([clip if isinstance(clip, dict) else self(clip) for clip in clips])
+        for place, clip in enumerate(clips):
+            if clip is None:
+                raise ValueError(f"samples['audio'][{place}] is None; expected a clip")
+        return self.collate([clip if _is_features(clip) else self(clip) for clip in clips])
 
     @staticmethod
     def collate(clips: list[Features]) -> Features:
@@ -189,6 +192,11 @@ class AudioFrontend:
                     f"and {list(clip)}"
                 )
         return {name: _joined([clip[name] for clip in clips]) for name in clips[0]}
+
+
+def _is_features(clip: Any) -> bool:
+    """Whether a clip has been through the front end; what datasets give is a mapping too."""
+    return isinstance(clip, dict) and not is_one_clip(clip)
 
 
 def _counted_here(entry: dict[str, Any]) -> dict[str, Any]:

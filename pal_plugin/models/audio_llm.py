@@ -28,7 +28,7 @@ from pal_plugin.integration.lal import precompute
 from pal_plugin.llm.head import logits_of
 from pal_plugin.llm.label_tree import read_prompt
 from pal_plugin.llm.ranking import log_probabilities
-from pal_plugin.models import alignment
+from pal_plugin.models import alignment, asked
 from pal_plugin.models.batching import pad_ids, which_clip
 from pal_plugin.models.fingerprint import Fingerprint
 from pal_plugin.models.pretrained import StoredModel
@@ -124,6 +124,8 @@ class AudioLLM(StoredModel):
         """
         if store not in STORES:
             raise ValueError(f"unknown store {store!r}; known: {', '.join(STORES)}")
+        if audio is None:
+            asked.check_clip(audio)
         with torch.no_grad():
             encoded = self.encode_audio({"audio": [audio] if is_one_clip(audio) else audio})
             routed = route(encoded, self.routing, self.llm.dtype, self.gains)
@@ -167,6 +169,7 @@ class AudioLLM(StoredModel):
     def _prompts(self, samples: Batch) -> LLMInputs:
         """Clips and questions, padded on the left: each row ends where its answer begins."""
         prompts = [self.text.prompt_ids(q) for q in questions_of(samples)]
+        self.tell_untrained()
         padded = pad_ids(prompts, "left", self.text.pad_id, self.device)
         return self._inputs(samples, *padded, side="left")
 
@@ -186,6 +189,8 @@ class AudioLLM(StoredModel):
         """
         if isinstance(samples.get("audio"), AudioKV):
             raise ValueError("an AudioKV carries no gradient: train on the audio itself")
+        if torch.is_grad_enabled() and self.training:
+            self.untrained = ()  # they learn from here on
         samples = samples if "answer_ids" in samples else self.text.tokenized(samples)
         if self.stage.aligns is not None:
             return self._aligned(samples, self.stage.aligns)
@@ -258,8 +263,10 @@ class AudioLLM(StoredModel):
             generation: what transformers' `generate` takes (`num_beams`, `do_sample`, ...).
 
         Raises:
-            ValueError: an argument that `generate` does not know, or an empty question.
+            ValueError: an argument that `generate` does not know or that is out of its range, an
+                empty question, or clips and questions that do not go together.
         """
+        asked.check_generation(max_new_tokens, generation)
         samples = samples if audio is None else {**samples, "audio": audio}
         inputs = self._prompts(samples)
         generation = {
@@ -297,11 +304,9 @@ class AudioLLM(StoredModel):
             probability per token (with the end mark).
 
         Raises:
-            ValueError: no candidates, or an empty question.
+            ValueError: no candidates, one without words, or an empty question.
         """
-        candidates = list(candidates)
-        if not candidates:
-            raise ValueError("predict_class needs at least one candidate")
+        candidates = asked.check_candidates(candidates)
         samples = samples if audio is None else {**samples, "audio": audio}
         inputs = self._prompts(samples)
         heard = {name: context.remembering() for name, context in inputs.heard.items()}
@@ -323,7 +328,9 @@ class AudioLLM(StoredModel):
                 `encode` made of one clip.
 
         Raises:
-            ValueError: as `generate`.
+            ValueError: no clip or several, no question or several, or as `generate`.
         """
+        asked.check_clip(audio)
+        asked.check_question(question)
         clip = audio if isinstance(audio, AudioKV) else [audio]
         return self.generate({"audio": clip, "text_input": [question]}, **generation)[0]

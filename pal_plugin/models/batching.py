@@ -34,8 +34,9 @@ def which_clip(samples: Batch, clips: int, rows: int) -> Tensor | None:
         if clips in (rows, 1):
             return None
         raise ValueError(
-            f"{clips} clips and {rows} questions; expected one question per clip, or "
-            "samples['clip_index'] to say which clip each question is about"
+            f"{_counted(clips, 'clip')} and {_counted(rows, 'question')}; expected one question "
+            "per clip, one clip for all questions, or samples['clip_index'] to say which clip each "
+            "question is about"
         )
     index = torch.as_tensor(index, dtype=torch.long, device="cpu")
     if index.shape != (rows,) or bool(((index < 0) | (index >= clips)).any()):
@@ -48,3 +49,7 @@ def which_clip(samples: Batch, clips: int, rows: int) -> Tensor | None:
         if torch.equal(index, in_turn):
             return None
     return index
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number} {name}{'' if number == 1 else 's'}"

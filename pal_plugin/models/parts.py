@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Set
 from typing import Any
 
@@ -45,10 +46,13 @@ class ModelParts(nn.Module):
         config: the `model:` section that it was built from; None where it was built from objects.
         loaded_components: components whose weights came from a checkpoint, and that are written
             to the next one together with what is trained (`note_loaded` changes them).
+        untrained: connectors and the like that neither came from a checkpoint nor were trained
+            since; what a model that was built from a configuration answers by them means nothing.
     """
 
     config: dict[str, Any] | None = None
     loaded_components: frozenset[str] = frozenset()
+    untrained: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -98,6 +102,17 @@ class ModelParts(nn.Module):
     def note_loaded(self, components: Set[str], gone: Set[str] = frozenset()) -> None:
         """Count `components` among the loaded ones, and those that are `gone` no longer."""
         self.loaded_components = (self.loaded_components | components) - gone
+        self.untrained = tuple(name for name in self.untrained if name not in components)
+
+    def tell_untrained(self) -> None:
+        """Warn, once, of `untrained`."""
+        if self.untrained:
+            logging.warning(
+                "%s: random weights, never trained, so answers say nothing about the audio; train "
+                "this model, or load what was trained (model.checkpoint, load_checkpoint)",
+                ", ".join(self.untrained),
+            )
+        self.untrained = ()
 
     @property
     def device(self) -> torch.device:

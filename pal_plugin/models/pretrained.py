@@ -23,13 +23,14 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from pal_plugin.config.zoo import MODEL_TYPES, type_section
@@ -42,6 +43,7 @@ from pal_plugin.models.parts import ModelParts
 from pal_plugin.models.stages import component_of
 from pal_plugin.utils.hub import is_hub_id, snapshot
 from pal_plugin.utils.locations import resolve
+from pal_plugin.utils.spelling import did_you_mean
 from pal_plugin.version import __version__
 
 CONFIG, WEIGHTS, LLM = "config.json", "model.safetensors", "llm"
@@ -72,10 +74,20 @@ class StoredModel(ModelParts):
 
         Args:
             cfg: plain, or OmegaConf's.
+
+        Raises:
+            ValueError: as `build_parts`.
+            CheckpointError: as `load_checkpoint`.
         """
+        if not isinstance(cfg, Mapping | DictConfig):
+            raise ValueError(
+                f"expected a model's section, {{'encoders': ..., 'connectors': ..., ...}}, got "
+                f"{type(cfg).__name__}; a type by its name: from_pretrained('lal')"
+            )
         cfg = OmegaConf.to_container(OmegaConf.create(cfg), resolve=True)
         model = cls(**build_parts(cfg))
         model.config = cfg
+        model.untrained = tuple(n for n in _new(model) if not n.startswith("gains."))
         if cfg.get("checkpoint"):
             model.load_checkpoint(cfg["checkpoint"])
         return model
@@ -86,6 +98,11 @@ class StoredModel(ModelParts):
         Components that the file does not hold stay as they are, but for LoRA, which is reset:
         adapters of other weights would change these. `from_run` builds the whole model of a run.
         """
+        if not url_or_filename:
+            raise CheckpointError(
+                f"the checkpoint is {url_or_filename!r}; expected a run folder or a .safetensors "
+                "file"
+            )
         path = resolve(url_or_filename)
         components = checkpoint.load(self, path)
         logging.info("loaded %s from %s", ", ".join(components), path)
@@ -111,10 +128,18 @@ class StoredModel(ModelParts):
         Raises:
             CheckpointError: no checkpoint, or no JSON with the model's configuration beside it.
         """
-        path = checkpoint.best(path)
+        given, path = path, checkpoint.best(path or "")
         facts = path.with_suffix(".json")
         if not path.is_file() or not facts.is_file():
-            raise CheckpointError(f"expected {path} and {facts.name} beside it")
+            gone = "nothing is there"
+            if path.is_file():
+                gone = f"{facts.name} is not beside it"
+            elif given and Path(given).is_dir():
+                gone = f"{path.name} is not in it"
+            raise CheckpointError(
+                f"no trained model at {given!r}: {gone}; expected a run folder, such as output/RUN "
+                "(its best checkpoint is taken), or a .safetensors file with its .json"
+            )
         section = json.loads(facts.read_text("utf-8")).get("model")
         if not section:
             raise CheckpointError(f"{facts} does not hold a model's configuration")
@@ -138,8 +163,19 @@ class StoredModel(ModelParts):
             ValueError: overrides of a type.
         """
         types = getattr(cls, "PRETRAINED_MODEL_CONFIG_DICT", MODEL_TYPES)
+        if not source:
+            raise CheckpointError(
+                f"the model is {source!r}; expected a type ({', '.join(types)}), a folder that "
+                "save_pretrained wrote, or owner/name of the hub"
+            )
         if str(source) in types:
             return cls.from_config(type_section(str(source), types, **overrides)).eval()
+        if not Path(source).expanduser().exists() and not is_hub_id(str(source)):
+            raise CheckpointError(
+                f"there is no model type and no folder {str(source)!r}. "
+                f"{did_you_mean(str(source), list(types))} Or give a folder that save_pretrained "
+                "wrote, or owner/name of the hub"
+            )
         return _load_folder(cls, source, **overrides)
 
     def save_pretrained(
@@ -253,11 +289,6 @@ def _load_folder(
     encoders: dict[str, str] | None = None,
     **llm_settings: Any,
 ) -> StoredModel:
-    if not Path(source).expanduser().exists() and not is_hub_id(str(source)):
-        raise CheckpointError(
-            f"there is no folder {source}; expected one that save_pretrained wrote, or owner/name "
-            "of the hub"
-        )
     folder = snapshot(str(source), _FILES)
     if not (folder / CONFIG).is_file():
         raise CheckpointError(
@@ -283,9 +314,12 @@ def _kept(model: ModelParts) -> set[str]:
     trained = {component_of(n) for n, p in model.named_parameters() if p.requires_grad}
     entries = model.config["encoders"].items()
     homeless = {f"encoders.{n}" for n, entry in entries if entry and not entry.get("checkpoint")}
-    everything = {component_of(name) for name in model.state_dict()}
-    new = {name for name in everything if name.startswith(_NEW)}
-    return trained | model.loaded_components | homeless | new
+    return trained | model.loaded_components | homeless | set(_new(model))
+
+
+def _new(model: ModelParts) -> list[str]:
+    """Components that are this package's, and in nobody's checkpoint but its own."""
+    return sorted({n for n in map(component_of, model.state_dict()) if n.startswith(_NEW)})
 
 
 def _forget_checkpoint(entry: dict) -> None:

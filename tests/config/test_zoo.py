@@ -16,10 +16,15 @@ def test_a_type_is_a_whole_model_section(name):
 
 
 def test_mistakes_name_the_types_and_the_way_to_change_one(tmp_path):
-    with pytest.raises(ValueError, match="no model type 'lall'; known: lal, plits"):
+    with pytest.raises(ValueError, match="no model type 'lall'. Did you mean 'lal'"):
         type_section("lall")
     with pytest.raises(ValueError, match="llm: a type of the zoo is built as its YAML file says"):
         type_section("lal", llm="mine")
     mine = tmp_path / "mine.yaml"
     OmegaConf.save({"model": {"arch": "mine"}}, mine)
     assert type_section("small", {"small": mine}) == {"arch": "mine"}
+
+
+def test_a_type_that_leaves_something_open_says_what():
+    with pytest.raises(ValueError, match=r"'full' leaves model.encoders.sslam.checkpoint to be"):
+        type_section("full")

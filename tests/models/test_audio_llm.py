@@ -225,7 +225,7 @@ def test_errors_say_what_came(tiny_model, two_clips):
     model = tiny_model("lal")
     with pytest.raises(ValueError, match=r"expected samples\['audio'\].*'text_input'"):
         model({k: v for k, v in two_clips.items() if k != "audio"})
-    with pytest.raises(ValueError, match="2 clips and 1 questions"):
+    with pytest.raises(ValueError, match="2 clips and 1 question;"):
         model({**two_clips, "text_input": ["One?"], "text_output": ["no"]})
     with pytest.raises(ValueError, match="list of strings, got str"):
         model({**two_clips, "text_input": "What do you hear?"})
@@ -240,5 +240,63 @@ def test_errors_say_what_came(tiny_model, two_clips):
     bad = torch.full((1000,), float("nan")).numpy()
     with pytest.raises(ValueError, match="finite"):
         model.generate({**two_clips, "audio": [(bad, 16_000)] * 2})
-    with pytest.raises(ValueError, match="at least one candidate"):
+    with pytest.raises(ValueError, match="at least one text"):
         model.predict_class(two_clips, [])
+
+
+def test_slips_of_who_asks_are_told_before_anything_is_heard(tiny_model, two_clips, monkeypatch):
+    model, clips = tiny_model("lal"), two_clips["audio"]
+    monkeypatch.setattr(model.frontend, "make", lambda *_: pytest.fail("a clip was heard"))
+    for audio, question, told in (
+        (clips, "What?", "expected one clip, got a list of 2"),
+        (None, "What?", "the clip is None"),
+        (clips[0], ["What?", "Who?"], "expected one question, got a list of 2"),
+        (clips[0], None, "the question is None"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            model.ask(audio, question)
+    with pytest.raises(ValueError, match="num_beams is 0"):
+        model.ask(clips[0], "What?", num_beams=0)
+    with pytest.raises(ValueError, match="the clip is None"):
+        model.encode(None)
+
+
+@pytest.mark.parametrize(
+    ("samples", "told"),
+    [
+        (None, "expected a batch, .* got NoneType"),
+        ([], "expected a batch, .* got list"),
+        ({"audio": [None], "text_input": ["What?"]}, r"samples\['audio'\]\[0\] is None"),
+        ({"text_input": [None]}, r"samples\['text_input'\]\[0\] is None; expected a text"),
+        ({"text_input": ["What?", ["Who?"]]}, r"samples\['text_input'\]\[1\] is \['Who\?'\]"),
+    ],
+)
+def test_slips_in_a_batch_are_told_by_their_place(samples, told, tiny_model):
+    with pytest.raises(ValueError, match=told):
+        tiny_model("lal").generate(samples)
+
+
+def test_two_clips_and_one_question_are_counted(tiny_model, two_clips):
+    with pytest.raises(ValueError, match="^2 clips and 1 question; expected one question per clip"):
+        tiny_model("lal").generate({**two_clips, "text_input": ["What?"]})
+
+
+def test_who_never_was_trained_says_so_once_by_name(tiny_config, two_clips, caplog):
+    model = AudioLLM.from_config(tiny_config("flamingo")).eval()
+    asked = {key: two_clips[key] for key in ("audio", "text_input")}
+    model.generate(asked, max_new_tokens=1)
+    assert "connectors.general, connectors.speech, cross_attention: random weights" in caplog.text
+    caplog.clear()
+    model.predict_class(asked, ["bell"])
+    assert not caplog.text
+
+
+def test_who_was_trained_or_loaded_says_nothing(tiny_config, two_clips, caplog, tmp_path):
+    model = AudioLLM.from_config(tiny_config("lal"))
+    model.forward(two_clips)  # a step begins so
+    saved = model.save_checkpoint(tmp_path / "trained")
+    model.eval().ask(two_clips["audio"][0], "What?", max_new_tokens=1)
+    loaded = AudioLLM.from_config({**tiny_config("lal"), "checkpoint": str(saved)}).eval()
+    loaded.ask(two_clips["audio"][0], "What?", max_new_tokens=1)
+    assert "random weights" not in caplog.text
+    assert loaded.untrained == ()

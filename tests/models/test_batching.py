@@ -30,7 +30,7 @@ def test_nothing_is_copied_where_it_goes_without_saying():
 @pytest.mark.parametrize(
     ("samples", "told"),
     [
-        ({}, "2 clips and 3 questions; expected one question per clip, or samples"),
+        ({}, "2 clips and 3 questions; expected one question per clip, one clip"),
         ({"clip_index": [0, 1]}, r"clip_index is \[0, 1\]; expected 3 numbers in 0..1"),
         ({"clip_index": [0, 1, 2]}, r"expected 3 numbers in 0..1"),
         ({"clip_index": [0, 1, -1]}, r"expected 3 numbers in 0..1"),

@@ -269,8 +269,42 @@ def test_errors(tiny_model, tiny_config, tmp_path):
         tiny_model("lal").save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match=r"holds no config\.json"):
         AudioLLM.from_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match="there is no folder nothing_here"):
+    with pytest.raises(CheckpointError, match="no model type and no folder .nothing_here"):
         AudioLLM.from_pretrained("nothing_here")
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(CheckpointError, match="was not written by pal_plugin"):
         AudioLLM.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("lall", "no model type and no folder 'lall'. Did you mean 'lal'"),
+        (None, "the model is None; expected a type"),
+        ("", "the model is ''; expected a type"),
+    ],
+)
+def test_what_is_no_model_is_told_with_what_there_is(source, told):
+    with pytest.raises(CheckpointError, match=told):
+        AudioLLM.from_pretrained(source)
+
+
+def test_what_is_no_run_is_told_apart(tmp_path):
+    for path, told in (
+        (None, "None: nothing is there"),
+        (tmp_path / "gone", "nothing is there; expected a run folder"),
+        (tmp_path, "checkpoint_best.safetensors is not in it"),
+    ):
+        with pytest.raises(CheckpointError, match=told):
+            AudioLLM.from_run(path)
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(CheckpointError, match="model.json is not beside it"):
+        AudioLLM.from_run(tmp_path / "model.safetensors")
+
+
+def test_what_is_no_section_or_no_checkpoint_is_told(tiny_model):
+    for nothing in (None, "lal", [], 5):
+        with pytest.raises(ValueError, match=r"expected a model's section, .*from_pretrained"):
+            AudioLLM.from_config(nothing)
+    with pytest.raises(CheckpointError, match="the checkpoint is None; expected a run folder"):
+        tiny_model("lal").load_checkpoint(None)

@@ -6,6 +6,7 @@ behaviour. Its two zoos are snapshots taken earlier, so their entries are writte
 
 from __future__ import annotations
 
+import functools
 import importlib
 from typing import Any
 
@@ -24,6 +25,7 @@ from pal_plugin.config.registry import (
     defaults_of,
 )
 from pal_plugin.hosts.lavis import compat
+from pal_plugin.utils.spelling import did_you_mean
 
 # `import lavis` alone registers neither runners nor learning rate schedulers.
 _LAVIS_MODULES = ("lavis.models", "lavis.runners", "lavis.common.optims")
@@ -59,6 +61,22 @@ def register_all() -> None:
     ):
         ours.add_host(find, names)
     _refresh_zoos()
+    for name in ("load_model", "load_model_and_preprocess"):
+        _name_unknown_models(importlib.import_module("lavis.models"), name)
+
+
+def _name_unknown_models(module: Any, function: str) -> None:
+    """LAVIS calls `None.from_pretrained` for an architecture that nobody registered."""
+    load = getattr(module, function)
+
+    @functools.wraps(load)
+    def checked(name: str, *args: Any, **kwargs: Any) -> Any:
+        known = registry.list_models()
+        if name not in known:
+            raise ValueError(f"LAVIS has no model {name!r}. {did_you_mean(str(name), known)}")
+        return load(name, *args, **kwargs)
+
+    setattr(module, function, checked)
 
 
 def _builder(name: str, core: type) -> type:

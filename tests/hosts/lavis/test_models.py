@@ -52,7 +52,7 @@ def test_lavis_reads_a_type_on_top_of_its_base():
     assert config.model.llm.path == "pocket://llm"
     eval_processor = config.preprocess.vis_processor.eval
     assert eval_processor.encoders.whisper == config.model.encoders.whisper
-    with pytest.raises(ValueError, match="no model type 'pall'; known: lal, plits, pal"):
+    with pytest.raises(ValueError, match="no model type 'pall'. Did you mean 'pal'"):
         PALModel.default_config_path("pall")
 
 
@@ -67,3 +67,13 @@ def test_a_subclass_has_the_types_that_it_names(monkeypatch):
     assert not Mine.from_pretrained("small").training
     with pytest.raises(ValueError, match=r"expected a type \(small\)"):
         Mine.from_pretrained()
+
+
+@pytest.mark.parametrize("load", ["load_model", "load_model_and_preprocess"])
+def test_an_architecture_that_lavis_does_not_know_is_told_by_name(load):
+    from lavis import models
+
+    with pytest.raises(ValueError, match="LAVIS has no model 'pall'. Did you mean .*'pal'"):
+        getattr(models, load)("pall", "lal")
+    with pytest.raises(ValueError, match="no model type 'lall'. Did you mean 'lal'"):
+        getattr(models, load)(name="pal", model_type="lall")
