@@ -7,6 +7,7 @@ the checkpoints see one and the same object.
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from packaging.version import Version
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
+    CONFIG_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
@@ -27,6 +29,7 @@ from pal_plugin.llm import gguf
 from pal_plugin.llm.prompts import CHAT, TextFormat
 from pal_plugin.utils.hub import HubError, by_hand, fetch, is_hub_id, snapshot
 
+CONFIG = "config.json"
 DTYPES = ("float32", "bfloat16", "float16")
 QUANTIZED = ("4bit", "8bit")
 #: What a model knows of its quantization and its places, which peft and saving ask for.
@@ -94,21 +97,38 @@ def read_config(path: Path) -> PretrainedConfig:
     """The text model's config of what is at `path`, as `load_llm` would take it.
 
     Raises:
-        ConfigError, ValueError: as `load_llm`, of a GGUF.
-        OSError: a folder without config.json.
+        ConfigError, ValueError: as `load_llm`; what is not there, not readable or not known.
     """
     file = gguf.find(path)
-    if file is not None:
-        return gguf.read_config(file)
-    config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    return text_config(config)
+    return gguf.read_config(file) if file is not None else text_config(_config(path))
+
+
+def _config(folder: Path) -> PretrainedConfig:
+    """What transformers makes of a folder's config.json."""
+    if not (folder / CONFIG).is_file():
+        raise ValueError(
+            f"{folder} holds no {CONFIG} and no GGUF; expected the folder of a causal LM, as "
+            "save_pretrained writes it or `hf download owner/name --local-dir DIR` fetches it"
+        )
+    try:
+        facts = json.loads((folder / CONFIG).read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{folder / CONFIG} is not JSON: {error}") from error
+    kind = facts.get("model_type") if isinstance(facts, dict) else None
+    if kind not in CONFIG_MAPPING and "auto_map" not in (facts or ()):
+        raise ValueError(
+            f"{folder / CONFIG} has the model_type {kind!r}, which transformers "
+            f"{transformers.__version__} does not know; expected that of a causal LM (docs/lal.md "
+            "lists families)"
+        )
+    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def _load_folder(
     path: str | Path, folder: Path, dtype: str, attn_implementation: str, quantize: str | None
 ) -> nn.Module:
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config = _config(folder)
         return _class_for(config).from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
@@ -191,13 +211,7 @@ def _unreadable(path: str | Path, folder: Path, error: Exception) -> HubError | 
 
 
 def _files(path: str) -> Path:
-    folder = fetch(path, _TOKENIZER) if is_hub_id(path) else snapshot(path, [])
-    if gguf.find(folder) is None and not (folder / "config.json").is_file():
-        raise ValueError(
-            f"{folder} holds no config.json and no GGUF; expected the folder of a causal LM, as "
-            "save_pretrained writes it or `hf download owner/name --local-dir DIR` fetches it"
-        )
-    return folder
+    return fetch(path, _TOKENIZER) if is_hub_id(path) else snapshot(path, [])
 
 
 def _tokenizer(folder: Path):

@@ -11,7 +11,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from pal_plugin.llm import loading
-from pal_plugin.llm.loading import load_llm
+from pal_plugin.llm.loading import load_llm, read_config
 from pal_plugin.utils.hub import HubError
 
 
@@ -163,3 +163,21 @@ def test_a_quantized_llm_hears_and_trains_adapters(tiny_llm, tmp_path, quantize,
     assert features.grad.abs().max() > 0
     with pytest.raises(ValueError, match="load the LLM with llm.quantize: null"):
         merge_lora(llm)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, r"holds no config\.json and no GGUF"),
+        ("{", r"config\.json is not JSON"),
+        ("{}", "has the model_type None, which transformers .* does not know"),
+        ("[]", "has the model_type None"),
+        ('{"model_type": "nonesuch"}', "has the model_type 'nonesuch'"),
+    ],
+)
+@pytest.mark.parametrize("read", [read_config, load_llm])
+def test_a_folder_that_is_no_llm_is_told_by_what_it_lacks(content, told, read, tmp_path):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ValueError, match=told):
+        read(tmp_path)
