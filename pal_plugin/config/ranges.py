@@ -26,12 +26,12 @@ def _size(most: float, *, null: bool = False) -> Number:
 
 #: Of one process: windows and clips for a plan, text tokens, processes of a run (`commands`).
 CLIP_S = Number(most=3600, above=0)
-TEXT_TOKENS = _size(2**20)
+TEXT_TOKENS = _size(10**6)
 WORLD_SIZE = _size(100_000)
 COUNT = Number(whole=True)
 #: What every source of random numbers in use takes.
 SEED = Number(most=2**63 - 1, whole=True)
-BATCH = _size(2**16)
+BATCH = _size(4096)
 WORKERS = Number(most=1024, whole=True)
 
 _MANY, _MANY_OR_NULL = Number(1, whole=True), Number(1, whole=True, null=True)
@@ -89,7 +89,7 @@ _RUN: dict[str, Kind] = {
     "wandb": _TEXT_OR_NULL,
     "eval_limit": _MANY_OR_NULL,
     "select_by": _TEXT,
-    "max_new_tokens": _size(2**20),
+    "max_new_tokens": TEXT_TOKENS,
     "caption_examples": COUNT,
     "generation": Section(null=True),
     "generation.num_beams": _size(1024, null=True),
@@ -122,6 +122,7 @@ _MODEL: dict[str, Kind] = {
     "stage.aligns": _TEXT_OR_NULL,
     "encoders": _SECTION,
     "encoders.*": Section(null=True),
+    "encoders.*.type": _TEXT,
     "encoders.*.checkpoint": _TEXT_OR_NULL,
     "encoders.*.hidden_states": ListOf(Number(most=1024, whole=True), null=True),
     "encoders.*.cache.variants": _MANY_OR_NULL,
@@ -153,6 +154,7 @@ _MODEL: dict[str, Kind] = {
     "encoders.*.model.drop_path_rate": Number(below=1),
     "connectors": _SECTION,
     "connectors.*": Section(null=True),
+    "connectors.*.type": _TEXT,
     "connectors.*.encoders": ListOf(_TEXT),
     "connectors.*.args": Section(null=True),
     "connectors.*.args.grid": ListOf(_size(4096), size=2),
@@ -180,6 +182,10 @@ _MODEL: dict[str, Kind] = {
 }
 _DATASETS: dict[str, Kind] = {
     "build_info": _SECTION,
+    "build_info.storage": _TEXT_OR_NULL,
+    "build_info.audio": _SECTION,
+    "build_info.audio.storage": _TEXT_OR_NULL,
+    "build_info.soundfont": _TEXT_OR_NULL,
     "build_info.clips": _SECTION,
     "build_info.clips.*": Number(most=10**7, whole=True, null=True),
     "build_info.counts.*": _MANY,
@@ -211,8 +217,11 @@ _DATASETS: dict[str, Kind] = {
     "domains.*.questions": ListOf(_TEXT),
     "audio_processor": _SECTION,
     "audio_processor.*": _SECTION,
+    "audio_processor.*.name": _TEXT,
+    **{f"audio_processor.*.{k}": v for k, v in _MODEL.items() if k.startswith("encoders")},
     "text_processor": _SECTION,
     "text_processor.*": _SECTION,
+    "text_processor.*.name": _TEXT,
     "audio_processor.*.augment": Section(null=True),
     **{
         f"audio_processor.*.augment.{key}": kind
@@ -250,6 +259,17 @@ def problems(config: Mapping[str, Any]) -> list[str]:
         for path, value in _values(config)
         if (kind := kind_of(path)) is not None and not kind.holds(value)
     ]
+
+
+def with_whole_numbers(config: Any, path: str = "") -> Any:
+    """The sections with 1000 where 1e3, which YAML reads as a fraction, stands for a count."""
+    if isinstance(config, Mapping):
+        return {
+            key: with_whole_numbers(value, f"{path}.{key}" if path else str(key))
+            for key, value in config.items()
+        }
+    whole = isinstance(config, float) and getattr(kind_of(path), "whole", False)
+    return int(config) if whole and config.is_integer() else config
 
 
 def _values(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:

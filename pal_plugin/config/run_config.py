@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 from pal_plugin.config.merging import merge_plain, merge_strict
-from pal_plugin.config.ranges import problems
+from pal_plugin.config.ranges import problems, with_whole_numbers
 from pal_plugin.config.recipes import PART_KEYS, parts
 from pal_plugin.config.registry import (
     CONFIGS,
@@ -56,6 +56,7 @@ class RunConfig:
     """
 
     def __init__(self, config: DictConfig, source: str, *, evaluating: bool = False) -> None:
+        config = OmegaConf.create(with_whole_numbers(OmegaConf.to_container(config)))
         OmegaConf.set_readonly(config, True)
         self.config, self.source = config, source
         run = config.run

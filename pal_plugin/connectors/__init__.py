@@ -12,6 +12,7 @@ from torch import nn
 from pal_plugin.connectors.lfst import LFST
 from pal_plugin.connectors.mlp import MLP
 from pal_plugin.connectors.qformer import QFormer
+from pal_plugin.utils.errors import SIZES_DO_NOT_FIT
 
 CONNECTORS: dict[str, type[nn.Module]] = {"lfst": LFST, "mlp": MLP, "qformer": QFormer}
 
@@ -22,8 +23,8 @@ def build_connector(type: str, widths: dict, grids: dict, out_width: int, args: 
         raise ValueError(f"unknown connector {type!r}; known: {', '.join(sorted(CONNECTORS))}")
     try:
         return CONNECTORS[type](widths, grids, out_width, **args)
-    except TypeError as error:
-        raise ValueError(f"connector {type!r}: {error}") from error
+    except SIZES_DO_NOT_FIT as error:
+        raise ValueError(f"connector {type!r} cannot be built of {args}: {error}") from error
 
 
 __all__ = ["CONNECTORS", "LFST", "MLP", "QFormer", "build_connector"]

@@ -12,6 +12,7 @@ from pal_plugin.encoders.base import AudioEncoder, AudioFeatures
 from pal_plugin.encoders.clap import CLAP
 from pal_plugin.encoders.sslam import SSLAM
 from pal_plugin.encoders.whisper import Whisper
+from pal_plugin.utils.errors import SIZES_DO_NOT_FIT
 from pal_plugin.utils.spelling import reject_unknown
 
 ENCODERS: dict[str, type[AudioEncoder]] = {
@@ -88,13 +89,15 @@ def build_encoder(
         HubError: the files of a hub id could not be had.
     """
     cls, model = encoder_settings(type, model, features)
-    encoder = cls.from_checkpoint(checkpoint, **model) if checkpoint else cls(**model)
     try:
+        encoder = cls.from_checkpoint(checkpoint, **model) if checkpoint else cls(**model)
         encoder.check(build_features(type, features))
         if hidden_states is not None:
             encoder.give(hidden_states)
     except ValueError as error:
         raise ValueError(f"encoder {type!r}: {error}") from error
+    except SIZES_DO_NOT_FIT as error:
+        raise ValueError(f"encoder {type!r} cannot be built of {model}: {error}") from error
     return encoder
 
 

@@ -14,5 +14,9 @@ class ConfigError(UserError, ValueError):
     """A configuration, a checkpoint name or a dataset's description that cannot be used."""
 
 
+#: What libraries raise where sizes that are right each for itself do not go together.
+SIZES_DO_NOT_FIT = (ArithmeticError, AssertionError, IndexError, RuntimeError, TypeError)
+
+
 class Preempted(Exception):
     """The run was told to stop, and its state is saved."""

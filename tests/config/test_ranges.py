@@ -130,3 +130,10 @@ def test_a_configuration_tells_all_of_them_and_is_not_changed(toy):
         cfg.run_cfg.seed = 3
     assert cfg.changed(run={"seed": 3}).run_cfg.seed == 3
     assert cfg.run_cfg.seed == 42
+
+
+def test_a_count_may_be_written_with_an_exponent(toy):
+    cfg = toy.config("run.steps_per_epoch=1e3", "run.init_lr=1", "run.max_minutes=2.0")
+    steps = cfg.run_cfg.steps_per_epoch
+    assert (steps, type(steps)) == (1000, int)
+    assert type(cfg.run_cfg.max_minutes) is float

@@ -25,5 +25,5 @@ def test_a_row_holds_more_than_its_answer_and_nothing_is_below_one():
     assert Workload(4, rows_per_clip=2).rows == 8
     with pytest.raises(ConfigError, match="the answer is part of the text"):
         Workload(2, text=8, answer=8)
-    with pytest.raises(ConfigError, match="1 or more, at most 65536 as clips, got 0"):
+    with pytest.raises(ConfigError, match="1 or more, at most 4096 as clips, got 0"):
         Workload(0)
