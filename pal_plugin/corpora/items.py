@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from pal_plugin.corpora.prompts import multiple_choice_prompt
+from pal_plugin.corpora.prompts import PROTOCOLS, multiple_choice_prompt
 from pal_plugin.corpora.records import Item
+from pal_plugin.corpora.texts import checked_label, checked_text, one_form, text_fault
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import did_you_mean
 
@@ -17,20 +19,9 @@ TASKS = (
 )
 _TEXTS = ("task", "question", "answer")
 _LISTS = ("answers", "candidates", "labels")
-
-
-def checked_text(value: Any, name: str) -> str:
-    """A text that has something in it, without the space around it.
-
-    Raises:
-        ConfigError: it is empty or no text; `name` says what it should be.
-    """
-    if not isinstance(value, str) or not value.strip():
-        got = f"{value!r:.80}" + ("" if isinstance(value, str) else f" ({type(value).__name__})")
-        raise ConfigError(f"expected a text as {name}, got {got}")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise ConfigError(f"expected a text as {name}, got half of a character in {value!r:.80}")
-    return value.strip()
+_MORE_TEXTS = ("question_type", "stem", "protocol")
+#: Fields that hold nothing.
+_NONE = (None, "", [], {})
 
 
 def caption(question: str, texts: Sequence[str], **more: Any) -> Item:
@@ -46,13 +37,22 @@ def caption(question: str, texts: Sequence[str], **more: Any) -> Item:
 
 
 def classification(question: str, label: str, kind: str = "classification", **more: Any) -> Item:
-    """One label out of the corpus's labels."""
+    """One label out of the corpus's labels.
+
+    Raises:
+        ConfigError: it is empty or no text.
+    """
+    label = checked_label(label, "answer")
     return _item("classification", kind, question, label, **{"answers": [label], **more})
 
 
 def tags(question: str, labels: Sequence[str]) -> Item:
-    """Several labels out of the corpus's labels; the answer names all of them."""
-    labels = [checked_text(label, "label") for label in labels]
+    """Several labels out of the corpus's labels, each once; the answer names all of them.
+
+    Raises:
+        ConfigError: one is empty or no text.
+    """
+    labels = list(dict.fromkeys(checked_label(label, "label") for label in labels))
     return _item("classification", "tags", question, "; ".join(labels), labels=labels)
 
 
@@ -62,11 +62,13 @@ def multiple_choice(
     """One of several choices.
 
     Raises:
-        ConfigError: the answer is not among the choices, or the question is empty.
+        ConfigError: a choice is empty or neither text nor number, the answer is not among them, or
+            the question is empty.
     """
     if not isinstance(choices, list | tuple):
         raise ConfigError(f"expected a list of choices, got {choices!r:.80}")
-    choices, answer = [str(choice) for choice in choices], str(answer)
+    choices = [_choice(choice, number) for number, choice in enumerate(choices, 1)]
+    answer = str(answer)
     checked_text(stem, "question")
     if answer not in choices:
         raise ConfigError(f"the answer {answer!r} is not among the choices {choices}")
@@ -89,37 +91,69 @@ def open_question(task: str, kind: str, question: str, answer: str, **more: Any)
 
 
 def item_faults(items: Sequence[Any]) -> list[str]:
-    """What is wrong with items of other makers, one line an item."""
-    faults = []
-    for number, item in enumerate(items):
-        if not isinstance(item, dict):
-            faults.append(f"item {number} is {item!r:.80}, expected an object")
-            continue
-        missing = [name for name in _TEXTS if not item.get(name)]
-        other = [name for name in _TEXTS if item.get(name) and not isinstance(item[name], str)]
-        if missing:
-            faults.append(f"item {number} has no {', '.join(missing)}")
-        elif not_lists := [k for k in _LISTS if not isinstance(item.get(k) or [], list)]:
-            faults.append(f"item {number} has no list as {', '.join(not_lists)}")
-        elif other:
-            faults.append(f"item {number} has no text as {', '.join(other)}")
-        elif item["task"] not in TASKS:
-            known = did_you_mean(item["task"], TASKS)
-            faults.append(f"item {number} has the task {item['task']!r}, which is not one. {known}")
-    return faults
+    """What is wrong with items of other makers, one line an item, with the field."""
+    faults = ((number, _fault(item)) for number, item in enumerate(items))
+    return [f"item {number} {fault}" for number, fault in faults if fault is not None]
 
 
 def checked_items(items: Sequence[Any]) -> list[Item]:
-    """Items of other makers; one without `question_type` gets its task's name as such.
+    """Items of other makers; one without `question_type` gets its task's name as such, fields that
+    hold nothing are left out, and labels are in one form (`texts.one_form`).
 
     Raises:
-        ConfigError: an item is no object, lacks `task`, `question` or `answer`, or has another task
-            than those of `TASKS`.
+        ConfigError: an item is no object, lacks `task`, `question` or `answer`, has no texts where
+            these belong, or another task than those of `TASKS`.
     """
     faults = item_faults(items)
     if faults:
         raise ConfigError("; ".join(faults[:3]))
-    return [{**item, "question_type": item.get("question_type") or item["task"]} for item in items]
+    return [_completed(item) for item in items]
+
+
+def _fault(item: Any) -> str | None:
+    if not isinstance(item, dict):
+        return f"is {item!r:.80}, expected an object"
+    missing = [name for name in _TEXTS if not item.get(name)]
+    if missing:
+        return f"has no {', '.join(missing)}"
+    not_lists = [name for name in _LISTS if not isinstance(item.get(name) or [], list)]
+    if not_lists:
+        return f"has no list as {', '.join(not_lists)}"
+    texts = {name: item[name] for name in (*_TEXTS, *_MORE_TEXTS) if item.get(name) not in _NONE}
+    for name in _LISTS:
+        texts |= {f"{name}[{n}]": value for n, value in enumerate(item.get(name) or [])}
+    for name, value in texts.items():
+        if (fault := text_fault(value)) is not None:
+            return f"has no text as {name}, {fault}"
+    if item["task"] not in TASKS:
+        return (
+            f"has the task {item['task']!r}, which is not one. {did_you_mean(item['task'], TASKS)}"
+        )
+    protocol = item.get("protocol")
+    if protocol and protocol not in PROTOCOLS:
+        known = did_you_mean(protocol, list(PROTOCOLS))
+        return f"has the protocol {protocol!r}, which is not one. {known}"
+    if not isinstance(item.get("facts") or {}, dict):
+        return f"has no object as facts, got {item['facts']!r:.80}"
+    return None
+
+
+def _completed(item: Item) -> Item:
+    whole = {name: value for name, value in item.items() if value not in _NONE}
+    whole.setdefault("question_type", whole["task"])
+    if whole["task"] == "classification":
+        whole["answer"] = one_form(whole["answer"])
+        lists = {name: whole[name] for name in _LISTS if name in whole}
+        whole |= {name: [one_form(label) for label in labels] for name, labels in lists.items()}
+    return whole
+
+
+def _choice(value: Any, number: int) -> str:
+    """A choice as it is, since published wordings keep its spaces; a number as text."""
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return str(value)
+    checked_text(value, f"choice {number}")
+    return value
 
 
 def _item(task: str, kind: str, question: str, answer: str, **more: Any) -> Item:
@@ -130,5 +164,5 @@ def _item(task: str, kind: str, question: str, answer: str, **more: Any) -> Item
         "question_type": kind,
         "question": question,
         "answer": answer,
-        **{name: value for name, value in more.items() if value not in (None, {}, [])},
+        **{name: value for name, value in more.items() if value not in _NONE},
     }

@@ -6,10 +6,12 @@ Design choice: a row knows where it stands, so that a reader can list one that c
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,14 @@ from typing import Any
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import did_you_mean
 
+#: Marks at the beginning of a file, and how what follows is encoded; else it is UTF-8.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before that of UTF-16, with which it begins
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+JSON_LINES = (".jsonl", ".ndjson")
 csv.field_size_limit(2**27)  # captions and events can be longer than csv's 128 KiB
 
 
@@ -91,41 +101,89 @@ def seconds(row: Row, column: str) -> float:
     return int(value) if value == int(value) else value
 
 
-def read_text(path: Path) -> str:
-    """The file as text: UTF-8, or Latin-1 as in Clotho's metadata.
+def ending(path: Path) -> str:
+    """What a file's name ends in, `.csv` of `A.CSV` too."""
+    return path.suffix.lower()
+
+
+def read_text(path: Path, other: str | None = None) -> str:
+    """The file as text: UTF-8, or UTF-16 or 32 with a mark at its beginning.
+
+    Other bytes stay as halves of characters (Python's `surrogateescape`), so that only the rows
+    with them are refused (`texts.checked_text`), and file names with them are found.
+
+    Args:
+        other: encoding of the lines that are not UTF-8, where a dataset is known to have it.
 
     Raises:
-        ConfigError: no such file.
+        ConfigError: no such file, or none of text.
     """
     if not path.is_file():
         raise ConfigError(f"no annotations at {path}; expected a file")
     data = path.read_bytes()
+    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8-sig")
     try:
-        return data.decode("utf-8-sig")
+        text = data.decode(encoding, "surrogateescape")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} begins as {encoding} and is not: {error}") from error
+    if "\0" in text.partition("\n")[0]:
+        raise ConfigError(
+            f"{path} is no text in UTF-8: its first line has NUL characters, as binary files have "
+            "and UTF-16 without the mark at its beginning; save it as UTF-8"
+        )
+    if other is not None and any("\udc80" <= character <= "\udcff" for character in text):
+        return "".join(_line(line, other) for line in data.splitlines(keepends=True))
+    return text
+
+
+def _line(line: bytes, other: str) -> str:
+    try:
+        return line.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return data.decode("latin-1")
+        return line.decode(other, "surrogateescape")
 
 
-def parsed(name: str | Path, text: str) -> Any:
+def parsed(name: str | Path, text: str | bytes) -> Any:
     """JSON as values.
 
     Raises:
-        ConfigError: it is none; `name` says whose.
+        ConfigError: it is none, or an object has a key twice; `name` says whose.
     """
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+        return json.loads(text, object_pairs_hook=each_key_once)
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{name} is not JSON: {error}") from error
 
 
-def read_csv(path: Path, required: Sequence[str], delimiter: str = ",") -> list[Row]:
+def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; Python would silently take the last of several values.
+
+    Raises:
+        ValueError: a key is there twice.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(
+            f"the key {repeated!r} is there {names.count(repeated)} times in one object"
+        )
+    return found
+
+
+def read_csv(
+    path: Path, required: Sequence[str], delimiter: str = ",", other: str | None = None
+) -> list[Row]:
     """Rows of a CSV with a header.
+
+    Args:
+        other: see `read_text`.
 
     Raises:
         MissingColumnError: a column of `required` is not there.
-        ConfigError: a row has too many or too few fields.
+        ConfigError: a row has too many or too few fields, or a column is there twice.
     """
-    lines = _cells(path, delimiter)
+    lines = _cells(path, delimiter, other=other)
     if not lines:
         raise ConfigError(f"{path} is empty; expected a header with {', '.join(required)}")
     (_, header), *body = lines
@@ -135,6 +193,12 @@ def read_csv(path: Path, required: Sequence[str], delimiter: str = ",") -> list[
             raise MissingColumnError(
                 f"{path} has no column {name!r} in its first line. {did_you_mean(name, header)}"
             )
+    repeated = [name for name in dict.fromkeys(header) if name and header.count(name) > 1]
+    if repeated:
+        raise ConfigError(
+            f"{path}, line 1: the column {repeated[0]!r} is there {header.count(repeated[0])} "
+            "times; expected each name once"
+        )
     return _named(path, header, body)
 
 
@@ -154,11 +218,11 @@ def read_plain_csv(
 
 def first_line(path: Path) -> str:
     """The first line, by which files of one dataset are told apart."""
-    return read_text(path).partition("\n")[0].strip()
+    return re.split(r"[\r\n]", read_text(path).lstrip(), maxsplit=1)[0].strip()
 
 
 def read_rows(path: Path, required: Sequence[str]) -> list[Row]:
-    """Entries of a JSON list, or of JSON lines where the name ends in `.jsonl`.
+    """Entries of a JSON list, or of JSON lines where the name ends in `.jsonl` or `.ndjson`.
 
     Raises:
         ConfigError: not JSON, not a list of objects, or a key of `required` that no entry has.
@@ -192,7 +256,7 @@ def _named(path: Path, columns: Sequence[str], lines: Iterable[tuple[int, list[s
 
 def _entries(path: Path) -> tuple[Sequence[int], Any, str]:
     """`(numbers, values, "entry" or "line")` of a JSON file."""
-    if path.suffix != ".jsonl":
+    if ending(path) not in JSON_LINES:
         rows = parsed(path, read_text(path))
         return range(1, len(rows) + 1) if isinstance(rows, list) else (), rows, "entry"
     numbers, rows = [], []
@@ -203,8 +267,10 @@ def _entries(path: Path) -> tuple[Sequence[int], Any, str]:
     return numbers, rows, "line"
 
 
-def _cells(path: Path, delimiter: str, comment: str | None = None) -> list[tuple[int, list[str]]]:
-    lines = iter(io.StringIO(read_text(path), newline=""))  # splitlines also cuts at U+2028
+def _cells(
+    path: Path, delimiter: str, comment: str | None = None, other: str | None = None
+) -> list[tuple[int, list[str]]]:
+    lines = iter(io.StringIO(read_text(path, other), newline=""))  # splitlines also cuts at U+2028
     if comment is not None:
         lines = ("\n" if line.startswith(comment) else line for line in lines)
     # A tab-separated file quotes nothing; elsewhere a space may stand before the quote (AudioSet).

@@ -18,6 +18,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from pal_plugin.corpora.tables import MissingColumnError, read_csv
+from pal_plugin.corpora.texts import checked_label, one_form
 from pal_plugin.datasets.collate import SkippedClip
 from pal_plugin.datasets.source import ClipSource
 from pal_plugin.utils.errors import ConfigError
@@ -67,14 +68,16 @@ def read_annotations(
     for row in kept:
         if not (row[filename_column] and row[label_column]):
             raise ConfigError(f"{row.where}: a row without a file name or a label: {row}")
-    renamed = {str(key): text for key, text in (labels or {}).items()}
-    return [
-        LabelledClip(
-            Path(folder).expanduser() / row[filename_column],
-            renamed.get(row[label_column], row[label_column].replace("_", " ").strip()),
-        )
-        for row in kept
-    ]
+    renamed = {one_form(str(key)): text for key, text in (labels or {}).items()}
+    clips = []
+    for row in kept:
+        try:
+            label = checked_label(row[label_column], label_column)
+        except ConfigError as error:
+            raise ConfigError(f"{row.where}: {error}") from error
+        label = renamed.get(label, label.replace("_", " ").strip())
+        clips.append(LabelledClip(Path(folder).expanduser() / row[filename_column], label))
+    return clips
 
 
 def present(clips: Sequence[LabelledClip], *, required: bool, split: str) -> list[LabelledClip]:

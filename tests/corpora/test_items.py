@@ -14,6 +14,8 @@ from pal_plugin.corpora.items import (
 )
 from pal_plugin.utils.errors import ConfigError
 
+GOOD = {"task": "qa", "question": "?", "answer": "a"}
+
 
 def test_every_task_has_a_question_an_answer_and_what_belongs_to_it():
     assert caption("Describe it.", [" rain ", "a storm"]) == {
@@ -28,6 +30,33 @@ def test_every_task_has_a_question_an_answer_and_what_belongs_to_it():
     asked = open_question("qa", "count", "How many?", "2", answers=["2", "two"], facts={})
     assert asked["answers"] == ["2", "two"]
     assert "facts" not in asked  # nothing to tell
+
+
+def test_fields_that_hold_nothing_are_left_out():
+    empty = {"answers": [], "candidates": None, "facts": {}, "question_type": ""}
+    assert checked_items([{**GOOD, **empty}]) == [{**GOOD, "question_type": "qa"}]
+
+
+def test_a_label_has_one_form_and_is_there_once():
+    item = {
+        "task": "classification",
+        "question": "?",
+        "answer": "cafe\u0301",
+        "labels": ["cafe\u0301"],
+    }
+    (checked,) = checked_items([item])
+    assert (checked["answer"], checked["labels"]) == ("caf\u00e9", ["caf\u00e9"])
+    assert classification("?", "cafe\u0301")["answers"] == ["caf\u00e9"]
+    assert tags("?", ["cafe\u0301", "caf\u00e9\u200b"])["labels"] == ["caf\u00e9"]
+    assert checked_items([{**GOOD, "answer": "cafe\u0301"}])[0]["answer"] == "cafe\u0301"
+
+
+@pytest.mark.parametrize("bad", [None, "", " ", float("nan"), float("inf"), ["x"], {"A": "x"}])
+def test_a_choice_is_a_text_or_a_number(bad):
+    with pytest.raises(ConfigError, match="expected a text as choice 2, got"):
+        multiple_choice("mmau", "?", ["dog", bad], "dog", "kind")
+    item = multiple_choice("mmau", "?", [" dog", 1.5], " dog", "kind")
+    assert item["candidates"] == [" dog", "1.5"]  # spaces as they were published
 
 
 def test_choices_are_texts_and_the_answer_is_one_of_them():
@@ -49,9 +78,6 @@ def test_a_text_has_something_in_it(bad):
         caption("?", "one text")
 
 
-GOOD = {"task": "qa", "question": "?", "answer": "a"}
-
-
 @pytest.mark.parametrize(
     ("item", "fault"),
     [
@@ -60,6 +86,18 @@ GOOD = {"task": "qa", "question": "?", "answer": "a"}
         ({**GOOD, "answers": "a"}, "item 0 has no list as answers"),
         ({**GOOD, "answer": 3}, "item 0 has no text as answer"),
         ({**GOOD, "task": "captoin"}, "Did you mean 'caption'"),
+        ({**GOOD, "answers": ["2", 2]}, "item 0 has no text as answers[1], got 2 (int)"),
+        ({**GOOD, "answers": [["a"]]}, "item 0 has no text as answers[0], got ['a'] (list)"),
+        ({**GOOD, "candidates": ["dog", None]}, "no text as candidates[1], got None"),
+        ({**GOOD, "candidates": ["dog", " "]}, "no text as candidates[1], got ' '"),
+        ({**GOOD, "labels": [float("nan")]}, "no text as labels[0], got nan"),
+        ({**GOOD, "answer": "  "}, "no text as answer, got '  '"),
+        ({**GOOD, "question": "\n"}, "no text as question, got"),
+        ({**GOOD, "answer": "\ud83d"}, "no text as answer, got half of a character"),
+        ({**GOOD, "question_type": 3}, "no text as question_type, got 3"),
+        ({**GOOD, "stem": ["q"]}, "no text as stem"),
+        ({**GOOD, "protocol": "mmua"}, "has the protocol 'mmua', which is not one. Did you mean"),
+        ({**GOOD, "facts": ["x"]}, "has no object as facts, got ['x']"),
     ],
 )
 def test_faults_of_other_makers_are_told_by_number(item, fault):

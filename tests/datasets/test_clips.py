@@ -145,3 +145,19 @@ def test_clips_of_one_name_in_two_folders_have_ids_of_their_own(tmp_path):
     dataset = ClipDataset(clips, str, str, ["What?"], ["x"])
     ids = [dataset[i]["sample_id"] for i in range(4)]
     assert ids == ["one/a.wav", "two/a.wav", "b.wav", "b.wav"]
+
+
+def test_a_label_has_one_form_and_is_renamed_in_any(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text(
+        "filename,category\na.wav,cafe\u0301_noise\nb.wav,caf\u00e9_noise\u200b\n", "utf-8"
+    )
+    labels = [clip.label for clip in read_annotations(table, tmp_path)]
+    assert labels == ["caf\u00e9 noise"] * 2
+    renamed = read_annotations(table, tmp_path, labels={"cafe\u0301_noise": "inn"})
+    assert [clip.label for clip in renamed] == ["inn"] * 2
+    table.write_bytes(b"filename,category\na.wav,dog\nb.wav,caf\xe9\n")
+    with pytest.raises(
+        ConfigError, match=r"t\.csv, line 3: expected a text as category, got bytes"
+    ):
+        read_annotations(table, tmp_path)

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pal_plugin.corpora.items import caption, checked_text
+from pal_plugin.corpora.items import caption
 from pal_plugin.corpora.locate import AudioFolder, youtube_names
 from pal_plugin.corpora.prompts import AUDIOCAPS, CLOTHO
 from pal_plugin.corpora.records import Corpus, Record, record_id
 from pal_plugin.corpora.tables import Row, first_line, listed, read_csv, seconds
+from pal_plugin.corpora.texts import checked_text
 from pal_plugin.utils.errors import ConfigError
 
 _CAPTIONS = [f"caption_{number}" for number in range(1, 6)]
@@ -48,7 +49,8 @@ def read_clotho(files: Sequence[Path], folder: AudioFolder) -> Corpus:
             captions += read_csv(path, ("file_name", *_CAPTIONS))
         else:
             columns = ("file_name", "keywords", "license")
-            metadata.update({row["file_name"]: row for row in read_csv(path, columns)})
+            rows = read_csv(path, columns, other="cp1252")  # as it was published
+            metadata.update({row["file_name"]: row for row in rows})
     if not captions:
         raise ConfigError(
             "Clotho needs a file with captions (file_name, caption_1 .. caption_5), such as "

@@ -67,8 +67,8 @@ def read_muchomusic(files: Sequence[Path], folder: AudioFolder) -> Corpus:
             facts = {
                 "genre": row.get("genre", ""),
                 "dataset": row["dataset"],
-                "reasoning": _skills(row.get("music_reasoning", "")),
-                "knowledge": _skills(row.get("music_knowledge", "")),
+                "reasoning": [str(skill) for skill in _literal(row.get("music_reasoning", ""))],
+                "knowledge": [str(skill) for skill in _literal(row.get("music_knowledge", ""))],
             }
             with listed(problems, row):
                 item = multiple_choice(
@@ -109,10 +109,10 @@ def _airbench_item(row: dict[str, Any]) -> dict[str, Any]:
         facts["meta_info"] = row.get("meta_info")
         return open_question("chat", row["task_name"], row["question"], row["answer_gt"], **more)
     given = [row.get(f"choice_{letter}") for letter in "abcd"]
-    choices = [str(choice) for choice in given if choice not in (None, "")]
+    choices = [choice for choice in given if choice not in (None, "")]
     answer = str(row["answer_gt"])
     letter = answer.strip().upper()
-    if answer not in choices and len(letter) == 1 and letter in "ABCD":
+    if answer not in map(str, choices) and len(letter) == 1 and letter in "ABCD":
         # Of all four: an empty one keeps its letter.
         answer = str(given["ABCD".index(letter)] or "")
     return multiple_choice("airbench", row["question"], choices, answer, row["task_name"], **more)
@@ -125,16 +125,16 @@ def _listed(choices: Any) -> Any:
     try:
         return json.loads(choices)
     except json.JSONDecodeError:
-        return _skills(choices)
+        return _literal(choices)
 
 
-def _skills(text: str) -> list[str]:
+def _literal(text: str) -> list[Any]:
     """A list in Python's notation; an empty one where it is none."""
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return []
-    return [str(entry) for entry in value] if isinstance(value, list | tuple) else []
+    return list(value) if isinstance(value, list | tuple) else []
 
 
 def _timed_files(folder: AudioFolder) -> dict[str, dict[str, str]]:

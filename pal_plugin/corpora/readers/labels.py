@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pal_plugin.corpora.items import checked_text, classification, tags
+from pal_plugin.corpora.items import classification, tags
 from pal_plugin.corpora.locate import AudioFolder, without_extension, youtube_names
 from pal_plugin.corpora.prompts import CLASSIFY
 from pal_plugin.corpora.records import Corpus, Record, grouped, labels_of, record_id
 from pal_plugin.corpora.tables import (
     Row,
+    ending,
     first_line,
     listed,
     parsed,
@@ -25,6 +26,7 @@ from pal_plugin.corpora.tables import (
     read_text,
     seconds,
 )
+from pal_plugin.corpora.texts import checked_label, checked_text
 from pal_plugin.utils.errors import ConfigError
 
 VOCALSOUND = {
@@ -57,12 +59,13 @@ def read_fsd50k(files: Sequence[Path], folder: AudioFolder) -> Corpus:
     """
     rows, vocabulary, about = [], [], {}
     for path in files:
-        if path.suffix == ".json":
+        if ending(path) == ".json":
             about.update(_json(path))
         elif first_line(path).startswith("fname"):
             rows += read_csv(path, ("fname", "labels"))
         else:
-            vocabulary += [r["label"] for r in read_plain_csv(path, ("index", "label", "mid"))]
+            table = read_plain_csv(path, ("index", "label", "mid"))
+            vocabulary += [_spaced(label_in(row, "label")) for row in table]
     if not rows:
         raise ConfigError("FSD50K needs dev.csv or eval.csv (fname, labels, mids)")
     records, problems = [], []
@@ -74,8 +77,7 @@ def read_fsd50k(files: Sequence[Path], folder: AudioFolder) -> Corpus:
         with listed(problems, row):
             item = tags(CLASSIFY, [_spaced(label) for label in row["labels"].split(",")])
             records.append(Record(row["fname"], f"{row['fname']}.wav", [item], facts))
-    labels = [_spaced(label) for label in vocabulary] or labels_of(records)
-    return Corpus(records, labels, problems)
+    return Corpus(records, vocabulary or labels_of(records), problems)
 
 
 def read_vocalsound(files: Sequence[Path], folder: AudioFolder) -> Corpus:
@@ -85,7 +87,7 @@ def read_vocalsound(files: Sequence[Path], folder: AudioFolder) -> Corpus:
     (`{"data": [{"wav": ...}]}`) those that they name. `class_labels_indices_vs.csv` is read past:
     its six names are known.
     """
-    lists = [path for path in files if path.suffix == ".json"]
+    lists = [path for path in files if ending(path) == ".json"]
     for path in set(files) - set(lists):
         read_csv(path, ("index", "mid", "display_name"))
     names = list(folder.files)
@@ -134,12 +136,12 @@ def read_audioset(files: Sequence[Path], folder: AudioFolder) -> Corpus:
     rows: list[tuple[Row, str, list[str], str, dict[str, Any]]] = []
     problems: list[str] = []
     for path in files:
-        if path.suffix == ".lbl":
+        if ending(path) == ".lbl":
             for row in read_plain_csv(path, ("stem", "mids"), delimiter="\t"):
                 rows.append((row, row["stem"], [row["stem"]], row["mids"], {}))
         elif first_line(path).startswith("index,"):
             table = read_csv(path, ("mid", "display_name"))
-            names.update({row["mid"]: row["display_name"] for row in table})
+            names.update({row["mid"]: label_in(row, "display_name") for row in table})
         else:
             columns = ("YTID", "start_seconds", "end_seconds", "positive_labels")
             for row in read_plain_csv(path, columns, comment="#"):
@@ -155,13 +157,12 @@ def read_audioset(files: Sequence[Path], folder: AudioFolder) -> Corpus:
         )
     records = []
     for row, stem, (audio, *others), mids, facts in rows:
-        unknown = [mid for mid in mids.split(",") if mid not in names]
-        if unknown:
-            told = f"{stem}: {', '.join(unknown)} is not in the table of labels"
-            problems.append(f"{row.where}: {told}")
-            continue
-        item = tags(CLASSIFY, [names[mid] for mid in mids.split(",")])
-        records.append(Record(stem, audio, [item], facts, tuple(others)))
+        with listed(problems, row):
+            unknown = [mid for mid in mids.split(",") if mid not in names]
+            if unknown:
+                raise ConfigError(f"{stem}: {', '.join(unknown)} is not in the table of labels")
+            item = tags(CLASSIFY, [names[mid] for mid in mids.split(",")])
+            records.append(Record(stem, audio, [item], facts, tuple(others)))
     return Corpus(records, list(names.values()), problems)
 
 
@@ -193,6 +194,18 @@ def read_dcase17(files: Sequence[Path], folder: AudioFolder) -> Corpus:
 
 def _spaced(label: str) -> str:
     return label.replace("_", " ").strip()
+
+
+def label_in(row: Row, column: str) -> str:
+    """A label of a table of labels, which is of no use without each of them.
+
+    Raises:
+        ConfigError: it is empty or damaged; names the line.
+    """
+    try:
+        return checked_label(row[column], column)
+    except ConfigError as error:
+        raise ConfigError(f"{row.where}: {error}") from error
 
 
 def _json(path: Path) -> dict:

@@ -22,7 +22,8 @@ from pal_plugin.corpora.items import (
 from pal_plugin.corpora.locate import AudioFolder
 from pal_plugin.corpora.prompts import CAPTION, CLASSIFY, TRANSCRIBE
 from pal_plugin.corpora.records import Corpus, Item, Record, agreed, grouped, labels_of, record_id
-from pal_plugin.corpora.tables import Row, listed, read_csv, read_rows
+from pal_plugin.corpora.tables import JSON_LINES, Row, ending, listed, read_csv, read_rows
+from pal_plugin.corpora.texts import same_in_print
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import did_you_mean
 
@@ -44,7 +45,8 @@ def read_own(files: Sequence[Path], folder: AudioFolder) -> Corpus:
             with listed(problems, row):
                 rows.append(_record(row))
     records = grouped(rows)
-    return Corpus(records, labels_of(records) or None, problems)
+    labels = labels_of(records)
+    return Corpus(records, labels or None, [*problems, *same_in_print(labels)])
 
 
 def joined_captions(records: Sequence[Record]) -> list[Record]:
@@ -92,9 +94,9 @@ def _record(row: Row) -> Record:
 
 
 def _rows(path: Path) -> list[Row]:
-    if path.suffix in (".json", ".jsonl"):
+    if ending(path) in (".json", *JSON_LINES):
         return read_rows(path, ())
-    rows = read_csv(path, (), delimiter="\t" if path.suffix == ".tsv" else ",")
+    rows = read_csv(path, (), delimiter="\t" if ending(path) == ".tsv" else ",")
     for row in rows:
         for name in ("labels", "choices", "captions"):
             if row.get(name):

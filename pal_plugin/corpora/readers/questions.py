@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pal_plugin.corpora.items import caption, checked_text, open_question
+from pal_plugin.corpora.items import caption, open_question
 from pal_plugin.corpora.locate import AudioFolder
 from pal_plugin.corpora.records import Corpus, Item, Record, grouped, record_id
 from pal_plugin.corpora.tables import Row, file_name, listed, read_csv, read_rows
+from pal_plugin.corpora.texts import checked_text, one_form
 from pal_plugin.utils.errors import ConfigError
 
 
@@ -29,8 +30,10 @@ def read_openaqa(files: Sequence[Path], folder: AudioFolder) -> Corpus:
     for path in files:
         for row in read_rows(path, ("instruction", "audio_id", "dataset", "task", "output")):
             with listed(problems, row):
-                asked = [checked_text(row["instruction"], "instruction"), row.get("input")]
-                question = "\n".join(str(part) for part in asked if part)
+                asked = [checked_text(row["instruction"], "instruction")]
+                if row.get("input"):
+                    asked.append(checked_text(row["input"], "input"))
+                question = "\n".join(asked)
                 audio, facts = file_name(row, "audio_id"), {"dataset": row["dataset"]}
                 rows.append(Record(record_id(audio), audio, [_item(question, row)], facts))
     return Corpus(grouped(rows), None, problems)
@@ -92,7 +95,7 @@ def _item(question: str, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _voted(question: str, rows: Sequence[Row]) -> Item:
-    given = [row["answer"].strip().lower() for row in rows]
+    given = [one_form(row["answer"]).lower() for row in rows]
     counts = Counter(given).most_common()
     answer, votes = counts[0]
     tied = len(counts) > 1 and counts[1][1] == votes

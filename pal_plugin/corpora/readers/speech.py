@@ -38,7 +38,11 @@ def read_librispeech(files: Sequence[Path], folder: AudioFolder) -> Corpus:
                 problems.append(f"{path.name}, line {number}: expected 'ID TEXT', got {line!r}")
                 continue
             speaker, chapter, _ = name.split("-")
-            item = open_question("transcript", "transcript", TRANSCRIBE, text)
+            try:
+                item = open_question("transcript", "transcript", TRANSCRIBE, text)
+            except ConfigError as error:
+                problems.append(f"{path.name}, line {number}: {error}")
+                continue
             facts = {"speaker": speaker, "chapter": chapter}
             records.append(Record(name, f"{speaker}/{chapter}/{name}.flac", [item], facts))
     return Corpus(records, None, problems)

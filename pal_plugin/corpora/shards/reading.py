@@ -21,6 +21,8 @@ from typing import Any
 from pal_plugin.audio.extensions import AUDIO_EXTENSIONS
 from pal_plugin.corpora.items import checked_items
 from pal_plugin.corpora.shards.convert import INDEX, REQUEST, read_index
+from pal_plugin.corpora.tables import each_key_once
+from pal_plugin.corpora.texts import one_form, text_fault
 from pal_plugin.utils.errors import ConfigError
 
 #: Lists of an index: clips of the annotations that are not in the shards.
@@ -194,8 +196,8 @@ def parts(raw: dict[str, Any]) -> tuple[str, bytes, dict[str, Any]]:
         have = ", ".join(name for name in raw if not name.startswith("_")) or "nothing"
         raise ValueError(f"expected audio (such as wav, flac, ogg, mp3) and json, got {have}")
     try:
-        facts = json.loads(raw["json"])
-    except ValueError as error:
+        facts = json.loads(raw["json"], object_pairs_hook=each_key_once)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"its json cannot be read: {error}") from error
     if not isinstance(facts, dict) or not isinstance(facts.get("items"), list):
         raise ValueError("its json holds no list of items")
@@ -242,9 +244,19 @@ def _index(folder: Path) -> dict[str, Any] | None:
     if isinstance(entries, list):
         entries = [{"name": entry} if isinstance(entry, str) else entry for entry in entries]
         if all(isinstance(e, dict) and isinstance(e.get("name"), str) for e in entries):
-            return {**index, "shards": entries}
+            return {**index, "shards": entries, "labels": _labels(folder, index.get("labels"))}
     logging.warning("%s is not an index of shards; nothing is checked by it", folder / INDEX)
     return None
+
+
+def _labels(folder: Path, labels: Any) -> list[str] | None:
+    """The labels of an index, in the form that items have them."""
+    if labels is None:
+        return None
+    faults = map(text_fault, labels) if isinstance(labels, list) else [f"got {labels!r:.80}"]
+    for told in filter(None, faults):
+        raise ConfigError(f"{folder / INDEX}: expected a list of texts as labels, {told}")
+    return list(dict.fromkeys(map(one_form, labels)))
 
 
 def _expanded(text: str) -> list[str]:

@@ -39,3 +39,14 @@ def test_synthetic_clotho_takes_licences_from_the_metadata(read, tmp_path):
     assert record.facts["keywords"] == "rain;dämmer"
     with pytest.raises(ConfigError, match="needs a file with captions"):
         read_corpus("clotho", [tmp_path / "m.csv"], AudioFolder(folder))
+
+
+def test_quotes_of_clothos_metadata_stay_quotes(read, tmp_path):
+    captions = "file_name," + ",".join(f"caption_{n}" for n in range(1, 6)) + "\na.wav,1,2,3,4,5\n"
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "c.csv").write_text(captions)
+    metadata = "file_name,keywords,license\na.wav,dog\u2019s;caf\u00e9,CC0\n"
+    (tmp_path / "m.csv").write_bytes(metadata.encode("cp1252"))
+    files = [tmp_path / "c.csv", tmp_path / "m.csv"]
+    (record,) = read_corpus("clotho", files, AudioFolder(tmp_path / "audio")).records
+    assert record.facts["keywords"] == "dog\u2019s;caf\u00e9"

@@ -95,3 +95,32 @@ def test_synthetic_airbench_foundation_and_chat(read, tmp_path):
     assert second["answer"] == "y"
     assert (chat["task"], chat["facts"]["meta_info"]) == ("chat", "a bell rings")
     assert found(corpus, tmp_path) == ["Sound_AQA_avqa/a.flac", None, "c.wav"]
+
+
+def test_a_choice_that_is_no_text_is_listed(read):
+    row = {"id": "1", "audio_id": "a.wav", "question": "Who?", "choices": ["x", "y"], "answer": "x"}
+    bad = [["x", None], "['x', None]", '["x", null]', ["x", float("nan")], ["x", " "]]
+    rows = [row, *({**row, "id": str(n), "choices": choices} for n, choices in enumerate(bad, 2))]
+    corpus = read("mmau", {"M.JSON": rows})
+    assert [item["id"] for item in corpus.records[0].items] == ["1"]
+    assert len(corpus.problems) == len(bad)
+    assert all("expected a text as choice 2, got" in problem for problem in corpus.problems)
+
+
+def test_a_choice_that_airbench_leaves_empty_keeps_no_place_and_another_is_listed(read):
+    row = {
+        "uniq_id": 1,
+        "path": "a.wav",
+        "task_name": "t",
+        "dataset_name": "d",
+        "question": "q",
+        "answer_gt": "2",
+        "choice_a": 1,
+        "choice_b": 2,
+        "choice_c": None,
+        "choice_d": "",
+    }
+    corpus = read("airbench", {"f.json": [row, {**row, "uniq_id": 2, "choice_c": float("nan")}]})
+    assert corpus.records[0].items[0]["candidates"] == ["1", "2"]
+    (problem,) = corpus.problems
+    assert "f.json, entry 2, id 2: expected a text as choice 3, got nan" in problem

@@ -2,6 +2,8 @@
 
 import pytest
 
+from pal_plugin.corpora.locate import AudioFolder
+from pal_plugin.corpora.readers import read_corpus
 from pal_plugin.utils.errors import ConfigError
 
 from ..conftest import found
@@ -68,3 +70,18 @@ def test_synthetic_dcase17_without_header(read, tmp_path):
     assert record.items[0]["labels"] == ["Train horn", "Air horn, truck horn"]
     assert record.facts["events"][0] == [60.0, 70.0, "Train horn"]
     assert found(corpus, tmp_path) == ["Y-5Q_60.000_70.000.wav"]
+
+
+def test_labels_of_a_table_have_one_form_and_are_whole(read, tmp_path):
+    dev = "fname,labels,mids,split\n64,cafe\u0301_noise,/m/1,train\n"
+    files = {
+        "dev.csv": dev,
+        "V.CSV": "0,caf\u00e9_noise,/m/1\n",
+        "I.JSON": {"64": {"license": "CC0"}},
+    }
+    corpus = read("fsd50k", files)
+    assert corpus.labels == [corpus.records[0].items[0]["answer"]] == ["caf\u00e9 noise"]
+    assert corpus.records[0].facts["licence"] == "CC0"
+    (tmp_path / "bad.csv").write_bytes(b"0,Bark,/m/1\n1,caf\xe9,/m/2\n")
+    with pytest.raises(ConfigError, match=r"bad\.csv, line 2: expected a text as label, got bytes"):
+        read_corpus("fsd50k", [tmp_path / "dev.csv", tmp_path / "bad.csv"], AudioFolder(tmp_path))

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from pal_plugin.corpora.locate import AudioFolder
+from pal_plugin.corpora.readers import read_corpus
 from pal_plugin.corpora.shards.convert import convert
 from pal_plugin.utils.errors import ConfigError
 
@@ -102,6 +104,14 @@ def test_other_columns_for_the_file_and_ids_are_kept(read):
         ({"items": [{"task": "captoin", "question": "q", "answer": "a"}]}, "'caption'?"),
         ({"items": ["x"]}, "item 0 is 'x', expected an object"),
         ({}, "nothing is asked"),
+        ({"question": "Q?", "answer": "x", "choices": ["x", None]}, "text as choice 2, got None"),
+        ({"question": "Q?", "answer": "x", "choices": ["x", ""]}, "text as choice 2, got ''"),
+        ({"question": "Q?", "answer": "x", "choices": ["x", float("nan")]}, "choice 2, got nan"),
+        ({"question": "Q?", "answer": "x", "choices": ["x", ["y"]]}, "text as choice 2, got ['y']"),
+        ({"labels": ["x", None]}, "labels is None, expected a text"),
+        ({"captions": ["x", ["y"]]}, "expected a text as caption, got ['y'] (list)"),
+        ({"label": "\u200b"}, "expected a text as answer"),
+        ({"caption": "a\0b"}, "got a NUL character"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_listed_with_its_line(read, bad, told):
@@ -120,3 +130,38 @@ def test_shards_of_rows_hold_what_where_left(tmp_path):
     options = {"where": {"fold": ["1"]}, "workers": 1, "progress": False}
     index = convert("own", tmp_path / "audio", [tmp_path / "o.csv"], tmp_path / "out", **options)
     assert index["tasks"] == {"classification": 1, "caption": 1}
+
+
+def test_one_label_in_several_forms_of_unicode_is_one(read):
+    forms = ["caf\u00e9", "cafe\u0301", "caf\u00e9\u200b", "\uff43af\u00e9", "caf\u00e9\u00a0"]
+    rows = "".join(f"{n}.wav,{form}\n" for n, form in enumerate(forms))
+    corpus = read("own", {"o.csv": f"audio,label\n{rows}"})
+    assert corpus.labels == ["caf\u00e9"]
+    assert {record.items[0]["answer"] for record in corpus.records} == {"caf\u00e9"}
+    corpus = read("own", {"o.csv": "audio,label\na.wav,dog's\nb.wav,dog\u2019s\n"})
+    assert "read the same; expected one of them" in corpus.problems[0]
+
+
+def test_a_row_with_bytes_that_are_not_utf8_is_listed(tmp_path):
+    (tmp_path / "t.csv").write_bytes("audio,caption\na.wav,\u72d7\n".encode() + b"b.wav,caf\xe9\n")
+    corpus = read_corpus("own", [tmp_path / "t.csv"], AudioFolder(tmp_path))
+    assert [record.items[0]["answer"] for record in corpus.records] == ["\u72d7"]
+    (problem,) = corpus.problems
+    assert problem.startswith(
+        "t.csv, line 3: expected a text as caption, got bytes that are not UTF-8"
+    )
+    assert "'caf\\xe9'" in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("T.CSV", "audio,label\na.wav,x\n"),
+        ("T.TSV", "audio\tlabel\na.wav\tx\n"),
+        ("T.JSON", '[{"audio": "a.wav", "label": "x"}]'),
+        ("T.JSONL", '{"audio": "a.wav", "label": "x"}\n'),
+    ],
+)
+def test_endings_in_upper_case_are_the_same(read, name, text):
+    (record,) = read("own", {name: text}).records
+    assert (record.audio, record.items[0]["answer"]) == ("a.wav", "x")

@@ -117,3 +117,16 @@ def test_synthetic_compar_test_keeps_what_a_judge_reads(read):
         ("reasoning", "Q2", "A2"),
     ]
     assert record.items[1]["facts"] == {"caption": "a dog", "timestamp_events": "(dog 0-1)"}
+
+
+def test_an_input_that_is_no_text_is_listed(read):
+    row = {"instruction": "q", "audio_id": "a.wav", "dataset": "d", "task": "t", "output": "o"}
+    corpus = read("openaqa", {"o.json": [{**row, "input": ""}, {**row, "input": float("nan")}]})
+    assert len(corpus.records[0].items) == 1
+    assert corpus.problems == ["o.json, entry 2: expected a text as input, got nan (float)"]
+
+
+def test_one_answer_in_two_forms_of_unicode_is_one(read):
+    text = HEADER + rows("a.wav", "Where?", "caf\u00e9", "cafe\u0301", "bar")
+    (record,) = read("clotho_aqa", {"clotho_aqa_train.csv": text}).records
+    assert record.items[0]["answers"] == ["caf\u00e9", "bar"]

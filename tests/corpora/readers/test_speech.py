@@ -30,3 +30,12 @@ def test_a_line_of_a_transcript_that_holds_no_text_is_listed(read, tmp_path):
     corpus = read("librispeech", {})
     assert len(corpus.records) == 1
     assert corpus.problems == ["1-2.trans.txt, line 2: expected 'ID TEXT', got '1-2-0001'"]
+
+
+def test_a_line_of_a_transcript_with_bytes_that_are_not_utf8_is_listed(read, tmp_path):
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "audio" / "1-2.trans.txt").write_bytes(b"1-2-0000 CAF\xc3\x89\n1-2-0001 CAF\xc9\n")
+    corpus = read("librispeech", {})
+    assert [record.items[0]["answer"] for record in corpus.records] == ["CAF\u00c9"]
+    (problem,) = corpus.problems
+    assert problem.startswith("1-2.trans.txt, line 2: expected a text as answer, got bytes")

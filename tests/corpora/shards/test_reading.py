@@ -162,3 +162,38 @@ def test_statistics_of_foreign_shards_need_no_facts(foreign):
     text = table(statistics(find_shards(foreign(ITEM))))
     assert "rates in Hz  unknown 1" in text
     assert "hours" not in text
+
+
+def raw(text):
+    return {"__key__": "a", "__url__": "a.tar", "wav": b"x", "json": text}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            b'{"items": [], "id": "a", "id": "b"}',
+            "json cannot be read: the key 'id' is there 2 times",
+        ),
+        (b'{"items": [{"question": "caf\xe9"}]}', "json cannot be read: .*utf-8"),
+        (b"[" * 100_000, "json cannot be read"),
+        (
+            b'{"items": [{"task": "qa", "question": "?", "answer": "2", "answers": ["2", 2]}]}',
+            r"item 0 has no text as answers\[1\], got 2 \(int\)",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_clips_json_is_told(text, told):
+    with pytest.raises(ValueError, match=told):
+        parse(raw(text))
+
+
+def test_labels_of_an_index_are_texts_in_the_form_of_the_items(made):
+    path = made("a") / "index.json"
+    index = json.loads(path.read_text())
+    path.write_text(json.dumps({**index, "labels": ["cafe\u0301", "caf\u00e9", "dog"]}))
+    assert find_shards(path.parent).index["labels"] == ["caf\u00e9", "dog"]
+    for labels, told in ((["dog", None], "None .NoneType."), ("dog", "'dog'")):
+        path.write_text(json.dumps({**index, "labels": labels}))
+        with pytest.raises(ConfigError, match=f"index.json: .* texts as labels, got {told}"):
+            find_shards(path.parent)
