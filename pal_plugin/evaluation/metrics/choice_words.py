@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from pal_plugin.evaluation.metrics.answers import tokens
 
@@ -107,20 +108,32 @@ def _named(sentence: str, choices: Sequence[str]) -> set[int]:
     A choice inside a longer one that is named there is not.
     """
     said, negating = tokens(sentence), tokens(_NO.sub("yes,", sentence))
-    places, end_of_none = [], None
-    for start, end, number in sorted(
-        (*span, number) for number, choice in enumerate(choices) for span in spans(said, choice)
-    ):
-        joined = end_of_none is not None and _JOINS.issuperset(said[end_of_none:start])
-        if joined or negated(negating[:start]):
-            end_of_none = end
-        elif not denied(said[end:]):
-            places.append((start, end, number))
-    return {
-        number
-        for start, end, number in places
-        if not any(a <= start and end <= b and b - a > end - start for a, b, _ in places)
-    }
+    found = [(*span, n) for n, choice in enumerate(choices) for span in spans(said, choice)]
+    places = sorted(
+        (start, end, number)
+        for start, end, number in found
+        if not any(a <= start and end <= b and b - a > end - start for a, b, _ in found)
+    )
+    meant, reached, none = set(), 0, False
+    for place, (start, end, number) in enumerate(places):
+        # "no rain or wind", "no rain, wind or hail"; but "not rain, wind".
+        joined = none and _JOINS.issuperset(said[reached:start])
+        none = negated(negating[reached:start]) or (
+            joined and _or_follows(said, places[place - 1 :])
+        )
+        reached = end
+        if not none and not denied(said[end:]):
+            meant.add(number)
+    return meant
+
+
+def _or_follows(said: Sequence[str], places: Sequence[tuple[int, int, int]]) -> bool:
+    """Whether the first of these is followed by the others as one of a list with an "or"."""
+    for (_, end, _), (start, _, _) in pairwise(places):
+        between = set(said[end:start])
+        if between & {"or", "nor", "and"} or not between <= _JOINS:
+            return between <= _JOINS
+    return False
 
 
 def spans(said: Sequence[str], wanted: str) -> list[tuple[int, int]]:

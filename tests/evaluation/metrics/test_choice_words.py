@@ -70,6 +70,10 @@ def test_words_behind_that_take_a_choice_back(behind, is_denied):
         ("training", set()),
         ("There is no rain, dog barking or cat meowing.", set()),
         ("It does not sound like rain.", set()),
+        ("not rain, a cat meowing", {1}),
+        ("not rain or a cat meowing", set()),
+        ("neither rain nor dog barking but a cat meowing", {1}),
+        ("no rain on glass", set()),
         ("There is a cat meowing; no rain", {1}),
     ],
 )
