@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from pal_plugin.audio.decoding import read_file
+from pal_plugin.audio.sources import read_file, unpacked
 
 
 def identified(source: Any) -> tuple[str, Any]:
@@ -22,6 +22,7 @@ def identified(source: Any) -> tuple[str, Any]:
     Raises:
         AudioError: a file that cannot be read, or nothing that can be a clip.
     """
+    source = unpacked(source)
     if isinstance(source, tuple | list) and len(source) == 2:
         samples, rate_hz = source
         if isinstance(samples, Tensor):

@@ -10,7 +10,9 @@ import torch
 import torchaudio
 from torch import Tensor
 
-from pal_plugin.audio.decoding import AudioError, decode, is_one_clip
+from pal_plugin.audio.decoding import decode
+from pal_plugin.audio.errors import AudioError
+from pal_plugin.audio.sources import is_one_clip, unpacked
 
 __all__ = ["AudioError", "is_one_clip", "load_audio", "resample"]
 
@@ -28,6 +30,7 @@ def load_audio(source: Any) -> tuple[Tensor, int]:
     Raises:
         AudioError: undecodable, cut off, empty, non-finite, or nothing that can be a clip.
     """
+    source = unpacked(source)
     if isinstance(source, tuple | list) and len(source) == 2 and isinstance(source[0], Tensor):
         tensor = source[0].detach().cpu()
         tensor = tensor.float() if tensor.is_floating_point() else tensor

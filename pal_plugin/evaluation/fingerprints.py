@@ -73,7 +73,7 @@ def _facts_of(name: str) -> dict[str, Any] | None:
         return None
     path = Path(name).expanduser()
     if path.is_dir():
-        tars = sorted(path.glob("*.tar"))
+        tars = sorted(path.glob("[!.]*.tar"))
         if tars or (path / INDEX).is_file():
             return _shard_facts(tars, [path])
         return model_facts(name) if (path / "config.json").is_file() else None

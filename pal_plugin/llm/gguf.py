@@ -32,8 +32,8 @@ def find(path: Path) -> Path | None:
     """
     if path.is_file():
         return path if path.suffix == ".gguf" else None
-    found = sorted(path.glob("*.gguf"))
-    if not found or any(path.glob("*.safetensors")) or any(path.glob("pytorch_model*.bin")):
+    found = sorted(path.glob("[!.]*.gguf"))
+    if not found or any(path.glob("[!.]*.safetensors")) or any(path.glob("pytorch_model*.bin")):
         return None
     if len(found) > 1:
         raise ValueError(

@@ -19,11 +19,12 @@ def tones(channels: int, rate_hz: int, seconds: float) -> np.ndarray:
     return sound.astype(np.float32)
 
 
-def encode(path, samples, rate_hz, container, codec, **options) -> bytes:
+def encode(path, samples, rate_hz, container, codec, title=None, **options) -> bytes:
     import av
 
     layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(samples)]
     with av.open(str(path), "w", format=container, options=options) as file:
+        file.metadata.update({"title": title} if title else {})
         stream = file.add_stream(codec, rate=rate_hz, layout=layout)
         stream.bit_rate = 128_000
         frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout=layout)

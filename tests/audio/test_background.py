@@ -168,7 +168,7 @@ def test_a_broken_recording_is_named_and_is_not_the_clips_fault(tmp_path):
     (tmp_path / "whole.wav").unlink()
     (tmp_path / "broken.wav").write_bytes(data[: len(data) // 2])
     augment = Augment(mix=str(tmp_path), mix_probability=1.0)
-    with pytest.raises(ConfigError, match=r"augment\.mix: .*broken\.wav is cut off"):
+    with pytest.raises(ConfigError, match=r"augment\.mix: .*broken\.wav: it is cut off"):
         augment.waveform(tone(), RATE_HZ, random.Random(0))
 
 

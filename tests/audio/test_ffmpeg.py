@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from pyav_files import encode, needs_av, tones
 
 from pal_plugin.audio.io import AudioError, load_audio
@@ -69,3 +70,28 @@ def test_no_audio_and_unsafe_containers_are_refused(tmp_path):
     data = encode(tmp_path / "clip", tones(1, 48000, 1.0), 48000, "mpegts", "aac")
     with pytest.raises(AudioError, match="in mpegts a missing end is not recognised"):
         load_audio(data)
+
+
+@needs_av
+@pytest.mark.parametrize(
+    ("container", "codec"), [("ipod", "aac"), ("webm", "libopus"), ("wv", "wavpack")]
+)
+def test_tags_in_another_encoding_do_not_matter(tmp_path, container, codec):
+    plain = encode(
+        tmp_path / "clip", tones(1, 48000, 1.0), 48000, container, codec, title="ABCDEFGH"
+    )
+    assert b"ABCDEFGH" in plain
+    tagged = plain.replace(b"ABCDEFGH", "Caf\xe9 \xfcb".ljust(8).encode("latin-1"))
+    assert torch.equal(load_audio(tagged)[0], load_audio(plain)[0])
+
+
+@needs_av
+def test_broken_lengths_of_matroska_are_told():
+    for data in (
+        "1a45dfa3004286810142f781",
+        "1a45dfa380",
+        "1a45dfa3ff",
+        "1a45dfa301ffffffffffffff",
+    ):
+        with pytest.raises(AudioError, match="cannot decode"):
+            load_audio(bytes.fromhex(data))

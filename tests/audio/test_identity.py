@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pal_plugin.audio.decoding import AudioError
+from pal_plugin.audio.errors import AudioError
 from pal_plugin.audio.identity import identified
 from pal_plugin.audio.io import load_audio
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pal_plugin.audio.truncation.joined import SECOND_FILE
+
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _ASF_BROADCAST = 1
@@ -22,13 +24,24 @@ _UNKNOWN = (
 )
 
 
+_BOXES = (b"ftyp", b"styp", b"moov", b"mdat", b"moof", b"free", b"wide", b"skip")
+_ASF = b"\x30\x26\xb2\x75"
+#: Other files for ffmpeg: WavPack, TTA, AMR.
+_OTHERS = (b"wvpk", b"TTA1", b"#!AMR")
+
+
+def is_known(data: bytes) -> bool:
+    """Whether the first bytes are those of a container that ffmpeg reads."""
+    return data[4:8] in _BOXES or data.startswith((_EBML, _ASF, *_OTHERS))
+
+
 def problem(data: bytes) -> str | None:
     """Why a file may not be all there; None where its container says that it is, or is another."""
-    if data[4:8] in (b"ftyp", b"styp", b"moov", b"mdat", b"moof", b"free", b"wide", b"skip"):
+    if data[4:8] in _BOXES:
         return _mp4(data)
     if data[:4] == _EBML:
         return _matroska(data)
-    if data[:4] == b"\x30\x26\xb2\x75":
+    if data[:4] == _ASF:
         return _asf(data)
     return None
 
@@ -36,6 +49,8 @@ def problem(data: bytes) -> str | None:
 def _mp4(data: bytes) -> str | None:
     boxes = list(_boxes(data, 0, len(data)))
     kinds = [kind for kind, _, _ in boxes]
+    if kinds.count(b"ftyp") > 1:
+        return SECOND_FILE
     in_moov = [k for kind, at, end in boxes if kind == b"moov" for k, _, _ in _boxes(data, at, end)]
     if b"mvex" not in in_moov and b"moof" not in kinds:
         return None  # one table of all packets, which are counted; a tag may follow the last box
@@ -84,6 +99,8 @@ def _matroska(data: bytes) -> str | None:
             return _UNKNOWN.format("it was written as a stream and does not say how long it is")
         at += 4 + width + size
         if kind == _SEGMENT:
+            if data[at : at + 4] == _EBML:
+                return SECOND_FILE
             return _CUT_OFF if at > len(data) else None
         if kind != _EBML:
             break

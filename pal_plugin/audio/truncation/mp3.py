@@ -14,6 +14,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
+from pal_plugin.audio.errors import Undecodable
+from pal_plugin.audio.truncation.joined import CHANGES
+
 MPEG1, LAYER_III, MONO = 3, 1, 3
 # kbit/s by (MPEG-1, layer bits) and index; index 0 is the free format, 15 is not allowed.
 _KBPS = {
@@ -25,6 +28,8 @@ _KBPS = {
 }
 _KBPS[False, 1] = _KBPS[False, 2]
 _RATES_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+#: So many frames in a row are no accident, whatever they stand in.
+_RUN = 4
 _XING_BIT_RATE_INDEX = 9  # 128 or 80 kbit/s: a frame with room for the header at every rate
 
 
@@ -63,7 +68,7 @@ def frames(data: bytes) -> Iterator[tuple[int, Header]]:
 
     A frame follows the frame before it; after tags or junk, two in a row make a new start.
     """
-    at = _next_start(data, _after_tag(data), None)
+    at = _next_start(data, _after_tags(data), None)
     header = parse_header(data[at : at + 4]) if at >= 0 else None
     while header:
         yield at, header
@@ -75,14 +80,40 @@ def frames(data: bytes) -> Iterator[tuple[int, Header]]:
             header = parse_header(data[at : at + 4]) if at >= 0 else None
 
 
-def _after_tag(data: bytes) -> int:
-    """End of an ID3v2 tag, whose pictures may look like frames."""
-    if data[:3] != b"ID3" or len(data) < 10:
-        return 0
-    size = sum(
-        (byte & 0x7F) << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True)
-    )
-    return 10 + size + (10 if data[5] & 0x10 else 0)
+def start_behind_junk(data: bytes) -> int | None:
+    """Where the first run of frames begins, whatever stands in front of it; None without one."""
+    for at in (_after_tags(data), 0):  # a tag may lie about its size
+        if (start := _next_run(data, at, len(data))) is not None:
+            return start
+    return None
+
+
+def _after_tags(data: bytes) -> int:
+    """End of the ID3v2 tags, whose pictures may look like frames."""
+    at = 0
+    while data[at : at + 3] == b"ID3" and len(data) >= at + 10:
+        size = 0
+        for byte in data[at + 6 : at + 10]:
+            size = size << 7 | byte & 0x7F
+        at += 10 + size + (10 if data[at + 5] & 0x10 else 0)
+    return at
+
+
+def _next_run(data: bytes, at: int, stop: int, without: tuple | None = None) -> int | None:
+    """Position of `_RUN` frames of one stream that follow one another, not of stream `without`."""
+    while (at := data.find(b"\xff", at, stop)) >= 0:
+        end, streams = at, set()
+        for _ in range(_RUN):
+            header = parse_header(data[end : end + 4])
+            if header is None:
+                break
+            streams.add(header.stream)
+            end += header.length
+        else:
+            if len(streams) == 1 and without not in streams and end <= len(data):
+                return at
+        at += 1
+    return None
 
 
 def _next_start(data: bytes, at: int, stream: tuple | None) -> int:
@@ -103,12 +134,19 @@ def prepare(data: bytes) -> tuple[bytes, bool]:
 
     Missing is: an incomplete last frame, or fewer frames than a Xing or VBRI header announces. A
     file without such a header that ends exactly between two frames cannot be told from a whole one.
+
+    Raises:
+        Undecodable: frames of another rate or number of channels follow, which would not be heard.
     """
     found = list(frames(data))
     if not found:
         return data, False
     start, first = found[0]
     end, last = found[-1]
+    ends = [at + header.length for at, header in found]
+    for gap, stop in zip(ends, [*(at for at, _ in found[1:]), len(data)], strict=True):
+        if _next_run(data, gap, stop, without=first.stream) is not None:
+            raise Undecodable(CHANGES)
     # Up to three bytes of a next header are an incomplete frame too.
     rest = data[end + last.length :]
     cut_off = end + last.length > len(data) or (0 < len(rest) < 4 and rest[:1] == b"\xff")

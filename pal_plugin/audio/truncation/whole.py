@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from math import prod
 
 #: From here on a 32-bit size means that the writer could not know it (a stream).
-_UNKNOWN = 0x7FFFF000
+UNKNOWN = 0x7FFFF000
 
 
 def is_cut_off(data: bytes) -> bool:
@@ -26,7 +26,8 @@ def is_cut_off(data: bytes) -> bool:
     if data[:4] == b"caff":
         return any(end > len(data) for _, end in _chunks(data, 8, 4, "big", 1))
     if data[:4] == b"FORM":
-        return 8 + int.from_bytes(data[4:8], "big") > len(data)
+        size = int.from_bytes(data[4:8], "big")
+        return size < UNKNOWN and 8 + size > len(data)
     if data[:4] in (b".snd", b"dns."):
         order = "big" if data[:4] == b".snd" else "little"
         start, size = int.from_bytes(data[4:8], order), int.from_bytes(data[8:12], order)
@@ -77,7 +78,7 @@ def _wav(data: bytes, order: str) -> bool:
         if kind == b"data":
             if size == 0xFFFFFFFF and size_64:
                 return at + 8 + size_64 > len(data)
-            return 0 < size < _UNKNOWN and at + 8 + size > len(data)
+            return 0 < size < UNKNOWN and at + 8 + size > len(data)
         at += 8 + size + size % 2
     return False
 

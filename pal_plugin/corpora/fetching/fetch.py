@@ -22,7 +22,7 @@ from typing import Any
 from filelock import FileLock
 from tqdm import tqdm
 
-from pal_plugin.audio.decoding import AudioError
+from pal_plugin.audio.errors import AudioError
 from pal_plugin.corpora.fetching.archive import Archive, Clip
 from pal_plugin.corpora.fetching.esc10 import Esc10
 from pal_plugin.corpora.fetching.fsdd import Fsdd

@@ -23,7 +23,7 @@ def read_librispeech(files: Sequence[Path], folder: AudioFolder) -> Corpus:
 
     Transcripts are looked for below the audio folder, or are those given as annotations.
     """
-    paths = list(files) or sorted(folder.root.rglob("*.trans.txt"))
+    paths = list(files) or sorted(folder.root.rglob("[!.]*.trans.txt"))
     if not paths:
         raise ConfigError(
             f"no *.trans.txt below {folder.root}; expected LibriSpeech's SPEAKER/CHAPTER folders"

@@ -218,7 +218,7 @@ def _folder(path: Path) -> Shards:
     if (path / REQUEST).is_file():
         read_index(path)  # says so where the conversion is not finished
     index = _index(path)
-    tars = sorted(map(str, path.glob("*.tar")))
+    tars = sorted(map(str, path.glob("[!.]*.tar")))
     if index is not None:
         urls = [str(path / entry["name"]) for entry in index["shards"]]
         others = [Path(tar).name for tar in tars if tar not in urls]

@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from pal_plugin.audio.io import AudioError, load_audio
 from pal_plugin.audio.truncation.mp3 import frames
@@ -85,3 +86,28 @@ def test_an_mp3_of_varying_bit_rate_without_index_is_not_shortened():
     for data in (loud + quiet, quiet + loud):
         decoded, _ = load_audio(data)
         assert len(decoded) == pytest.approx(576 * len(list(frames(data))), abs=530)
+
+
+FRONT = {
+    "two tags, the second of 60 kB": b"ID3\x03\0\0\0\0\x08\0"
+    + bytes(1024)
+    + b"ID3\x03\0\0\0\x03\x54\x60"
+    + bytes(60000),
+    "a tag and zeros": b"ID3\x03\0\0\0\0\x08\0" + bytes(1024 + 3000),
+    "zeros": bytes(3000),
+    "an HTTP header": b"HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\n\r\n",
+    "a page": b"<!doctype html>" + b"<p>\xff\xfb</p>" * 500,
+    "a tag that lies about its size": b"ID3\x04\0\0\x7f\x7f\x7f\x7f",
+}
+
+
+@pytest.mark.parametrize("front", FRONT)
+def test_what_stands_in_front_of_an_mp3_is_not_heard(mp3, front):
+    heard, rate_hz = load_audio(FRONT[front] + mp3)
+    assert rate_hz == RATE_HZ
+    assert torch.equal(heard, load_audio(mp3)[0])
+
+
+def test_a_cut_off_mp3_behind_junk_is_cut_off(mp3):
+    with pytest.raises(AudioError, match="cut off"):
+        load_audio(bytes(3000) + mp3[: len(mp3) // 2])

@@ -1,0 +1,46 @@
+"""WAV, RF64 and AU whose writer could not go back to say how long they are.
+
+A program that writes to a pipe leaves a size of 0 in the header, and libsndfile then reads nothing.
+With a size that means "unknown" it reads to the end; that the end is there, nobody can tell.
+"""
+
+from __future__ import annotations
+
+_UNKNOWN = b"\xff\xff\xff\xff"
+
+
+def completed(data: bytes) -> bytes:
+    """The same file with its length as unknown where it is 0 though samples follow."""
+    if data[:4] in (b"RIFF", b"RF64", b"RIFX") and data[8:12] == b"WAVE":
+        return _wav(data, "big" if data[:4] == b"RIFX" else "little")
+    if data[:4] in (b".snd", b"dns.") and data[8:12] == bytes(4) and len(data) > 24:
+        return data[:8] + _UNKNOWN + data[12:]
+    return data
+
+
+def _wav(data: bytes, order: str) -> bytes:
+    at, ds64 = 12, None
+    while at + 8 <= len(data) and data[at : at + 4] != b"data":
+        if data[at : at + 4] == b"ds64":
+            ds64 = at
+        at += _size(data, at, order)
+    size = data[at + 4 : at + 8]
+    wide = None if ds64 is None else data[ds64 + 16 : ds64 + 24]
+    if size == _UNKNOWN and wide in (bytes(8), b"\xff" * 8):  # as a plain WAV of unknown length
+        return b"RIFF" + data[4:ds64] + b"JUNK" + data[ds64 + 4 :]
+    if size == bytes(4) and not _only_chunks(data, at + 8, order):
+        return data[: at + 4] + _UNKNOWN + data[at + 8 :]
+    return data
+
+
+def _only_chunks(data: bytes, at: int, order: str) -> bool:
+    """Whether what follows is chunks up to the end, and so no samples."""
+    while at + 8 <= len(data) and data[at : at + 4].isascii():
+        at += _size(data, at, order)
+    return at >= len(data)
+
+
+def _size(data: bytes, at: int, order: str) -> int:
+    """Bytes of a chunk with its head and padding."""
+    size = int.from_bytes(data[at + 4 : at + 8], order)
+    return 8 + size + size % 2
