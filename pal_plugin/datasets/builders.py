@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from pal_plugin.config.registry import PROCESSORS
+from pal_plugin.corpora.texts import one_form, text_fault
 from pal_plugin.datasets.clips import ClipDataset, present, read_annotations
 from pal_plugin.datasets.questions import QuestionMix
 from pal_plugin.datasets.webdataset import ShardStream
@@ -93,6 +94,23 @@ class MadeClipsBuilder(Builder):
         raise NotImplementedError
 
 
+def given_candidates(candidates: Any) -> list[str] | None:
+    """The closed set of labels of a run file, each once and in the form that items have them; None
+    where it names none.
+
+    Raises:
+        ConfigError: it is no list of texts.
+    """
+    if candidates is None:
+        return None
+    if not isinstance(candidates, list) or not candidates or any(map(text_fault, candidates)):
+        raise ConfigError(
+            "candidates must be null (the labels that are found) or a list of texts, with "
+            f"quotes where YAML reads a number or a truth value; got {candidates!r}"
+        )
+    return list(dict.fromkeys(map(one_form, candidates)))
+
+
 class SoundWorldBuilder(MadeClipsBuilder):
     """The package's own labelled audio."""
 
@@ -152,16 +170,7 @@ class ClipsBuilder(Builder):
                 labels=settings["labels"],
             )
         found = sorted({clip.label for clips in by_split.values() for clip in clips})
-        candidates = found if settings["candidates"] is None else settings["candidates"]
-        if (
-            not isinstance(candidates, list)
-            or not candidates
-            or not all(isinstance(label, str) for label in candidates)
-        ):
-            raise ConfigError(
-                "candidates must be null (the labels that are found) or a list of texts, with "
-                f"quotes where YAML reads a number or a truth value; got {candidates!r}"
-            )
+        candidates = given_candidates(settings["candidates"]) or found
         stray = [label for label in found if label not in candidates]
         if stray:
             raise ConfigError(

@@ -13,7 +13,7 @@ from typing import Any
 from pal_plugin.corpora.locate import AudioFolder
 from pal_plugin.corpora.readers import READERS, reader
 from pal_plugin.corpora.shards.reading import LEFT_OUT, Shards, find_shards
-from pal_plugin.datasets.builders import Builder
+from pal_plugin.datasets.builders import Builder, given_candidates
 from pal_plugin.datasets.corpus import CorpusDataset, check_left_out, corpus_clips
 from pal_plugin.datasets.questions import QuestionMix
 from pal_plugin.datasets.webdataset import ShardStream
@@ -44,11 +44,16 @@ class ShardsBuilder(Builder):
         return {split: find_shards(source) for split, source in named.items() if source}
 
     def _labels(self, found: dict[str, list[str]]) -> list[str] | None:
-        """Candidates: those of the configuration, else the labels of all splits."""
+        """Candidates: those of the configuration, else the labels of all splits.
+
+        Raises:
+            ConfigError: those of the configuration are no texts.
+        """
         labels = [label for several in found.values() for label in several]
         for shards in self._shards().values():
             labels += (shards.index or {}).get("labels") or []
-        return self.settings["candidates"] or list(dict.fromkeys(labels)) or None
+        given = given_candidates(self.settings["candidates"] or None)
+        return given or list(dict.fromkeys(labels)) or None
 
     def _mix(self) -> QuestionMix:
         settings = self.settings

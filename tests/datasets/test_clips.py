@@ -49,7 +49,7 @@ def test_labels_may_be_renamed_and_candidates_given(make_clips):
         build(*make_clips(LABELS), candidates=["dog"])
 
 
-@pytest.mark.parametrize("candidates", [[], "dog", [0, 1], ["dog", True]])
+@pytest.mark.parametrize("candidates", [[], "dog", [0, 1], ["dog", True], ["dog", " "]])
 def test_candidates_are_texts(make_clips, candidates):
     with pytest.raises(ConfigError, match="a list of texts"):
         build(*make_clips(LABELS), candidates=candidates)

@@ -99,6 +99,10 @@ def test_another_wording_and_other_settings(esc, build):
     (item,) = datasets["val"][1]["items"]
     assert item["question"] == "What do you hear?"
     assert item["candidates"][-1] == "wind"
+    with pytest.raises(ConfigError, match="candidates must be null .* or a list of texts"):
+        build("pal_esc50", info_of(*esc), candidates=["bell", True])
+    datasets = build("pal_esc50", info_of(*esc), candidates=["bell", "cafe\u0301", "caf\u00e9"])
+    assert datasets["val"][1]["items"][0]["candidates"] == ["bell", "caf\u00e9"]
     with pytest.raises(ConfigError, match="none of 6 clips holds a question of the tasks caption"):
         build("pal_esc50", info_of(*esc), tasks={"classification": 0})
     with pytest.raises(ConfigError, match="unknown key 'file'. Did you mean 'files'"):
