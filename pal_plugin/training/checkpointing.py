@@ -22,17 +22,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pal_plugin.training.checkpoint_folder import FOLDER, STATE, file_facts, newest, steps_in
-from pal_plugin.utils.errors import ConfigError, UserError
+from pal_plugin.training.saving import save_errors
+from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.files import force_to_disk
 from pal_plugin.utils.sharding import like, whole
 from pal_plugin.utils.weights import write_tensors
 
 MODEL, OPTIMIZER = "model.safetensors", "optimizer.safetensors"
 _WRITING = ".writing-"
-
-
-class SaveError(UserError, OSError):
-    """A checkpoint could not be written; the earlier ones are whole."""
 
 
 def write(
@@ -55,11 +52,11 @@ def write(
         SaveError: it could not be written, with the reason.
     """
     folder = run_dir / FOLDER
-    folder.mkdir(exist_ok=True)
     target = folder / f"step-{step:08d}"
     if target.exists():  # of this very step: nothing was learned since
         return target
-    with _whole_or_absent(folder, target) as staging:
+    needed = sum(tensor.numel() * tensor.element_size() for tensor in optimizer.values())
+    with save_errors(target, run_dir, needed), _whole_or_absent(folder, target) as staging:
         save_model(staging / MODEL)
         write_tensors(optimizer, staging / OPTIMIZER)
         files = {f.name: file_facts(f) for f in sorted(staging.iterdir())}
@@ -139,6 +136,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, path: 
 
 @contextmanager
 def _whole_or_absent(folder: Path, target: Path) -> Iterator[Path]:
+    folder.mkdir(exist_ok=True)
     staging = folder / f"{_WRITING}{target.name}"
     shutil.rmtree(staging, ignore_errors=True)
     try:
@@ -149,11 +147,6 @@ def _whole_or_absent(folder: Path, target: Path) -> Iterator[Path]:
         force_to_disk(staging)
         os.rename(staging, target)
         force_to_disk(folder)
-    except BaseException as error:
+    except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
-        if isinstance(error, OSError | SafetensorError):
-            raise SaveError(
-                f"the checkpoint {target} could not be written ({error}). Earlier checkpoints are "
-                "whole: make room, then go on with --resume auto"
-            ) from error
         raise

@@ -10,13 +10,13 @@ from safetensors.torch import save_file
 
 from pal_plugin.training import checkpointing as checkpoints
 from pal_plugin.training.checkpointing import (
-    SaveError,
     newest,
     optimizer_tensors,
     recover,
     restore_optimizer,
     trained_names,
 )
+from pal_plugin.training.saving import SaveError
 from pal_plugin.utils.errors import ConfigError
 
 
@@ -92,7 +92,8 @@ def test_a_save_that_fails_leaves_the_earlier_one_and_no_rest(tmp_path, monkeypa
         monkeypatch.setattr(os, "fsync", full)
     if moment == "rename":
         monkeypatch.setattr(os, "rename", full)
-    with pytest.raises(SaveError, match=r"step-00000002.*No space left.*--resume auto"):
+    told = r"step-00000002.*No space left.*step-00000001 is whole.*--resume auto"
+    with pytest.raises(SaveError, match=told):
         checkpoints.write(tmp_path, 2, write_model, {}, {}, 2)
     monkeypatch.undo()
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
