@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,6 @@ examples:
 
 pal data convert --help says more of converting.
 """
-RESUME = "the same command resumes"
 RATE_HZ = Number(1000, 384_000, whole=True)
 SHARD_CLIPS = Number(1, 10**6, whole=True)
 MIN_SECONDS = Number(most=3600)
@@ -85,6 +84,11 @@ examples:
   pal data encode stage1 qwen2.5_1.5b lal --options model.encoders.sslam.cache.dtype=half
   torchrun --nproc-per-node 8 -m pal_plugin data encode my_run.yaml
 """
+
+
+def resume(argv: Sequence[str], folder: Path | None) -> str:
+    """What is said after Ctrl-C."""
+    return "the same command resumes"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

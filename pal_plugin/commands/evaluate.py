@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
 from pal_plugin.commands import options
 
@@ -20,7 +22,15 @@ The model is built as the checkpoint's own JSON describes it, so that what is ev
 was trained; --options may change it, a run file's model section only chooses the checkpoint.
 python evaluate.py --cfg-path RECIPE.yaml is the same command.
 """
-RESUME = "resume with the same command and the run folder's name as --job-id"
+
+
+def resume(argv: Sequence[str], folder: Path | None) -> str:
+    """How an interrupted evaluation goes on; arguments as in `train.resume`."""
+    if folder is None:
+        again = options.same_command("evaluate", argv)
+        return f"nothing was evaluated yet; start again with: {again}"
+    again = options.same_command("evaluate", argv, "--job-id", folder.name)
+    return f"resume with: {again}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

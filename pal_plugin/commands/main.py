@@ -7,17 +7,28 @@ way to `--help` imports torch, and a `run` checks names and paths before it does
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from pal_plugin.utils.errors import DONE, FAILED, INTERRUPTED, PREEMPTED, Preempted, UserError
+from pal_plugin.utils.errors import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    PREEMPTED,
+    Interrupted,
+    Preempted,
+    UserError,
+)
 from pal_plugin.utils.spelling import did_you_mean
 from pal_plugin.version import __version__
 
 #: By name: the module (`add_arguments(parser)`, `run(args) -> exit code`, `HELP`, shown under the
-#: arguments, and `RESUME`, how to resume after Ctrl-C), and a line for `pal --help`.
+#: arguments, and `resume(argv, run folder or None)`, what is said after Ctrl-C), and a line for
+#: `pal --help`.
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("pal_plugin.commands.train", "train a model as a recipe says"),
     "evaluate": ("pal_plugin.commands.evaluate", "evaluate a trained model"),
@@ -89,36 +100,54 @@ def main(argv: Sequence[str] | None = None, *, host: str | None = None) -> int:
         from pal_plugin.config.registry import Registry
 
         Registry.host = host
-    resume = getattr(module, "RESUME", None)
-    code = guarded(lambda: module.run(args), traceback=args.traceback, resume=resume)
+    resume = getattr(module, "resume", None)
+    code = guarded(
+        lambda: module.run(args),
+        traceback=args.traceback,
+        resume=resume and (lambda folder: resume(rest, folder)),
+    )
     if distributed := sys.modules.get("pal_plugin.training.distributed"):
         distributed.leave(code)
     return code
 
 
-def guarded(run: Callable[[], int], *, traceback: bool = False, resume: str | None = None) -> int:
+def guarded(
+    run: Callable[[], int],
+    *,
+    traceback: bool = False,
+    resume: Callable[[Path | None], str] | None = None,
+) -> int:
     """The exit code of `run`; what the user can repair is printed as one message.
 
     Anything else is a bug and keeps its traceback.
 
     Args:
         traceback: the user's mistakes keep theirs too.
-        resume: said after Ctrl-C.
+        resume: what is said to whom stopped a run, by its folder, where there is one.
     """
     try:
         return run() or DONE
-    except (UserError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
-        if traceback:
+    except (UserError, OSError) as error:
+        if traceback or not (isinstance(error, UserError) or _of_the_disk(error)):
             raise
         print(f"error{_where()}: {_message(error)}", file=sys.stderr)
         return FAILED
-    except Preempted:
-        print(f"preempted{_where()}; state saved. Resume with --resume auto", file=sys.stderr)
+    except Preempted as stop:
+        told = f"; {resume(stop.folder)}" if resume and stop.folder else ""
+        print(f"preempted{_where()}; state saved{told}", file=sys.stderr)
         return PREEMPTED
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         told = "interrupted; what was written so far is whole"
-        print(f"{told}; {resume}" if resume else told, file=sys.stderr)
+        folder = stop.folder if isinstance(stop, Interrupted) else None
+        print(f"{told}; {resume(folder)}" if resume else told, file=sys.stderr)
         return INTERRUPTED
+
+
+def _of_the_disk(error: OSError) -> bool:
+    """Whether an error is about a file, or a full disk; others are bugs, or a network's."""
+    kinds = (FileNotFoundError, NotADirectoryError, PermissionError)
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, kinds) or error.filename is not None or full
 
 
 def _where() -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pal_plugin.config.recipes import find_recipes
+from pal_plugin.config.registry import Registry
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.runtime import Clock
 
@@ -69,6 +72,33 @@ def loader(args: argparse.Namespace, **given: Any) -> Any:
 
     files = recipe_files(args)
     return lambda **more: load_config(files, args.options, **given, **more)
+
+
+def same_command(command: str, argv: Sequence[str], *more: str) -> str:
+    """The command line again, with other names of its run; what a launcher was given is `...`.
+
+    Args:
+        argv: what stood behind the command.
+        more: arguments in place of `--job-id` and `--resume`.
+    """
+    kept, tokens = [], list(argv)
+    while tokens:
+        token = tokens.pop(0)
+        name, sign, _ = token.partition("=")
+        if name not in ("--job-id", "--resume"):
+            kept.append(token)
+        elif not sign and tokens:
+            tokens.pop(0)
+    start = f"{_launcher()} {command}"
+    if Registry.host is not None:  # train.py and evaluate.py
+        start = f"python {command}.py"
+    return f"{start} {shlex.join([*kept, *more])}"
+
+
+def _launcher() -> str:
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return "torchrun ... -m pal_plugin"
+    return "srun ... pal" if int(os.environ.get("SLURM_NTASKS", 1)) > 1 else "pal"
 
 
 def start_log() -> Clock:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
 from pal_plugin.commands import options, plan
 
@@ -43,7 +45,28 @@ checkpoints/ what it needs to resume.
 python train.py --cfg-path RECIPE.yaml is the same command, and knows what a run file names of
 LAVIS's own (schedules, tasks, ...), where salesforce-lavis is installed.
 """
-RESUME = "resume with --resume auto"
+
+
+def resume(argv: Sequence[str], folder: Path | None) -> str:
+    """How an interrupted training goes on.
+
+    Args:
+        argv: what stood behind the command.
+        folder: of the run; None: it had none yet.
+    """
+    if folder is None:
+        return f"nothing was trained yet; start again with: {options.same_command('train', argv)}"
+    from pal_plugin.training.checkpoint_folder import newest
+
+    saved = newest(folder, check=False)
+    if saved is None:
+        again = options.same_command("train", argv)
+        return (
+            f"no checkpoint of {folder} was written yet (run.save_every, or the end of an epoch, "
+            f"writes one); start again with: {again}"
+        )
+    again = options.same_command("train", argv, "--job-id", folder.name, "--resume", "auto")
+    return f"{saved[0].name} is saved; resume with: {again}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

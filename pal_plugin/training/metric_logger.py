@@ -99,6 +99,12 @@ class MetricLogger:
             self._wandb.finish()
 
 
+def check_boards(tensorboard: bool | str, wandb: str | None) -> None:
+    """Raise ConfigError for what is asked for and not installed."""
+    _wanted("run.tensorboard", tensorboard, "tensorboard")
+    _wanted("run.wandb", wandb or False, "wandb")
+
+
 def _wanted(key: str, value: Any, package: str) -> bool:
     there = importlib.util.find_spec(package) is not None
     if value == "auto":

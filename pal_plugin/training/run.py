@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,13 +22,13 @@ from pal_plugin.evaluation.splits import METRICS, Outcome, SplitEvaluator, by_sp
 from pal_plugin.training import caching, distributed, report
 from pal_plugin.training.checkpoint_folder import FINISHED
 from pal_plugin.training.components import ModelOnDevice, Training, train_datasets
-from pal_plugin.training.metric_logger import MetricLogger
+from pal_plugin.training.metric_logger import MetricLogger, check_boards
 from pal_plugin.training.preemption import StopRequest
-from pal_plugin.training.run_folder import BEST, open_run_folder
+from pal_plugin.training.run_folder import BEST, folder_before, new_folder
 from pal_plugin.training.state import Best, RunState
 from pal_plugin.training.trainer import Trainer
 from pal_plugin.utils import files
-from pal_plugin.utils.errors import Preempted
+from pal_plugin.utils.errors import Interrupted, Preempted
 from pal_plugin.utils.locations import resolve
 
 
@@ -55,8 +57,9 @@ class Run:
         self.cfg, self.task, self.world = cfg, task, distributed.current()
         self.splits = by_split(cfg, datasets)  # before a run folder is made
         self.stop, self.best = StopRequest(), Best()
-        self.folder = open_run_folder(cfg, self.world, job_id)
-        self.place = ModelOnDevice(cfg, model, self.world, self.folder.resumed)
+        before = folder_before(cfg, self.world, job_id)
+        self._resumed = None if before is None else before.resumed
+        self.place = ModelOnDevice(cfg, model, self.world, self._resumed)
         caching.open_caches(
             self.place.model,
             {f"{name} {split}": d for split, of in self.splits.items() for name, d in of.items()},
@@ -64,6 +67,10 @@ class Run:
             self.place.device,
             told=self.world.first,
         )
+        if not cfg.run_cfg.evaluate:
+            check_boards(cfg.run_cfg.tensorboard, cfg.run_cfg.wandb)
+            self.training  # noqa: B018 - now: what cannot be trained must not leave a folder
+        self.folder = before or new_folder(cfg, self.world, job_id)
         weights = self.folder.path / BEST
         if cfg.run_cfg.evaluate:
             location = cfg.model_cfg.get("checkpoint")
@@ -74,9 +81,9 @@ class Run:
 
     @cached_property
     def training(self) -> Training:
-        """Optimizer, schedule and data; built when training begins."""
+        """Optimizer, schedule and data; not built for an evaluation."""
         datasets = train_datasets(self.cfg, self.splits)
-        return Training(self.cfg, self.place, datasets, self.world, self.folder.resumed)
+        return Training(self.cfg, self.place, datasets, self.world, self._resumed)
 
     @cached_property
     def logger(self) -> MetricLogger | None:
@@ -138,11 +145,20 @@ class Run:
         Raises:
             Preempted: it was told to stop; its state is saved.
         """
+        with self._stopped_here():
+            return self._train()
+
+    def _train(self) -> dict[str, dict]:
         started = time.time()
         cfg, training, state, best = self.cfg, self.training, self.state, self.best
         self._introduce()
         with self.folder.held(), self.stop.listening():
             state.restore()
+            if not int(cfg.run_cfg.max_epoch):
+                logging.warning("run.max_epoch is 0: nothing is trained, the model is evaluated")
+                for split in cfg.evaluated_splits:
+                    self.evaluate_split(split, "untrained")
+                return self._finish(started)
             for epoch in range(training.progress.epoch, int(cfg.run_cfg.max_epoch)):
                 if epoch > training.progress.epoch:
                     if self._time_is_up():  # while the last epoch was evaluated
@@ -167,6 +183,20 @@ class Run:
 
     def evaluate(self, epoch: str | int = "best") -> dict[str, dict]:
         """Evaluate the model as it is on every valid and test split, without training."""
+        with self._stopped_here():
+            return self._evaluate(epoch)
+
+    @contextmanager
+    def _stopped_here(self) -> Iterator[None]:
+        """Who stops the run is told where it can go on."""
+        try:
+            yield
+        except KeyboardInterrupt as stop:
+            raise Interrupted(self.folder.path) from stop
+        except Preempted as stop:
+            raise Preempted(self.folder.path) from stop
+
+    def _evaluate(self, epoch: str | int) -> dict[str, dict]:
         started = time.time()
         if self.place.shards:
             self.place.model = self.place.shared
@@ -254,7 +284,9 @@ class Run:
         outcome, best = self._evaluated(split, epoch), self.best
         metric = float(outcome.log["agg_metrics"])
         if split == self.cfg.valid_splits[0] and best.improved(epoch, metric):
-            self.state.save_weights(epoch, best=True, metrics={split: outcome.entries})
+            score = {self.cfg.run_cfg.select_by: metric}
+            metrics = {split: outcome.entries}
+            self.state.save_weights(epoch, best=True, metrics=metrics, score=score)
         told = "epoch %d  %s %s %.4f (best %.4f in epoch %s)"
         select_by = self.cfg.run_cfg.select_by
         if self.world.first:

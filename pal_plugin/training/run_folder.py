@@ -6,7 +6,9 @@ anything.
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,33 +53,67 @@ class RunFolder:
                 self.lock.release()
 
 
-def open_run_folder(cfg: RunConfig, world: World, job_id: str | None) -> RunFolder:
-    """A new folder, or that of a run which is resumed. The first process makes it for all.
+def folder_before(cfg: RunConfig, world: World, job_id: str | None) -> RunFolder | None:
+    """The folder of a run that goes on; None where a new one is to be made.
 
     Raises:
-        ConfigError: it exists already, or is in use.
+        ConfigError: it is in use.
     """
-    path = world.from_first(_make(cfg, job_id) if world.first else None)
+    path = world.from_first(_before(cfg, job_id) if world.first else None)
+    if path is None:
+        return None
+    if cfg.run_cfg.evaluate and world.first:
+        cfg.save(path / "config.yaml")
+    return _opened(path, world, resumes=bool(cfg.run_cfg.resume))
+
+
+def new_folder(cfg: RunConfig, world: World, job_id: str | None) -> RunFolder:
+    """A folder of its own. The first process makes it for all, as the last step before a run.
+
+    Raises:
+        ConfigError: it exists already, or cannot be made.
+    """
+    path = None
+    if world.first:
+        path = new_run_dir(cfg.run_cfg.output_dir, cfg.run_cfg.name, job_id)
+        cfg.save(path / "config.yaml")
+    return _opened(world.from_first(path), world, resumes=False)
+
+
+def _opened(path: Path, world: World, *, resumes: bool) -> RunFolder:
     (path / "result").mkdir(exist_ok=True)
     lock = resumed = None
     if world.first:  # one process at a time, and one decision for all
         lock = RunLock(path)
-        if cfg.run_cfg.resume:
+        if resumes:
             resumed = checkpointing.recover(path)
     return RunFolder(path, lock, world.from_first(resumed))
 
 
-def _make(cfg: RunConfig, job_id: str | None) -> Path:
-    run, before = cfg.run_cfg, None
-    if run.evaluate:
-        before = interrupted_evaluation(run.output_dir, job_id, run.name)
+def _before(cfg: RunConfig, job_id: str | None) -> Path | None:
+    run = cfg.run_cfg
     if run.resume and job_id:  # the folder that `resuming.find_run` found
-        before = Path(run.output_dir).expanduser().resolve() / job_id
-        before = before if (before / "config.yaml").is_file() else None
-    folder = before or new_run_dir(run.output_dir, run.name, job_id)
-    if before is None or run.evaluate:
-        cfg.save(folder / "config.yaml")
-    return folder
+        folder = Path(run.output_dir).expanduser().resolve() / job_id
+        return folder if (folder / "config.yaml").is_file() else None
+    return interrupted_evaluation(run.output_dir, job_id, run.name) if run.evaluate else None
+
+
+def check_output_dir(output_dir: str | Path) -> Path:
+    """The folder that runs are made in, which need not be there yet.
+
+    Raises:
+        ConfigError: it is a file, is in one, or cannot be written to.
+    """
+    root = Path(output_dir).expanduser().resolve()
+    nearest = next(path for path in (root, *root.parents) if path.exists())
+    if not nearest.is_dir():
+        raise ConfigError(
+            f"run.output_dir is {str(output_dir)!r}, but {nearest} is a file; expected a folder, "
+            "or a name that is free"
+        )
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ConfigError(f"run.output_dir is {str(output_dir)!r}; {nearest} cannot be written to")
+    return root
 
 
 def new_run_dir(output_dir: str | Path, recipe: str, job_id: str | None = None) -> Path:
@@ -86,9 +122,9 @@ def new_run_dir(output_dir: str | Path, recipe: str, job_id: str | None = None) 
     A relative `output_dir` is relative to the working directory.
 
     Raises:
-        ConfigError: the folder of an explicit `job_id` exists already.
+        ConfigError: as `check_output_dir`, or the folder of an explicit `job_id` exists already.
     """
-    root = Path(output_dir).expanduser().resolve()
+    root = check_output_dir(output_dir)
     root.mkdir(parents=True, exist_ok=True)
     if job_id:
         try:
@@ -124,9 +160,9 @@ def interrupted_evaluation(output_dir: str | Path, job_id: str | None, recipe: s
 
 
 def latest_run(recipe: str, output_dir: str | Path = "output") -> Path:
-    """Folder of the newest finished run of `recipe`.
+    """Folder of the newest finished run of `recipe`; the log tells what it took.
 
-    Where none is finished it is the newest that has a best checkpoint, and the log says so.
+    Where none is finished it is the newest that has a best checkpoint, with a warning.
 
     Raises:
         ConfigError: there is none; the message says how to train one.
@@ -145,8 +181,11 @@ def latest_run(recipe: str, output_dir: str | Path = "output") -> Path:
     if found:
         finished = [run for run in found if (run / FINISHED).is_file()]
         run = max(finished or found, key=lambda run: (run / BEST).stat().st_mtime_ns)
-        if not finished:
-            logging.warning("%s was not trained to its end; it is the newest of %r", run, recipe)
+        if finished:
+            logging.info("latest:%s is %s", recipe, described(run))
+        else:
+            told = "latest:%s is %s: no run of it was trained to its end"
+            logging.warning(told, recipe, described(run))
         return run
     hint = f" (without a best checkpoint: {', '.join(sorted(unfinished))})" if unfinished else ""
     have = f" Trained there: {', '.join(sorted(filter(None, others)))}." if others else ""
@@ -154,6 +193,20 @@ def latest_run(recipe: str, output_dir: str | Path = "output") -> Path:
         f"no trained run of {recipe!r} under {root}{hint}.{have} Train one with: "
         f"{train_command(recipe)}"
     )
+
+
+def described(run: Path) -> str:
+    """A run folder with the date, the steps and the score of its best checkpoint."""
+    weights = run / BEST
+    date = time.strftime("%Y-%m-%d %H:%M", time.localtime(weights.stat().st_mtime))
+    try:
+        facts = json.loads(weights.with_suffix(".json").read_text("utf-8"))
+    except (OSError, ValueError):
+        facts = {}
+    steps, scores = facts.get("step"), facts.get("score") or {}
+    told = "unknown steps" if steps is None else f"{steps} step{'' if steps == 1 else 's'}"
+    score = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+    return f"{run} ({date}, {told}, {score or 'no score'})"
 
 
 def resolve_checkpoint(location: str, output_dir: str | Path) -> Path:

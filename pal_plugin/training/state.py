@@ -17,6 +17,7 @@ from pal_plugin.training.components import ModelOnDevice, Training
 from pal_plugin.training.distributed import World
 from pal_plugin.training.metric_logger import MetricLogger
 from pal_plugin.training.run_folder import BEST, LAST, RunFolder
+from pal_plugin.training.saving import save_errors
 from pal_plugin.utils import files
 
 _BAD_STEPS = "bad_steps.jsonl"
@@ -123,7 +124,14 @@ class RunState:
                 state["micros_per_step"],
             )
 
-    def save_weights(self, epoch: int, *, best: bool = False, metrics: dict | None = None) -> Path:
+    def save_weights(
+        self,
+        epoch: int,
+        *,
+        best: bool = False,
+        metrics: dict | None = None,
+        score: dict[str, float] | None = None,
+    ) -> Path:
         """Trained weights as safetensors and the facts about them as JSON beside it.
 
         The files appear whole or not at all: an interrupted run leaves the previous ones.
@@ -131,8 +139,9 @@ class RunState:
         path = self.folder.path / (BEST if best else LAST)
         weights = self._gathered()
         if self.world.first:
-            with files.staged(path) as staging:
-                self._write_model(staging, epoch, weights, files.jsonable(metrics or {}))
+            with save_errors(path, self.folder.path), files.staged(path) as staging:
+                facts = {"metrics": metrics or {}, "score": score or {}}
+                self._write_model(staging, epoch, weights, files.jsonable(facts))
         self.world.wait()
         return path
 
@@ -161,7 +170,7 @@ class RunState:
         return file.stat().st_size if file.is_file() else 0
 
     def _write_model(
-        self, path: Path, epoch: int, weights: dict | None, metrics: dict | None = None
+        self, path: Path, epoch: int, weights: dict | None, facts: dict | None = None
     ) -> None:
         run = self.cfg.run_cfg
         self.place.model.save_checkpoint(
@@ -171,6 +180,6 @@ class RunState:
             run=self.folder.path.name,
             epoch=epoch,
             step=self.training.progress.global_step,
-            metrics=metrics or {},
             seed=run.seed,
+            **(facts or {"metrics": {}}),
         )

@@ -1,5 +1,7 @@
 """Errors that are the user's to repair, and the exit code of each way a command ends."""
 
+from pathlib import Path
+
 #: Exit codes: done; stopped by a UserError; stopped from the keyboard.
 DONE, FAILED, INTERRUPTED = 0, 2, 130
 #: Told to stop, with everything saved: "try again" (sysexits.h).
@@ -19,4 +21,16 @@ SIZES_DO_NOT_FIT = (ArithmeticError, AssertionError, IndexError, RuntimeError, T
 
 
 class Preempted(Exception):
-    """The run was told to stop, and its state is saved."""
+    """The run in a folder was told to stop, and its state is saved."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        super().__init__()
+        self.folder = folder
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C while a run wrote into a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder

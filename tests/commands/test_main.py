@@ -1,33 +1,119 @@
 """The one command: its help, and how commands end."""
 
+import errno
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from pal_plugin.commands import main
+from pal_plugin.config.registry import Registry
+from pal_plugin.utils.errors import Interrupted, Preempted
+
+RUN = Path(__file__).parents[1] / "training" / "run_before_the_move" / "run"
+WHOLE = "interrupted; what was written so far is whole"
+
+
+@pytest.fixture
+def stopped(monkeypatch):
+    """`stopped(argv, error)` -> the exit code of a command in whose work the error is raised."""
+    monkeypatch.setattr(Registry, "host", None)
+    for name in ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS"):
+        monkeypatch.delenv(name, raising=False)
+
+    def stop(argv, error):
+        def run(args):
+            raise error
+
+        monkeypatch.setattr(importlib.import_module(main.COMMANDS[argv[0]][0]), "run", run)
+        return main.main(argv)
+
+    return stop
 
 
 @pytest.mark.parametrize(
-    ("command", "told"),
+    ("argv", "folder", "told"),
     [
-        ("train", "; resume with --resume auto"),
-        ("evaluate", "; resume with the same command and the run folder's name as --job-id"),
-        ("data", "; the same command resumes"),
-        ("plan", ""),
+        (
+            ["train", "lal_stage1", "--options", "run.name=my run", "--resume", "auto"],
+            RUN,
+            "; step-00000008 is saved; resume with: pal train lal_stage1 --options "
+            "'run.name=my run' --job-id run --resume auto",
+        ),
+        (
+            ["train", "--job-id=other", "lal_stage1", "--resume=auto"],
+            RUN,
+            "; step-00000008 is saved; resume with: pal train lal_stage1 --job-id run --resume "
+            "auto",
+        ),
+        (
+            ["train", "lal_stage1"],
+            Path("gone"),
+            "; no checkpoint of gone was written yet (run.save_every, or the end of an epoch, "
+            "writes one); start again with: pal train lal_stage1",
+        ),
+        (
+            ["train", "lal_stage1"],
+            None,
+            "; nothing was trained yet; start again with: pal train lal_stage1",
+        ),
+        (["evaluate", "lal_stage1"], RUN, "; resume with: pal evaluate lal_stage1 --job-id run"),
+        (
+            ["evaluate", "lal_stage1"],
+            None,
+            "; nothing was evaluated yet; start again with: pal evaluate lal_stage1",
+        ),
+        (["data", "list"], None, "; the same command resumes"),
+        (["weights", "list"], None, "; the same command starts again"),
+        (["plan", "lal_stage1"], None, ""),
     ],
 )
-def test_ctrl_c_says_what_really_resumes(command, told, monkeypatch, capsys):
-    def stopped(args):
-        raise KeyboardInterrupt
+def test_ctrl_c_says_what_really_resumes(argv, folder, told, stopped, capsys):
+    error = KeyboardInterrupt() if folder is None else Interrupted(folder)
+    assert stopped(argv, error) == 130
+    assert capsys.readouterr().err == f"{WHOLE}{told}\n"
 
-    module = importlib.import_module(main.COMMANDS[command][0])
-    monkeypatch.setattr(module, "run", stopped)
-    argv = [command, *({"data": ["list"]}.get(command, ["lal_stage1"]))]
-    assert main.main(argv) == 130
-    told = f"interrupted; what was written so far is whole{told}\n"
-    assert capsys.readouterr().err == told
+
+def test_how_it_was_started_is_how_it_resumes(stopped, capsys, monkeypatch):
+    for name, value, start in (
+        ("SLURM_NTASKS", "8", "srun ... pal train lal_stage1"),
+        ("TORCHELASTIC_RUN_ID", "none", "torchrun ... -m pal_plugin train lal_stage1"),
+    ):
+        monkeypatch.setenv(name, value)
+        stopped(["train", "lal_stage1"], Interrupted(RUN))
+        assert f"resume with: {start} --job-id run" in capsys.readouterr().err
+    monkeypatch.setattr(Registry, "host", "pal_plugin.hosts.lavis")
+    stopped(["train", "lal_stage1"], Interrupted(RUN))
+    assert "resume with: python train.py lal_stage1 --job-id run" in capsys.readouterr().err
+
+
+def test_told_to_stop_it_says_how_to_go_on(stopped, capsys):
+    assert stopped(["train", "lal_stage1"], Preempted(RUN)) == 75
+    assert capsys.readouterr().err == (
+        "preempted; state saved; step-00000008 is saved; resume with: pal train lal_stage1 "
+        "--job-id run --resume auto\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError("no pocket weights"),
+        IsADirectoryError(errno.EISDIR, "Is a directory", "plan.json"),
+        FileExistsError(errno.EEXIST, "File exists", "output"),
+        OSError(errno.ENOSPC, "No space left on device"),
+    ],
+)
+def test_what_the_disk_says_is_one_message(error, capsys):
+    def fails():
+        raise error
+
+    assert main.guarded(fails) == 2
+    assert capsys.readouterr().err == f"error: {error}\n"
+    with pytest.raises(OSError, match="a network's"):
+        main.guarded(lambda: (_ for _ in ()).throw(OSError("a network's")))
 
 
 def test_a_bug_keeps_its_traceback():

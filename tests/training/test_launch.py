@@ -37,3 +37,11 @@ def test_a_checkpoint_is_looked_up_unless_it_comes_with_the_package(toy):
     )
     with pytest.raises(ConfigError, match="pal train"):
         launch.located("latest:toy_recipe", toy.config())
+
+
+@pytest.mark.parametrize("start", [launch.train, launch.evaluate])
+def test_the_output_folder_is_looked_at_before_anything_is_loaded(toy, start, monkeypatch):
+    monkeypatch.setattr(launch, "build_run", lambda *_: pytest.fail("a run was built"))
+    (toy.folder / "file").touch()
+    with pytest.raises(ConfigError, match="file is a file; expected a folder"):
+        start(toy.config("run.output_dir=file/runs"))

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
+from toys import ToyListener
 
 from pal_plugin.training import optimizers
 from pal_plugin.utils.errors import ConfigError
@@ -13,25 +14,31 @@ from pal_plugin.utils.errors import ConfigError
 from .test_run import make_run
 
 
-def test_a_learning_rate_per_component_is_kept_in_proportion(toy):
+def test_a_learning_rate_per_component_is_kept_in_proportion(toy, monkeypatch):
+    def groups(model, weight_decay):
+        return [
+            {"params": [model.head.weight], "lr": 0.02},
+            {"params": [model.embed.weight], "lr_scale": 3.0},
+            {"params": []},
+        ]
+
+    monkeypatch.setattr(ToyListener, "param_groups", groups, raising=False)
     run = make_run(toy.config("run.init_lr=0.1"))
-    run.place.model.param_groups = lambda weight_decay: [
-        {"params": [run.place.model.head.weight], "lr": 0.02},
-        {"params": [run.place.model.embed.weight], "lr_scale": 3.0},
-        {"params": []},
-    ]
     run.training.schedule.step(cur_epoch=0, cur_step=1)
     first, second = run.training.optimizer.param_groups
     assert second["lr"] == pytest.approx(15 * first["lr"])
     assert first["lr"] <= 0.02
 
 
-def test_kinds_of_components_have_rates_of_their_own(toy):
+def test_kinds_of_components_have_rates_of_their_own(toy, monkeypatch):
+    def groups(model, decay):
+        return [
+            {"name": name, "params": list(part.parameters()), "weight_decay": decay}
+            for name, part in (("connectors", model.embed), ("lora", model.head))
+        ]
+
+    monkeypatch.setattr(ToyListener, "param_groups", groups, raising=False)
     run = make_run(toy.config("run.lr_scale.connectors=0.5"))
-    run.place.model.param_groups = lambda decay: [
-        {"name": name, "params": list(part.parameters()), "weight_decay": decay}
-        for name, part in (("connectors", run.place.model.embed), ("lora", run.place.model.head))
-    ]
     run.train()
     slow, fast = run.training.optimizer.param_groups
     assert slow["lr"] == pytest.approx(fast["lr"] / 2)
@@ -52,11 +59,12 @@ def test_a_rate_of_what_is_not_trained_is_an_error(toy, options, told):
         make_run(toy.config(*options)).train()
 
 
-def test_nothing_trainable_is_an_error(toy):
-    run = make_run(toy.config())
-    run.place.model.requires_grad_(False)
+def test_nothing_trainable_is_an_error(toy, monkeypatch):
+    build = ToyListener.from_config
+    frozen = classmethod(lambda cls, cfg: build(cfg).requires_grad_(False))
+    monkeypatch.setattr(ToyListener, "from_config", frozen)
     with pytest.raises(ConfigError, match=r"model\.stage"):
-        run.train()
+        make_run(toy.config())
 
 
 def test_matrices_decay_vectors_do_not_and_frozen_weights_are_left_out():

@@ -88,7 +88,10 @@ def test_told_to_stop_it_saves_and_has_its_own_exit_code(tmp_path, shards, never
     processes.let_go(tmp_path)
     process.join(processes.WAIT_S)
     assert process.exitcode == PREEMPTED
-    assert "state saved. Resume with --resume auto" in log.read_text()
+    told = log.read_text()
+    assert "preempted; state saved; step-" in told
+    assert " is saved; resume with: " in told
+    assert told.rstrip().endswith("--job-id run --resume auto")
     assert 0 < len(steps(run)) < 36
     finish(tmp_path, shards, "--job-id", "run", "--resume", "auto")
     assert steps(run) == steps(never_killed)

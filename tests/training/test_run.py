@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from pal_plugin.tasks.instruct import InstructTask
+from pal_plugin.training import metric_logger
 from pal_plugin.training.faults import NonFiniteLossError
 from pal_plugin.training.run import Run
-from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.errors import ConfigError, Interrupted, Preempted
 
 
 def make_run(cfg, task_class=InstructTask, job_id=None):
@@ -69,3 +70,56 @@ def test_progress_is_logged_where_there_is_no_terminal(toy, caplog):
     assert "step 2/3" in caplog.text
     assert "clips/s" in caplog.text
     assert "ETA" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["run.train_dataset_ratios={gone: 1}"],
+        ["run.lr_scale.encoders=0.1"],
+        ["run.amp=fp16", "run.device=cpu"],
+        ["run.wandb=mine"],
+        ["run.device=nonesuch"],
+    ],
+    ids=lambda options: options[0],
+)
+def test_what_cannot_be_run_leaves_no_folder(toy, options, monkeypatch):
+    monkeypatch.setattr(metric_logger.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError):
+        make_run(toy.config(*options)).train()
+    assert not (toy.folder / "output").exists()
+
+
+def test_no_epoch_is_the_model_as_it_is_and_that_is_said(toy, caplog):
+    run = make_run(toy.config("run.max_epoch=0"))
+    before = run.place.model.head.weight.clone()
+    metrics = run.train()
+    assert "run.max_epoch is 0: nothing is trained, the model is evaluated" in caplog.text
+    assert metrics["val"]["classification"]["n"] == 8
+    assert torch.equal(run.place.model.head.weight, before)
+    assert not (run.folder.path / "checkpoint_best.safetensors").exists()
+    assert json.loads((run.folder.path / "finished.json").read_text())["steps"] == 0
+
+
+def test_the_best_weights_know_their_score(toy):
+    run = make_run(toy.config("run.max_epoch=1"))
+    run.train()
+    facts = json.loads((run.folder.path / "checkpoint_best.json").read_text())
+    assert facts["score"] == {"accuracy": run.best.metric}
+    assert facts["step"] == 3
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, Preempted])
+def test_who_stops_a_run_is_told_where(toy, error, monkeypatch):
+    def stop(*_, **__):
+        raise error
+
+    run = make_run(toy.config())
+    monkeypatch.setattr(run, "train_epoch", stop)
+    with pytest.raises((Interrupted, Preempted)) as stopped:
+        run.train()
+    assert stopped.value.folder == run.folder.path
+    monkeypatch.setattr(run.evaluator, "evaluate", stop)
+    with pytest.raises((Interrupted, Preempted)) as stopped:
+        run.evaluate()
+    assert stopped.value.folder == run.folder.path

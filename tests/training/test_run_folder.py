@@ -1,5 +1,6 @@
 """Run folders: unique, and the newest one of a recipe is found."""
 
+import logging
 import os
 import re
 import time
@@ -10,6 +11,7 @@ from pal_plugin.training.run_folder import (
     BEST,
     FINISHED,
     LAST,
+    check_output_dir,
     latest_run,
     new_run_dir,
     resolve_checkpoint,
@@ -54,10 +56,11 @@ def test_a_finished_run_comes_before_one_that_still_goes_or_was_interrupted(tmp_
     whole = trained(tmp_path, "whole", "r", age_s=100, files=(BEST, FINISHED))
     going = trained(tmp_path, "going", "r", age_s=10)
     assert latest_run("r", tmp_path) == whole
-    assert not caplog.text
+    assert "trained to its end" not in caplog.text
     (whole / FINISHED).unlink()
     assert latest_run("r", tmp_path) == going
-    assert "was not trained to its end" in caplog.text
+    assert f"latest:r is {going} (" in caplog.text
+    assert "no run of it was trained to its end" in caplog.text
 
 
 def test_no_run_says_how_to_train_one_and_what_there_is(tmp_path):
@@ -81,3 +84,36 @@ def test_a_checkpoint_is_a_run_a_file_or_an_error(tmp_path):
         resolve_checkpoint(str(tmp_path / "gone.safetensors"), "unused")
     with pytest.raises(ConfigError, match="neither"):
         resolve_checkpoint(str(tmp_path), "unused")
+
+
+def test_what_the_newest_run_is_is_told_by_date_steps_and_score(tmp_path, caplog):
+    run = trained(tmp_path, "run", "r", files=(BEST, FINISHED))
+    os.utime(run / BEST, (time.mktime((2026, 1, 2, 3, 4, 5, 0, 0, -1)),) * 2)
+    caplog.set_level(logging.INFO)
+    facts = run / BEST.replace(".safetensors", ".json")
+    for content, told in (
+        ('{"step": 1, "score": {"accuracy": 0.5}}', "(2026-01-02 03:04, 1 step, accuracy 0.5000)"),
+        ('{"step": 240, "score": {}}', "(2026-01-02 03:04, 240 steps, no score)"),
+        ("not JSON", "(2026-01-02 03:04, unknown steps, no score)"),
+    ):
+        facts.write_text(content)
+        latest_run("r", tmp_path)
+        assert told in caplog.messages[-1]
+
+
+@pytest.mark.parametrize("inner", ["", "inner", "inner/most"])
+def test_a_file_in_place_of_the_output_folder_is_told(tmp_path, inner):
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        ConfigError, match="file is a file; expected a folder"
+    ):
+        new_run_dir(tmp_path / "file" / inner, "r")
+    assert check_output_dir(tmp_path / "not" / "there") == tmp_path / "not" / "there"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written_to_is_told(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(ConfigError, match="cannot be written to"):
+        check_output_dir(tmp_path / "output")

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from toys import ToyListener
 
 import pal_plugin  # noqa: F401 - before lavis
 from pal_plugin.config.registry import MODELS
@@ -63,26 +64,28 @@ def test_lavis_schedules_still_work(toy):
     assert runner.run.best.epoch is not None
 
 
-def test_lavis_schedules_take_gains_at_the_rate_of_the_rest(toy):
+def test_lavis_schedules_take_gains_at_the_rate_of_the_rest(toy, monkeypatch):
+    def groups(model, decay):
+        return [
+            {"name": name, "params": list(part.parameters()), "weight_decay": decay}
+            for name, part in (("connectors", model.embed), ("gains", model.head))
+        ]
+
+    monkeypatch.setattr(ToyListener, "param_groups", groups, raising=False)
     runner = make_runner(toy.config("run.lr_sched=linear_warmup_cosine_lr"))
-    kinds = {"connectors": runner.model.embed, "gains": runner.model.head}
-    runner.model.param_groups = lambda decay: [
-        {"name": name, "params": list(part.parameters()), "weight_decay": decay}
-        for name, part in kinds.items()
-    ]
     runner.train()
     rest, gains = runner.run.training.optimizer.param_groups
     assert rest["lr"] == gains["lr"]
 
 
-def test_lavis_schedules_know_one_rate_only(toy):
+def test_lavis_schedules_know_one_rate_only(toy, monkeypatch):
+    def groups(model, decay):
+        return [{"name": "connectors", "params": list(model.parameters()), "weight_decay": decay}]
+
+    monkeypatch.setattr(ToyListener, "param_groups", groups, raising=False)
     cfg = toy.config("run.lr_sched=linear_warmup_cosine_lr", "run.lr_scale.connectors=0.5")
-    runner = make_runner(cfg)
-    runner.model.param_groups = lambda decay: [
-        {"name": "connectors", "params": list(runner.model.parameters()), "weight_decay": decay}
-    ]
     with pytest.raises(ConfigError, match="sets one rate for all"):
-        runner.train()
+        make_runner(cfg)
 
 
 def test_trap_a_second_runner_in_one_process_raises_and_output_dir_lands_in_site_packages(toy):
