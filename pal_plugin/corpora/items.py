@@ -9,6 +9,7 @@ from typing import Any
 from pal_plugin.corpora.prompts import PROTOCOLS, multiple_choice_prompt
 from pal_plugin.corpora.records import Item
 from pal_plugin.corpora.texts import checked_label, checked_text, one_form, text_fault
+from pal_plugin.utils.characters import composed
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import did_you_mean
 
@@ -62,13 +63,16 @@ def multiple_choice(
     """One of several choices.
 
     Raises:
-        ConfigError: a choice is empty or neither text nor number, the answer is not among them, or
-            the question is empty.
+        ConfigError: a choice is empty or neither text nor number, or there in several forms of
+            Unicode; the answer is not among them, or the question is empty.
     """
     if not isinstance(choices, list | tuple):
         raise ConfigError(f"expected a list of choices, got {choices!r:.80}")
     choices = [_choice(choice, number) for number, choice in enumerate(choices, 1)]
-    answer = str(answer)
+    forms = dict(zip(map(composed, choices), choices, strict=True))
+    if len(forms) < len(set(choices)):
+        raise ConfigError(f"of the choices {choices} some are one text in several forms of Unicode")
+    answer = forms.get(composed(str(answer)), str(answer))
     checked_text(stem, "question")
     if answer not in choices:
         raise ConfigError(f"the answer {answer!r} is not among the choices {choices}")

@@ -152,7 +152,8 @@ def parsed(name: str | Path, text: str | bytes) -> Any:
     try:
         return json.loads(text, object_pairs_hook=each_key_once)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{name} is not JSON: {error}") from error
+        hint = "; JSON lines are named .jsonl" if "Extra data" in str(error) else ""
+        raise ConfigError(f"{name} is not JSON: {error}{hint}") from error
 
 
 def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

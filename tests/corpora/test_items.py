@@ -59,6 +59,13 @@ def test_a_choice_is_a_text_or_a_number(bad):
     assert item["candidates"] == [" dog", "1.5"]  # spaces as they were published
 
 
+def test_an_answer_is_found_among_the_choices_in_any_form_of_unicode():
+    item = multiple_choice("mmau", "?", ["caf\u00e9", "dog", "dog"], "cafe\u0301", "kind")
+    assert item["answer"] == "caf\u00e9"
+    with pytest.raises(ConfigError, match="some are one text in several forms of Unicode"):
+        multiple_choice("mmau", "?", ["caf\u00e9", "cafe\u0301"], "caf\u00e9", "kind")
+
+
 def test_choices_are_texts_and_the_answer_is_one_of_them():
     item = multiple_choice("mmau", "How many?", [1, 2], 2, "count")
     assert item["candidates"] == ["1", "2"]

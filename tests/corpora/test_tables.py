@@ -96,6 +96,8 @@ def test_a_key_that_is_there_twice_is_told_with_its_line(tmp_path):
         read_rows(path, ())
     with pytest.raises(ConfigError, match="x is not JSON"):
         parsed("x", "[" * 100_000)
+    with pytest.raises(ConfigError, match=r"Extra data.*JSON lines are named \.jsonl"):
+        parsed("x", "{}\n{}")
 
 
 @pytest.mark.parametrize("name", ["t.JSONL", "t.ndjson", "t.Jsonl"])

@@ -100,7 +100,9 @@ def _rows(path: Path) -> list[Row]:
     for row in rows:
         for name in ("labels", "choices", "captions"):
             if row.get(name):
-                row[name] = [part.strip() for part in row[name].split("|") if part.strip()]
+                parts = [part.strip() for part in row[name].removesuffix("|").split("|")]
+                # A choice that is blank is told, as its letter would be another's.
+                row[name] = parts if name == "choices" else [part for part in parts if part]
     return rows
 
 

@@ -165,3 +165,10 @@ def test_a_row_with_bytes_that_are_not_utf8_is_listed(tmp_path):
 def test_endings_in_upper_case_are_the_same(read, name, text):
     (record,) = read("own", {name: text}).records
     assert (record.audio, record.items[0]["answer"]) == ("a.wav", "x")
+
+
+def test_a_blank_choice_in_a_table_is_listed(read):
+    csv = "audio,question,answer,choices\na.wav,Q?,dog,dog||cat\nb.wav,Q?,dog,dog|cat|\n"
+    corpus = read("own", {"o.csv": csv})
+    assert [record.items[0]["candidates"] for record in corpus.records] == [["dog", "cat"]]
+    assert corpus.problems == ["o.csv, line 2: expected a text as choice 2, got ''"]
