@@ -48,6 +48,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pal_plugin.commands.results",
         "merge runs into one table with confidence intervals",
     ),
+    "doctor": (
+        "pal_plugin.commands.doctor",
+        "what is installed, what is missing and for what, and whether the shipped model hears",
+    ),
     "run": (
         "pal_plugin.commands.run",
         "tell where a training run stands: steps, mix of the data, position in them",
