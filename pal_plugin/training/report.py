@@ -7,8 +7,13 @@ from typing import Any
 from pal_plugin.datasets.collate import clips_of
 from pal_plugin.utils.tables import text_table
 
-# The figures of the table in order of preference, with whether a larger one is better.
+# The figure of an entry that is shown, in order of preference.
 HEADLINE = ("accuracy", "map", "wer", "loss")
+# Where labels are ranked and said, both are shown and called what they are.
+_BOTH = {
+    "accuracy_said": (("accuracy", "accuracy, ranked"), ("accuracy_said", "accuracy, said")),
+    "accuracy_ranked": (("accuracy", "accuracy, said"), ("accuracy_ranked", "accuracy, ranked")),
+}
 
 
 def mix_table(datasets: dict[str, Any], weights: dict[str, float]) -> str:
@@ -26,15 +31,20 @@ def table(metrics: dict[str, dict[str, dict]]) -> str:
     rows = [("split", "task", "figure", "value", "masked audio", "chance", "n")]
     for split, entries in metrics.items():
         for entry, figures in entries.items():
-            name = next((f for f in HEADLINE if f in figures), None)
-            if name is None:
-                continue
-            numbers = (figures.get(key) for key in (name, f"{name}_masked_audio", "chance"))
             part = f" ({figures['part']:.1%} of the split)" if "part" in figures else ""
-            rows.append(
-                (split, entry, name, *map(_number, numbers), f"{figures.get('n', '')}{part}")
-            )
+            for name, told in _shown(figures):
+                numbers = (figures.get(key) for key in (name, f"{name}_masked_audio", "chance"))
+                count = f"{figures.get('n', '')}{part}"
+                rows.append((split, entry, told, *map(_number, numbers), count))
     return text_table(rows, "lllr")
+
+
+def _shown(figures: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Names of the figures of an entry that are shown, with what they are called."""
+    for second, both in _BOTH.items():
+        if second in figures:
+            return both
+    return tuple((name, name) for name in HEADLINE if name in figures)[:1]
 
 
 def _number(value: Any) -> str:

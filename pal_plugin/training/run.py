@@ -19,7 +19,7 @@ import torch
 
 from pal_plugin.config.run_config import RunConfig
 from pal_plugin.evaluation.splits import METRICS, Outcome, SplitEvaluator, by_split
-from pal_plugin.training import caching, distributed, report
+from pal_plugin.training import caching, curves, distributed, report
 from pal_plugin.training.checkpoint_folder import FINISHED
 from pal_plugin.training.components import ModelOnDevice, Training, train_datasets
 from pal_plugin.training.metric_logger import MetricLogger, check_boards
@@ -307,6 +307,8 @@ class Run:
             return metrics
         self.evaluator.finish()
         logging.info("\n%s", report.table(metrics))
+        if pictures := curves.pictures(self.folder.path):
+            logging.info("pictures: %s", ", ".join(map(str, pictures)))
         facts: dict[str, Any] = {"evaluated": list(metrics)}
         if not self.cfg.run_cfg.evaluate:
             now = self.training.progress

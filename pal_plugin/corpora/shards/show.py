@@ -12,8 +12,8 @@ import torchaudio
 
 from pal_plugin.audio.io import AudioError, load_audio
 from pal_plugin.corpora.shards.reading import Shards, parse, read_shard
-from pal_plugin.corpora.shards.stats import new_figure
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.pictures import new_figure
 
 _MELS, _FRAMES, _ITEMS, _WIDTH = 64, 800, 5, 74
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pal_plugin.corpora.shards.reading import Shards, parse, read_shard
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.pictures import new_figure
 from pal_plugin.utils.tables import text_table
 
 _SHOWN = 30  # labels in the picture
@@ -108,19 +107,3 @@ def plot(stats: Statistics, path: Path) -> None:
     axes[2].set(title=title, xlabel="items")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
-
-
-def new_figure(width_in: float, height_in: float) -> Any:
-    """An empty figure of matplotlib's, which is needed for pictures only.
-
-    Raises:
-        ConfigError: matplotlib is not installed.
-    """
-    try:
-        import matplotlib.figure
-    except ImportError as error:
-        raise ConfigError(
-            "pictures need matplotlib: pip install 'matplotlib>=3.8' (or pal-plugin[demo])"
-        ) from error
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    return matplotlib.figure.Figure(figsize=(width_in, height_in), layout="constrained")

@@ -1,12 +1,13 @@
 """One label or several out of a closed set: by likelihood, or by generated text.
 
 `likelihood` ranks all labels and is exact. `string` and `embedding` read a generated text as LTU
-and GAMA do; results name which was used. Classification by likelihood can have the generated answer
-beside it (`said`).
+and GAMA do; results name which was used. Classification by likelihood has the generated answer
+beside it (`said`), since a label may rank first and still not be what the model says.
 """
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,10 @@ _LIKELIHOOD = "likelihood of each label per token, with the end mark"
 _NAMED = "the one label that the generated text names"
 #: Digits of a score in the rows: AudioSet has 527 of them per clip.
 _DIGITS = 5
+#: A warning tells where this share of the clips has the right label first and not said.
+_UNSAID = 0.2
+
+logger = logging.getLogger(__name__)
 
 
 class _Labels(Evaluator):
@@ -90,23 +95,15 @@ class Classification(_Labels, Exact):
 
     Args:
         said: with `likelihood`, generate an answer too and count it as `string` does, under
-            `accuracy_said`.
-
-    Raises:
-        ConfigError: `said` with a way that reads a generated answer anyway.
+            `accuracy_said`. The other ways read a generated answer anyway.
     """
 
     task = "classification"
     ways = ("likelihood", "string", "embedding")
 
-    def __init__(self, asking: Asking, said: bool = False, **ways: Any) -> None:
+    def __init__(self, asking: Asking, said: bool = True, **ways: Any) -> None:
         super().__init__(asking, **ways)
-        if said and self.by != "likelihood":
-            raise ConfigError(
-                f"run.evaluation.classification.said=true generates answers beside by=likelihood; "
-                f"by={self.by} reads a generated answer already"
-            )
-        self.said = said
+        self.said = said and self.by == "likelihood"
 
     def answer(self, model: Any, samples: dict) -> dict[str, list]:
         labels = closed_set(samples, self.task)
@@ -139,6 +136,8 @@ class Classification(_Labels, Exact):
             done.how["unmatched"] = "share of texts that name no label or several; they are wrong"
         if self.said:
             done.how["accuracy_said"] = _NAMED
+            if not key:
+                _warn_where_unsaid(rows)
         return done
 
     def write(self, rows: Rows, key: str, folder: Path, stem: str) -> dict[str, str]:
@@ -248,6 +247,24 @@ class Tagging(_Labels):
         if targets is None or not targets.any():
             return None
         return float(targets[:, targets.any(axis=0)].mean())
+
+
+def _warn_where_unsaid(rows: Rows) -> None:
+    ranked = np.array([is_correct(row["prediction"], row["answers"]) for row in rows])
+    said = np.array([is_correct(row["named"], row["answers"]) for row in rows])
+    if np.mean(ranked & ~said) < _UNSAID:
+        return
+    example = next(r for r, first, told in zip(rows, ranked, said, strict=True) if first > told)
+    logger.warning(
+        "classification: of %d clips the right label ranks first for %.0f %%, but is said for "
+        "%.0f %% (%r instead of %r): asked freely, the model does not name what it ranks. Train "
+        "longer, or more of the LLM (model.stage.llm)",
+        len(rows),
+        100 * ranked.mean(),
+        100 * said.mean(),
+        example["said"],
+        example["reference"],
+    )
 
 
 def _named(said: list[str], labels: list[str]) -> list[str]:

@@ -14,7 +14,8 @@ def labelled(*answers):
 
 def test_classification_by_likelihood_has_f1_beside_accuracy():
     model = Told(likes={"a": {"rain": 0}, "b": {"rain": 0}, "c": {"bell": 0}})
-    task, rows, entries = evaluate(model, labelled("rain", "dog", "bell"))
+    ranked = {"classification": {"said": False}}
+    task, rows, entries = evaluate(model, labelled("rain", "dog", "bell"), evaluation=ranked)
     entry = entries["classification"]
     assert entry["accuracy"] == entry["micro_f1"] == pytest.approx(2 / 3)
     assert entry["macro_f1"] == pytest.approx((2 / 3 + 0 + 1) / 3)
@@ -46,8 +47,7 @@ def test_the_labels_can_be_ranked_and_an_answer_generated_beside_that():
         says={"a": "The rain falls", "b": "a dog and a bell", "c": "It is a dog."},
         likes={"a": {"bell": 0}, "b": {"dog": 0}, "c": {"bell": 0}},
     )
-    settings = {"classification": {"said": True}}
-    task, rows, entries = evaluate(model, labelled("rain", "dog", "bell"), evaluation=settings)
+    task, rows, entries = evaluate(model, labelled("rain", "dog", "bell"))
     assert [row["prediction"] for row in rows] == ["bell", "dog", "bell"]
     assert [row["named"] for row in rows] == ["rain", "", "dog"]
     assert rows[2]["said"] == "It is a dog."
@@ -60,8 +60,19 @@ def test_the_labels_can_be_ranked_and_an_answer_generated_beside_that():
     how = task.describe("val")["classification"]["how"]
     assert "likelihood" in how["accuracy"]
     assert "names" in how["accuracy_said"]
-    with pytest.raises(ConfigError, match="by=string reads a generated answer already"):
-        InstructTask(evaluation={"classification": {"by": "string", "said": True}})
+
+
+def test_a_model_that_does_not_say_what_it_ranks_is_told(caplog):
+    likes = {"a": {"rain": 0}, "b": {"dog": 0}, "c": {"bell": 0}}
+    says = {"a": "ststst", "b": "A dog.", "c": "ststst"}
+    evaluate(Told(says=says, likes=likes), labelled("rain", "dog", "bell"))
+    told = "of 3 clips the right label ranks first for 100 %, but is said for 33 % ('ststst' inst"
+    assert told in caplog.text
+    assert caplog.text.count("ranks first") == 1  # not of the masked pass too
+    caplog.clear()
+    says = {"a": "Rain, and wind", "b": "A dog.", "c": "A bell"}
+    evaluate(Told(says=says, likes=likes), labelled("rain", "dog", "bell"))
+    assert "ranks first" not in caplog.text
 
 
 def test_tagging_ranks_clips_for_each_label():
@@ -95,7 +106,9 @@ def test_a_classification_of_several_labels_is_tagging():
 def test_confusion_pictures_and_what_is_too_large_for_one(tmp_path):
     many = [f"label {i}" for i in range(100)]
     samples = batch(item("classification", "rain", candidates=LABELS))
-    task, rows, _ = evaluate(Told(likes={"a": {"rain": 0}}), samples, masked_audio=False)
+    task, rows, _ = evaluate(
+        Told(says={"a": "rain"}, likes={"a": {"rain": 0}}), samples, masked_audio=False
+    )
     assert task.write_files(rows, "val", tmp_path) == {}
     assert (tmp_path / "val.classification.confusion.png").stat().st_size > 1000
     rows = [{**rows[0], "reference": name, "answers": [name]} for name in many]
