@@ -59,13 +59,12 @@ def resume(argv: Sequence[str], folder: Path | None) -> str:
     from pal_plugin.training.checkpoint_folder import newest
 
     saved = newest(folder, check=False)
-    if saved is None:
-        again = options.same_command("train", argv)
-        return (
-            f"no checkpoint of {folder} was written yet (run.save_every, or the end of an epoch, "
-            f"writes one); start again with: {again}"
-        )
     again = options.same_command("train", argv, "--job-id", folder.name, "--resume", "auto")
+    if saved is None:
+        return (
+            "no checkpoint was written yet (run.save_every, or the end of an epoch, writes one); "
+            f"this starts anew in the same folder: {again}"
+        )
     return f"{saved[0].name} is saved; resume with: {again}"
 
 

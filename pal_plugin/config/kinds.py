@@ -85,15 +85,24 @@ class OneOf:
 
 @dataclass(frozen=True)
 class Text:
-    """A text with something in it."""
+    """A text with something in it.
+
+    Args:
+        null: null is allowed.
+        folder: it names one folder, or the beginning of its name.
+    """
 
     null: bool = False
+    folder: bool = False
 
     def holds(self, value: Any) -> bool:
-        return self.null if value is None else isinstance(value, str) and bool(value.strip())
+        if not isinstance(value, str):
+            return self.null and value is None
+        return bool(value.strip()) and not (self.folder and set(value) & set("/\\\0"))
 
     def __str__(self) -> str:
-        return "a text" + ", or null" * self.null
+        told = "a name of one folder, without / and \\" if self.folder else "a text"
+        return told + ", or null" * self.null
 
 
 @dataclass(frozen=True)

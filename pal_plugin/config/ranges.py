@@ -47,7 +47,7 @@ _BY_SPLIT = Either((_SHARE, _SECTION))
 
 _RUN: dict[str, Kind] = {
     "output_dir": _TEXT,
-    "name": _TEXT_OR_NULL,
+    "name": Text(folder=True),  # of runs: RECIPE-DATE-TIME
     "seed": SEED,
     "device": _TEXT,
     "amp": OneOf((None, False, True, "none", "fp32", "bf16", "fp16"), "none (fp32), bf16 or fp16"),
@@ -92,6 +92,7 @@ _RUN: dict[str, Kind] = {
     "max_new_tokens": TEXT_TOKENS,
     "caption_examples": COUNT,
     "generation": Section(null=True),
+    "generation.do_sample": Either((FLAG, OneOf((None,), "null"))),
     "generation.num_beams": _size(1024, null=True),
     "generation.temperature": Number(above=0, null=True),
     "generation.top_k": Number(whole=True, null=True),
@@ -100,6 +101,17 @@ _RUN: dict[str, Kind] = {
     "generation.length_penalty": Number(-math.inf, null=True),
     "generation.no_repeat_ngram_size": Number(whole=True, null=True),
     "evaluation": Section(null=True),
+    **{
+        f"evaluation.{task}.{key}": kind
+        for key, kind in {"by": _TEXT, "embedder": _TEXT_OR_NULL, "template": _TEXT}.items()
+        for task in ("classification", "tagging")
+    },
+    "evaluation.caption.tokenizer": _one_of("auto", "ptb", "plain"),
+    "evaluation.caption.metrics": ListOf(_TEXT, null=True),
+    "evaluation.transcript.spelling": _TEXT_OR_NULL,
+    "evaluation.reasoning.template": _TEXT_OR_NULL,
+    "evaluation.chat.template": _TEXT_OR_NULL,
+    "evaluation.multiple_choice.protocol": _TEXT,
     "evaluation.multiple_choice.shuffles": Number(most=10_000, whole=True),
 }
 _MODEL: dict[str, Kind] = {

@@ -51,8 +51,8 @@ def stopped(monkeypatch):
         (
             ["train", "lal_stage1"],
             Path("gone"),
-            "; no checkpoint of gone was written yet (run.save_every, or the end of an epoch, "
-            "writes one); start again with: pal train lal_stage1",
+            "; no checkpoint was written yet (run.save_every, or the end of an epoch, writes one); "
+            "this starts anew in the same folder: pal train lal_stage1 --job-id gone --resume auto",
         ),
         (
             ["train", "lal_stage1"],

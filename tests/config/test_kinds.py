@@ -21,6 +21,7 @@ SLIPS = (math.nan, math.inf, -math.inf, "many", "", [], [1], {}, True)
         (FLAG, (True, False), (1, 0, None, "true")),
         (Text(), ("a",), ("", "  ", None, 1, ["a"], {})),
         (Text(null=True), ("a", None), ("", 1)),
+        (Text(folder=True), ("a b", "qwen2.5-x", ".."), ("a/b", "/", "a\\b", "", None)),
         (ListOf(Number()), ([0], (1, 2)), ([], None, 1, "a", [-1], ["a"], [None], {})),
         (ListOf(Text(), least=0, null=True), ([], ["a"], None), (["a", 1], "a")),
         (
@@ -54,6 +55,7 @@ def test_what_a_kind_holds(kind, good, bad):
         (ListOf(Text()), "a list of 1 or more, each a text"),
         (Either((Number(), Section())), "a number, 0 or more, or a section of keys"),
         (Text(null=True), "a text, or null"),
+        (Text(folder=True), "a name of one folder, without / and \\"),
     ],
 )
 def test_what_a_message_expects(kind, told):

@@ -104,9 +104,7 @@ def test_what_the_newest_run_is_is_told_by_date_steps_and_score(tmp_path, caplog
 @pytest.mark.parametrize("inner", ["", "inner", "inner/most"])
 def test_a_file_in_place_of_the_output_folder_is_told(tmp_path, inner):
     (tmp_path / "file").touch()
-    with pytest.raises(
-        ConfigError, match="file is a file; expected a folder"
-    ):
+    with pytest.raises(ConfigError, match="file is a file; expected a folder"):
         new_run_dir(tmp_path / "file" / inner, "r")
     assert check_output_dir(tmp_path / "not" / "there") == tmp_path / "not" / "there"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
