@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from pal_plugin.config.registry import PROCESSORS
 from pal_plugin.corpora.texts import one_form, text_fault
-from pal_plugin.datasets.clips import ClipDataset, present, read_annotations
+from pal_plugin.datasets.clips import ClipDataset, held_out, present, read_annotations
 from pal_plugin.datasets.questions import QuestionMix
 from pal_plugin.datasets.webdataset import ShardStream
 from pal_plugin.utils.errors import ConfigError
@@ -153,14 +153,17 @@ class ClipsBuilder(Builder):
                 "{val: {storage: clips.csv, where: {fold: [4]}}}"
             )
         columns = info["columns"]
-        by_split = {}
+        by_split, parts = {}, {}
         for split, source in info["annotations"].items():
-            unknown = set(source or {}) - {"storage", "where"}
+            unknown = set(source or {}) - {"storage", "where", "part_of_train"}
             if unknown or not (source or {}).get("storage"):
                 raise ConfigError(
-                    f"build_info.annotations.{split} must hold storage (a CSV) and may hold where, "
-                    f"got {source!r}"
+                    f"build_info.annotations.{split} must hold storage (a CSV) and may hold where "
+                    f"and part_of_train, got {source!r}"
                 )
+            if source.get("part_of_train") and not source.get("where"):
+                parts[split] = source["part_of_train"]
+                continue
             by_split[split] = read_annotations(
                 source["storage"],
                 info["audio"]["storage"],
@@ -169,6 +172,12 @@ class ClipsBuilder(Builder):
                 where=source.get("where"),
                 labels=settings["labels"],
             )
+        for split, part in parts.items():
+            if "train" not in by_split:
+                raise ConfigError(
+                    f"build_info.annotations.{split} is a part of train, which is not there"
+                )
+            by_split["train"], by_split[split] = held_out(by_split["train"], part)
         found = sorted({clip.label for clips in by_split.values() for clip in clips})
         candidates = given_candidates(settings["candidates"]) or found
         stray = [label for label in found if label not in candidates]

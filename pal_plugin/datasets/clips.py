@@ -12,6 +12,8 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,37 @@ def read_annotations(
         label = renamed.get(label, label.replace("_", " ").strip())
         clips.append(LabelledClip(Path(folder).expanduser() / row[filename_column], label))
     return clips
+
+
+def held_out(
+    clips: Sequence[LabelledClip], part: float
+) -> tuple[list[LabelledClip], list[LabelledClip]]:
+    """`(clips to train on, clips held out)`: of each label the same share, at least one.
+
+    Which clips are held out follows from their names alone, so that a folder that grows keeps its
+    split, but for what is new. Recordings that were cut into several clips may fall on both sides:
+    give a column that splits them (`where`).
+
+    Raises:
+        ConfigError: a part that is none, or a label with one clip.
+    """
+    if isinstance(part, bool) or not isinstance(part, int | float) or not 0 < part < 1:
+        raise ConfigError(f"part_of_train is {part!r}; expected a share, such as 0.2")
+    by_label: dict[str, list[LabelledClip]] = {}
+    for clip in clips:
+        by_label.setdefault(clip.label, []).append(clip)
+    single = [label for label, of_label in by_label.items() if len(of_label) < 2]
+    if single:
+        raise ConfigError(
+            f"{first_of(single)} have one clip, and none could be held out; add clips, or name the "
+            "clips of validation by a column (where)"
+        )
+    held = set()
+    for of_label in by_label.values():
+        ordered = sorted(of_label, key=lambda clip: sha256(clip.path.name.encode()).digest())
+        held |= {clip.path for clip in ordered[: min(len(ordered) - 1, ceil(part * len(ordered)))]}
+    kept = [clip for clip in clips if clip.path not in held]
+    return kept, [clip for clip in clips if clip.path in held]
 
 
 def present(clips: Sequence[LabelledClip], *, required: bool, split: str) -> list[LabelledClip]:

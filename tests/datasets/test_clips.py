@@ -1,5 +1,8 @@
 """A user's own clips with a CSV in ESC-50's format, through the registered builder."""
 
+from collections import Counter
+from pathlib import Path
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -8,7 +11,7 @@ from omegaconf import OmegaConf
 from pal_plugin.audio.io import AudioError
 from pal_plugin.config.registry import CONFIGS
 from pal_plugin.datasets.builders import ClipsBuilder
-from pal_plugin.datasets.clips import ClipDataset, LabelledClip, read_annotations
+from pal_plugin.datasets.clips import ClipDataset, LabelledClip, held_out, read_annotations
 from pal_plugin.datasets.collate import SkippedClip
 from pal_plugin.utils.errors import ConfigError
 
@@ -161,3 +164,28 @@ def test_a_label_has_one_form_and_is_renamed_in_any(tmp_path):
         ConfigError, match=r"t\.csv, line 3: expected a text as category, got bytes"
     ):
         read_annotations(table, tmp_path)
+
+
+def many(count, *labels):
+    return [LabelledClip(Path(f"{label}-{n}.wav"), label) for label in labels for n in range(count)]
+
+
+def test_a_part_of_each_label_is_held_out_by_name():
+    clips = many(10, "dog", "rain") + many(2, "bell")
+    kept, held = held_out(clips, 0.25)
+    assert sorted([*kept, *held], key=clips.index) == clips
+    assert Counter(clip.label for clip in held) == {"dog": 3, "rain": 3, "bell": 1}
+    assert held_out(clips[::-1], 0.25)[1] == held[::-1]
+    # A folder that grows keeps what was held out, or holds out more.
+    assert {*held} - {*held_out(clips + many(3, "car"), 0.25)[1]} == set()
+
+
+@pytest.mark.parametrize("part", [0, 1, -0.1, "0.2", True])
+def test_a_part_is_a_share(part):
+    with pytest.raises(ConfigError, match="expected a share, such as 0.2"):
+        held_out(many(4, "dog"), part)
+
+
+def test_a_label_with_one_clip_cannot_be_held_out():
+    with pytest.raises(ConfigError, match="bell have one clip.*by a column"):
+        held_out(many(4, "dog") + many(1, "bell"), 0.2)
