@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PretrainedConfig
 
-from pal_plugin.integration.families import Site
+from pal_plugin.integration.families import LayerAdapter
 
 #: LAL's audio, and that of gated cross attention.
 KEYWORDS = ("audio", "cross_audio")
@@ -34,14 +34,14 @@ class LALAttachment(Attachment):
     """LAL's.
 
     Args:
-        sites: every attention module with what it needs to project audio, in the order of layers.
+        adapters: every attention module with its adapter, in the order of the layers.
         config: the decoder's config under LAL's attention implementation, for those modules.
         stock: the implementation that `config` extends; None before the first call, and while the
             LLM uses one that LAL does not extend.
         unchecked: whether LAL is still to be compared with the stock model, once weights are there.
     """
 
-    sites: list[tuple[nn.Module, Site]] = field(default_factory=list)
+    adapters: list[tuple[nn.Module, LayerAdapter]] = field(default_factory=list)
     config: PretrainedConfig | None = None
     stock: str | None = None
     unchecked: bool = False

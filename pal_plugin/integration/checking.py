@@ -118,8 +118,8 @@ def _outputs(decoder: nn.Module, rows: Tensor, m: int, **kwargs) -> list[tuple[T
                 given["hidden_states"] = rows
             audio = given.get("audio")
             if audio is not None and audio.normed is not None:  # made in the LLM's own type
-                site = attached(decoder, "audio").sites[0][1]
-                given["audio"] = audio.with_normed(families.normalise(site, audio.features))
+                adapter = attached(decoder, "audio").adapters[0][1]
+                given["audio"] = audio.with_normed(families.normalise(adapter, audio.features))
             try:
                 output = type(layer).forward(twin, *args, **given)
             finally:

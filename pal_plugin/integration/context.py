@@ -127,7 +127,7 @@ class AudioContext:
     def __len__(self) -> int:
         return self.mask.shape[0]
 
-    def heard_by(self, layer: int) -> bool:
+    def attends_in(self, layer: int) -> bool:
         """Whether a layer sees the audio, or some of it."""
         return self.layers is None or layer in self.layers
 
@@ -136,10 +136,10 @@ class AudioContext:
         the others."""
         if self.spans is None:
             return self
-        part = self._by_spans[self._heard_in(layer)]
+        part = self._by_spans[self._spans_in(layer)]
         return self if part is None else part
 
-    def _heard_in(self, layer: int | None) -> tuple[bool, ...]:
+    def _spans_in(self, layer: int | None) -> tuple[bool, ...]:
         """Which spans a layer hears; None: one that no span names."""
         return tuple(layers is None or layer in layers for _, layers in self.spans)
 
@@ -147,7 +147,7 @@ class AudioContext:
         """Make what each layer hears, here, where no compiler is: no layer then has to."""
         if self.spans is not None:
             named = frozenset().union(*(layers or () for _, layers in self.spans))
-            sets = {self._heard_in(layer) for layer in (*named, None)}
+            sets = {self._spans_in(layer) for layer in (*named, None)}
             # None for all of it: in a circle, memory would wait for the garbage collector.
             parts = {heard: None if all(heard) else self._of_spans(heard) for heard in sets}
             object.__setattr__(self, "_by_spans", parts)

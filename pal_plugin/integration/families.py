@@ -66,11 +66,13 @@ PROVEN = frozenset(FAMILIES) - {"granitemoe"}
 LENGTH_DEPENDENT_ROTARY = ("dynamic", "longrope")
 
 
-@dataclass(frozen=True)
-class Site:
-    """What one attention module needs to project audio; not a Module, so no key changes.
+@dataclass(eq=False)
+class LayerAdapter:
+    """What one attention module, in its `lal_adapter`, needs to project audio; not a Module, so no
+    key changes.
 
     `rotary` takes `(hidden, positions, *rotary_args)`; None for a layer without rotary embedding.
+    `checkpoint_kv` and `plain` are those of `attach`.
     """
 
     family: Family
@@ -78,12 +80,14 @@ class Site:
     rotary: nn.Module | None
     rotary_args: tuple
     rotate: Callable
+    checkpoint_kv: bool = True
+    plain: bool = False
 
-    def __deepcopy__(self, memo: dict) -> Site:
+    def __deepcopy__(self, memo: dict) -> LayerAdapter:
         """Where attention is copied alone (peft's `modules_to_save`), its layer stays."""
         if id(self.layer) not in memo:
             return self
-        return Site(*(copy.deepcopy(getattr(self, f.name), memo) for f in fields(self)))
+        return LayerAdapter(*(copy.deepcopy(getattr(self, f.name), memo) for f in fields(self)))
 
     @property
     def norm(self) -> nn.Module | None:
@@ -96,8 +100,8 @@ def text_config(llm: nn.Module):
     return llm.config.get_text_config()
 
 
-def sites(llm: nn.Module, family: Family) -> list[tuple[nn.Module, Site]]:
-    """Every attention module of a causal LM with its site, in the order of the layers.
+def layer_adapters(llm: nn.Module, family: Family) -> list[tuple[nn.Module, LayerAdapter]]:
+    """Every attention module of a causal LM with its adapter, in the order of the layers.
 
     Raises:
         TypeError: a part that LAL needs is not there, or the rotary embedding is not supported.
@@ -122,7 +126,7 @@ def sites(llm: nn.Module, family: Family) -> list[tuple[nn.Module, Site]]:
         )
     decoder = llm.get_decoder()
     return [
-        (layer.self_attn, _site(family, decoder, layer, index))
+        (layer.self_attn, _adapter(family, decoder, layer, index))
         for index, layer in enumerate(decoder.layers)
     ]
 
@@ -133,7 +137,7 @@ def proposed(llm: nn.Module) -> Family:
     Raises:
         TypeError: a part that LAL needs is not there.
     """
-    sites(llm, Family(norm=None))  # names what is missing
+    layer_adapters(llm, Family(norm=None))  # names what is missing
     layer = llm.get_decoder().layers[0]
     attention = layer.self_attn
     norm = next((name for name in _INPUT_NORMS if hasattr(layer, name)), None)
@@ -145,7 +149,7 @@ def proposed(llm: nn.Module) -> Family:
     return Family(norm, key_norm, hasattr(attention, "qkv_proj"), from_one)
 
 
-def _site(family: Family, decoder: nn.Module, layer: nn.Module, index: int) -> Site:
+def _adapter(family: Family, decoder: nn.Module, layer: nn.Module, index: int) -> LayerAdapter:
     attention = layer.self_attn
     code = sys.modules[type(attention).__module__]
     rotary, arguments = decoder.rotary_emb, ()
@@ -155,12 +159,12 @@ def _site(family: Family, decoder: nn.Module, layer: nn.Module, index: int) -> S
         arguments = (decoder.config.layer_types[index],)
     if not getattr(attention, "use_rope", True):  # SmolLM3 has layers without
         rotary = None
-    return Site(family, layer, rotary, arguments, code.apply_rotary_pos_emb)
+    return LayerAdapter(family, layer, rotary, arguments, code.apply_rotary_pos_emb)
 
 
-def norms_are_shared(sites: list[tuple[nn.Module, Site]]) -> bool:
+def norms_are_shared(adapters: list[tuple[nn.Module, LayerAdapter]]) -> bool:
     """Whether the norms of all layers normalise alike and differ in their gains only."""
-    norms = [site.norm for _, site in sites]
+    norms = [adapter.norm for _, adapter in adapters]
     kinds = {(type(norm), _epsilon(norm)) for norm in norms}
     return len(kinds) == 1 and _is_rms_norm(norms[0]) and not is_offloaded(norms[0])
 
@@ -180,18 +184,18 @@ def _epsilon(norm: nn.Module) -> float | None:
     return getattr(norm, "variance_epsilon", getattr(norm, "eps", None))
 
 
-def normalise(site: Site, hidden: Tensor) -> Tensor:
+def normalise(adapter: LayerAdapter, hidden: Tensor) -> Tensor:
     """What the norms of all layers have in common: H over its root mean square, `[B, m, D]`.
 
     In the type in which the layers' gains are applied (`scale`).
     """
     full = hidden.float()
-    full = full * torch.rsqrt(full.square().mean(-1, keepdim=True) + _epsilon(site.norm))
-    return full if site.family.gain_from_one else full.to(hidden.dtype)
+    full = full * torch.rsqrt(full.square().mean(-1, keepdim=True) + _epsilon(adapter.norm))
+    return full if adapter.family.gain_from_one else full.to(hidden.dtype)
 
 
 def scale(
-    site: Site, normed: Tensor, kind: torch.dtype, heard_with: Tensor | None = None
+    adapter: LayerAdapter, normed: Tensor, kind: torch.dtype, heard_with: Tensor | None = None
 ) -> Tensor:
     """A layer's own part of its norm: its gain, in type `kind`.
 
@@ -199,15 +203,15 @@ def scale(
         heard_with: `[m, 1]`, the audio's own gain on top. The two are multiplied first: for the
             backward pass this product is kept, which has no batch, and not that with `normed`.
     """
-    gain = site.norm.weight
-    if site.family.gain_from_one:
+    gain = adapter.norm.weight
+    if adapter.family.gain_from_one:
         gain = 1.0 + gain.float()
     if heard_with is not None:
         gain = gain * heard_with.to(gain.dtype)
     return (gain * normed).to(kind)
 
 
-def project(attention: nn.Module, site: Site, hidden: Tensor) -> tuple[Tensor, Tensor]:
+def project(attention: nn.Module, adapter: LayerAdapter, hidden: Tensor) -> tuple[Tensor, Tensor]:
     """Keys, before the rotary embedding, and values of one layer.
 
     Modules are called, not their weights: LoRA and sharding live in the modules.
@@ -218,22 +222,22 @@ def project(attention: nn.Module, site: Site, hidden: Tensor) -> tuple[Tensor, T
     Returns:
         Both `[B, key heads, m, head size]`.
     """
-    if site.family.fused:
+    if adapter.family.fused:
         key, value = _fused(attention, hidden)
     else:
         key, value = attention.k_proj(hidden), attention.v_proj(hidden)
-    if site.family.key_norm == "width":
+    if adapter.family.key_norm == "width":
         key = attention.k_norm(key)
     heads = (key.shape[-1] // attention.head_dim, attention.head_dim)
     key, value = key.unflatten(-1, heads), value.unflatten(-1, heads)
-    if site.family.key_norm == "head":
+    if adapter.family.key_norm == "head":
         key = attention.k_norm(key)
     return key.transpose(1, 2), value.transpose(1, 2)
 
 
-def projections(attention: nn.Module, site: Site) -> list[nn.Module]:
+def projections(attention: nn.Module, adapter: LayerAdapter) -> list[nn.Module]:
     """The modules that `project` gives its input to."""
-    if site.family.fused:
+    if adapter.family.fused:
         return [attention.qkv_proj]
     return [attention.k_proj, attention.v_proj]
 
@@ -250,16 +254,16 @@ def _fused(attention: nn.Module, hidden: Tensor) -> tuple[Tensor, Tensor]:
     return both[..., :width], both[..., width:]
 
 
-def rotary_table(site: Site, like: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+def rotary_table(adapter: LayerAdapter, like: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
     """cos and sin at `positions` `[B or 1, m]`, in the type of `like`."""
     with torch.no_grad():
-        return site.rotary(like, positions, *site.rotary_args)
+        return adapter.rotary(like, positions, *adapter.rotary_args)
 
 
-def rotate(site: Site, key: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
+def rotate(adapter: LayerAdapter, key: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
     """The rotary embedding of keys `[B, key heads, m, head size]`."""
     no_queries = key[:, :0]  # the models' function turns queries and keys in one call
-    return site.rotate(no_queries, key, *table)[1]
+    return adapter.rotate(no_queries, key, *table)[1]
 
 
 def embedding_scale(llm: nn.Module) -> float:

@@ -162,7 +162,7 @@ def precompute(blocks: nn.ModuleDict, audio: AudioContext) -> AudioContext:
     """The same context with the K/V of all blocks, for any number of later calls."""
     kept = replace(audio, kv={})
     for block in blocks.values():
-        if audio.heard_by(block.layer):
+        if audio.attends_in(block.layer):
             block.keys_values(kept)
     return kept
 
@@ -189,6 +189,6 @@ class _hook:
         kwargs = dict(kwargs)
         audio = kwargs.pop("cross_audio")
         generation.check_context(audio, "cross_audio", args[0].shape[-1])
-        if self.index in self.blocks and audio.heard_by(int(self.index)):
+        if self.index in self.blocks and audio.attends_in(int(self.index)):
             args = (self.blocks[self.index](args[0], audio), *args[1:])
         return args, kwargs

@@ -24,7 +24,7 @@ from pal_plugin.encoders.cache import hear
 from pal_plugin.integration import LLMInputs, RoutedAudio, flamingo, route
 from pal_plugin.integration.audio_kv import STORES, AudioKV
 from pal_plugin.integration.families import embedding_scale
-from pal_plugin.integration.lal import precompute
+from pal_plugin.integration.keys_values import precompute
 from pal_plugin.llm.head import logits_of
 from pal_plugin.llm.label_tree import read_prompt
 from pal_plugin.llm.ranking import log_probabilities

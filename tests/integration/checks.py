@@ -5,7 +5,7 @@ import torch
 from families import CASES, FAMILIES, NO_SDPA, VOCAB, WIDTH, build
 from reference import lal_logits
 
-from pal_plugin.integration.lal import AudioContext
+from pal_plugin.integration import AudioContext
 from pal_plugin.llm.lora import add_lora
 
 #: The others, and the variants of `families.py`, run with `-m slow`.

@@ -15,7 +15,7 @@ from torch import Tensor, distributed, nn
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from pal_plugin.integration.lal import AudioContext, attach
+from pal_plugin.integration import AudioContext, attach
 
 PROCESSES, M, N, RAW = 2, 5, 6, 8
 WAYS = ("ddp", "ddp, checkpointing", "fsdp")

@@ -222,8 +222,8 @@ def test_without_weights_the_check_waits_for_audio():
             llm = attach(AutoModelForCausalLM.from_config(loaded.config)).eval()
         llm.load_state_dict(loaded.state_dict(), assign=True)
         llm.model.rotary_emb = loaded.model.rotary_emb
-        for _, site in attached(llm.model, "audio").sites:
-            object.__setattr__(site, "rotary", loaded.model.rotary_emb)
+        for _, adapter in attached(llm.model, "audio").adapters:
+            object.__setattr__(adapter, "rotary", loaded.model.rotary_emb)
         ids = torch.tensor([[1, 2, 3]])
         if right:
             llm(input_ids=ids, audio=context)

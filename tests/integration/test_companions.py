@@ -23,7 +23,7 @@ from peft import (
 )
 
 from pal_plugin.integration import AudioContext, attach, backends, detach, flamingo
-from pal_plugin.integration.lal import precompute
+from pal_plugin.integration.keys_values import precompute
 from pal_plugin.llm.label_tree import cache_keyword
 
 OPTIONS = {"max_new_tokens": 5, "do_sample": False, "pad_token_id": 0}

@@ -16,7 +16,7 @@ from checks import (
 from families import FAMILIES, build
 from packaging.version import Version
 
-from pal_plugin.integration.lal import attach
+from pal_plugin.integration import attach
 
 
 @each_family_and_backend

@@ -26,9 +26,9 @@ def test_padding_is_zeroed_and_positions_count_up_to_the_text():
 
 
 def test_layers_say_who_hears():
-    assert context().heard_by(5)
+    assert context().attends_in(5)
     some = AudioContext.from_tokens(AudioTokens(torch.zeros(2, 3, 1), MASK), [1, 2], torch.float16)
-    assert [some.heard_by(layer) for layer in (0, 1, 2)] == [False, True, True]
+    assert [some.attends_in(layer) for layer in (0, 1, 2)] == [False, True, True]
     assert some.features.dtype == torch.float16
     with pytest.raises(ValueError, match=r"layers is empty.*None = all"):
         context(layers=frozenset())

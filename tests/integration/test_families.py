@@ -20,7 +20,7 @@ from families import CASES
 from reference import lal_logits
 from transformers import DynamicCache
 
-from pal_plugin.integration.lal import AudioContext, attach
+from pal_plugin.integration import AudioContext, attach
 
 
 @each_case_and_backend

@@ -7,7 +7,7 @@ from reference import lal_logits
 
 from pal_plugin.integration import AudioContext, Route, attach, route
 from pal_plugin.integration.audio_kv import AudioKV
-from pal_plugin.integration.lal import precompute
+from pal_plugin.integration.keys_values import precompute
 from pal_plugin.integration.routing import RoutedAudio
 from pal_plugin.types import AudioTokens
 

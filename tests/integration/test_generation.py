@@ -14,7 +14,7 @@ from checks import (
 )
 from families import VOCAB, WIDTH
 
-from pal_plugin.integration.lal import AudioContext, attach
+from pal_plugin.integration import AudioContext, attach
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from checks import (
 )
 from reference import lal_logits
 
-from pal_plugin.integration.lal import AudioContext, attach
+from pal_plugin.integration import AudioContext, attach
 
 
 @each_case_and_backend

@@ -4,6 +4,8 @@ import copy
 
 import pytest
 import torch
+from checks import Batch, M, close, each_case_and_backend, generate, with_lora
+from checks import tiny as tiny_of
 from families import VOCAB, WIDTH, build
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -145,3 +147,85 @@ def test_one_context_for_batches_of_different_size():
         text = ids.repeat_interleave(rows // 2, 0)
         got = llm(input_ids=text, audio=audio).logits
         assert torch.allclose(got[:: rows // 2], llm(input_ids=ids, audio=audio).logits, atol=1e-5)
+
+
+@each_case_and_backend
+@pytest.mark.parametrize("padding", ["left", "right", None])
+def test_the_fast_ways_are_the_equations(family, backend, padding):
+    """Logits and gradients of audio, gains and weights, of padded batches with gaps."""
+    fast, plain = (attach(with_lora(tiny_of(family, backend)), plain=p) for p in (False, True))
+    batch = Batch(padding)
+    made = [of_audio_gains_and_weights(llm, batch) for llm in (fast, plain)]
+    batch.check(*(logits for logits, _ in made))
+    assert made[0][1].keys() == made[1][1].keys()
+    for name, gradient in made[0][1].items():
+        expected = made[1][1][name]
+        # A key's bias moves all scores alike, so that its gradient is rounding.
+        scale = max(expected.abs().max(), 1e-3 * batch.probe.abs().sum())
+        assert (gradient - expected).abs().max() <= 1e-4 * scale, name
+
+
+@torch.no_grad()
+@each_case_and_backend
+def test_decoding_is_the_equations(family, backend):
+    """With a cache: one query after the other, which the fast way does in one of its own."""
+    batch = Batch("left")
+    fast, plain = (attach(tiny_of(family, backend), plain=p) for p in (False, True))
+    made = [generate(llm, batch, output_logits=True) for llm in (fast, plain)]
+    assert torch.equal(made[0].sequences, made[1].sequences)
+    for one, other in zip(*(m.logits for m in made), strict=True):
+        close(one, other)
+
+
+def of_audio_gains_and_weights(llm, batch):
+    """`(logits, gradients by name)`."""
+    features = batch.features.nan_to_num().requires_grad_()
+    layers = len(llm.get_decoder().layers)
+    gains = torch.linspace(0.2, 1.5, layers * features.shape[1]).view(layers, -1).requires_grad_()
+    audio = AudioContext(features, batch.audio_mask, gains=gains)
+    logits = llm(**batch.text, audio=audio).logits
+    batch.loss(logits).backward()
+    weights = {name: p.grad for name, p in llm.named_parameters() if p.grad is not None}
+    return logits.detach(), {"audio": features.grad, "gains": gains.grad, **weights}
+
+
+@torch.no_grad()
+def test_the_plain_way_shows_its_weights():
+    llm = attach(build("llama", "eager"), plain=True)
+    batch = Batch("left")
+    weights = llm(**batch.text, audio=batch.audio(), output_attentions=True).attentions[0]
+    assert weights.shape == (3, 4, 7, M + 7)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(3, 4, 7))
+    for row in range(3):
+        assert not weights[row][:, batch.valid(row)][..., :M][..., ~batch.audio_mask[row]].any()
+
+
+def test_layers_that_hear_nothing_and_several_rows_per_clip():
+    ids = torch.randint(1, VOCAB, (4, 6), generator=torch.Generator().manual_seed(3))
+    for layers in ((0,), (1, 2)):
+        made = []
+        for plain in (False, True):
+            llm = attach(tiny(), plain=plain)
+            clips = torch.randn(2, 5, WIDTH, generator=torch.Generator().manual_seed(4))
+            audio = AudioContext(clips, torch.ones(2, 5, dtype=torch.bool), layers)
+            made.append(llm(input_ids=ids, audio=audio).logits)
+        close(*made)
+
+
+def test_a_static_cache_is_read_up_to_the_text():
+    batch = Batch(None)
+    made = []
+    for plain in (False, True):
+        llm = attach(tiny(), plain=plain)
+        made.append(generate(llm, batch, cache_implementation="static", disable_compile=True))
+    assert torch.equal(made[0].sequences, made[1].sequences)
+
+
+def test_the_plain_way_can_be_chosen_later_and_not_for_all_kernels():
+    llm = attach(tiny())
+    modules = [layer.self_attn for layer in llm.model.layers]
+    assert not any(module.lal_adapter.plain for module in modules)
+    attach(llm, plain=True)
+    assert all(module.lal_adapter.plain for module in modules)
+    with pytest.raises(TypeError, match="plain=True is for attn_implementation='eager' or 'sdpa'"):
+        attach(build("llama", "flex_attention"), plain=True)

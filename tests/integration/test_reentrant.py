@@ -7,7 +7,7 @@ from checks import (
     tiny,
 )
 
-from pal_plugin.integration.lal import attach
+from pal_plugin.integration import attach
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from families import WIDTH
 from reference import lal_logits
 
 from pal_plugin.integration import AudioContext, Route, attach, flamingo, route
-from pal_plugin.integration.lal import precompute
+from pal_plugin.integration.keys_values import precompute
 from pal_plugin.types import AudioTokens
 
 #: Of 6 columns, the first two are for layer 0, three for all, and the last one for layer 1.
@@ -118,12 +118,12 @@ def test_a_table_makes_spans_only_where_layers_differ():
     assert (same.spans, same.layers) == (None, {1})
     mixed = route(groups, {"a": Route("lal", (1,)), "b": Route("lal")}).audio
     assert (mixed.spans, mixed.layers) == (((3, frozenset({1})), (2, None)), None)
-    assert mixed.heard_by(0)
+    assert mixed.attends_in(0)
     assert mixed.at(0).features.shape[1] == 2
     assert mixed.at(1) is mixed
     two = route(groups, {"a": Route("lal", (1,)), "b": Route("lal", (0,))}).audio
     assert two.layers == {0, 1}
-    assert not two.heard_by(2)
+    assert not two.attends_in(2)
     with pytest.raises(ValueError, match="hold .* columns, but there are 6"):
         AudioContext(torch.ones(1, 6, 4), torch.ones(1, 6, dtype=torch.bool), spans=((5, None),))
 

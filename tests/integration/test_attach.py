@@ -19,7 +19,7 @@ from checks import (
 from families import NO_SDPA, build
 from peft import LoraConfig, get_peft_model
 
-from pal_plugin.integration.lal import attach, detach
+from pal_plugin.integration import attach, detach
 
 
 @each_family_and_backend

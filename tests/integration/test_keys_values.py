@@ -1,0 +1,44 @@
+"""The fast way to the audio's keys and values: the equations', made once where they are kept."""
+
+import torch
+from checks import Batch, close, each_family, tiny
+
+from pal_plugin.integration import attach, lal
+from pal_plugin.integration.attached import attached
+from pal_plugin.integration.keys_values import audio_keys_values, kept, normed_once, precompute
+
+
+@torch.no_grad()
+@each_family
+def test_each_layer_gives_what_the_equations_give(family):
+    llm = attach(tiny(family))
+    decoder, layers = llm.get_decoder(), len(llm.get_decoder().layers)
+    gains = torch.linspace(0.2, 1.5, layers * 6).view(layers, 6)
+    audio = Batch("left").audio(gains=gains)
+    shared = normed_once(decoder, audio)
+    once = precompute(llm, audio)
+    for index, (attention, _) in enumerate(attached(decoder, "audio").adapters):
+        gain = gains[index][:, None]
+        expected = lal.keys_values(attention, audio.features, audio.positions, gain)
+        for way in (audio, shared):
+            for made, wanted in zip(
+                audio_keys_values(attention, way, audio.features), expected, strict=True
+            ):
+                close(made, wanted)
+        for made, wanted in zip(once.kv[index], expected, strict=True):
+            close(made, wanted)
+            assert made.is_contiguous()
+
+
+@torch.no_grad()
+def test_they_are_kept_where_the_context_says_so():
+    llm = attach(tiny("llama"))
+    attention, _ = attached(llm.get_decoder(), "audio").adapters[1]
+    audio = Batch(None).audio()
+    assert (
+        kept(attention, audio, audio.features)[0] is not kept(attention, audio, audio.features)[0]
+    )
+    remembering = audio.remembering()
+    first, again = (kept(attention, remembering, audio.features) for _ in range(2))
+    assert first[0] is again[0]
+    assert list(remembering.kv) == [1]
