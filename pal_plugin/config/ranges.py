@@ -218,6 +218,8 @@ _DATASETS: dict[str, Kind] = {
     },
     "tasks": _SECTION,
     "tasks.*": Number(null=True),
+    "questions": Either((_SECTION, ListOf(_TEXT))),  # by task, or of all clips
+    "questions.*": _TEXT_OR_NULL,
     "question_types": ListOf(_TEXT, null=True),
     "items_per_clip": _size(1000),
     "eval_items_per_type": _MANY_OR_NULL,

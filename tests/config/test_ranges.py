@@ -86,6 +86,7 @@ def test_the_packages_own_recipes_pass(monkeypatch):
             [16],
             "a list of 2, each a whole number, 1 or more, at most 4096",
         ),
+        ("datasets.mine.questions.caption", [1], "a text, or null"),
         ("datasets.mine.items_per_clip", 0, "a whole number, 1 or more, at most 1000"),
         (
             "datasets.mine.build_info.clips.train",
