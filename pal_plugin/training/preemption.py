@@ -24,6 +24,9 @@ class StopRequest:
 
     def _note(self, number: int, frame: object) -> None:
         self.signal = signal.Signals(number).name
+        if hasattr(signal, "SIGCHLD"):
+            # A data worker may die of the same signal; torch would raise in the middle of a step.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[StopRequest]:

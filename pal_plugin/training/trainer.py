@@ -155,13 +155,10 @@ class Trainer:
     def _step(self) -> tuple[bool, tuple[float, float] | None]:
         """Whether a step was done, and `(loss, norm of the gradient)` if something was learned."""
         asked = self.run_time.now()
-        micros = [
-            self._ahead.popleft() if self._ahead else workers.fetch(self.batches)
-            for _ in self._turns
-        ]
+        micros = self._fetched()
         seconds = self.run_time.now()
         waited = seconds - asked
-        if micros[0].number != self.progress.micros + self.world.rank:
+        if micros and micros[0].number != self.progress.micros + self.world.rank:
             raise RuntimeError(
                 f"the loader gave micro-batch {micros[0].number}, expected "
                 f"{self.progress.micros + self.world.rank}"
@@ -169,7 +166,8 @@ class Trainer:
         skipped = [name for m in micros for name in m.batch.pop("skipped", ())]
         facts = [self._facts(micro.batch) for micro in micros]
         stop = float(bool(self.stop()))
-        mine = [stop, seconds, *(number for fact in facts for number in fact)]
+        none = [0.0] * _FACTS * (self.accumulate - len(micros))
+        mine = [stop, seconds, *(number for fact in facts for number in fact), *none]
         told = self.world.gather_numbers(mine)
         if any(numbers[0] for numbers in told):
             self.save()
@@ -196,6 +194,19 @@ class Trainer:
             result = self._leave_out(str(error), micros, "skip")
         self._count(micros, counts, tokens, result)
         return bool(tokens), result
+
+    def _fetched(self) -> list[Micro]:
+        """The micro-batches of a step; none where the run was told to stop and a data worker died
+        of that, since what is done can still be saved."""
+        try:
+            return [
+                self._ahead.popleft() if self._ahead else workers.fetch(self.batches)
+                for _ in self._turns
+            ]
+        except workers.DataWorkerError:
+            if not self.stop():
+                raise
+            return []
 
     def _learn(
         self, micros: list[Micro], own: list[float], tokens: float

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pal_plugin.batch import to_device
+from pal_plugin.datasets.workers import DataWorkerError
 from pal_plugin.training.distributed import World
 from pal_plugin.training.faults import NonFiniteLossError, OutOfMemoryBatchError
 from pal_plugin.training.pace import RECENT
@@ -310,6 +311,28 @@ def test_being_told_to_stop_saves_before_the_next_step():
     with pytest.raises(Preempted):
         run.epoch(9)
     assert saved == [(3, 3)]
+
+
+def test_a_data_worker_that_dies_of_the_same_signal_costs_no_step():
+    """Killed by name or by Slurm, the workers may go first; what is done is saved all the same."""
+    saved, told = [], []
+    run = trainer([batch(1)], stop=lambda: bool(told))
+    run.save = lambda: saved.append((run.progress.step, run.progress.micros))
+    given = run.batches
+
+    def dying(signalled):
+        yield from itertools.islice(given, 2)
+        told.extend([True] * signalled)
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated.")
+
+    run.batches = dying(signalled=True)
+    with pytest.raises(Preempted):
+        run.epoch(9)
+    assert saved == [(2, 2)]
+    told.clear()
+    run.batches = dying(signalled=False)
+    with pytest.raises(DataWorkerError, match="killed by signal: Terminated"):
+        run.epoch(9)
 
 
 def test_it_is_saved_every_so_many_steps_but_not_twice_at_the_end():
