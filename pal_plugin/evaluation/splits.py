@@ -190,7 +190,7 @@ class SplitEvaluator:
         }
         if hasattr(self.task, "describe"):
             described["figures"] = self.task.describe(split)
-        if self.only and hasattr(self.task, "write_files"):
+        if hasattr(self.task, "write_files"):
             described["files missing"] = self.task.write_files(outcome.rows, split, self.result_dir)
         self.evaluation[split] = described
         files.write_json(self.folder / EVALUATION, self.evaluation)
