@@ -16,7 +16,7 @@ from pal_plugin.audio.arrays import from_array
 from pal_plugin.audio.errors import AudioError, Undecodable
 from pal_plugin.audio.mixing import check_length, to_mono
 from pal_plugin.audio.sources import read_file, unpacked
-from pal_plugin.audio.truncation import announced, joined, mp3, streamed
+from pal_plugin.audio.truncation import announced, ends, joined, mp3, streamed
 
 __all__ = ["AudioError", "decode"]
 
@@ -47,7 +47,7 @@ def decode(source: Any) -> tuple[np.ndarray, int, int]:
     else:
         data, name = read_file(source)
         try:
-            samples, rate_hz = _decoded(streamed.completed(data))
+            samples, rate_hz = _decoded(data)
         except Undecodable as error:
             raise AudioError(f"cannot decode {name}: {error}") from error
         except ImportError:
@@ -63,8 +63,15 @@ def decode(source: Any) -> tuple[np.ndarray, int, int]:
 
 def _decoded(data: bytes) -> tuple[np.ndarray, int]:
     """`(samples [S, channels] float32, rate)` of a whole file."""
+    # Some put the tag of an MP3 in front of anything; libsndfile then takes it off the end.
+    data = streamed.completed(data[mp3.after_tags(data) :] or data)
     if joined.holds_another(data):
         raise Undecodable(joined.SECOND_FILE)
+    if ends.is_uncounted(data):
+        raise Undecodable(
+            "more follows its samples than its header counts; it was appended to, or never "
+            "finished: `ffmpeg -i IN OUT.wav` keeps what is counted"
+        )
     decoded = sndfile.decode(data)
     if decoded is None and not announced.is_known(data):
         # Tags, padding or an HTTP header may stand in front of an MP3; libsndfile looks no further.

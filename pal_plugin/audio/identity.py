@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from pal_plugin.audio.sources import read_file, unpacked
+from pal_plugin.audio.arrays import from_array
+from pal_plugin.audio.sources import named, read_file
+from pal_plugin.audio.tensors import without_tensors
 
 
 def identified(source: Any) -> tuple[str, Any]:
@@ -22,16 +22,13 @@ def identified(source: Any) -> tuple[str, Any]:
     Raises:
         AudioError: a file that cannot be read, or nothing that can be a clip.
     """
-    source = unpacked(source)
+    source = without_tensors(source)
     if isinstance(source, tuple | list) and len(source) == 2:
         samples, rate_hz = source
-        if isinstance(samples, Tensor):
-            samples = samples.detach().cpu().numpy()
+        from_array(samples, rate_hz)  # what is none is told as when it is heard
         samples = np.ascontiguousarray(samples)
         digest = hashlib.sha256(f"{samples.dtype.str} {samples.shape} {rate_hz}".encode())
         digest.update(samples.data)
         return digest.hexdigest(), (samples, rate_hz)
     data, name = read_file(source)
-    file = io.BytesIO(data)
-    file.name = name  # for messages
-    return hashlib.sha256(data).hexdigest(), file
+    return hashlib.sha256(data).hexdigest(), named(data, name)

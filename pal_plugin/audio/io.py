@@ -12,7 +12,8 @@ from torch import Tensor
 
 from pal_plugin.audio.decoding import decode
 from pal_plugin.audio.errors import AudioError
-from pal_plugin.audio.sources import is_one_clip, unpacked
+from pal_plugin.audio.sources import is_one_clip
+from pal_plugin.audio.tensors import without_tensors
 
 __all__ = ["AudioError", "is_one_clip", "load_audio", "resample"]
 
@@ -30,12 +31,7 @@ def load_audio(source: Any) -> tuple[Tensor, int]:
     Raises:
         AudioError: undecodable, cut off, empty, non-finite, or nothing that can be a clip.
     """
-    source = unpacked(source)
-    if isinstance(source, tuple | list) and len(source) == 2 and isinstance(source[0], Tensor):
-        tensor = source[0].detach().cpu()
-        tensor = tensor.float() if tensor.is_floating_point() else tensor
-        source = (tensor.numpy(), source[1])
-    samples, rate_hz, _ = decode(source)
+    samples, rate_hz, _ = decode(without_tensors(source))
     return torch.from_numpy(samples), rate_hz
 
 

@@ -87,8 +87,8 @@ def _mean(samples: np.ndarray, name: str) -> np.ndarray:
     for column in columns[1:]:
         mono += column
     mono /= len(columns)
-    powers = [float(np.dot(column, column)) for column in columns]
-    if float(np.dot(mono, mono)) >= _CANCELS * sum(powers) / len(columns) ** 2:
+    powers = [_power(column) for column in columns]
+    if _power(mono) >= _CANCELS * sum(powers) / len(columns) ** 2:
         return mono
     loudest = int(np.argmax(powers))
     logger.warning(
@@ -98,3 +98,8 @@ def _mean(samples: np.ndarray, name: str) -> np.ndarray:
         loudest + 1,
     )
     return columns[loudest]
+
+
+def _power(samples: np.ndarray) -> float:
+    """Without what is constant, which nobody hears; in double precision, for the very quiet."""
+    return float(np.var(samples, dtype=np.float64))

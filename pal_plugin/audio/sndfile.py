@@ -12,7 +12,7 @@ import io
 import numpy as np
 
 from pal_plugin.audio.errors import Undecodable
-from pal_plugin.audio.truncation import joined, mp3, whole
+from pal_plugin.audio.truncation import ends, mp3, whole
 
 #: Containers in which a missing end is recognised; libsndfile knows more.
 CONTAINERS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "FLAC", "OGG", "MP3")
@@ -23,7 +23,7 @@ _LONGEST = 2**62  # libsndfile gives 2**63 - 1 frames where a FLAC stream does n
 _BLOCK = 2**24  # values: one block holds a clip of minutes
 #: soundfile seeks after each block, and these decoders then lose what they remember of the samples
 #: before. So they are read at once, at most as many frames as bytes of silence can stand for.
-_IN_ONE, _PER_BYTE = ("OGG", "MP3"), 4096
+_IN_ONE = {"OGG": 4096, "MP3": 64}
 
 
 class _File(io.BytesIO):
@@ -48,6 +48,9 @@ def decode(data: bytes) -> tuple[np.ndarray, int] | None:
     """
     import soundfile  # not above: whoever gives arrays needs no libsndfile
 
+    if data[:4] in (b"riff", b"NIST"):  # it would take what follows for samples
+        end = ends.end_of(data)
+        data = data[: end.at] if end.is_known else data
     try:
         with soundfile.SoundFile(_File(data)) as sound:
             container, subtype = sound.format, sound.subtype
@@ -68,11 +71,11 @@ def decode(data: bytes) -> tuple[np.ndarray, int] | None:
     samples, announced, rate_hz = parts[0]
     if len(parts) > 1:
         if any(part.shape[1] != samples.shape[1] or hz != rate_hz for part, _, hz in parts):
-            raise Undecodable(joined.CHANGES)
+            raise Undecodable(mp3.CHANGES)
         samples = np.concatenate([part for part, _, _ in parts])
         announced = sum(frames for _, frames, _ in parts)
-    # The length of a layer I or II file is libsndfile's guess.
-    known = container != "MP3" or subtype == "MPEG_LAYER_III"
+    # The length of a layer I or II file, and of MPEG audio in a WAV, is libsndfile's guess.
+    known = not subtype.startswith("MPEG") or (container, subtype) == ("MP3", "MPEG_LAYER_III")
     if cut_off or (known and len(samples) < announced):
         raise Undecodable(
             f"it is cut off: {len(samples) / rate_hz:.2f} s decode, but its header or last page "
@@ -91,7 +94,7 @@ def _read(data: bytes) -> tuple[np.ndarray, int, int]:
         most, blocks, left = MOST_VALUES // sound.channels, [], sound.frames
         block = max(1, _BLOCK // sound.channels)
         if sound.format in _IN_ONE:
-            block = min(most + 1, _PER_BYTE * len(data))
+            block = min(most + 1, _IN_ONE[sound.format] * len(data))
         while left > 0:
             # The number of frames is named because libsndfile cannot seek in GSM and G.721.
             asked = min(left, block)

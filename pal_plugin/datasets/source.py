@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pal_plugin.audio.io import AudioError
+from pal_plugin.audio.sources import named
 from pal_plugin.datasets.collate import SkippedClip, collate_clips
 
 
@@ -53,11 +54,14 @@ class ClipSource:
         Raises:
             AudioError: it cannot be decoded, in evaluation; names the clip.
         """
+        if isinstance(audio, bytes):
+            audio = named(audio, where)
         try:
             features = self.audio_processor(audio)
         except AudioError as error:
             if not (self.train or self.allow_missing):
-                raise AudioError(f"{where}: {error}") from error
+                told = str(error)
+                raise AudioError(told if where in told else f"{where}: {told}") from error
             return SkippedClip(where, str(error))
         return {"audio": features, "items": self._prepared(items), "sample_id": sample_id}
 

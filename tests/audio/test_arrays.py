@@ -23,3 +23,10 @@ def test_rates_that_are_none(rate_hz):
 def test_what_is_no_array_of_numbers(array):
     with pytest.raises(AudioError, match="expected"):
         from_array(array, 16000)
+
+
+@pytest.mark.parametrize("dtype", [">i2", ">i4", ">f4", "<i2"])
+def test_the_order_of_bytes_does_not_matter(dtype):
+    scale = 2**15 if dtype.endswith("i2") else 2**31 if dtype.endswith("i4") else 1
+    samples, _ = from_array((np.array([0.5, -0.25]) * scale).astype(dtype), 16000)
+    assert samples.tolist() == [0.5, -0.25]

@@ -95,3 +95,24 @@ def test_broken_lengths_of_matroska_are_told():
     ):
         with pytest.raises(AudioError, match="cannot decode"):
             load_audio(bytes.fromhex(data))
+
+
+@needs_av
+@pytest.mark.parametrize("tag", [b"TAG" + bytes(125), b"APETAGEX" + bytes(40), b"\n"])
+def test_what_stands_behind_a_wavpack_is_not_heard(tmp_path, tag):
+    plain = encode(tmp_path / "clip", tones(1, 48000, 1.0), 48000, "wv", "wavpack")
+    assert torch.equal(load_audio(plain + tag)[0], load_audio(plain)[0])
+    with pytest.raises(AudioError, match="cannot decode"):
+        load_audio(plain[: len(plain) // 2])
+
+
+@needs_av
+@pytest.mark.parametrize("seconds", [1.0, 3.0])
+def test_a_trimmed_recording_is_whole(tmp_path, seconds):
+    """An edit list shows a part of what the file holds; the packets are counted all the same."""
+    whole = bytearray(encode(tmp_path / "clip", tones(1, 16000, 5.0), 16000, "ipod", "aac"))
+    at = whole.index(b"elst") + 12  # version, count, then the duration in the movie's time scale
+    scale = int.from_bytes(whole[whole.index(b"mvhd") + 16 :][:4], "big")
+    whole[at : at + 4] = round(seconds * scale).to_bytes(4, "big")
+    heard, rate_hz = load_audio(bytes(whole))
+    assert len(heard) / rate_hz == pytest.approx(seconds, abs=0.1)

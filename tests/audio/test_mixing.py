@@ -51,6 +51,15 @@ def test_floats_in_the_range_of_int16_are_told_with_their_peak(caplog):
     assert not caplog.records
 
 
+@pytest.mark.parametrize(
+    "channels", [[TONE + 0.3, 0.3 - TONE], [1e-25 * TONE, -1e-25 * TONE]], ids=["constant", "quiet"]
+)
+def test_channels_cancel_also_beside_a_constant_and_when_quiet(caplog, channels):
+    heard = to_mono(np.stack(channels).astype(np.float32).T, "a")
+    assert np.var(heard, dtype=np.float64) > 0
+    assert "cancel one another" in caplog.text
+
+
 @pytest.mark.parametrize("second", [-TONE, -0.9 * TONE])
 def test_channels_that_cancel_are_heard_by_the_loudest(caplog, second):
     samples = np.stack([0.8 * second, TONE, -TONE, 0.8 * TONE])[[1, 0, 2, 3]]

@@ -42,7 +42,12 @@ FORMS = {
     "tensor": lambda path: {"array": torch.from_numpy(TONE), "sampling_rate": 16000},
     "bytes": lambda path: {"bytes": wav(), "path": "gone.wav"},
     "path": lambda path: {"bytes": None, "path": str(path)},
+    "bytes beside no array": lambda path: {"array": None, "sampling_rate": None, "bytes": wav()},
+    "more keys": lambda path: {"array": TONE, "sampling_rate": 16000, "id": 7},
+    "rate of numpy": lambda path: {"array": TONE, "sampling_rate": np.asarray(16000)},
+    "rate of torch": lambda path: (torch.from_numpy(TONE), torch.tensor(16000)),
     "decoder": lambda path: Decoder(),
+    "decoded": lambda path: Decoder().get_all_samples(),
     "stereo decoder": lambda path: Decoder(np.stack([TONE, TONE])),
 }
 
@@ -64,7 +69,6 @@ def test_what_datasets_give_is_heard(form, tmp_path):
     [
         {"array": TONE},
         {"sampling_rate": 16000},
-        {"array": None, "sampling_rate": None, "path": "gone.wav"},
         {"bytes": None, "path": None},
         {"text": "a dog"},
         {},
@@ -89,3 +93,32 @@ def test_files_that_cannot_be_read_are_refused(tmp_path):
         with pytest.raises(AudioError, match="cannot (open|read)"):
             load_audio(source)
     writing.close()
+
+
+def test_a_decoder_that_fails_is_an_audio_error():
+    class Broken:
+        def get_all_samples(self):
+            raise RuntimeError("Could not push packet to decoder")
+
+    with pytest.raises(AudioError, match=r"clip of a Broken: Could not push packet"):
+        load_audio(Broken())
+
+
+def test_files_whose_reading_fails_in_other_ways_are_refused():
+    class Cut:
+        name = "cut.wav.gz"
+
+        def read(self):
+            raise EOFError("Compressed file ended")
+
+    with pytest.raises(AudioError, match=r"cannot read cut\.wav\.gz: Compressed file ended"):
+        load_audio(Cut())
+
+
+def test_a_file_that_was_just_written_is_to_be_rewound():
+    file = io.BytesIO()
+    soundfile.write(file, TONE, 16000, format="WAV", subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"0 bytes.*seek\(0\)"):
+        load_audio(file)
+    file.seek(0)
+    assert len(load_audio(file)[0]) == len(TONE)

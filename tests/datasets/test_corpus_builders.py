@@ -129,7 +129,7 @@ def test_broken_audio_is_skipped_in_training_and_stops_evaluation(esc, build):
     datasets = build("pal_esc50", info_of(folder, csv))
     assert isinstance(datasets["train"][0], SkippedClip)
     assert datasets["train"][1]["sample_id"] == "1"
-    with pytest.raises(AudioError, match=r"6\.wav: cannot decode"):
+    with pytest.raises(AudioError, match=r"cannot decode .*6\.wav"):
         datasets["val"][0]
 
 

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pal_plugin.audio.truncation.joined import SECOND_FILE
-
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _ASF_BROADCAST = 1
@@ -35,6 +33,25 @@ def is_known(data: bytes) -> bool:
     return data[4:8] in _BOXES or data.startswith((_EBML, _ASF, *_OTHERS))
 
 
+def end_of(data: bytes) -> int | None:
+    """Where MP4, Matroska and ASF end by their own account; None for others, or where they do not
+    say. It may lie behind the data."""
+    if data[4:8] in _BOXES:
+        at = 0
+        for kind, _, end in _boxes(data, 0, len(data)):
+            is_box = kind in _BOXES or (kind.isalnum() and end <= len(data))
+            if not is_box or (at and kind == b"ftyp"):
+                break
+            at = end
+        return at
+    if data[:4] == _EBML:
+        return _segment_end(data)
+    if data[:4] == _ASF:
+        at = data.find(_ASF_FILE)
+        return int.from_bytes(data[at + 40 : at + 48], "little") or None if at >= 0 else None
+    return None
+
+
 def problem(data: bytes) -> str | None:
     """Why a file may not be all there; None where its container says that it is, or is another."""
     if data[4:8] in _BOXES:
@@ -49,8 +66,6 @@ def problem(data: bytes) -> str | None:
 def _mp4(data: bytes) -> str | None:
     boxes = list(_boxes(data, 0, len(data)))
     kinds = [kind for kind, _, _ in boxes]
-    if kinds.count(b"ftyp") > 1:
-        return SECOND_FILE
     in_moov = [k for kind, at, end in boxes if kind == b"moov" for k, _, _ in _boxes(data, at, end)]
     if b"mvex" not in in_moov and b"moof" not in kinds:
         return None  # one table of all packets, which are counted; a tag may follow the last box
@@ -90,21 +105,27 @@ def _indexed(sidx: bytes) -> int | None:
 
 
 def _matroska(data: bytes) -> str | None:
+    end = _segment_end(data)
+    if end is None:
+        return _UNKNOWN.format("it was written as a stream and does not say how long it is")
+    return _CUT_OFF if end > len(data) else None
+
+
+def _segment_end(data: bytes) -> int | None:
+    """None where the size is unknown; behind the data where its header breaks off."""
     at = 0
     while at + 12 <= len(data):
         kind = data[at : at + 4]
         width = 9 - data[at + 4].bit_length()
         size = int.from_bytes(data[at + 4 : at + 4 + width], "big") - (1 << 7 * width)
         if size == (1 << 7 * width) - 1:
-            return _UNKNOWN.format("it was written as a stream and does not say how long it is")
+            return None
         at += 4 + width + size
         if kind == _SEGMENT:
-            if data[at : at + 4] == _EBML:
-                return SECOND_FILE
-            return _CUT_OFF if at > len(data) else None
+            return at
         if kind != _EBML:
             break
-    return _CUT_OFF
+    return len(data) + 1
 
 
 def _asf(data: bytes) -> str | None:

@@ -15,8 +15,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from pal_plugin.audio.errors import Undecodable
-from pal_plugin.audio.truncation.joined import CHANGES
 
+CHANGES = "it changes its rate or channels on the way, as files joined end to end do; split it"
 MPEG1, LAYER_III, MONO = 3, 1, 3
 # kbit/s by (MPEG-1, layer bits) and index; index 0 is the free format, 15 is not allowed.
 _KBPS = {
@@ -68,7 +68,7 @@ def frames(data: bytes) -> Iterator[tuple[int, Header]]:
 
     A frame follows the frame before it; after tags or junk, two in a row make a new start.
     """
-    at = _next_start(data, _after_tags(data), None)
+    at = _next_start(data, after_tags(data), None)
     header = parse_header(data[at : at + 4]) if at >= 0 else None
     while header:
         yield at, header
@@ -82,13 +82,13 @@ def frames(data: bytes) -> Iterator[tuple[int, Header]]:
 
 def start_behind_junk(data: bytes) -> int | None:
     """Where the first run of frames begins, whatever stands in front of it; None without one."""
-    for at in (_after_tags(data), 0):  # a tag may lie about its size
+    for at in (after_tags(data), 0):  # a tag may lie about its size
         if (start := _next_run(data, at, len(data))) is not None:
             return start
     return None
 
 
-def _after_tags(data: bytes) -> int:
+def after_tags(data: bytes) -> int:
     """End of the ID3v2 tags, whose pictures may look like frames."""
     at = 0
     while data[at : at + 3] == b"ID3" and len(data) >= at + 10:

@@ -1,4 +1,4 @@
-"""WAV, RF64 and AU whose writer could not go back to say how long they are.
+"""WAV, RF64, AIFF and AU whose writer could not go back to say how long they are.
 
 A program that writes to a pipe leaves a size of 0 in the header, and libsndfile then reads nothing.
 With a size that means "unknown" it reads to the end; that the end is there, nobody can tell.
@@ -6,6 +6,10 @@ With a size that means "unknown" it reads to the end; that the end is there, nob
 
 from __future__ import annotations
 
+import re
+
+_NAME = re.compile(rb"(?! {4})[ -~]{4}")
+_NO_SAMPLES = b"\0\0\0\x08"
 _UNKNOWN = b"\xff\xff\xff\xff"
 
 
@@ -15,6 +19,13 @@ def completed(data: bytes) -> bytes:
         return _wav(data, "big" if data[:4] == b"RIFX" else "little")
     if data[:4] in (b".snd", b"dns.") and data[8:12] == bytes(4) and len(data) > 24:
         return data[:8] + _UNKNOWN + data[12:]
+    if data[:4] == b"FORM" and data[8:11] == b"AIF":
+        at = 12
+        while at + 8 <= len(data) and data[at : at + 4] != b"SSND":
+            at += _size(data, at, "big")
+        # Eight bytes stand in front of the samples.
+        if data[at + 4 : at + 8] == _NO_SAMPLES and not _only_chunks(data, at + 16, "big"):
+            return data[: at + 4] + _UNKNOWN + data[at + 8 :]
     return data
 
 
@@ -35,9 +46,9 @@ def _wav(data: bytes, order: str) -> bytes:
 
 def _only_chunks(data: bytes, at: int, order: str) -> bool:
     """Whether what follows is chunks up to the end, and so no samples."""
-    while at + 8 <= len(data) and data[at : at + 4].isascii():
+    while at + 8 <= len(data) and _NAME.fullmatch(data[at : at + 4]):
         at += _size(data, at, order)
-    return at >= len(data)
+    return at - len(data) in (0, 1)  # the last one may lack its padding
 
 
 def _size(data: bytes, at: int, order: str) -> int:

@@ -31,15 +31,20 @@ def is_cut_off(data: bytes) -> bool:
     if data[:4] in (b".snd", b"dns."):
         order = "big" if data[:4] == b".snd" else "little"
         start, size = int.from_bytes(data[4:8], order), int.from_bytes(data[8:12], order)
-        return size != 0xFFFFFFFF and start + size > len(data)
+        return size < UNKNOWN and start + size > len(data)
     if data[:7] == b"NIST_1A":
-        sizes = (rb"sample_count", rb"channel_count", rb"sample_n_bytes")
-        found = [re.search(name + rb" -i (\d+)", data[:1024]) for name in sizes]
-        return all(found) and 1024 + prod(int(m[1]) for m in found) > len(data)
+        return 1024 + (nist_bytes(data) or 0) > len(data)
     if data[:4] == b"OggS":
         pages = list(ogg_pages(data))
         return not pages[-1][1] & 4 or pages[-1][2] > len(data)
     return False
+
+
+def nist_bytes(data: bytes) -> int | None:
+    """Bytes of the samples that a SPHERE header counts; None where it does not."""
+    sizes = (rb"sample_count", rb"channel_count", rb"sample_n_bytes")
+    found = [re.search(name + rb" -(?:i|s\d+) (\d+)", data[:1024]) for name in sizes]
+    return prod(int(m[1]) for m in found) or None if all(found) else None
 
 
 def ogg_links(data: bytes) -> list[bytes]:

@@ -15,6 +15,7 @@ import numpy as np
 import soundfile
 
 from pal_plugin.audio.decoding import AudioError, decode
+from pal_plugin.audio.sources import named
 from pal_plugin.audio.truncation.whole import ogg_pages
 
 _BLOCK = 2**16  # samples; libsndfile's Vorbis encoder overflows its stack on long blocks
@@ -46,7 +47,9 @@ class Encoded:
 HIGHEST_HZ = {"ogg": 200_000, "flac": 655_350}
 
 
-def encode(data: bytes, extension: str, form: str, rate_hz: int | None) -> Encoded:
+def encode(
+    data: bytes, extension: str, form: str, rate_hz: int | None, name: str = "the clip"
+) -> Encoded:
     """A clip in the form of the shard.
 
     FLAC and OGG hold the mean of the channels, which is what models hear; FLAC has 24 bits where
@@ -57,11 +60,12 @@ def encode(data: bytes, extension: str, form: str, rate_hz: int | None) -> Encod
         extension: of the file, without the dot.
         form: one of `writing.FORMATS`.
         rate_hz: of "flac" and "ogg"; None leaves the clip's own.
+        name: what messages call it.
 
     Raises:
         AudioError: the clip is broken.
     """
-    samples, own_hz, channels = decode(data)
+    samples, own_hz, channels = decode(named(data, name))
     seconds = len(samples) / own_hz
     if form == "keep":
         return Encoded(data, extension, seconds, own_hz, channels)

@@ -158,7 +158,7 @@ def read_shard(url: str) -> Iterator[dict[str, Any]]:
             if hasattr(stream, "proc"):  # a pipe:
                 # It would drop the block just read if the command has failed by then.
                 stream.ignore_errors = True
-        files = tar_file_expander(opened, handler=keep)
+        files = tar_file_expander(opened, handler=keep, select_files=_is_member)
         for sample in group_by_keys(files, handler=keep):
             key = f"behind {sample['__key__']}"
             yield sample
@@ -170,6 +170,11 @@ def read_shard(url: str) -> Iterator[dict[str, Any]]:
             reason = _wrong_at_the_end(opened[0]["stream"])
     if reason:
         yield {"__key__": key, "__url__": url, "__error__": reason}
+
+
+def _is_member(name: str) -> bool:
+    """Not what macOS leaves beside the files that it packs."""
+    return not name.rpartition("/")[2].startswith(".") and "__MACOSX/" not in f"/{name}"
 
 
 def _wrong_at_the_end(stream: Any) -> str | None:

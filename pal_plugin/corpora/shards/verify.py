@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pal_plugin.audio.decoding import AudioError, decode
+from pal_plugin.audio.sources import named
 from pal_plugin.corpora.items import item_faults
 from pal_plugin.corpora.shards.reading import Shards, parts, read_shard
 from pal_plugin.utils.files import file_sha256
@@ -70,7 +71,7 @@ def _faults(raw: dict, hashes: dict[str, str] | None) -> list[str]:
         faults.append("its json holds no items")
     faults += item_faults(facts["items"])
     try:
-        samples, rate_hz, _ = decode(audio)
+        samples, rate_hz, _ = decode(named(audio, raw["__key__"]))
     except AudioError as error:
         return [*faults, str(error)]
     stated_s = facts.get("seconds", len(samples) / rate_hz)

@@ -107,7 +107,9 @@ def _add(tar: tarfile.TarFile, clip: dict, job: dict, record: dict) -> None:
     source = Path(job["audio"], clip["file"])
     try:
         data = source.read_bytes()
-        encoded = encode(data, source.suffix[1:].lower(), job["format"], job["rate_hz"])
+        encoded = encode(
+            data, source.suffix[1:].lower(), job["format"], job["rate_hz"], str(source)
+        )
     except (UserError, OSError) as error:
         record["broken"].append({**named, "reason": str(error)})
         return
