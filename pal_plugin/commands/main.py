@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import os
 import re
+import select
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +21,7 @@ from pal_plugin.utils.errors import (
     FAILED,
     INTERRUPTED,
     PREEMPTED,
+    UNREAD,
     Interrupted,
     Preempted,
     UserError,
@@ -131,6 +134,10 @@ def guarded(
     """
     try:
         return run() or DONE
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        return UNREAD
     except (UserError, OSError) as error:
         if traceback or not (isinstance(error, UserError) or _of_the_disk(error)):
             raise
@@ -145,6 +152,19 @@ def guarded(
         folder = stop.folder if isinstance(stop, Interrupted) else None
         print(f"{told}; {resume(folder)}" if resume else told, file=sys.stderr)
         return INTERRUPTED
+
+
+def _nobody_reads() -> bool:
+    """Whether what is printed goes to a program that has ended, such as `head`; from here on it
+    goes nowhere."""
+    if not hasattr(select, "poll"):
+        return False
+    place, watcher = sys.stdout.fileno(), select.poll()
+    watcher.register(place, 0)
+    if not any(event & select.POLLERR for _, event in watcher.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), place)
+    return True
 
 
 def _of_the_disk(error: OSError) -> bool:

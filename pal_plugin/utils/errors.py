@@ -6,6 +6,8 @@ from pathlib import Path
 DONE, FAILED, INTERRUPTED = 0, 2, 130
 #: Told to stop, with everything saved: "try again" (sysexits.h).
 PREEMPTED = 75
+#: As a shell tells of SIGPIPE: what was printed went to a program that had ended.
+UNREAD = 141
 
 
 class UserError(Exception):

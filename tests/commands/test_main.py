@@ -116,6 +116,16 @@ def test_what_the_disk_says_is_one_message(error, capsys):
         main.guarded(lambda: (_ for _ in ()).throw(OSError("a network's")))
 
 
+def test_a_reader_that_has_ended_is_no_error():
+    """As in `pal doctor | head -1`."""
+    call = [sys.executable, "-m", "pal_plugin", "doctor", "--no-test"]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        told = process.stderr.read()
+    assert (process.returncode, told) == (141, b"")
+
+
 def test_a_bug_keeps_its_traceback():
     def broken():
         raise RuntimeError("a bug")
