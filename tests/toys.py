@@ -219,6 +219,6 @@ def register(folder, shards):
         "model: {arch: toy_listener, model_type: small}\n"
         f"datasets: {{toy_tones: {{build_info: {{storage: '{shards}'}}}}}}\n"
         "run: {max_epoch: 2, batch_size_train: 4, batch_size_eval: 3, num_workers: 0,"
-        " init_lr: 0.05, warmup_steps: 1, log_freq: 2}\n",
+        " init_lr: 0.05, warmup_steps: 1, log_freq: 2, pictures: false}\n",
     )
     return recipe

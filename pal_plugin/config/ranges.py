@@ -85,6 +85,7 @@ _RUN: dict[str, Kind] = {
     "weight_decay": _RATE,
     "beta2": Number(below=1),
     "log_freq": _MANY,
+    "pictures": FLAG,
     "tensorboard": OneOf((True, False, None, "auto"), "true, false or auto"),
     "wandb": _TEXT_OR_NULL,
     "eval_limit": _MANY_OR_NULL,

@@ -190,8 +190,8 @@ class SplitEvaluator:
         }
         if hasattr(self.task, "describe"):
             described["figures"] = self.task.describe(split)
-        if hasattr(self.task, "write_files"):
-            described["files missing"] = self.task.write_files(outcome.rows, split, self.result_dir)
+        if self.only:
+            described["files missing"] = self._files(split, outcome.rows)
         self.evaluation[split] = described
         files.write_json(self.folder / EVALUATION, self.evaluation)
         page = self.folder / f"samples.{split}.html"
@@ -202,6 +202,17 @@ class SplitEvaluator:
         """Remove what only an interrupted evaluation needs: `result/SPLIT.jsonl` has these rows."""
         for partial in self.result_dir.glob(f"*{SUFFIX}"):
             partial.unlink()
+        for split, described in self.evaluation.items():
+            if "files missing" not in described:  # of a training, once: of its best epoch
+                rows = files.read_jsonl(self.result_dir / f"{split}.jsonl")
+                described["files missing"] = self._files(split, rows)
+                files.write_json(self.folder / EVALUATION, self.evaluation)
+
+    def _files(self, split: str, rows: list[dict]) -> dict[str, str]:
+        """What could not be written of the files beside the rows (`run.pictures`), and why."""
+        if not self.cfg.run_cfg.pictures or not hasattr(self.task, "write_files"):
+            return {}
+        return self.task.write_files(rows, split, self.result_dir)
 
     def _part(self, split: str) -> Part | None:
         """What `run.eval_limit` leaves of a split; None where that is all of it."""

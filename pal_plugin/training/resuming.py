@@ -20,7 +20,7 @@ FREE = (
     *("resume", "device", "output_dir", "num_workers", "torch_threads", "timeout_s", "log_freq"),
     *("save_every", "keep_checkpoints", "batch_size_eval", "tensorboard", "wandb", "parallel"),
     *("accum_grad_iters", "activation_checkpointing", "find_unused_parameters", "lanes"),
-    *("on_nonfinite", "on_out_of_memory"),
+    *("on_nonfinite", "on_out_of_memory", "pictures"),
 )
 
 #: Keys that came later, and that a run from before does without: nothing in it has that rate.

@@ -307,7 +307,7 @@ class Run:
             return metrics
         self.evaluator.finish()
         logging.info("\n%s", report.table(metrics))
-        if pictures := curves.pictures(self.folder.path):
+        if self.cfg.run_cfg.pictures and (pictures := curves.pictures(self.folder.path)):
             logging.info("pictures: %s", ", ".join(map(str, pictures)))
         facts: dict[str, Any] = {"evaluated": list(metrics)}
         if not self.cfg.run_cfg.evaluate:

@@ -49,6 +49,11 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
     )
 
 
+def read_jsonl(path: Path) -> list[Any]:
+    """The values of `write_jsonl`."""
+    return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
+
+
 @contextlib.contextmanager
 def staged(path: Path) -> Iterator[Path]:
     """A path of the same name in a temporary folder; what is written there is moved beside `path`.

@@ -15,7 +15,12 @@ def run_dirs(toy):
 
 def test_training_leaves_a_whole_run_folder(toy, caplog):
     caplog.set_level("INFO")
-    assert cli.train(["--cfg-path", str(toy.recipe), "--options", "run.max_epoch=6"]) == 0
+    assert (
+        cli.train(
+            ["--cfg-path", str(toy.recipe), "--options", "run.max_epoch=6", "run.pictures=true"]
+        )
+        == 0
+    )
     (run,) = run_dirs(toy)
     assert run.name.startswith("toy_recipe-")
     files = {p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file()}

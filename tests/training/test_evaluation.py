@@ -118,7 +118,7 @@ def test_going_on_with_other_files_of_the_same_names_is_refused(toy, trained, mo
 
 
 def test_evaluation_json_says_what_is_needed_to_repeat_it(toy, trained):
-    assert evaluate(toy, "look", "run.generation.num_beams=null") == 0
+    assert evaluate(toy, "look", "run.generation.num_beams=null", "run.pictures=true") == 0
     told = json.loads((toy.folder / "output" / "look" / "evaluation.json").read_text())["val"]
     origin = told["provenance"]
     checkpoint = trained / "checkpoint_best.safetensors"

@@ -65,3 +65,9 @@ def test_staged_files_arrive_together_or_not_at_all(tmp_path):
         fail()
     assert target.read_text() == "new"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["c.json", "c.safetensors"]
+
+
+def test_lines_of_json_come_back_whole(tmp_path):
+    rows = [{"text": "a\u2028b\n", "n": 1}, {}, [None]]
+    files.write_jsonl(tmp_path / "rows.jsonl", rows)
+    assert files.read_jsonl(tmp_path / "rows.jsonl") == rows
