@@ -8,13 +8,11 @@ Sources: as in `whole` and `announced`; RFC 9639 (FLAC), the WavPack file format
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from pal_plugin.audio.truncation import announced, whole
 
-_NAME = re.compile(rb"(?! {4})[ -~]{4}")
 _FILES = (b"RIFF", b"RIFX", b"RF64")
 _OTHERS = (b"FORM", b"caff", b"fLaC", b"OggS", b"wvpk", b"TTA1", b"NIST")  # would be chunks
 _TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")
@@ -84,7 +82,7 @@ def _end_of(data: bytes) -> End:
 
 def _wav(data: bytes, order: str) -> End:
     at, size_64, samples = 12, 0, False
-    while _NAME.fullmatch(data[at : at + 4]) and at + 8 <= len(data):
+    while whole.CHUNK_NAME.fullmatch(data[at : at + 4]) and at + 8 <= len(data):
         name, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], order)
         if name in _OTHERS or (name in _FILES and data[at + 8 : at + 12] == b"WAVE"):
             break

@@ -6,9 +6,8 @@ With a size that means "unknown" it reads to the end; that the end is there, nob
 
 from __future__ import annotations
 
-import re
+from pal_plugin.audio.truncation.whole import CHUNK_NAME, riff_chunks
 
-_NAME = re.compile(rb"(?! {4})[ -~]{4}")
 _NO_SAMPLES = b"\0\0\0\x08"
 _UNKNOWN = b"\xff\xff\xff\xff"
 
@@ -20,9 +19,8 @@ def completed(data: bytes) -> bytes:
     if data[:4] in (b".snd", b"dns.") and data[8:12] == bytes(4) and len(data) > 24:
         return data[:8] + _UNKNOWN + data[12:]
     if data[:4] == b"FORM" and data[8:11] == b"AIF":
-        at = 12
-        while at + 8 <= len(data) and data[at : at + 4] != b"SSND":
-            at += _size(data, at, "big")
+        places = (at for name, at, _ in riff_chunks(data, "big") if name == b"SSND")
+        at = next(places, len(data))
         # Eight bytes stand in front of the samples.
         if data[at + 4 : at + 8] == _NO_SAMPLES and not _only_chunks(data, at + 16, "big"):
             return data[: at + 4] + _UNKNOWN + data[at + 8 :]
@@ -30,11 +28,13 @@ def completed(data: bytes) -> bytes:
 
 
 def _wav(data: bytes, order: str) -> bytes:
-    at, ds64 = 12, None
-    while at + 8 <= len(data) and data[at : at + 4] != b"data":
-        if data[at : at + 4] == b"ds64":
-            ds64 = at
-        at += _size(data, at, order)
+    at, ds64 = len(data), None
+    for name, place, _ in riff_chunks(data, order):
+        if name == b"ds64":
+            ds64 = place
+        if name == b"data":
+            at = place
+            break
     size = data[at + 4 : at + 8]
     wide = None if ds64 is None else data[ds64 + 16 : ds64 + 24]
     if size == _UNKNOWN and wide in (bytes(8), b"\xff" * 8):  # as a plain WAV of unknown length
@@ -46,12 +46,8 @@ def _wav(data: bytes, order: str) -> bytes:
 
 def _only_chunks(data: bytes, at: int, order: str) -> bool:
     """Whether what follows is chunks up to the end, and so no samples."""
-    while at + 8 <= len(data) and _NAME.fullmatch(data[at : at + 4]):
-        at += _size(data, at, order)
+    for name, start, size in riff_chunks(data, order, at):
+        if not CHUNK_NAME.fullmatch(name):
+            return False
+        at = start + 8 + size + size % 2
     return at - len(data) in (0, 1)  # the last one may lack its padding
-
-
-def _size(data: bytes, at: int, order: str) -> int:
-    """Bytes of a chunk with its head and padding."""
-    size = int.from_bytes(data[at + 4 : at + 8], order)
-    return 8 + size + size % 2

@@ -15,6 +15,8 @@ from math import prod
 
 #: From here on a 32-bit size means that the writer could not know it (a stream).
 UNKNOWN = 0x7FFFF000
+#: A chunk's name, and no samples.
+CHUNK_NAME = re.compile(rb"(?! {4})[ -~]{4}")
 
 
 def is_cut_off(data: bytes) -> bool:
@@ -38,6 +40,14 @@ def is_cut_off(data: bytes) -> bool:
         pages = list(ogg_pages(data))
         return not pages[-1][1] & 4 or pages[-1][2] > len(data)
     return False
+
+
+def riff_chunks(data: bytes, order: str, at: int = 12) -> Iterator[tuple[bytes, int, int]]:
+    """`(name, start, size of the content)` of the chunks of a WAV ("little") or AIFF ("big")."""
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at + 4 : at + 8], order)
+        yield data[at : at + 4], at, size
+        at += 8 + size + size % 2
 
 
 def nist_bytes(data: bytes) -> int | None:
@@ -75,16 +85,13 @@ def ogg_pages(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 def _wav(data: bytes, order: str) -> bool:
     size_64 = None
-    at = 12
-    while at + 8 <= len(data):
-        kind, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], order)
-        if kind == b"ds64":
+    for name, at, size in riff_chunks(data, order):
+        if name == b"ds64":
             size_64 = int.from_bytes(data[at + 16 : at + 24], order)
-        if kind == b"data":
+        if name == b"data":
             if size == 0xFFFFFFFF and size_64:
                 return at + 8 + size_64 > len(data)
             return 0 < size < UNKNOWN and at + 8 + size > len(data)
-        at += 8 + size + size % 2
     return False
 
 
