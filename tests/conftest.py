@@ -20,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 
 sys.path.insert(0, str(Path(__file__).parent))  # toys, processes, sizes
+sys.path.insert(0, str(Path(__file__).parent / "integration"))  # families, reference, checks
 
 PARTS = Path(__file__).parents[1] / ".ci" / "parts"
 ENCODERS = {

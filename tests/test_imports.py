@@ -13,6 +13,7 @@ FLOORS = (
     ("config", "batch", "clips"),
     ("audio",),
     ("corpora", "encoders", "connectors", "llm"),
+    ("attention",),
     ("integration", "soundworld", "spoken", "notes", "processors"),
     ("models", "datasets"),
     ("evaluation", "planning", "pretraining"),

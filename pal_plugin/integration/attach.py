@@ -18,13 +18,13 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from pal_plugin.integration import checking, families, generation, lal
-from pal_plugin.integration.attached import LALAttachment, attached, keep, release
-from pal_plugin.integration.backends import BACKENDS, hidden, text_only
-from pal_plugin.integration.context import AudioContext, rows_per_clip
-from pal_plugin.integration.generation import unwrapped
-from pal_plugin.integration.keys_values import kept, normed_once
-from pal_plugin.integration.reentrant import NonReentrant, refuse_reentrant
+from pal_plugin.attention.attached import LALAttachment, attached, keep, release, unwrapped
+from pal_plugin.attention.backends import BACKENDS, hidden, text_only
+from pal_plugin.attention.context import AudioContext, rows_per_clip
+from pal_plugin.attention.keys_values import kept, normed_once
+from pal_plugin.integration import checking, generation, lal
+from pal_plugin.llm import families
+from pal_plugin.llm.gradient_checkpointing import NonReentrant, refuse_reentrant
 
 
 def attach(llm: nn.Module, checkpoint_kv: bool = True, plain: bool = False) -> nn.Module:

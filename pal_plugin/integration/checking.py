@@ -19,9 +19,9 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from pal_plugin.integration import families
-from pal_plugin.integration.attached import attached
-from pal_plugin.integration.context import AudioContext
+from pal_plugin.attention.attached import attached
+from pal_plugin.attention.context import AudioContext
+from pal_plugin.llm import families
 from pal_plugin.llm.head import logits_of
 
 _AUDIO, _TEXT, _ROWS = 5, 6, 2
@@ -117,9 +117,9 @@ def _outputs(decoder: nn.Module, rows: Tensor, m: int, **kwargs) -> list[tuple[T
             else:
                 given["hidden_states"] = rows
             audio = given.get("audio")
-            if audio is not None and audio.normed is not None:  # made in the LLM's own type
+            if audio is not None and audio.cache.normed is not None:  # made in the LLM's own type
                 adapter = attached(decoder, "audio").adapters[0][1]
-                given["audio"] = audio.with_normed(families.normalise(adapter, audio.features))
+                given["audio"] = audio.in_pass(families.normalise(adapter, audio.features))
             try:
                 output = type(layer).forward(twin, *args, **given)
             finally:

@@ -20,11 +20,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from pal_plugin.attention.attached import Attachment, attached, keep, release, unwrapped
+from pal_plugin.attention.context import AudioContext, rows_per_clip
 from pal_plugin.integration import generation
-from pal_plugin.integration.attached import Attachment, attached, keep, release
-from pal_plugin.integration.context import AudioContext, rows_per_clip
-from pal_plugin.integration.generation import unwrapped
-from pal_plugin.integration.reentrant import refuse_reentrant
+from pal_plugin.llm.gradient_checkpointing import refuse_reentrant
 
 
 class GatedCrossAttention(nn.Module):

@@ -11,16 +11,11 @@ import transformers
 from packaging.version import Version
 from torch import nn
 
-from pal_plugin.integration.attached import KEYWORDS, attached
-from pal_plugin.integration.context import AudioContext
+from pal_plugin.attention.attached import KEYWORDS, attached, unwrapped
+from pal_plugin.attention.context import AudioContext
 from pal_plugin.llm.label_tree import cache_keyword
 
 _PEFT_WITHOUT_CACHE = Version("0.21.2")
-
-
-def unwrapped(llm: nn.Module) -> nn.Module:
-    """The model inside peft's wrapper."""
-    return llm.get_base_model() if hasattr(llm, "get_base_model") else llm
 
 
 def accept(llm: nn.Module) -> None:

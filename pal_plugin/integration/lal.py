@@ -22,7 +22,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pal_plugin.integration.context import AudioContext
+from pal_plugin.attention.context import AudioContext
 
 #: Added to the score of what is not seen; not -inf, so that a row that sees nothing is no NaN.
 _UNSEEN = torch.finfo(torch.float32).min / 2

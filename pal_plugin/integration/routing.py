@@ -15,7 +15,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from pal_plugin.integration.context import AudioContext, rows_per_clip
+from pal_plugin.attention.context import AudioContext, rows_per_clip
 from pal_plugin.integration.plits import prepend
 from pal_plugin.types import AudioTokens
 

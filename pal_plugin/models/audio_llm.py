@@ -17,18 +17,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pal_plugin.attention.keys_values import precompute
 from pal_plugin.audio.io import is_one_clip
 from pal_plugin.batch import Batch, questions_of
 from pal_plugin.encoders.base import by_output, encoder_of
 from pal_plugin.encoders.cache import hear
 from pal_plugin.integration import LLMInputs, RoutedAudio, flamingo, route
-from pal_plugin.integration.audio_kv import STORES, AudioKV
-from pal_plugin.integration.families import embedding_scale
-from pal_plugin.integration.keys_values import precompute
+from pal_plugin.llm.families import embedding_scale
 from pal_plugin.llm.head import logits_of
 from pal_plugin.llm.label_tree import read_prompt
 from pal_plugin.llm.ranking import log_probabilities
 from pal_plugin.models import alignment, asked
+from pal_plugin.models.audio_kv import STORES, AudioKV
 from pal_plugin.models.batching import pad_ids, which_clip
 from pal_plugin.models.fingerprint import Fingerprint
 from pal_plugin.models.pretrained import StoredModel
@@ -117,7 +117,7 @@ class AudioLLM(StoredModel):
 
         Args:
             audio: one clip or several, as in `ask`, or what the audio processor makes.
-            store: "kv" (fast) or "features" (small); `integration/audio_kv.py` has the arithmetic.
+            store: "kv" (fast) or "features" (small); `models/audio_kv.py` has the arithmetic.
 
         Raises:
             ValueError: an unknown store, or audio that cannot be used.

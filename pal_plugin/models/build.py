@@ -15,7 +15,7 @@ from pal_plugin.encoders.base import encoder_of, outputs_of
 from pal_plugin.encoders.cache import EncoderCache
 from pal_plugin.encoders.frontend import AudioFrontend
 from pal_plugin.integration import Route
-from pal_plugin.integration.families import text_config
+from pal_plugin.llm.families import text_config
 from pal_plugin.llm.loading import load_llm
 from pal_plugin.models.stages import Stage
 from pal_plugin.utils.locations import resolve

@@ -12,9 +12,9 @@ from families import FAMILIES as TESTED
 from packaging.version import Version
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 
+from pal_plugin.attention.attached import attached
 from pal_plugin.integration import AudioContext, attach, check_family, detach
-from pal_plugin.integration.attached import attached
-from pal_plugin.integration.families import FAMILIES, Family, proposed
+from pal_plugin.llm.families import FAMILIES, Family, proposed
 
 SMALL = {**COMMON, "num_hidden_layers": 4}
 #: Not in `FAMILIES`; what their modules suggest is right.

@@ -22,8 +22,9 @@ from peft import (
     get_peft_model,
 )
 
-from pal_plugin.integration import AudioContext, attach, backends, detach, flamingo
-from pal_plugin.integration.keys_values import precompute
+from pal_plugin.attention import backends
+from pal_plugin.attention.keys_values import precompute
+from pal_plugin.integration import AudioContext, attach, detach, flamingo
 from pal_plugin.llm.label_tree import cache_keyword
 
 OPTIONS = {"max_new_tokens": 5, "do_sample": False, "pad_token_id": 0}

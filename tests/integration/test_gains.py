@@ -5,10 +5,10 @@ import torch
 from checks import Batch, close, differ, each_case_and_backend, each_family, tiny
 from reference import lal_logits
 
+from pal_plugin.attention.keys_values import precompute
 from pal_plugin.integration import AudioContext, Route, attach, route
-from pal_plugin.integration.audio_kv import AudioKV
-from pal_plugin.integration.keys_values import precompute
 from pal_plugin.integration.routing import RoutedAudio
+from pal_plugin.models.audio_kv import AudioKV
 from pal_plugin.types import AudioTokens
 
 GAINS = torch.linspace(-0.3, 2, 18).view(3, 6)  # 3 layers, 6 columns

@@ -6,8 +6,8 @@ from checks import close, differ, each_case_and_backend, tiny
 from families import VOCAB, WIDTH
 
 from pal_plugin.integration import Route, attach, route
-from pal_plugin.integration.families import embedding_scale
 from pal_plugin.integration.plits import assemble
+from pal_plugin.llm.families import embedding_scale
 from pal_plugin.types import AudioTokens
 
 TABLES = {

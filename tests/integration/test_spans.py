@@ -6,8 +6,8 @@ from checks import Batch, close, each_case_and_backend, each_family, tiny
 from families import WIDTH
 from reference import lal_logits
 
+from pal_plugin.attention.keys_values import precompute
 from pal_plugin.integration import AudioContext, Route, attach, flamingo, route
-from pal_plugin.integration.keys_values import precompute
 from pal_plugin.types import AudioTokens
 
 #: Of 6 columns, the first two are for layer 0, three for all, and the last one for layer 1.

@@ -5,8 +5,8 @@ import pytest
 import torch
 from checks import Batch, close, differ, tiny
 
+from pal_plugin.attention.recompute import saves_its_input
 from pal_plugin.integration import AudioContext, attach, detach
-from pal_plugin.integration.recompute import saves_its_input
 
 #: A window would hide the audio from the stock model.
 FAR = {"window": 100}

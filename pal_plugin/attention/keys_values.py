@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pal_plugin.integration import families
-from pal_plugin.integration.attached import attached
-from pal_plugin.integration.context import AudioContext
-from pal_plugin.integration.generation import unwrapped
-from pal_plugin.integration.recompute import computes_in, keeping_no_input, saves_its_input
+from pal_plugin.attention.attached import attached, unwrapped
+from pal_plugin.attention.context import AudioContext
+from pal_plugin.attention.recompute import computes_in, keeping_no_input, saves_its_input
+from pal_plugin.llm import families
 
 
 def audio_keys_values(attention: nn.Module, audio: AudioContext, like: Tensor):
@@ -55,13 +54,14 @@ def _projected(
     gain = None if audio.gains is None else audio.gains[attention.layer_idx][:, None]
     if adapter.norm is None:
         return project(_loud(features, gain))
-    if audio.normed is None:
+    normed = None if audio.cache is None else audio.cache.normed
+    if normed is None:
         if recomputes:
             return checkpoint(
                 lambda h, g: project(_loud(adapter.norm(h), g)), features, gain, use_reentrant=False
             )
         return project(_loud(adapter.norm(features), gain))
-    make = functools.partial(families.scale, adapter, audio.normed, computes_in(features), gain)
+    make = functools.partial(families.scale, adapter, normed, computes_in(features), gain)
     if not recomputes:
         return project(make())
     if all(saves_its_input(module) for module in projections):
@@ -112,6 +112,6 @@ def normed_once(decoder: nn.Module, audio: AudioContext) -> AudioContext:
         return audio
     adapters = attached(decoder, "audio").adapters
     if audio.kv or not families.norms_are_shared(adapters):
-        return audio.with_normed(None)
+        return audio.in_pass()
     features = audio.features.to(decoder.get_input_embeddings().weight.dtype)
-    return audio.with_normed(families.normalise(adapters[0][1], features))
+    return audio.in_pass(families.normalise(adapters[0][1], features))

@@ -25,10 +25,10 @@ def keeping_no_input(
     """
     made = make_input()
     again = _Again(make_input)
-    place, size = made.untyped_storage()._cdata, made.numel()
+    storage, size = made.untyped_storage(), made.numel()  # one object for all views of it
 
     def pack(tensor: Tensor):
-        if tensor.untyped_storage()._cdata != place or tensor.numel() != size:
+        if tensor.untyped_storage() is not storage or tensor.numel() != size:
             return tensor
         again.uses += 1
         return tensor.shape

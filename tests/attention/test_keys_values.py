@@ -3,9 +3,9 @@
 import torch
 from checks import Batch, close, each_family, tiny
 
+from pal_plugin.attention.attached import attached
+from pal_plugin.attention.keys_values import audio_keys_values, kept, normed_once, precompute
 from pal_plugin.integration import attach, lal
-from pal_plugin.integration.attached import attached
-from pal_plugin.integration.keys_values import audio_keys_values, kept, normed_once, precompute
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pal_plugin.integration.audio_kv import AudioKV
+from pal_plugin.models.audio_kv import AudioKV
 
 TYPES = ["lal", "plits", "pal", "flamingo"]
 QUESTIONS = ["What do you hear?", "Is there a bell?", "How many sounds are there, do you think?"]

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from pal_plugin.attention.context import repeat_rows, rows_per_clip
 from pal_plugin.integration import AudioContext
-from pal_plugin.integration.context import repeat_rows, rows_per_clip
 from pal_plugin.types import AudioTokens
 
 MASK = torch.tensor([[True, True, True], [True, False, False]])
@@ -56,14 +56,18 @@ def test_keys_and_values_are_kept_for_one_generate_and_go_with_their_clips():
 
 
 def test_what_all_layers_share_is_made_once_per_pass():
-    heard, made = context(), []
+    outside, made = context(), []
     owner = torch.zeros(1)
+    for expected in (1, 2):
+        assert outside.once("mask", lambda: made.append(1) or len(made), owner) == expected
+    made.clear()
+    heard = outside.in_pass()
     for _ in range(2):
         assert heard.once("mask", lambda: made.append(1) or len(made), owner) == 1
     assert heard.once("mask", lambda: made.append(1) or len(made), torch.ones(1)) == 2
-    again = heard.with_normed(torch.zeros(2, 3, 1))
+    again = heard.in_pass(torch.zeros(2, 3, 1))
     assert again.once("mask", lambda: "anew", owner) == "anew"
-    assert heard.normed is None
+    assert heard.cache.normed is None
 
 
 def test_rows_share_the_clips_evenly():

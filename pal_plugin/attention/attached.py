@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PretrainedConfig
 
-from pal_plugin.integration.families import LayerAdapter
+from pal_plugin.llm.families import LayerAdapter
 
 #: LAL's audio, and that of gated cross attention.
 KEYWORDS = ("audio", "cross_audio")
@@ -45,6 +45,11 @@ class LALAttachment(Attachment):
     config: PretrainedConfig | None = None
     stock: str | None = None
     unchecked: bool = False
+
+
+def unwrapped(llm: nn.Module) -> nn.Module:
+    """The model inside peft's wrapper."""
+    return llm.get_base_model() if hasattr(llm, "get_base_model") else llm
 
 
 def attached(decoder: nn.Module, keyword: str) -> Attachment | None:

@@ -11,7 +11,8 @@ from torch import nn
 from transformers import modeling_flash_attention_utils
 
 from benchmarks.counting import SavedBytes
-from pal_plugin.integration import AudioContext, attach, backends
+from pal_plugin.attention import backends
+from pal_plugin.integration import AudioContext, attach
 
 
 def a_batch(side="none"):

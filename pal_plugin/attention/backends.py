@@ -19,8 +19,8 @@ from torch.backends.cuda import SDPAParams, can_use_flash_attention
 from torch.nn.attention.bias import causal_lower_right
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from pal_plugin.integration.context import AudioContext, repeat_rows, rows_per_clip
-from pal_plugin.integration.recompute import computes_in
+from pal_plugin.attention.context import AudioContext, repeat_rows, rows_per_clip
+from pal_plugin.attention.recompute import computes_in
 
 #: Up to so many queries (one for plain decoding, a few for prompt lookup) and without gradients the
 #: scores are smaller than the keys and values, and are what is concatenated.

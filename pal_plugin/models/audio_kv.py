@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pal_plugin.integration.context import AudioContext, counted
+from pal_plugin.attention.context import AudioContext, counted
 from pal_plugin.integration.routing import RoutedAudio
 from pal_plugin.types import AudioTokens
 from pal_plugin.utils.weights import write_tensors

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pal_plugin.integration.attached import Attachment, attached, keep, release
+from pal_plugin.attention.attached import Attachment, attached, keep, release
 
 
 def test_each_keyword_has_its_own_record_and_the_state_dict_stays():

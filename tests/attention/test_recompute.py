@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from pal_plugin.integration.recompute import computes_in, keeping_no_input, saves_its_input
+from pal_plugin.attention.recompute import computes_in, keeping_no_input, saves_its_input
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
@@ -12,6 +13,26 @@ import torch
 from torch import Tensor
 
 from pal_plugin.types import AudioTokens
+
+
+class PassCache:
+    """What the layers of one forward pass share.
+
+    Args:
+        normed: `[B, m, D]`, H over its root mean square, which the norms of all layers divide by;
+            None where they differ.
+    """
+
+    def __init__(self, normed: Tensor | None = None) -> None:
+        self.normed = normed
+        self._made: dict[Hashable, tuple[object, Any]] = {}
+
+    def once(self, key: Hashable, make: Callable[[], Any], owner: object) -> Any:
+        """What `make` returns, made once; `owner` is what it is made from."""
+        key = (key, id(owner))
+        if key not in self._made:
+            self._made[key] = (owner, make())  # holding the owner keeps its id its own
+        return self._made[key][1]
 
 
 @dataclass(frozen=True)
@@ -35,11 +56,7 @@ class AudioContext:
             same function as audio 0..m-1 and text from m on, and it leaves the audio independent
             of the text and the text's positions untouched.
         gains: `[L, m]` or None, what each of the LLM's L layers multiplies N(H) with (LAL).
-
-    Attributes:
-        padded: bool, whether the mask is False anywhere.
-        normed: tensor or None, what the norms of all layers share, for one forward pass
-            (`with_normed`).
+        cache: of one forward pass (`in_pass`); None outside of it.
 
     B may also divide the number of text rows, which then ask about one clip each in turn: row i
     hears clip `i // (rows / B)` (beams, several return sequences, several questions about a clip).
@@ -52,9 +69,7 @@ class AudioContext:
     spans: tuple[tuple[int, frozenset[int] | None], ...] | None = None
     positions: Tensor | None = field(default=None, compare=False, repr=False)
     gains: Tensor | None = field(default=None, compare=False, repr=False)
-    # No fields, as FSDP makes a context anew from its fields, for which these are not the same.
-    padded = False
-    normed = None
+    cache: PassCache | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         AudioTokens(self.features, self.mask)  # one place checks shapes
@@ -64,8 +79,7 @@ class AudioContext:
             object.__setattr__(self, "layers", frozenset(self.layers))
             if not self.layers:
                 raise ValueError("AudioContext.layers is empty, so nothing would hear; None = all")
-        padded = self.mask.device.type != "meta" and not bool(self.mask.all())
-        if padded:
+        if self.padded:
             clean = torch.where(self.mask[..., None], self.features, 0)
             object.__setattr__(self, "features", clean)
         if self.gains is not None and self.gains.shape[1:] != self.mask.shape[1:]:
@@ -74,10 +88,9 @@ class AudioContext:
                 f"mask {tuple(self.mask.shape)}"
             )
         if self.positions is None:
-            object.__setattr__(self, "positions", counted(self.mask if padded else self.mask[:1]))
-        object.__setattr__(self, "padded", padded)
-        object.__setattr__(self, "_once", {})
-        self._split()
+            rows = self.mask if self.padded else self.mask[:1]
+            object.__setattr__(self, "positions", counted(rows))
+        self._by_spans  # noqa: B018 - made here, where no compiler is: no layer then has to
 
     def _check_spans(self) -> None:
         columns, layers = zip(*self.spans, strict=True)
@@ -136,21 +149,27 @@ class AudioContext:
         the others."""
         if self.spans is None:
             return self
-        part = self._by_spans[self._spans_in(layer)]
+        part = self._by_spans[self._spans_in(layer)]  # None: all of it
         return self if part is None else part
 
     def _spans_in(self, layer: int | None) -> tuple[bool, ...]:
         """Which spans a layer hears; None: one that no span names."""
         return tuple(layers is None or layer in layers for _, layers in self.spans)
 
-    def _split(self) -> None:
-        """Make what each layer hears, here, where no compiler is: no layer then has to."""
-        if self.spans is not None:
-            named = frozenset().union(*(layers or () for _, layers in self.spans))
-            sets = {self._spans_in(layer) for layer in (*named, None)}
-            # None for all of it: in a circle, memory would wait for the garbage collector.
-            parts = {heard: None if all(heard) else self._of_spans(heard) for heard in sets}
-            object.__setattr__(self, "_by_spans", parts)
+    @cached_property
+    def padded(self) -> bool:
+        """Whether the mask is False anywhere."""
+        return self.mask.device.type != "meta" and not bool(self.mask.all())
+
+    @cached_property
+    def _by_spans(self) -> dict[tuple[bool, ...], AudioContext | None]:
+        """What layers hear, by the spans that they hear; None for all of it, as in a circle memory
+        would wait for the garbage collector."""
+        if self.spans is None:
+            return {}
+        named = frozenset().union(*(layers or () for _, layers in self.spans))
+        sets = {self._spans_in(layer) for layer in (*named, None)}
+        return {heard: None if all(heard) else self._of_spans(heard) for heard in sets}
 
     def _of_spans(self, heard: Sequence[bool]) -> AudioContext:
         ends = list(accumulate(columns for columns, _ in self.spans))
@@ -161,14 +180,19 @@ class AudioContext:
         def taken(tensor: Tensor) -> Tensor:
             return torch.cat([tensor[:, part] for part in columns], 1)
 
-        # A copy, so that nobody asks the device again whether anything is padded.
+        names = ("features", "mask", "positions", "gains")
+        values = {n: taken(getattr(self, n)) for n in names if getattr(self, n) is not None}
+        if self.cache is not None:
+            normed = self.cache.normed
+            values["cache"] = PassCache(None if normed is None else taken(normed))
+        return self._copied(spans=None, **values)
+
+    def _copied(self, **fields) -> AudioContext:
+        """A copy with other fields, of which nobody asks the device again whether it is padded."""
         copied = copy.copy(self)
-        values = {name: taken(getattr(self, name)) for name in ("features", "mask", "positions")}
-        for name in ("normed", "gains"):
-            if getattr(self, name) is not None:
-                values[name] = taken(getattr(self, name))
-        for name, value in {**values, "spans": None, "_once": {}, "_by_spans": {}}.items():
-            object.__setattr__(copied, name, value)
+        copied.__dict__.pop("_by_spans", None)
+        copied.__dict__.update(fields)  # around the lock of a frozen dataclass
+        copied._by_spans  # noqa: B018
         return copied
 
     def hiding(self, columns: Tensor) -> AudioContext:
@@ -188,13 +212,9 @@ class AudioContext:
         gains = None if self.gains is None else self.gains.detach()
         return replace(self, features=self.features.detach(), gains=gains, kv={})
 
-    def with_normed(self, normed: Tensor | None) -> AudioContext:
-        """A copy for one forward pass, with what the norms of all layers share, if they do."""
-        copied = copy.copy(self)
-        object.__setattr__(copied, "normed", normed)
-        object.__setattr__(copied, "_once", {})  # masks of one pass serve no other
-        copied._split()
-        return copied
+    def in_pass(self, normed: Tensor | None = None) -> AudioContext:
+        """A copy for one forward pass; `normed`: see `PassCache`."""
+        return self._copied(cache=PassCache(normed))
 
     def select(self, index: Tensor) -> AudioContext:
         """Clips `index` (Long `[R]`), K/V included, without columns that none of them has."""
@@ -232,18 +252,14 @@ class AudioContext:
         return tuple(tensor[index][:, :, kept] for tensor in both)
 
     def once(self, key: Hashable, make: Callable[[], Any], owner: object = None) -> Any:
-        """What `make` returns, made once for all layers; `owner` is what it was made from.
+        """What `make` returns, made once for all layers of a pass; `owner` is what it is made from.
 
         Only for what carries no gradient (masks, rotary tables). A compiler finds the repetition
         by itself and would stumble over the bookkeeping.
         """
-        if torch.compiler.is_compiling():
+        if self.cache is None or torch.compiler.is_compiling():
             return make()
-        key = (key, id(owner))
-        held = self._once.get(key)
-        if held is None:
-            held = self._once[key] = (owner, make())  # holding the owner keeps its id its own
-        return held[1]
+        return self.cache.once(key, make, owner)
 
 
 def _of_columns(gains: Sequence[Tensor | None], columns: Sequence[int]) -> Tensor | None:
