@@ -113,7 +113,11 @@ def flash_base(
     softcap=None,
     **kwargs,
 ):
-    """What transformers' `flash_attention_forward` does, which looks the kernel up by our name."""
+    """What transformers' `flash_attention_forward` does, which looks the kernel up by our name.
+
+    It calls the private function below, as this does: the public one has no argument for the kernel
+    (transformers 4.57 and 5.24).
+    """
     from transformers.modeling_flash_attention_utils import _flash_attention_forward
 
     kwargs.pop("is_causal", None)

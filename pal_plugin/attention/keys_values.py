@@ -18,6 +18,7 @@ from pal_plugin.attention.attached import attached, unwrapped
 from pal_plugin.attention.context import AudioContext
 from pal_plugin.attention.recompute import computes_in, keeping_no_input, saves_its_input
 from pal_plugin.llm import families
+from pal_plugin.llm.internals import has_pre_hooks
 
 
 def audio_keys_values(attention: nn.Module, audio: AudioContext, like: Tensor):
@@ -49,7 +50,7 @@ def _projected(
     if torch.compiler.is_compiling():  # which decides by itself what it recomputes
         recomputes = False
     projections = families.projections(attention, adapter)
-    if any(module._forward_pre_hooks for module in projections):
+    if any(map(has_pre_hooks, projections)):
         recomputes = False  # peft's for one call (adapter names, tasks), gone in the backward pass
     gain = None if audio.gains is None else audio.gains[attention.layer_idx][:, None]
     if adapter.norm is None:

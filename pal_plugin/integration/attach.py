@@ -25,6 +25,12 @@ from pal_plugin.attention.keys_values import kept, normed_once
 from pal_plugin.integration import checking, generation, lal
 from pal_plugin.llm import families
 from pal_plugin.llm.gradient_checkpointing import NonReentrant, refuse_reentrant
+from pal_plugin.llm.internals import (
+    attention_implementation,
+    has_pre_hooks,
+    is_offloaded,
+    name_implementation,
+)
 
 
 def attach(llm: nn.Module, checkpoint_kv: bool = True, plain: bool = False) -> nn.Module:
@@ -102,7 +108,7 @@ def _check(model: nn.Module) -> None:
     """`checking.check` of an architecture that is not proven; without weights it is put off until
     audio comes (a plan, or a model that gets its weights later)."""
     decoder, embedding = model.get_decoder(), model.get_input_embeddings()
-    if embedding.weight.is_meta and not families.is_offloaded(embedding):
+    if embedding.weight.is_meta and not is_offloaded(embedding):
         attached(decoder, "audio").unchecked = True
         return
     error = checking.check(model)
@@ -114,7 +120,7 @@ def _install(
 ) -> None:
     decoder = model.get_decoder()
     adapters = families.layer_adapters(model, family)
-    stock = decoder.config._attn_implementation
+    stock = attention_implementation(decoder.config)
     if problem := _refusal(decoder, adapters, stock):
         raise TypeError(problem)
     if plain and stock not in ("eager", "sdpa"):
@@ -156,12 +162,13 @@ def _refusal(decoder: nn.Module, adapters: list, stock: str) -> str | None:
 def _follow_implementation(decoder: nn.Module) -> str | None:
     """Let the attention modules use what the decoder's config names by now; masks are made for
     that. Returns why they cannot hear with it, if they cannot: text alone then is as in stock."""
-    stock, record = decoder.config._attn_implementation, attached(decoder, "audio")
+    stock = attention_implementation(decoder.config)
+    record = attached(decoder, "audio")
     problem = None
     if stock != record.stock or stock not in BACKENDS:
         problem = _refusal(decoder, record.adapters, stock)
         if problem is None:
-            record.config._attn_implementation = BACKENDS[stock].name
+            name_implementation(record.config, BACKENDS[stock].name)
         for attention, _ in record.adapters:
             if hasattr(attention, "config"):  # else it asks for no implementation, and is deaf
                 attention.config = decoder.config if problem else record.config
@@ -253,7 +260,7 @@ def _by_row(decoder: nn.Module, audio: AudioContext, rows: int) -> AudioContext:
             "aLoRA changes the tokens behind its invocation, and audio is in front of the text: "
             "merge or disable the adapter, or use LoRA"
         )
-    if rows == len(audio) or not any(module._forward_pre_hooks for module in modules):
+    if rows == len(audio) or not any(map(has_pre_hooks, modules)):
         return audio
     index = torch.arange(len(audio), device=audio.mask.device)
     return audio.select(index.repeat_interleave(rows_per_clip(len(audio), rows)))

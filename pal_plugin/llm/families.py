@@ -17,6 +17,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor, nn
 
+from pal_plugin.llm.internals import is_offloaded
+
 
 @dataclass(frozen=True)
 class Family:
@@ -173,11 +175,6 @@ def _is_rms_norm(norm: nn.Module) -> bool:
     """One of transformers' own, and not what peft or a user put in its place."""
     ours = type(norm).__module__.startswith("transformers.models.")
     return ours and type(norm).__name__.endswith("RMSNorm") and _epsilon(norm) is not None
-
-
-def is_offloaded(module: nn.Module) -> bool:
-    """Whether accelerate brings the weights when the module is called, and not before."""
-    return hasattr(module, "_hf_hook")
 
 
 def _epsilon(norm: nn.Module) -> float | None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from pal_plugin.llm.internals import checkpoints_reentrantly
+
 
 class NonReentrant:
     """`gradient_checkpointing_enable` of a model that hears: non-reentrant unless told otherwise.
@@ -30,16 +32,8 @@ def refuse_reentrant(layers: nn.Module) -> None:
     Args:
         layers: a decoder layer, or what holds such.
     """
-    if layers.training and torch.is_grad_enabled() and _checkpoints_reentrantly(layers):
+    if layers.training and torch.is_grad_enabled() and checkpoints_reentrantly(layers):
         raise ValueError(
             "reentrant gradient checkpointing passes no gradient to keyword arguments, where the "
             "audio is: gradient_checkpointing_enable({'use_reentrant': False})"
         )
-
-
-def _checkpoints_reentrantly(layers: nn.Module) -> bool:
-    for module in layers.modules():  # transformers gives each of its layers the function
-        function = getattr(module, "_gradient_checkpointing_func", None)
-        if function is not None and getattr(module, "gradient_checkpointing", False):
-            return getattr(function, "keywords", {}).get("use_reentrant", True)
-    return False

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import AttentionMaskInterface, DynamicCache
 
 from pal_plugin.llm.head import logits_of
+from pal_plugin.llm.internals import attention_implementation
 
 #: Model types of which it was tested (transformers 4.57 and 5.24) that a 4-D mask is used as it is.
 FAMILIES = (
@@ -176,7 +177,7 @@ def _dense_mask(llm: nn.Module) -> str | None:
     By the mask function that is registered for it, as an extension has a name of its own.
     """
     known = AttentionMaskInterface()
-    made_by = known.get(llm.get_decoder().config._attn_implementation)
+    made_by = known.get(attention_implementation(llm.get_decoder().config))
     return next((name for name in ("sdpa", "eager") if made_by is known[name]), None)
 
 
@@ -202,7 +203,7 @@ def score(
         raise TypeError(
             f"the prefix tree knows the model types {', '.join(FAMILIES)} with the attention "
             f"implementations sdpa and eager; got {llm.config.get_text_config().model_type!r} "
-            f"with {llm.config._attn_implementation!r}"
+            f"with {attention_implementation(llm.config)!r}"
         )
     decoder, rows = llm.get_decoder(), len(prompt.mask)
     tree = tree.to(prompt.hidden.device)
