@@ -1,4 +1,4 @@
-"""What is attached to an LLM, in one record for each keyword by which it hears.
+"""What is attached to an LLM, in one record for each keyword that audio comes by.
 
 The records are kept in the decoder itself: they are copied, pickled, wrapped and sharded with it,
 and no key of its state dict changes. `attached` is how any module asks for one.
@@ -20,7 +20,7 @@ KEYWORDS = ("audio", "cross_audio")
 
 @dataclass(eq=False)
 class Attachment:
-    """One way of hearing.
+    """One kind of attachment.
 
     Args:
         hooks: what was put into the LLM's modules; `release` takes it out.
@@ -53,7 +53,7 @@ def unwrapped(llm: nn.Module) -> nn.Module:
 
 
 def attached(decoder: nn.Module, keyword: str) -> Attachment | None:
-    """What hears `keyword`: "audio", a LALAttachment, or "cross_audio"; None where nothing does.
+    """The attachment for `keyword`: of "audio" a LALAttachment, or of "cross_audio"; None: none.
 
     Args:
         decoder: `get_decoder()` of the LLM.
@@ -62,7 +62,7 @@ def attached(decoder: nn.Module, keyword: str) -> Attachment | None:
 
 
 def keep(decoder: nn.Module, keyword: str, attachment: Attachment) -> None:
-    """Make `attachment` what hears `keyword`."""
+    """Record `attachment` for `keyword`."""
     decoder._attached = {**getattr(decoder, "_attached", {}), keyword: attachment}
 
 

@@ -1,7 +1,7 @@
 """Attention over audio and text for each of transformers' attention implementations.
 
 Each function takes what transformers gives an attention function, and the layer's audio keys and
-values on top; audio stands in front of the text and every text row sees all of it. Shapes: R text
+values on top; audio precedes the text and every text row attends to all of it. Shapes: R text
 rows, B clips (R is a multiple of B), H query and Hk key heads, n queries, k text keys, m audio
 tokens, d head size; queries `[R, H, n, d]`, keys and values `[R, Hk, k, d]`, audio `[B, Hk, m, d]`;
 the result is `[R, n, H, d]` and the weights, or None.
@@ -28,7 +28,7 @@ FEW_QUERIES = 16
 
 
 def eager(module, query, key, value, mask, audio, audio_kv, **kwargs):
-    """Dense attention with weights; the only one that shows what was listened to."""
+    """Dense attention with weights; the only backend that returns attention weights."""
     mask, key, value = _without_empty_slots(mask, query, key, value)
     mask = _joint_mask(mask, audio, query, key.shape[2])
     key, value = _behind(audio_kv, key, value)
@@ -177,7 +177,7 @@ BACKENDS = {
 
 
 def text_only(backend: str, module: nn.Module) -> Callable:
-    """transformers' own function, for a layer that hears nothing."""
+    """transformers' own function, for a layer without audio."""
     if backend == "eager":
         return stock_eager(module)
     return flash_base if backend == "flash_attention_2" else ALL_ATTENTION_FUNCTIONS[backend]
@@ -192,8 +192,8 @@ def _behind(audio_kv: tuple[Tensor, Tensor], key: Tensor, value: Tensor) -> tupl
     """Text keys and values behind those of the audio, `[R, Hk, m + k, d]`."""
     rows = key.shape[0]
     joined = [
-        torch.cat([repeat_rows(heard, rows).to(read.dtype), read], dim=2)
-        for heard, read in zip(audio_kv, (key, value), strict=True)
+        torch.cat([repeat_rows(audio, rows).to(text.dtype), text], dim=2)
+        for audio, text in zip(audio_kv, (key, value), strict=True)
     ]
     return joined[0], joined[1]
 
@@ -244,12 +244,12 @@ def _additive(mask: Tensor | None, audio: AudioContext, query: Tensor, k: int) -
     else:
         mask = mask.clamp(min=floor)
     if audio.padded:
-        heard = repeat_rows(audio.mask, rows)[:, None, None]
-        heard = torch.zeros_like(heard, dtype=query.dtype).masked_fill(~heard, floor)
+        valid = repeat_rows(audio.mask, rows)[:, None, None]
+        over_audio = torch.zeros_like(valid, dtype=query.dtype).masked_fill(~valid, floor)
         mask = mask.expand(rows, -1, -1, -1)
     else:
-        heard = query.new_zeros(mask.shape[0], 1, 1, audio.mask.shape[1])
-    return torch.cat([heard.expand(-1, -1, n, -1), mask], dim=-1)
+        over_audio = query.new_zeros(mask.shape[0], 1, 1, audio.mask.shape[1])
+    return torch.cat([over_audio.expand(-1, -1, n, -1), mask], dim=-1)
 
 
 def _fold(query: Tensor, groups: int) -> Tensor:
@@ -322,8 +322,8 @@ def _block_mask(mask, audio: AudioContext, rows: int, n: int, m: int, k: int, de
         text = torch.ones(n, k, dtype=torch.bool, device=device).tril(k - n).expand(rows, n, k)
     else:
         text = create_mask(mask.mask_mod, rows, None, n, k, device=device)[:, 0]
-    heard = repeat_rows(audio.mask, rows)[:, None].expand(-1, n, -1)
-    seen = torch.cat([heard, text], dim=-1)
+    over_audio = repeat_rows(audio.mask, rows)[:, None].expand(-1, n, -1)
+    seen = torch.cat([over_audio, text], dim=-1)
     return create_block_mask(
         lambda b, h, q, kv: seen[b, q, kv], rows, None, n, m + k, device=device
     )

@@ -45,10 +45,10 @@ class AudioContext:
     Args:
         features: `[B, m, D]` audio tokens in the width of the LLM. Padded rows may hold anything,
             even NaN, which a masked softmax would still spread: they are zeroed here.
-        mask: `[B, m]` bool, True where a token is heard. m may differ per sample through it.
+        mask: `[B, m]` bool, True where a token is attended to. m may differ per sample through it.
         layers: decoder layers that see the audio; None means all of them.
         kv: K/V by layer, kept between calls; None (training) computes them every time. Those of a
-            layer are of the columns that it hears.
+            layer are of the columns that it attends to.
         spans: `(columns, layers)` of the groups in their order, where not all layers see all of
             them; `layers` is then found from these.
         positions: Long `[B or 1, m]`, where keys stand before the text, which is at 0 and on; None:
@@ -59,7 +59,7 @@ class AudioContext:
         cache: of one forward pass (`in_pass`); None outside of it.
 
     B may also divide the number of text rows, which then ask about one clip each in turn: row i
-    hears clip `i // (rows / B)` (beams, several return sequences, several questions about a clip).
+    attends to clip `i // (rows / B)` (beams, return sequences, several questions about a clip).
     """
 
     features: Tensor
@@ -78,7 +78,9 @@ class AudioContext:
         if self.layers is not None:
             object.__setattr__(self, "layers", frozenset(self.layers))
             if not self.layers:
-                raise ValueError("AudioContext.layers is empty, so nothing would hear; None = all")
+                raise ValueError(
+                    "AudioContext.layers is empty: expected at least one layer; None = all"
+                )
         if self.padded:
             clean = torch.where(self.mask[..., None], self.features, 0)
             object.__setattr__(self, "features", clean)
@@ -145,15 +147,15 @@ class AudioContext:
         return self.layers is None or layer in self.layers
 
     def at(self, layer: int) -> AudioContext:
-        """What one layer hears: the columns of its groups, at the positions that they have beside
-        the others."""
+        """What one layer attends to: the columns of its groups, at the positions that they have
+        beside the others."""
         if self.spans is None:
             return self
         part = self._by_spans[self._spans_in(layer)]  # None: all of it
         return self if part is None else part
 
     def _spans_in(self, layer: int | None) -> tuple[bool, ...]:
-        """Which spans a layer hears; None: one that no span names."""
+        """Which spans a layer attends to; None: one that no span names."""
         return tuple(layers is None or layer in layers for _, layers in self.spans)
 
     @cached_property
@@ -163,18 +165,18 @@ class AudioContext:
 
     @cached_property
     def _by_spans(self) -> dict[tuple[bool, ...], AudioContext | None]:
-        """What layers hear, by the spans that they hear; None for all of it, as in a circle memory
-        would wait for the garbage collector."""
+        """Contexts of layers by the spans that they attend to. None stands for this one itself: a
+        circle of references would keep its memory until the garbage collector comes."""
         if self.spans is None:
             return {}
         named = frozenset().union(*(layers or () for _, layers in self.spans))
         sets = {self._spans_in(layer) for layer in (*named, None)}
-        return {heard: None if all(heard) else self._of_spans(heard) for heard in sets}
+        return {seen: None if all(seen) else self._of_spans(seen) for seen in sets}
 
-    def _of_spans(self, heard: Sequence[bool]) -> AudioContext:
+    def _of_spans(self, seen: Sequence[bool]) -> AudioContext:
         ends = list(accumulate(columns for columns, _ in self.spans))
-        places = zip(self.spans, ends, heard, strict=True)
-        columns = [slice(end - span[0], end) for span, end, is_heard in places if is_heard]
+        places = zip(self.spans, ends, seen, strict=True)
+        columns = [slice(end - span[0], end) for span, end, is_seen in places if is_seen]
         columns = columns or [slice(0, 0)]
 
         def taken(tensor: Tensor) -> Tensor:
@@ -196,18 +198,18 @@ class AudioContext:
         return copied
 
     def hiding(self, columns: Tensor) -> AudioContext:
-        """A copy in which `columns` (bool `[m]` or `[B, m]`) are not heard; the positions of all
-        others stay. Attention over what is left is that of all columns with the weights of these
-        set to zero and the rest renormalised. Remembered K/V stay.
+        """A copy in which `columns` (bool `[m]` or `[B, m]`) are not attended to; all others
+        keep their positions. Attention over what is left is that of all columns with the weights of
+        these set to zero and the rest renormalised. Cached K/V stay.
         """
         columns = columns.to(self.mask.device)
         return replace(self, mask=self.mask & ~columns)
 
-    def remembering(self) -> AudioContext:
+    def with_kv_cache(self) -> AudioContext:
         """A copy that keeps its K/V: for one `generate`, where the weights stand still."""
-        return self if self.kv is not None else self.forgetting()
+        return self if self.kv is not None else self.with_empty_kv_cache()
 
-    def forgetting(self) -> AudioContext:
+    def with_empty_kv_cache(self) -> AudioContext:
         """A copy without a graph that keeps K/V from now on, and none from before."""
         gains = None if self.gains is None else self.gains.detach()
         return replace(self, features=self.features.detach(), gains=gains, kv={})
@@ -225,7 +227,7 @@ class AudioContext:
             return replace(self, features=self.features[index], mask=mask, positions=positions)
         kept = mask.any(0)
         if not bool(kept.any()):
-            kept[:1] = True  # nobody hears anything: a context has a column
+            kept[:1] = True  # no clip has a token: a context has a column
         spans = self.spans
         if spans is not None:
             parts = kept.split([columns for columns, _ in spans])
@@ -244,11 +246,11 @@ class AudioContext:
         )
 
     def _selected(self, layer: int, kept: Tensor, index: Tensor, both: tuple) -> tuple:
-        """K and V of a layer, of the columns that it hears and that are kept."""
+        """K and V of a layer, of the columns that it attends to and that are kept."""
         if self.spans is not None:
             parts = kept.split([columns for columns, _ in self.spans])
-            heard = zip(self.spans, parts, strict=True)
-            kept = torch.cat([p for (_, ls), p in heard if ls is None or layer in ls])
+            pairs = zip(self.spans, parts, strict=True)
+            kept = torch.cat([p for (_, ls), p in pairs if ls is None or layer in ls])
         return tuple(tensor[index][:, :, kept] for tensor in both)
 
     def once(self, key: Hashable, make: Callable[[], Any], owner: object = None) -> Any:

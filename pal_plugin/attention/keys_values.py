@@ -54,14 +54,17 @@ def _projected(
         recomputes = False  # peft's for one call (adapter names, tasks), gone in the backward pass
     gain = None if audio.gains is None else audio.gains[attention.layer_idx][:, None]
     if adapter.norm is None:
-        return project(_loud(features, gain))
+        return project(_with_gain(features, gain))
     normed = None if audio.cache is None else audio.cache.normed
     if normed is None:
         if recomputes:
             return checkpoint(
-                lambda h, g: project(_loud(adapter.norm(h), g)), features, gain, use_reentrant=False
+                lambda h, g: project(_with_gain(adapter.norm(h), g)),
+                features,
+                gain,
+                use_reentrant=False,
             )
-        return project(_loud(adapter.norm(features), gain))
+        return project(_with_gain(adapter.norm(features), gain))
     make = functools.partial(families.scale, adapter, normed, computes_in(features), gain)
     if not recomputes:
         return project(make())
@@ -70,7 +73,7 @@ def _projected(
     return checkpoint(lambda: project(make()), use_reentrant=False)
 
 
-def _loud(normed: Tensor, gain: Tensor | None) -> Tensor:
+def _with_gain(normed: Tensor, gain: Tensor | None) -> Tensor:
     return normed if gain is None else normed * gain.to(normed.dtype)
 
 
@@ -78,7 +81,7 @@ def _loud(normed: Tensor, gain: Tensor | None) -> Tensor:
 def precompute(llm: nn.Module, audio: AudioContext) -> AudioContext:
     """The same context with the K/V of all its layers, for any number of later calls.
 
-    They depend on the audio and the LLM's weights alone, not on any text (audio stands at -m..-1).
+    They depend on the audio and the LLM's weights alone, not on any text (audio is at -m..-1).
     """
     decoder = unwrapped(llm).get_decoder()
     like = decoder.get_input_embeddings().weight
@@ -91,7 +94,9 @@ def precompute(llm: nn.Module, audio: AudioContext) -> AudioContext:
     return replace(audio, kv=kv)
 
 
-def kept(attention: nn.Module, audio: AudioContext, like: Tensor) -> tuple[Tensor, Tensor]:
+def cached_keys_values(
+    attention: nn.Module, audio: AudioContext, like: Tensor
+) -> tuple[Tensor, Tensor]:
     """K/V of one layer; computed once where the context keeps them (inference)."""
     if audio.kv is None:
         return audio_keys_values(attention, audio, like)
@@ -108,7 +113,7 @@ def _in_rows(audio_kv: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 
 def normed_once(decoder: nn.Module, audio: AudioContext) -> AudioContext:
     """The context with what the norms of all layers share, made outside of any layer: there a
-    checkpoint would make it again. Not needed where K/V are remembered already."""
+    checkpoint would make it again. Not needed where K/V are cached already."""
     if torch.compiler.is_compiling():  # which finds and fuses the repetition by itself
         return audio
     adapters = attached(decoder, "audio").adapters

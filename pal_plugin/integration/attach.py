@@ -1,4 +1,4 @@
-"""Letting an LLM hear by LAL: what is put into it, checked before its layers run, and taken out.
+"""Attaching LAL to an LLM: what is installed, checked before the layers run, and removed.
 
 The one design choice: an attention function is registered with transformers and the audio travels
 as a keyword argument through the model's own forward. The audio's K/V are computed inside the
@@ -21,7 +21,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from pal_plugin.attention.attached import LALAttachment, attached, keep, release, unwrapped
 from pal_plugin.attention.backends import BACKENDS, hidden, text_only
 from pal_plugin.attention.context import AudioContext, rows_per_clip
-from pal_plugin.attention.keys_values import kept, normed_once
+from pal_plugin.attention.keys_values import cached_keys_values, normed_once
 from pal_plugin.integration import checking, generation, lal
 from pal_plugin.llm import families
 from pal_plugin.llm.gradient_checkpointing import NonReentrant, refuse_reentrant
@@ -34,15 +34,15 @@ from pal_plugin.llm.internals import (
 
 
 def attach(llm: nn.Module, checkpoint_kv: bool = True, plain: bool = False) -> nn.Module:
-    """Let `llm(..., audio=AudioContext)` and `llm.generate(..., audio=AudioContext)` hear.
+    """Make `llm(..., audio=AudioContext)` and `llm.generate(..., audio=AudioContext)` use audio.
 
     Works in place and returns `llm`. Without `audio` nothing changes: outputs are bit-identical and
     the state dict keeps its keys. Attaching twice is harmless; `detach` undoes it.
 
     Args:
         llm: a causal LM of transformers: plain, with LoRA injected, or in peft's wrapper. Of a
-            multimodal model (Gemma 3, Mistral 3) the text model hears. An architecture that is not
-            among those of `FAMILIES` is accepted if `check_family` finds it right, on the spot.
+            multimodal model (Gemma 3, Mistral 3) the text model is attached. An architecture that
+            `FAMILIES` does not list is accepted if `check_family` finds it right, on the spot.
         checkpoint_kv: make the input of the audio's projections, N(H), again in the backward pass
             instead of keeping it in every layer (`recompute.py`): most of the activation memory
             that audio takes is spared, for one element-wise product.
@@ -89,7 +89,7 @@ def check_family(llm: nn.Module, family: families.Family | None = None) -> float
         the largest deviation of a layer, relative to what it computes.
 
     Raises:
-        TypeError: it deviates; says where and by how much.
+        TypeError: a layer deviates; names it and the deviation.
     """
     model = unwrapped(llm)
     if is_attached(model):
@@ -161,7 +161,7 @@ def _refusal(decoder: nn.Module, adapters: list, stock: str) -> str | None:
 
 def _follow_implementation(decoder: nn.Module) -> str | None:
     """Let the attention modules use what the decoder's config names by now; masks are made for
-    that. Returns why they cannot hear with it, if they cannot: text alone then is as in stock."""
+    that. Returns why LAL cannot use it, if it cannot: text alone then is as in stock."""
     stock = attention_implementation(decoder.config)
     record = attached(decoder, "audio")
     problem = None
@@ -170,7 +170,7 @@ def _follow_implementation(decoder: nn.Module) -> str | None:
         if problem is None:
             name_implementation(record.config, BACKENDS[stock].name)
         for attention, _ in record.adapters:
-            if hasattr(attention, "config"):  # else it asks for no implementation, and is deaf
+            if hasattr(attention, "config"):  # else it dispatches to none, and ignores audio
                 attention.config = decoder.config if problem else record.config
         record.stock = stock if problem is None else None
     return problem
@@ -216,7 +216,7 @@ def _attention(
     audio = audio.at(module.layer_idx)
     if module.lal_adapter.plain:
         return lal.attention(module, query, key, value, attention_mask, audio, **kwargs)
-    audio_kv = kept(module, audio, query)
+    audio_kv = cached_keys_values(module, audio, query)
     joint = BACKENDS[backend].joint
     return joint(module, query, key, value, attention_mask, audio, audio_kv, **kwargs)
 
@@ -226,7 +226,10 @@ def _before_the_layers(decoder: nn.Module, args: tuple, kwargs: dict):
     audio = kwargs.get("audio")
     problem = _follow_implementation(decoder)
     if kwargs.get("cross_audio") is not None and not attached(decoder, "cross_audio"):
-        raise ValueError("cross_audio= is heard by cross attention only; see flamingo.attach")
+        raise ValueError(
+            "expected audio= for LAL, got cross_audio=, which only cross attention uses: "
+            "call flamingo.attach first"
+        )
     if audio is None:
         return None
     if problem:
@@ -241,7 +244,9 @@ def _before_the_layers(decoder: nn.Module, args: tuple, kwargs: dict):
             record.unchecked = True
             raise
     if audio.kv and decoder.training and torch.is_grad_enabled():
-        raise ValueError("remembered keys and values carry no gradient; train on the audio itself")
+        raise ValueError(
+            "cached audio keys and values carry no gradient; train on the audio itself"
+        )
     refuse_reentrant(decoder)
     layers = len(decoder.layers)
     if audio.layers and not 0 <= min(audio.layers) <= max(audio.layers) < layers:

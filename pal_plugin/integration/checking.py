@@ -2,11 +2,10 @@
 
 A layer of the stock model reads `[H; h]`, where H is audio, whatever earlier layers made of those
 rows. That is LAL by definition, at PLITS's price (PAL paper, section "LAL"). The same layer of the
-attached model reads h and hears H. What its attention and what the whole layer make of h must be
-the same.
+attached model reads h and attends to H. Attention and layer must make the same of h in both.
 
 Each layer is compared by itself and in float32, one after the other in a copy: in half precision,
-or behind what earlier layers add up to, a layer that hears nothing would pass as rounding.
+or behind what earlier layers add up to, a layer that ignores audio would pass as rounding.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ def check(model: nn.Module) -> float:
         the largest deviation of a layer.
 
     Raises:
-        TypeError: a layer, the scale of the embeddings or the logits differ; says by how much.
+        TypeError: a layer, the scale of the embeddings or the logits differ; with the deviation.
     """
     error = check_layers(model.get_decoder())
     with _in_eval_mode(model):
@@ -69,9 +68,9 @@ def check_layers(decoder: nn.Module) -> float:
             stock = _outputs(decoder, both, m)
             ours = _outputs(decoder, text, 0, audio=AudioContext(audio, mask))
     except Exception as error:
-        told = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         raise TypeError(
-            f"LAL does not fit {name}: on embeddings alone, or with audio, it raised {told}"
+            f"LAL does not fit {name}: on embeddings alone, or with audio, it raised {reason}"
         ) from error
     tolerance = _TOLERANCE_HALF if _is_quantized(decoder) else _TOLERANCE
     errors = [

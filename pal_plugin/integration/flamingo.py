@@ -8,7 +8,7 @@ A block in front of layer l, with the audio H of `cross_audio` (Flamingo, arXiv 
 
 alpha and beta start at 0, so a fresh block changes nothing. Unlike LAL, the blocks have weights of
 their own and pass the text through attention and FFN once more; unlike PLITS, audio itself passes
-no FFN. It stands here for comparison, under the same interface as LAL: `attach`, a keyword argument
+no FFN. It is here for comparison, under the same interface as LAL: `attach`, a keyword argument
 to `llm(...)` and `llm.generate(...)`, `detach`. The blocks stay outside of the LLM's state dict.
 """
 
@@ -33,7 +33,7 @@ class GatedCrossAttention(nn.Module):
         width: D, of text and audio alike.
         heads: attention heads; they divide `width`.
         ffn: width of the FFN as a multiple of D.
-        layer: index of the decoder layer it stands in front of.
+        layer: index of the decoder layer it runs before.
     """
 
     def __init__(self, width: int, heads: int, ffn: int = 4, layer: int = 0) -> None:
@@ -59,9 +59,9 @@ class GatedCrossAttention(nn.Module):
         """`[B, heads, m, head size]` each; kept where the context keeps them (inference)."""
         if audio.kv is not None and self.layer in audio.kv:
             return audio.kv[self.layer]
-        heard = self.norm_audio(audio.at(self.layer).features.to(self.norm_audio.weight.dtype))
+        normed = self.norm_audio(audio.at(self.layer).features.to(self.norm_audio.weight.dtype))
         key, value = (
-            proj(heard).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            proj(normed).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for proj in (self.k_proj, self.v_proj)
         )
         if audio.kv is not None:
@@ -97,7 +97,7 @@ def attach(
     heads: int | None = None,
     ffn: int = 4,
 ) -> nn.ModuleDict:
-    """Put blocks in front of decoder layers; `llm(..., cross_audio=AudioContext)` then hears.
+    """Insert blocks before decoder layers, which attend to `llm(..., cross_audio=AudioContext)`.
 
     Args:
         llm: a causal LM of transformers whose decoder has `layers`.
@@ -168,7 +168,10 @@ def precompute(blocks: nn.ModuleDict, audio: AudioContext) -> AudioContext:
 
 def _before_the_layers(decoder: nn.Module, args: tuple, kwargs: dict) -> None:
     if kwargs.get("audio") is not None and not attached(decoder, "audio"):
-        raise ValueError("audio= is heard by LAL only; see pal_plugin.integration.attach")
+        raise ValueError(
+            "expected cross_audio= for cross attention, got audio=, which only LAL uses: "
+            "call pal_plugin.integration.attach first"
+        )
     if kwargs.get("cross_audio") is not None:
         refuse_reentrant(decoder)
 

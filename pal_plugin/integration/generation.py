@@ -47,8 +47,8 @@ class _Prepare:
         self.llm, self.stock = llm, stock
 
     def __call__(self, *args, **kwargs):
-        heard = {name: kwargs.pop(name) for name in KEYWORDS if kwargs.get(name) is not None}
-        return {**self._without_audio(*args, **kwargs), **heard}
+        audio = {name: kwargs.pop(name) for name in KEYWORDS if kwargs.get(name) is not None}
+        return {**self._without_audio(*args, **kwargs), **audio}
 
     @property
     def __signature__(self) -> inspect.Signature:
@@ -66,23 +66,23 @@ class _Prepare:
 
 
 class _Generate:
-    """`generate` of a model that hears."""
+    """`generate` of an attached model."""
 
     def __init__(self, llm: nn.Module) -> None:
         self.llm = llm
 
     def __call__(self, *args, **kwargs):
         llm, assistant = self.llm, kwargs.get("assistant_model")
-        heard = {name: kwargs[name] for name in KEYWORDS if kwargs.get(name) is not None}
-        for keyword, audio in heard.items():
+        given = {name: kwargs[name] for name in KEYWORDS if kwargs.get(name) is not None}
+        for keyword, audio in given.items():
             if not attached(llm.get_decoder(), keyword):
-                raise ValueError(f"generate got {keyword}=, but nothing that hears it is attached")
+                raise ValueError(f"generate got {keyword}=, but the LLM is not attached for it")
             check_context(audio, keyword, llm.get_decoder().config.hidden_size)
             if assistant is not None:  # which is given the same context, and has other K/V
                 _check_assistant(assistant, keyword, audio)
-                audio = audio.forgetting()
-            kwargs[keyword] = audio.remembering()
-        with _through_peft(llm) if heard else contextlib.nullcontext():
+                audio = audio.with_empty_kv_cache()
+            kwargs[keyword] = audio.with_kv_cache()
+        with _through_peft(llm) if given else contextlib.nullcontext():
             return type(llm).generate(llm, *args, **kwargs)
 
 
@@ -91,8 +91,8 @@ def _check_assistant(assistant: nn.Module, keyword: str, audio: AudioContext) ->
     decoder = model.get_decoder()
     if not attached(decoder, keyword):
         raise ValueError(
-            f"the assistant model is given {keyword}= too, and nothing that hears it is attached "
-            "to it: attach it (it must be as wide as the LLM), or leave assistant_model out"
+            f"the assistant model is given {keyword}= too, but is not attached for it: attach "
+            "it (it must be as wide as the LLM), or leave assistant_model out"
         )
     check_context(audio, keyword, decoder.config.hidden_size)
     if audio.layers and max(audio.layers) >= len(decoder.layers):

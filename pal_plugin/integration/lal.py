@@ -52,9 +52,9 @@ def attention(
     """
     gain = None if audio.gains is None else audio.gains[module.layer_idx][:, None]
     features = audio.features.to(query.dtype)  # [B, m, D]
-    heard = keys_values(module, features, audio.positions, gain)  # [B, G, m, d] twice
+    kv = keys_values(module, features, audio.positions, gain)  # [B, G, m, d] twice
     rows = len(query) // len(features)  # that ask about each clip
-    k_audio, v_audio, valid = (x.repeat_interleave(rows, 0) for x in (*heard, audio.mask))
+    k_audio, v_audio, valid = (x.repeat_interleave(rows, 0) for x in (*kv, audio.mask))
     k = torch.cat([k_audio.to(key.dtype), key], 2)  # [R, G, m + t, d]
     v = torch.cat([v_audio.to(value.dtype), value], 2)
     n, t = query.shape[2], key.shape[2]

@@ -5,7 +5,7 @@ its positions (PAL paper, section "PLITS"). Everything happens before the LLM, w
 
 The one design choice: a row is assembled from its segments without gaps, and what is left over
 stands at one end. Clips and texts of a batch differ in length, and padding in between would count
-for a sliding window, which counts columns: a short clip would be heard less for its neighbours.
+for a sliding window, which counts columns: a short clip would lose weight to padding.
 """
 
 from __future__ import annotations

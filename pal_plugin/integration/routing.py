@@ -29,7 +29,7 @@ class Route:
     Args:
         integration: "plits", "lal" or "flamingo".
         layers: decoder layers that see the group. LAL: None means all. Flamingo: where a block of
-            cross attention stands; None means all blocks, of which one then stands at every fourth
+            cross attention is inserted; None means all blocks, by default before every fourth
             layer. PLITS has no choice.
         pool: neighbouring tokens whose mean goes this way as one.
     """
@@ -50,7 +50,7 @@ class Route:
                 raise ValueError("layers are chosen for 'lal' and 'flamingo', not for 'plits'")
             object.__setattr__(self, "layers", tuple(sorted(int(i) for i in self.layers)))
             if not self.layers:
-                raise ValueError("a route to no layers would not be heard; layers: null means all")
+                raise ValueError("expected at least one layer, got none; layers: null means all")
 
 
 #: `{group: route or routes}`.
@@ -64,9 +64,9 @@ class LLMInputs:
     Args:
         embeds: `[R, T, D]`: n text tokens, and what is prepended (PLITS).
         mask: `[R, T]`; all padding stands at one end.
-        audio: what LAL hears.
-        text_columns: where the n text tokens stand, Long `[R, n]`; None: nothing is prepended.
-        cross_audio: what cross attention hears (Flamingo).
+        audio: for LAL.
+        text_columns: columns of the n text tokens, Long `[R, n]`; None: nothing is prepended.
+        cross_audio: for cross attention (Flamingo).
     """
 
     embeds: Tensor
@@ -81,7 +81,7 @@ class LLMInputs:
         return (self.mask.long().cumsum(-1) - 1).clamp(min=0)
 
     @property
-    def heard(self) -> dict[str, AudioContext]:
+    def audio_kwargs(self) -> dict[str, AudioContext]:
         """Keyword arguments for the decoder or `generate`; only what there is."""
         both = {"audio": self.audio, "cross_audio": self.cross_audio}
         return {name: context for name, context in both.items() if context is not None}
@@ -99,8 +99,8 @@ class RoutedAudio:
 
     Args:
         prefix: tokens to prepend (PLITS).
-        audio: what LAL hears.
-        cross_audio: what cross attention hears.
+        audio: for LAL.
+        cross_audio: for cross attention.
     """
 
     prefix: AudioTokens | None = None
@@ -206,7 +206,7 @@ def groups_by(integration: str, routing: RoutingTable) -> list[str]:
 
 
 def blocks_of(routing: RoutingTable, default: Iterable[int]) -> list[int]:
-    """Where cross attention stands: at the layers that the Flamingo routes name, and at the
+    """The layers that get a block of cross attention: those that the Flamingo routes name, and the
     `default` ones where a route names none."""
     ways = [way for entry in routing.values() for way in routes_of(entry)]
     ways = [way for way in ways if way.integration == "flamingo"]

@@ -228,7 +228,7 @@ class AudioLLM(StoredModel):
             attention_mask=inputs.mask,
             position_ids=inputs.positions,
             use_cache=False,
-            **inputs.heard,
+            **inputs.audio_kwargs,
         )
         return inputs.of_text(out.last_hidden_state)
 
@@ -279,7 +279,7 @@ class AudioLLM(StoredModel):
             inputs_embeds=inputs.embeds,
             attention_mask=inputs.mask,
             max_new_tokens=max_new_tokens,
-            **inputs.heard,
+            **inputs.audio_kwargs,
             **generation,
         )
         ids = getattr(ids, "sequences", ids)  # of return_dict_in_generate
@@ -309,7 +309,7 @@ class AudioLLM(StoredModel):
         candidates = asked.check_candidates(candidates)
         samples = samples if audio is None else {**samples, "audio": audio}
         inputs = self._prompts(samples)
-        heard = {name: context.remembering() for name, context in inputs.heard.items()}
+        heard = {name: context.with_kv_cache() for name, context in inputs.audio_kwargs.items()}
         prompt = read_prompt(self.llm, inputs.embeds, inputs.mask, inputs.positions, **heard)
         answers = [self.text.answer_ids(c) for c in candidates]
         sums, counts = log_probabilities(self.llm, prompt, answers, **heard)

@@ -39,18 +39,18 @@ def test_layers_say_who_hears():
 def test_keys_and_values_are_kept_for_one_generate_and_go_with_their_clips():
     heard = context()
     assert heard.kv is None
-    kept = heard.remembering()
-    assert kept.remembering() is kept
+    kept = heard.with_kv_cache()
+    assert kept.with_kv_cache() is kept
     keys = torch.arange(6.0).reshape(2, 1, 3, 1)  # [clips, heads, tokens, width]
     kept.kv[0] = (keys, keys + 10)
     first = kept.select(torch.tensor([0, 0]))
     assert torch.equal(first.kv[0][0], keys[[0, 0]])
     assert torch.equal(first.kv[0][1], keys[[0, 0]] + 10)
     assert first.mask.tolist() == [[True, True, True]] * 2
-    assert kept.forgetting().kv == {}
+    assert kept.with_empty_kv_cache().kv == {}
     learned = torch.ones(2, 3, requires_grad=True)
     graph = AudioContext(heard.features * learned[:, :, None], heard.mask, gains=learned)
-    cut = graph.remembering()
+    cut = graph.with_kv_cache()
     assert not cut.features.requires_grad
     assert not cut.gains.requires_grad
 

@@ -4,7 +4,12 @@ import torch
 from checks import Batch, close, each_family, tiny
 
 from pal_plugin.attention.attached import attached
-from pal_plugin.attention.keys_values import audio_keys_values, kept, normed_once, precompute
+from pal_plugin.attention.keys_values import (
+    audio_keys_values,
+    cached_keys_values,
+    normed_once,
+    precompute,
+)
 from pal_plugin.integration import attach, lal
 
 
@@ -36,9 +41,10 @@ def test_they_are_kept_where_the_context_says_so():
     attention, _ = attached(llm.get_decoder(), "audio").adapters[1]
     audio = Batch(None).audio()
     assert (
-        kept(attention, audio, audio.features)[0] is not kept(attention, audio, audio.features)[0]
+        cached_keys_values(attention, audio, audio.features)[0]
+        is not cached_keys_values(attention, audio, audio.features)[0]
     )
-    remembering = audio.remembering()
-    first, again = (kept(attention, remembering, audio.features) for _ in range(2))
+    remembering = audio.with_kv_cache()
+    first, again = (cached_keys_values(attention, remembering, audio.features) for _ in range(2))
     assert first[0] is again[0]
     assert list(remembering.kv) == [1]

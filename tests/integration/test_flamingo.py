@@ -166,11 +166,11 @@ def test_errors():
     ids, audio = a_batch()
     with pytest.raises(ValueError, match="31 wide, the LLM is 32"):
         llm(input_ids=ids, cross_audio=AudioContext(torch.zeros(3, 6, 31), audio.mask))
-    with pytest.raises(ValueError, match="nothing that hears it is attached"):
+    with pytest.raises(ValueError, match="the LLM is not attached for it"):
         llm.generate(input_ids=ids, audio=audio, max_new_tokens=1)
-    with pytest.raises(ValueError, match="audio= is heard by LAL only"):
+    with pytest.raises(ValueError, match="got audio=, which only LAL uses"):
         llm(input_ids=ids, audio=audio)
-    with pytest.raises(ValueError, match="cross_audio= is heard by cross attention only"):
+    with pytest.raises(ValueError, match="got cross_audio=, which only cross attention uses"):
         attach(tiny())(input_ids=ids, cross_audio=audio)
 
 

@@ -54,7 +54,7 @@ def outputs(llm, groups, table, ids, mask, side):
         attention_mask=inputs.mask,
         position_ids=inputs.positions,
         use_cache=False,
-        **inputs.heard,
+        **inputs.audio_kwargs,
     ).last_hidden_state
     return inputs.of_text(hidden)
 
@@ -95,7 +95,7 @@ def test_generation_in_a_batch_equals_one_by_one(family, backend, table):
             max_new_tokens=5,
             do_sample=False,
             pad_token_id=0,
-            **inputs.heard,
+            **inputs.audio_kwargs,
         )
 
     together = generate(groups, ids, mask)

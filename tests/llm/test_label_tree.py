@@ -213,7 +213,7 @@ def test_with_audio(backend, max_nodes):
     torch.manual_seed(1)
     features = torch.randn(len(PROMPTS), 6, WIDTH)
     mask = torch.arange(6) < torch.tensor([6, 4, 1])[:, None]
-    audio = AudioContext(features, mask).remembering()
+    audio = AudioContext(features, mask).with_kv_cache()
     prompt = read(llm, audio=audio)
     scores, _ = score(llm, prompt, LabelTree.build(CANDIDATES), max_nodes=max_nodes, audio=audio)
     rows = []

@@ -18,13 +18,13 @@ def test_padded_batch_equals_the_tree(tiny_model, two_clips, model_type):
             two_clips, *pad_ids(prompts, "left", model.text.pad_id, model.device)
         )
         prompt = read_prompt(
-            model.llm, inputs.embeds, inputs.mask, inputs.positions, **inputs.heard
+            model.llm, inputs.embeds, inputs.mask, inputs.positions, **inputs.audio_kwargs
         )
         found = [
-            log_probabilities(model.llm, prompt, candidates, tree, **inputs.heard)
+            log_probabilities(model.llm, prompt, candidates, tree, **inputs.audio_kwargs)
             for tree in (True, False)
         ]
-        short = log_probabilities(model.llm, prompt, [[5]], False, **inputs.heard)[0]
+        short = log_probabilities(model.llm, prompt, [[5]], False, **inputs.audio_kwargs)[0]
     assert found[0][0].shape == (2, 5)
     assert torch.allclose(found[0][0], found[1][0], atol=1e-5)
     assert found[0][1].tolist() == found[1][1].tolist() == [1, 3, 2, 4, 1]
