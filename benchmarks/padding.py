@@ -90,7 +90,7 @@ def rows(
             {"clips": Indexed(Lengths(seconds), batch, seed)},
             {"clips": list},
             {"clips": 1.0},
-            lanes=1,
+            streams=1,
             batch_size=batch,
             pool=pool,
             seed=seed,

@@ -1,4 +1,4 @@
-"""`pal run`: where a training run stands, from its newest checkpoint."""
+"""`pal run`: the progress of a training run, from its newest checkpoint."""
 
 from __future__ import annotations
 
@@ -17,61 +17,70 @@ examples:
   pal run output/lal_stage1-20260101-120000
   pal run output/lal_stage1-20260101-120000 --json
 
-A lane is a part of the training data that is read in order (run.lanes). Its place is the number of
-batches taken from it; of each dataset it tells where the lane reads next: in shards as the pass
-and the clip within the pass, in files as the number of the clip.
+For each shard stream (run.shard_streams) it prints the batches read, and the position in each
+dataset: pass and clip within the pass for shards, clip number for files.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `pal run`."""
     parser.add_argument("folder", type=Path, metavar="RUN", help="a run folder")
-    parser.add_argument("--json", action="store_true", help="the checkpoint's state as it is")
+    parser.add_argument("--json", action="store_true", help="print the checkpoint's state as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the state. Returns the exit code."""
+    """Print the progress. Returns the exit code.
+
+    Raises:
+        ConfigError: the folder has no intact checkpoint.
+    """
     from pal_plugin.training.checkpoint_folder import newest
 
     found = newest(args.folder, check=False)
     if found is None:
         raise ConfigError(
-            f"{args.folder} holds no whole checkpoint; expected a run folder with "
-            "checkpoints/step-N (run.save_every, or the end of an epoch, writes one)"
+            f"{args.folder} has no intact checkpoint; expected a run folder with "
+            "checkpoints/step-N, written every run.save_every steps and after each epoch"
         )
     path, state = found
-    print(json.dumps(state, indent=2) if args.json else told(args.folder, path, state))
+    print(json.dumps(state, indent=2) if args.json else as_text(args.folder, path, state))
     return 0
 
 
-def told(folder: Path, path: Path, state: dict[str, Any]) -> str:
-    """The state as text."""
+def as_text(folder: Path, path: Path, state: dict[str, Any]) -> str:
+    """The state of a checkpoint as text.
+
+    Args:
+        folder: the run folder.
+        path: the checkpoint.
+        state: of the checkpoint.
+    """
     from pal_plugin.training.checkpoint_folder import FINISHED
     from pal_plugin.utils.runtime import duration
 
     progress = state["progress"]
-    stats, lanes = progress["stats"], progress["positions"]
-    ended = "finished" if (folder / FINISHED).is_file() else "can go on: --resume auto"
+    stats, streams = progress["stats"], progress["positions"]
+    ended = "finished" if (folder / FINISHED).is_file() else "resume with --resume auto"
     taken: Counter[str] = Counter()
-    for position in lanes.values():
+    for position in streams.values():
         taken.update(position["taken"])
     shares = [(name, f"{n:,}", f"{n / taken.total():.1%}") for name, n in taken.most_common()]
     lines = [
         f"{path} ({ended})",
-        f"epoch {progress['epoch']}, step {progress['step']} ({progress['global_step']} in all), "
+        f"epoch {progress['epoch']}, step {progress['step']} ({progress['global_step']} in total), "
         f"{progress['clips']:,} clips, order {progress['order']}, trained for "
         f"{duration(state.get('seconds'))}",
         f"this epoch: loss {stats['loss_sum'] / max(1, stats['steps']):.4f}, "
-        f"{stats['left_out']} steps left out, {len(stats['skipped'])} clips skipped",
-        f"{state['world_size']} processes, {state['micros_per_step']} batches a step, "
-        f"{state['lanes']} lanes",
+        f"{stats['left_out']} steps skipped, {len(stats['skipped'])} clips skipped",
+        f"{state['world_size']} processes, {state['micros_per_step']} micro-batches per step, "
+        f"{state.get('shard_streams', state.get('lanes'))} shard streams",
         "",
         "batches by dataset:",
         indent(text_table(shares, "lr", rule=False), "  "),
         "",
-        "lanes:",
+        "shard streams:",
     ]
-    for lane, position in sorted(lanes.items(), key=lambda entry: int(entry[0])):
+    for stream, position in sorted(streams.items(), key=lambda entry: int(entry[0])):
         where = "; ".join(f"{n} at {at[0]}" for n, at in position["datasets"].items())
-        lines.append(f"  {lane}: {position['place']:,} batches; {where}")
+        lines.append(f"  {stream}: {position['place']:,} batches; {where}")
     return "\n".join(lines)

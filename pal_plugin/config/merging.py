@@ -37,6 +37,8 @@ OPTIONAL_KEYS = {
     "model.encoders.*": ("cache", "hidden_states"),
     "model.routing.*": ("layers", "pool"),
 }
+# Keys by their former names, for the error message.
+RENAMED = {"run.lanes": "run.shard_streams"}
 # Entries of two kinds, of which one replaces the other: a route or a list of them, `cache: true` or
 # its settings.
 OF_TWO_KINDS = {"model.routing.*": {dict, list}, "model.encoders.*.cache": {dict, bool}}
@@ -95,8 +97,10 @@ def merge_strict(base: Any, over: Any, *, source: str, errors: list[str], path: 
             elif is_free_map(path) or key in _optional(path):
                 merged[key] = value
             else:
+                hint = f"It is now {RENAMED[inner]!r}." if inner in RENAMED else None
                 errors.append(
-                    f"{inner}: unknown key {key!r} in {source}. {_where_else(key, base, path)}"
+                    f"{inner}: unknown key {key!r} in {source}. "
+                    f"{hint or _where_else(key, base, path)}"
                 )
         return merged
     kinds = {type(base), type(over)}

@@ -69,7 +69,7 @@ _RUN: dict[str, Kind] = {
     "batch_size_eval": BATCH,
     "num_workers": WORKERS,
     "length_pool": _size(10_000),
-    "lanes": _size(100_000, null=True),
+    "shard_streams": _size(100_000, null=True),
     "train_dataset_ratios": Section(null=True),
     "train_dataset_ratios.*": Number(above=0, null=True),
     "accum_grad_iters": _size(100_000),

@@ -1,10 +1,11 @@
 """WebDataset shards as a stream of clips.
 
-Training is endless and never ends an epoch: each pass shuffles shards and clips anew from the seed
-and the pass's number, so a run repeats itself whatever the timing. It is read in lanes
-(`training.streams`), each a part of the shards with its own position. Evaluation is one pass over
-every clip, of known length, in blocks that no two readers share. What cannot be read (a clip, a
-shard that is cut or gone) is named and left out in training and an error in evaluation.
+Training is endless, without epoch boundaries: each pass reshuffles shards and clips from the seed
+and the pass number, so runs are reproducible whatever the timing. It is read as several shard
+streams (`training.streams`), each over a part of the shards with its own position. Evaluation is
+one pass over all clips, of known length, in blocks that do not overlap between readers. Unreadable
+clips and truncated or missing shards are skipped and reported in training, and an error in
+evaluation.
 """
 
 from __future__ import annotations
@@ -25,33 +26,33 @@ from pal_plugin.datasets.questions import QuestionMix
 from pal_plugin.datasets.source import ClipSource
 from pal_plugin.utils.errors import ConfigError
 
-#: Passes without a usable clip in one of several lanes until it is an error.
+#: Consecutive passes of one of several streams without a usable clip before it is an error.
 _PASSES = 20
-#: Where a clip is, its id, the bytes of its file, and what is asked; or why there is none.
+#: `(location, id, audio file bytes, items)` of an undecoded clip; or why there is none.
 Ticket = tuple[str, str, bytes, list] | SkippedClip
 
 
 class ShardStream(ClipSource, IterableDataset):
-    """Clips of tar shards, each `<key>.flac` (or another audio file) with `<key>.json`.
+    """Clips of tar shards, each `<key>.flac` (or another audio format) with `<key>.json`.
 
     Args:
-        shards: paths of the tars, or what else WebDataset opens (`pipe:` commands).
-        clips: clips in all shards together, the stream's length; None: not known (training).
-        audio_processor, text_processor: as of `ClipSource`; the audio is the bytes of a file.
-        mix: which questions are asked.
-        train: endless and shuffled, or one pass in order.
-        shuffle_buffer: clips held back for shuffling within a worker.
-        counts: clips of each shard; one that holds another number is cut.
+        shards: paths of tar files, or other URLs that WebDataset opens (`pipe:` commands).
+        clips: total number of clips, the stream's length; None: unknown (training only).
+        audio_processor, text_processor: see `ClipSource`; audio is passed as file bytes.
+        mix: selects the questions.
+        train: endless and shuffled, or one ordered pass.
+        shuffle_buffer: size of the shuffle buffer of each stream, in clips.
+        counts: clips by shard; a shard with a different number is reported as truncated.
         source: further arguments of `ClipSource`.
 
     Yields:
-        `{"audio", "items", "sample_id"}` (without items where no question of the mix is asked, in
-        evaluation), or a `SkippedClip` in training and with `allow_missing`.
+        `{"audio", "items", "sample_id"}` (in evaluation with empty items if the mix selects none),
+        or a `SkippedClip` in training and with `allow_missing`.
 
     Raises:
-        AudioError: a clip that cannot be decoded, in evaluation; names shard and clip.
-        ConfigError: in evaluation a shard that cannot be read to its end or a clip without audio or
-            metadata; a pass without a single question.
+        AudioError: in evaluation, if a clip cannot be decoded; names shard and clip.
+        ConfigError: in evaluation, if a shard is truncated or a clip lacks audio or metadata; or
+            if a pass has no question at all.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class ShardStream(ClipSource, IterableDataset):
     ) -> None:
         super().__init__(audio_processor, text_processor, train=train, **source)
         if not shards:
-            raise ConfigError("a stream needs at least one shard, got none")
+            raise ConfigError("expected at least one shard, got none")
         self.shards = [str(shard) for shard in shards]
         self.clips, self.mix, self.shuffle_buffer = clips, mix, shuffle_buffer
         self.counts = dict(counts or {})
@@ -77,13 +78,13 @@ class ShardStream(ClipSource, IterableDataset):
         self.chosen: frozenset[int] | None = None
 
     def __len__(self) -> int:
-        """Clips of one pass.
+        """Clips in one pass.
 
         Raises:
-            TypeError: it is not known.
+            TypeError: if it is not known.
         """
         if self.clips is None:
-            raise TypeError("the number of clips in these shards is not known")
+            raise TypeError("the number of clips in these shards is unknown")
         return self.clips if self.chosen is None else len(self.chosen)
 
     def __iter__(self) -> Iterator[dict | SkippedClip]:
@@ -103,40 +104,40 @@ class ShardStream(ClipSource, IterableDataset):
             raise ConfigError(self._nothing(read))
 
     def part(self, place: int, places: int) -> ShardStream:
-        """Of the clips of an evaluation, the block that one of several processes asks about."""
+        """The stream restricted to the evaluation block of process `place` out of `places`."""
         mine = copy.copy(self)
         mine.place, mine.places = place, places
         return mine
 
     def only(self, places: Iterable[int]) -> ShardStream:
-        """Of the clips of an evaluation those at these places, counted from 0 over all shards.
+        """The evaluation stream restricted to clips at these indices, counted over all shards.
 
-        Shards that cannot be read are told all the same.
+        Unreadable shards are reported all the same.
         """
         some = copy.copy(self)
         some.chosen = frozenset(places)
         return some
 
     def draws(
-        self, lane: int, lanes: int, start: Sequence[int] | None = None
+        self, stream: int, streams: int, start: Sequence[int] | None = None
     ) -> Iterator[tuple[Ticket, tuple[int, int]]]:
-        """What training reads in one of `lanes` parts of the shards, without decoding it.
+        """Yields the training clips of shard stream `stream` out of `streams`, undecoded.
 
         Args:
-            start: a position that was yielded: what came behind it comes next.
+            start: a position yielded earlier; iteration resumes after it.
 
         Yields:
-            `(ticket, position)`; `make` turns a ticket into a clip.
+            `(ticket, position)`; `make` decodes a ticket into a clip.
 
         Raises:
-            ConfigError: a pass without a single question, or fewer clips than lanes.
+            ConfigError: if a pass has no question at all, or fewer clips than streams.
         """
         number, skip = start or (0, 0)
         useless = 0
         while True:
             read = drawn = skip
             fault = None
-            for raw in islice(self._pass(number, lane, lanes), skip, None):
+            for raw in islice(self._pass(number, stream, streams), skip, None):
                 read += 1
                 ticket = self._ticket(raw, number)
                 if isinstance(ticket, SkippedClip):
@@ -147,17 +148,17 @@ class ShardStream(ClipSource, IterableDataset):
                     yield ticket, (number, read)
             if not read:
                 raise ConfigError(
-                    f"lane {lane} of {lanes} is empty: {len(self.shards)} shards hold fewer clips "
-                    "than that; lower run.lanes or run.num_workers"
+                    f"shard stream {stream} of {streams} is empty: {len(self.shards)} shards have "
+                    f"fewer than {streams} clips; lower run.shard_streams or run.num_workers"
                 )
             useless = 0 if drawn else useless + 1
-            # One of several lanes may get all the bad shards of a pass; the next deals anew.
-            if useless >= (_PASSES if fault and lanes > 1 else 1):
+            # One stream may get all the bad shards of a pass; the next pass redistributes them.
+            if useless >= (_PASSES if fault and streams > 1 else 1):
                 raise ConfigError(self._nothing(read, fault))
             number, skip = number + 1, 0
 
     def make(self, ticket: Ticket) -> dict | SkippedClip:
-        """The clip of a ticket, decoded."""
+        """Decodes a ticket into a clip."""
         if isinstance(ticket, SkippedClip):
             return ticket
         where, sample_id, audio, items = ticket
@@ -166,31 +167,30 @@ class ShardStream(ClipSource, IterableDataset):
         return self.clip(audio, where, sample_id, items)
 
     def _nothing(self, read: int, fault: SkippedClip | None = None) -> str:
-        """Why a pass had nothing to ask."""
+        """Why a pass had no questions."""
         if fault is not None:
-            return f"none of {read} clips can be used; {fault.name}: {fault.reason}"
+            return f"none of {read} clips is usable; {fault.name}: {fault.reason}"
         types = ", ".join(sorted(self.mix.question_types or ()))
-        return (
-            f"none of {read} clips holds a question of the tasks {', '.join(self.mix.weights)}"
-            + (f" and types {types}" if types else "")
+        return f"none of {read} clips has an item of the tasks {', '.join(self.mix.weights)}" + (
+            f" and types {types}" if types else ""
         )
 
-    def _pass(self, number: int, lane: int, lanes: int) -> Iterable[dict]:
-        """Raw samples of a training pass: as many whole shards in each lane, the rest by clips."""
+    def _pass(self, number: int, stream: int, streams: int) -> Iterable[dict]:
+        """Raw samples of a training pass: equally many shards per stream, the rest by clip."""
         shards = list(self.shards)
         random.Random(f"{self.seed}-{number}").shuffle(shards)
-        dealt = len(shards) // lanes * lanes
-        samples = self._samples(shards[:dealt][lane::lanes])
+        dealt = len(shards) // streams * streams
+        samples = self._samples(shards[:dealt][stream::streams])
         if shards[dealt:]:
-            samples = chain(samples, islice(self._samples(shards[dealt:]), lane, None, lanes))
+            samples = chain(samples, islice(self._samples(shards[dealt:]), stream, None, streams))
         if self.shuffle_buffer <= 1:
             return samples
-        rng = random.Random(f"{self.seed}-{number}-{lane}")
+        rng = random.Random(f"{self.seed}-{number}-{stream}")
         size = self.shuffle_buffer
         return wds.shuffle(size, initial=size, rng=rng)(samples)
 
     def _block(self, worker: int, workers: int) -> Iterator[dict]:
-        """Raw samples of an evaluation: of all clips in their order, this reader's share."""
+        """Raw samples of an evaluation pass: this reader's block, in order."""
         place, places = self.place * workers + worker, self.places * workers
         if places == 1 and self.chosen is None:
             yield from self._samples(self.shards)
@@ -201,7 +201,7 @@ class ShardStream(ClipSource, IterableDataset):
             known, begin = self.counts.get(shard), number
             if known is None or (begin < last and begin + known > first):
                 for raw in self._samples([shard]):
-                    # What lies behind the stated number is the last one's, to be found wanting.
+                    # Clips beyond the declared count go to the last reader, which reports them.
                     mine = first <= number and (number < last or place + 1 == places)
                     chosen = self.chosen is None or number in self.chosen or "__error__" in raw
                     if mine and chosen:
@@ -211,7 +211,7 @@ class ShardStream(ClipSource, IterableDataset):
                 number = begin + known
 
     def _samples(self, shards: Iterable[str]) -> Iterator[dict]:
-        """Raw samples of shards one after the other; faults of a shard come as samples too."""
+        """Raw samples of consecutive shards; faults of a shard are yielded as samples too."""
         for url in shards:
             clips = 0
             faulty = False
@@ -221,23 +221,23 @@ class ShardStream(ClipSource, IterableDataset):
                 yield raw
             expected = self.counts.get(url, clips)
             if clips != expected and not faulty:
-                reason = f"it holds {clips} of {expected} clips"
+                reason = f"expected {expected} clips, read {clips}"
                 yield {"__key__": "the end", "__url__": url, "__error__": reason}
 
     def _ticket(self, raw: dict, number: int) -> Ticket | None:
-        """What is asked about a raw sample; None for nothing."""
+        """The ticket of a raw sample; None if no question is drawn."""
         where = f"{raw['__key__']} in {raw['__url__']}"
         try:
             _, audio, facts = parse(raw)
         except ValueError as error:
             if not (self.train or self.allow_missing):
-                raise ConfigError(f"{where}: {error}. Write or fetch it again") from error
+                raise ConfigError(f"{where}: {error}. Recreate or download the shard") from error
             return SkippedClip(where, str(error))
         sample_id = str(facts.get("id", raw["__key__"]))
         if self.train:
             items = self.mix.draw(facts["items"], f"{self.seed}-{number}-{sample_id}")
         else:
             items = self.mix.all(facts["items"])
-        if items or not self.train:  # in evaluation one without questions counts as met
+        if items or not self.train:  # evaluation counts clips without questions
             return where, sample_id, audio, items
         return None

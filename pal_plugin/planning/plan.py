@@ -148,7 +148,7 @@ def make_plan(
     model = skeleton.model
     if not any(p.requires_grad for p in model.parameters()):
         raise ConfigError(
-            "nothing is trainable: see model.stage (connectors: full, llm: lora, ...)"
+            "no parameter is trainable: set model.stage (connectors: full, llm: lora, ...)"
         )
     counts = {
         c: count_step(model, work, autocast=_AUTOCAST[amp], checkpointing=c) for c in (False, True)

@@ -1,1 +1,1 @@
-"""Training runs: steps, checkpoints, processes, streams of data, logs."""
+"""Training runs: optimizer steps, checkpoints, processes, data order, metric logs."""

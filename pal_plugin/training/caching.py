@@ -1,6 +1,6 @@
-"""The caches of encoder states in a run: opened before data are read, and what they will take told.
+"""Caches of encoder states in a run: opened before data are read, with their expected size logged.
 
-The model encodes and stores; its data sets' processors look up, in the data workers.
+The model encodes and stores; the datasets' processors look states up in the DataLoader workers.
 """
 
 from __future__ import annotations
@@ -28,26 +28,27 @@ def open_caches(
     precision: Precision,
     device: torch.device,
     *,
-    told: bool = True,
+    verbose: bool = True,
     sizes_only: bool = False,
 ) -> None:
-    """Open the model's caches, if it has any, for these data sets.
+    """Open the model's caches, if it has any, for these datasets.
 
     Args:
         model: with `caches`, `encoders` and `frontend`.
-        device: where it will compute.
         datasets: by name, for the messages.
-        told: whether this process talks to people.
-        sizes_only: as of `StateShards`.
+        precision: of the encoders' forward pass.
+        device: of the encoders.
+        verbose: whether this process logs the sizes (rank 0).
+        sizes_only: see `StateShards`.
 
     Raises:
-        ConfigError: an encoder that is trained, or a data set whose features are not the model's.
+        ConfigError: a cached encoder is trainable, or a dataset's features differ from the model's.
     """
     caches: dict[str, EncoderCache] = getattr(model, "caches", {})
     if not caches:
         return
     front_ends = model.frontend.features
-    model.encoders.to(device)  # where layers are shards, the rest of the model comes there later
+    model.encoders.to(device)  # under FSDP the rest of the model is moved later
     with precision.autocast():
         shards = {
             name: cache.open(model.encoders[name], front_ends[name], sizes_only=sizes_only)
@@ -58,23 +59,27 @@ def open_caches(
         for part in parts_of(dataset):
             processor = getattr(part, "audio_processor", None)
             if not hasattr(processor, "look_in"):
-                logging.warning("%s: its clips are encoded anew each time, uncached", where)
+                logging.warning(
+                    "%s: its audio_processor does not support the cache; its clips are encoded at "
+                    "every step",
+                    where,
+                )
                 continue
             for name in caches:
                 _require_same(where, name, processor.frontend.features.get(name), front_ends[name])
             processor.look_in(shards)
             clips += (clips_of(part) or 0) * getattr(processor, "variants", 1)
-    if told:
+    if verbose:
         for cache in caches.values():
-            _announce(cache, clips)
+            _log_size(cache, clips)
 
 
 @contextlib.contextmanager
 def storing(model: nn.Module, among: World = ALONE) -> Iterator[None]:
-    """Of what the block encodes nothing is left waiting at its end.
+    """Flush the caches at the end of the block, so that every state it encoded is written.
 
     Args:
-        among: processes that all hear the same clips; each stores a part.
+        among: processes that all encode the same clips; each stores its share.
     """
     caches = getattr(model, "caches", {}).values()
     for cache in caches:
@@ -86,11 +91,11 @@ def storing(model: nn.Module, among: World = ALONE) -> Iterator[None]:
             cache.flush()
 
 
-def _announce(cache: EncoderCache, clips: int) -> None:
+def _log_size(cache: EncoderCache, clips: int) -> None:
     limit, needed = cache.settings.limit_gb * 1e9, clips * cache.window_bytes
     logging.info(
-        "encoder %s: the states of %d clips are in %s; %d clips (variants counted) of one window "
-        "take up to %s; all encoders there: %s, at most %s",
+        "encoder %s: %d clips cached in %s; this run has %d clips (variants included), up to %s at "
+        "one window each; all encoders in this cache use %s, limit %s",
         cache.name,
         len(cache.shards),
         cache.shards.folder,
@@ -101,8 +106,8 @@ def _announce(cache: EncoderCache, clips: int) -> None:
     )
     if needed > limit:
         logging.warning(
-            "encoder %s: that may be more than its cache.limit_gb; what does not fit is encoded "
-            "each time",
+            "encoder %s: this may exceed cache.limit_gb; clips beyond the limit are encoded at "
+            "every step",
             cache.name,
         )
 
@@ -110,7 +115,7 @@ def _announce(cache: EncoderCache, clips: int) -> None:
 def _require_same(where: str, name: str, mine: Any, models: Any) -> None:
     if mine is None or settings_of(mine) != settings_of(models):
         raise ConfigError(
-            f"{where}: its audio_processor makes other features for the encoder {name!r} than "
-            "model.encoders says, so their states cannot be kept; leave its `encoders` out, or "
-            f"model.encoders.{name}.cache"
+            f"{where}: the features of its audio_processor for encoder {name!r} differ from "
+            "model.encoders, so cached states would be wrong; remove `encoders` from the "
+            f"audio_processor, or set model.encoders.{name}.cache=false"
         )

@@ -1,9 +1,9 @@
-"""What a run needs to go on: `checkpoints/step-N/` with weights, optimizer and where it stands.
+"""Checkpoints to resume from: `checkpoints/step-N/` with weights, optimizer state and progress.
 
-A checkpoint is whole or absent: it is written under another name, forced to the disk and renamed.
-`checkpoint_folder` says later whether it still is. Everything is safetensors and JSON; optimizer
-states are whole tensors by the names of their parameters, so that another number of processes, or
-another way to share a model, can take them.
+A checkpoint is complete or absent: written under a temporary name, fsynced, then renamed.
+`checkpoint_folder` verifies it later. All files are safetensors and JSON; optimizer states are full
+(unsharded) tensors under their parameters' names, so that a run can resume with another world size
+or parallel strategy.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pal_plugin.training.saving import save_errors
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.files import force_to_disk
 from pal_plugin.utils.sharding import like, whole
+from pal_plugin.utils.spelling import first_of
 from pal_plugin.utils.weights import write_tensors
 
 MODEL, OPTIMIZER = "model.safetensors", "optimizer.safetensors"
@@ -43,17 +44,22 @@ def write(
     """Write the checkpoint of a step and remove old ones.
 
     Args:
-        save_model: called with the path of the weights' file.
-        optimizer: what `optimizer_tensors` gave.
-        state: plain values; `trained` names the parameters of the optimizer.
-        keep: how many of the newest stay, 1 or more.
+        run_dir: the run folder.
+        step: global step.
+        save_model: called with the path of the weights file.
+        optimizer: as returned by `optimizer_tensors`.
+        state: JSON values; `trained` lists the names of the optimizer's parameters.
+        keep: number of newest checkpoints to keep, 1 or more.
+
+    Returns:
+        The checkpoint folder.
 
     Raises:
-        SaveError: it could not be written, with the reason.
+        SaveError: the checkpoint could not be written; gives the reason.
     """
     folder = run_dir / FOLDER
     target = folder / f"step-{step:08d}"
-    if target.exists():  # of this very step: nothing was learned since
+    if target.exists():  # same global step: nothing was trained since
         return target
     needed = sum(tensor.numel() * tensor.element_size() for tensor in optimizer.values())
     with save_errors(target, run_dir, needed), _whole_or_absent(folder, target) as staging:
@@ -68,10 +74,10 @@ def write(
 
 
 def recover(run_dir: Path) -> tuple[Path, dict[str, Any]] | None:
-    """`newest`, after tidying up: for the one process that goes on with the run.
+    """As `newest`, after cleaning up; call it in one process only.
 
-    What a killed save left behind is removed, and damaged checkpoints are moved aside, so that they
-    count no more.
+    Leftovers of killed saves are removed; damaged checkpoints are renamed to `damaged-step-N`, so
+    that they no longer count.
     """
     folder = run_dir / FOLDER
     for leftover in folder.glob(f"{_WRITING}*"):
@@ -86,7 +92,9 @@ def recover(run_dir: Path) -> tuple[Path, dict[str, Any]] | None:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """`{"PARAMETER key": tensor}` of an optimizer, on the CPU; all processes must call it."""
+    """Optimizer state as `{"PARAMETER KEY": tensor}`: full tensors on the CPU, each of its
+    parameter's shape, or scalar (`step`). Collective: every rank must call it.
+    """
     names = {id(p): n for n, p in model.named_parameters()}
     return {
         f"{names[id(p)]} {key}": whole(value).detach().cpu()
@@ -96,16 +104,16 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dic
 
 
 def trained_names(optimizer: torch.optim.Optimizer, model: nn.Module) -> list[str]:
-    """The parameters of an optimizer by name; those without a gradient so far have no tensors."""
+    """Names of the optimizer's parameters, including those that have no state yet."""
     names = {id(p): n for n, p in model.named_parameters()}
     return sorted(names[id(p)] for group in optimizer.param_groups for p in group["params"])
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, path: Path) -> None:
-    """Give an optimizer the states that `write` kept.
+    """Load the optimizer state of a checkpoint folder `path`. Collective: every rank must call it.
 
     Raises:
-        ConfigError: parameters that are not the same; names them.
+        ConfigError: the file is unreadable, or its parameters are not the model's; names them.
     """
     try:
         tensors = load_file(path / OPTIMIZER)
@@ -120,8 +128,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, path: 
     known = set(json.loads((path / STATE).read_text("utf-8"))["trained"])
     if strange := known ^ trained.keys():
         raise ConfigError(
-            f"{path} holds the optimizer of other parameters; of one and not the other: "
-            + ", ".join(sorted(strange)[:10])
+            f"{path}: the optimizer state does not match the model's trainable parameters; found "
+            f"in only one of them: {first_of(sorted(strange))}"
         )
     for name, entries in kept.items():
         parameter, group = trained[name]

@@ -1,4 +1,4 @@
-"""What a run is made of: device, model, optimizer, schedule and data, built in their order."""
+"""Components of a run: device, model, optimizer, schedule and data, built in order of need."""
 
 from __future__ import annotations
 
@@ -18,23 +18,26 @@ from pal_plugin.training.schedule import WarmupCosine
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.precision import Precision
 
-#: Audio tokens of a batch come in multiples of so many where the LLM is compiled.
+#: Audio tokens of a batch are padded to a multiple of this where the LLM is compiled.
 COMPILED_COLUMNS = 64
-#: A checkpoint that a run resumes from, and its state.
+#: The checkpoint that a run resumes from, and its state.
 Resumed = tuple[Path, dict[str, Any]] | None
 
 
 class ModelOnDevice:
-    """The model where it computes, with the weights that a resumed run had.
+    """The model on its device, with the checkpoint's weights if the run resumes.
 
     Args:
         cfg: the run's configuration.
         model: on any device.
         world: the run's processes.
-        resumed: where the run resumes from.
+        resumed: the checkpoint to resume from.
+
+    Attributes:
+        shards: whether the run uses FSDP.
 
     Raises:
-        ConfigError: a device that is not there, or a precision that does not go with the rest.
+        ConfigError: an unknown device, or a precision that the device or strategy cannot use.
     """
 
     def __init__(
@@ -45,15 +48,15 @@ class ModelOnDevice:
         self.precision = Precision(self._run.amp, self.device)
         self.shards = world.size > 1 and self._run.parallel == "fsdp"
         if self.shards and self.precision.scaler.is_enabled():
-            raise ConfigError("run.parallel=fsdp does not go with run.amp=fp16; use bf16")
-        # What is to be sharded may not fit there as a whole.
+            raise ConfigError("run.parallel=fsdp does not support run.amp=fp16; use bf16")
+        # A model to be sharded may not fit on one device.
         self.model = model if self.shards else model.to(self.device)
         if resumed is not None:
             self.model.load_checkpoint(str(resumed[0] / checkpointing.MODEL))
 
     @cached_property
     def shared(self) -> torch.nn.Module:
-        """What training steps call: the model, or what shares it between processes."""
+        """The module that training steps call: the model, or its DDP or FSDP wrapper."""
         run, model = self._run, self.model
         if run.activation_checkpointing:
             model.checkpoint_activations()
@@ -72,25 +75,29 @@ class ModelOnDevice:
 
     @property
     def sharded(self) -> bool:
-        """Whether the model's layers are spread over the processes by now."""
+        """Whether the model's layers are sharded over the processes already."""
         return self._world.size > 1 and parallel.is_sharded(self.model)
 
 
 class Training:
-    """What only training needs: optimizer, schedule, and the stream of batches.
+    """What only training needs: optimizer, schedule and the training loader.
 
     Args:
         cfg: the run's configuration.
         place: the model on its device.
         datasets: of the train splits, by name.
         world: the run's processes.
-        resumed: where the run resumes from.
+        resumed: the checkpoint to resume from.
 
     Attributes:
-        model: what steps call.
-        micros: micro-batches of all processes in a step.
-        progress: where training stands.
-        run_time: how long it has trained, and may.
+        model: the module that steps call.
+        micros: micro-batches per step, over all processes.
+        streams: number of shard streams (`run.shard_streams`).
+        progress: epoch, step and data positions.
+        run_time: training time so far, and its limit.
+
+    Raises:
+        ConfigError: nothing is trainable, or settings that contradict each other or the checkpoint.
     """
 
     def __init__(
@@ -110,9 +117,9 @@ class Training:
         clips = int(run.batch_size_train) * self.micros
         self.steps_per_epoch = loaders.steps_per_epoch(datasets, clips, run.steps_per_epoch)
         self.weights = loaders.mixing_weights(datasets, run.train_dataset_ratios)
-        self.lanes = self._lanes()
+        self.streams = self._streams()
         self.progress = self._progress()
-        self.model = place.shared  # before the optimizer: parameters may become shards
+        self.model = place.shared  # before the optimizer: FSDP replaces parameters by shards
         rate = float(run.init_lr)
         self.optimizer = optimizers.build(place.model, run, rate, place.device)
         if resumed is not None:
@@ -120,17 +127,17 @@ class Training:
         self.schedule = self._schedule()
 
     def batches(self, prepare: Any = None) -> Any:
-        """The loader of this process's micro-batches; arguments as of `training_loader`."""
+        """The DataLoader of this process's micro-batches; `prepare` as in `training_loader`."""
         run, workers = self._run, int(self._run.num_workers)
         if self._world.first:
-            loaders.warn_of_shared_lanes(self.lanes, workers, self._world.size)
-            loaders.warn_of_few_shards(self.datasets, self.lanes)
+            loaders.warn_of_shared_streams(self.streams, workers, self._world.size)
+            loaders.warn_of_few_shards(self.datasets, self.streams)
         return loaders.training_loader(
             self.datasets,
             self.weights,
             batch_size=int(run.batch_size_train),
             num_workers=workers,
-            lanes=self.lanes,
+            streams=self.streams,
             pool=int(run.length_pool),
             seed=int(run.seed),
             pin_memory=self._device.type == "cuda",
@@ -140,14 +147,18 @@ class Training:
             prepare=prepare,
         )
 
-    def _lanes(self) -> int:
-        """`run.lanes`; a run that is resumed keeps its number."""
-        asked = None if self._run.lanes is None else int(self._run.lanes)
+    def _streams(self) -> int:
+        """`run.shard_streams`; a resumed run keeps the checkpoint's number."""
+        asked = None if self._run.shard_streams is None else int(self._run.shard_streams)
         if self._resumed is None:
             return asked or max(1, int(self._run.num_workers))
-        kept = self._resumed[1]["lanes"]
+        path, state = self._resumed
+        kept = state["shard_streams"] if "shard_streams" in state else state["lanes"]  # old name
         if asked not in (None, kept):
-            raise ConfigError(f"run.lanes is {asked}, and this run reads its data in {kept}")
+            raise ConfigError(
+                f"run.shard_streams is {asked}, but {path} was trained with {kept}; set "
+                f"run.shard_streams={kept} or leave it out"
+            )
         return kept
 
     def _progress(self) -> Progress:
@@ -156,11 +167,11 @@ class Training:
         state = self._resumed[1]
         progress = Progress.from_json(state["progress"])
         if self._run.steps_per_epoch is None:
-            # An epoch is a pass over the clips: the same share of it is done.
+            # An epoch is one pass over the clips: convert the step to the new step size.
             progress.step = progress.step * state["micros_per_step"] // self.micros
             if progress.step * self.micros >= state["steps_per_epoch"] * state["micros_per_step"]:
                 progress.step = self.steps_per_epoch
-        if not self._world.first:  # the names of skipped clips are the first process's
+        if not self._world.first:  # rank 0 keeps the names of skipped clips
             progress.stats.skipped = []
         return progress
 
@@ -168,10 +179,10 @@ class Training:
         run = self._run
         schedule = SCHEDULES.get(run.lr_sched)
         refused = {
-            "sets one rate for all; with run.lr_scale": optimizers.rates_are_asked_for(
-                self.optimizer
+            "sets one learning rate for all parameter groups; with run.lr_scale": (
+                optimizers.has_group_rates(self.optimizer)
             ),
-            "counts no time; with run.max_minutes": run.max_minutes is not None,
+            "does not follow time; with run.max_minutes": run.max_minutes is not None,
         }
         for why, wanted in refused.items():
             if wanted and not issubclass(schedule, WarmupCosine):
@@ -192,7 +203,7 @@ class Training:
 
 
 def train_datasets(cfg: RunConfig, splits: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Training datasets by name; a dataset in several train splits is listed per split."""
+    """Training datasets by name; `NAME.SPLIT` where there are several train splits."""
     return {
         name if len(cfg.train_splits) == 1 else f"{name}.{split}": dataset
         for split in cfg.train_splits
@@ -201,7 +212,11 @@ def train_datasets(cfg: RunConfig, splits: dict[str, dict[str, Any]]) -> dict[st
 
 
 def device_of(name: str, world: World) -> torch.device:
-    """A process's device. Raises ConfigError for a name that is none."""
+    """The device of this process: `cuda:LOCAL_RANK` where several processes train on GPUs.
+
+    Raises:
+        ConfigError: torch does not know the name.
+    """
     try:
         device = torch.device(name)
     except RuntimeError as error:

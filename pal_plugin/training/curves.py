@@ -1,6 +1,6 @@
-"""How a run went, as one picture: the training loss over its steps, the figures of its epochs.
+"""Curves of a run: training loss over steps, metrics over evaluations.
 
-It is made of `log.txt` alone, so that a run of long ago has its picture too.
+Made from `log.txt` alone, so that old runs can be plotted too.
 """
 
 from __future__ import annotations
@@ -17,22 +17,25 @@ from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.pictures import new_figure
 
 CURVES = "curves.png"
-#: A legend of more is not read.
+#: More lines than this make the legend unreadable.
 _MOST_LINES = 10
 _MASKED = ", audio masked"
 
 
 def read_log(folder: Path) -> tuple[list[dict], list[tuple[int, str, dict]]]:
-    """`(lines of training steps, (step, split, figures by entry) of each evaluation)`.
+    """`(log lines of training steps, (step, split, metrics by entry) of each evaluation)`.
 
-    A resumed run may have taken steps twice; the later ones count.
+    Args:
+        folder: a run folder with a `log.txt`.
+
+    A resumed run may log a step twice; the later line counts.
     """
     steps: dict[int, dict] = {}
     evaluations: dict[tuple[int, str], dict] = {}
     for line in (folder / LOG).read_text("utf-8").splitlines():
         try:
             entry = json.loads(line)
-        except ValueError:  # the last line of a process that was killed
+        except ValueError:  # partial last line of a killed process
             continue
         kind = entry.get("kind")
         if kind == "train_step":
@@ -44,17 +47,20 @@ def read_log(folder: Path) -> tuple[list[dict], list[tuple[int, str, dict]]]:
 
 
 def pictures(folder: Path) -> list[Path]:
-    """Draw the curves, and find what the evaluation drew; a word where that needs a package."""
+    """Paths of `curves.png`, drawn now, and of the evaluation's PNG files in `result/`.
+
+    Without matplotlib the curves are skipped, and the log says so.
+    """
     try:
         curves = plot_curves(folder)
     except ConfigError as error:
-        logging.info("no curves: %s", error)
+        logging.info("skipping curves.png: %s", error)
         curves = None
     return [*([curves] if curves else []), *sorted((folder / "result").glob("*.png"))]
 
 
 def plot_curves(folder: Path) -> Path | None:
-    """Write `curves.png` into a run folder; None where nothing was trained.
+    """Write `curves.png` into a run folder and return its path; None where nothing was trained.
 
     Raises:
         ConfigError: matplotlib is not installed.
@@ -85,16 +91,16 @@ def plot_curves(folder: Path) -> Path | None:
 
 
 def _figures(evaluations: Iterable[tuple[int, str, dict]]) -> Iterable[tuple[str, list]]:
-    """`(name, [(step, value)])` of each task's figure, and of the answers with the audio masked."""
+    """`(name, [(step, value)])` of each task's headline metric, and of its masked-audio control."""
     found: dict[str, list[tuple[int, Any]]] = {}
     for step, split, entries in evaluations:
         for entry, figures in entries.items():
             if "/" in entry and "n" in figures and entry.split("/")[0] in entries:
-                continue  # a part of a task that has a line of its own
+                continue  # one dataset of a task whose average is drawn
             name = next((f for f in HEADLINE if f in figures), None)
             names = [name, f"{name}_masked_audio", "accuracy_said"] if name else []
             for one in names:
                 if isinstance(figures.get(one), int | float):
-                    told = one.replace("_masked_audio", _MASKED).replace("_", ", ")
-                    found.setdefault(f"{split} {entry} {told}", []).append((step, figures[one]))
+                    label = one.replace("_masked_audio", _MASKED).replace("_", ", ")
+                    found.setdefault(f"{split} {entry} {label}", []).append((step, figures[one]))
     return found.items()

@@ -1,6 +1,6 @@
-"""The processes of a run: who they are, how they meet, and what they tell each other.
+"""The processes of a run: rank and world size, rendezvous, and collectives for plain values.
 
-torchrun and Slurm (`srun pal train ...`) are both understood; without either a run is one
+Reads the environment of torchrun or Slurm (`srun pal train ...`); without either a run is one
 process.
 """
 
@@ -28,12 +28,13 @@ _PATIENCE = timedelta(hours=24)
 
 @dataclass(frozen=True)
 class World:
-    """All processes of a run, as one of them sees them.
+    """Rank and world size of this process.
 
     Attributes:
-        rank, size: this process's number, and how many there are.
-        local_rank: its number on its machine, which is its GPU's.
-        host: its machine.
+        rank: of this process.
+        size: world size.
+        local_rank: rank on this host; also its GPU.
+        host: host name.
     """
 
     rank: int = 0
@@ -43,14 +44,14 @@ class World:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes files and talks to people."""
+        """Whether this is rank 0, which writes files and logs."""
         return self.rank == 0
 
     def __str__(self) -> str:
         return f"rank {self.rank} of {self.size} on {self.host}"
 
     def gather(self, value: Any) -> list:
-        """Everybody's plain `value`, by rank, in every process."""
+        """All ranks' picklable `value`, ordered by rank, on every rank."""
         if self.size == 1:
             return [value]
         values = [None] * self.size
@@ -58,16 +59,16 @@ class World:
         return values
 
     def gather_numbers(self, numbers: Sequence[float]) -> list[list[float]]:
-        """As `gather`, for equally many numbers of each process; cheap enough for every step."""
+        """As `gather`, for the same count of numbers on each rank; cheap enough for every step."""
         if self.size == 1:
             return [list(numbers)]
-        mine = torch.tensor(numbers, dtype=torch.float64)  # over gloo: no GPU has to wait
+        mine = torch.tensor(numbers, dtype=torch.float64)  # gloo: no GPU synchronization
         every = [torch.empty_like(mine) for _ in range(self.size)]
         distributed.all_gather(every, mine)
         return [tensor.tolist() for tensor in every]
 
     def from_first(self, value: Any) -> Any:
-        """The first process's plain `value`, in every process."""
+        """Rank 0's picklable `value`, on every rank."""
         if self.size == 1:
             return value
         values = [value]
@@ -75,7 +76,7 @@ class World:
         return values[0]
 
     def wait(self) -> None:
-        """Until everybody is here."""
+        """Block until every rank is here (barrier)."""
         if self.size > 1:
             distributed.barrier(group=_patient_group())
 
@@ -84,7 +85,7 @@ ALONE = World()
 
 
 def current() -> World:
-    """The world of this process as it stands: after `join`, with everybody in it."""
+    """The world of this process: one process before `join`, all of them after it."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return ALONE
     found = read_environment(os.environ) or ALONE
@@ -92,10 +93,10 @@ def current() -> World:
 
 
 def read_environment(environ: Mapping[str, str]) -> World | None:
-    """What torchrun's or Slurm's variables say; None for a process of its own.
+    """The world that torchrun's or Slurm's variables describe; None for a single process.
 
     Raises:
-        ConfigError: some of torchrun's variables without the others.
+        ConfigError: torchrun's variables are incomplete.
     """
     if "RANK" in environ or "WORLD_SIZE" in environ:
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -103,7 +104,7 @@ def read_environment(environ: Mapping[str, str]) -> World | None:
         if absent:
             raise ConfigError(
                 f"the environment sets RANK or WORLD_SIZE but not {', '.join(absent)}; start with "
-                "torchrun, or unset them for a run of one process"
+                "torchrun, or unset RANK and WORLD_SIZE to run a single process"
             )
         rank, size, local = (int(environ[name]) for name in names[:3])
     elif "SLURM_PROCID" in environ and "SLURM_STEP_NUM_TASKS" in environ:
@@ -115,13 +116,16 @@ def read_environment(environ: Mapping[str, str]) -> World | None:
 
 
 def join(device_type: str, timeout_s: float) -> World:
-    """Meet the other processes; does nothing for a process of its own.
+    """Initialize the process group; does nothing for a single process.
 
-    gloo carries what is on the CPU, nccl what is on GPUs. Whoever waits in a step longer than
-    `timeout_s` for another process ends with an error.
+    CPU tensors use gloo, GPU tensors nccl.
+
+    Args:
+        device_type: "cuda" or "cpu".
+        timeout_s: seconds after which a collective within a step fails.
 
     Raises:
-        ConfigError: variables that do not fit, or more processes on a machine than it has GPUs.
+        ConfigError: incomplete variables, or more processes on a host than it has GPUs.
     """
     world = read_environment(os.environ)
     if world is None:
@@ -133,11 +137,11 @@ def join(device_type: str, timeout_s: float) -> World:
     backend = "gloo"
     if device_type == "cuda":
         if "RANK" not in os.environ and torch.cuda.device_count() == 1:
-            world = replace(world, local_rank=0)  # srun --gpus-per-task shows each task its own
+            world = replace(world, local_rank=0)  # srun --gpus-per-task: each task sees one GPU
         if world.local_rank >= torch.cuda.device_count():
             raise ConfigError(
-                f"{world}: it needs GPU {world.local_rank}, and this machine shows "
-                f"{torch.cuda.device_count()}; start as many processes as there are GPUs"
+                f"{world} needs GPU {world.local_rank}, but {torch.cuda.device_count()} are "
+                "visible on this host; start one process per GPU"
             )
         torch.cuda.set_device(world.local_rank)
         backend = "cpu:gloo,cuda:nccl"
@@ -146,24 +150,27 @@ def join(device_type: str, timeout_s: float) -> World:
     )
     _patient_group()
     if "TORCHELASTIC_RUN_ID" in os.environ and sys.platform.startswith("linux"):
-        end_with_parent(signal.SIGTERM)  # torchrun itself may be killed, by SIGUSR1 for example
+        end_with_parent(signal.SIGTERM)  # torchrun may be killed, e.g. by SIGUSR1
     return world
 
 
 @lru_cache(maxsize=1)
 def _patient_group() -> Any:
-    """For what only the first process does, or some sooner than others: saving, evaluation.
+    """Process group with a long timeout, for saving and evaluation, where ranks wait for rank 0.
 
-    Steps have the short timeout; here a process that died is noticed by its closed connection.
+    Steps use the short timeout; here a dead process is noticed by its closed connection.
     """
     return distributed.new_group(backend="gloo", timeout=_PATIENCE)
 
 
 def leave(code: int) -> None:
-    """End a process of several, at once; does nothing for a process of its own.
+    """Exit at once if there are several processes; does nothing for a single process.
 
     About one in ten processes died of SIGABRT in the interpreter's shutdown (torch 2.11, gloo),
-    with everything written: a thread of torch's was still running. So there is no shutdown.
+    with everything written, because a torch thread was still running. So the shutdown is skipped.
+
+    Args:
+        code: exit code.
     """
     if not (distributed.is_available() and distributed.is_initialized()):
         return
@@ -175,7 +182,7 @@ def leave(code: int) -> None:
 
 
 def slurm_meeting_point(environ: Mapping[str, str]) -> dict[str, str]:
-    """`MASTER_ADDR` and `MASTER_PORT` of a Slurm step: its first machine, a port by job number."""
+    """`MASTER_ADDR` and `MASTER_PORT` of a Slurm step: its first node, a port from the job id."""
     nodes = environ.get("SLURM_STEP_NODELIST") or environ.get("SLURM_NODELIST", "localhost")
     # "gpu[003-007,9],login" begins with gpu003, "a,b" with a
     match = re.match(r"([^\[,]+)(?:\[(\w+))?", nodes)

@@ -1,5 +1,6 @@
-"""`pal data encode`: the caches of encoder states filled ahead of training, by any number of
-processes. Each does its part of the clips; what is there is passed over, so the same command
+"""`pal data encode`: fill the caches of encoder states before training.
+
+Any number of processes share the clips; cached clips are skipped, so rerunning the same command
 resumes.
 """
 
@@ -34,19 +35,19 @@ from pal_plugin.utils.precision import Precision
 from pal_plugin.utils.runtime import progress_bar
 from pal_plugin.utils.spelling import first_of
 
-#: Clips of each data set that are encoded to tell how many bytes all will take.
+#: Clips of each dataset that are encoded to estimate the total size.
 _SAMPLE = 8
 
 
 class Encoders(nn.Module):
-    """The encoders of a configuration, with the weights that its model would have, and no LLM.
+    """The cached encoders of a run, with the weights that its model would have, without the LLM.
 
     Args:
-        cfg: of a run; of its encoders those whose states are to be kept are built.
+        cfg: of a run; encoders without `cache` are not built.
 
     Raises:
-        ConfigError: there is none.
-        ValueError: they cannot be built, or are trained.
+        ConfigError: no encoder has a cache.
+        ValueError: an encoder cannot be built, or is trainable.
     """
 
     def __init__(self, cfg: RunConfig) -> None:
@@ -57,7 +58,7 @@ class Encoders(nn.Module):
         self.caches = caches_of(self.frontend, section.get("stage") or {})
         if not self.caches:
             raise ConfigError(
-                "no encoder of this recipe is to be kept; for example --options "
+                "no encoder of this recipe has a cache; enable it with --options "
                 + " ".join(f"model.encoders.{name}.cache=true" for name in entries)
             )
         kept = {name: entries[name] for name in self.caches}
@@ -69,15 +70,16 @@ class Encoders(nn.Module):
 
 
 def encode(cfg: RunConfig, *, batch_size: int | None, dry_run: bool) -> None:
-    """Encode all clips of the splits that a run would use, and every variant of augmented ones.
+    """Encode all clips of the splits that a run would use, with all their augmented variants.
 
     Args:
-        batch_size: clips at a time of one process; None: that of training.
-        dry_run: only tell how many bytes it takes.
+        cfg: of the run.
+        batch_size: clips per batch and process; None: `run.batch_size_train`.
+        dry_run: only log the estimated size.
 
     Raises:
-        ConfigError: no encoder to be kept, data that cannot be built or whose number of clips is
-            not known, or more bytes than `limit_gb`.
+        ConfigError: no encoder has a cache, a dataset cannot be built or has an unknown number of
+            clips, or the states would exceed `limit_gb`.
     """
     run, world = cfg.run_cfg, launch.join(cfg)
     launch.prepare_process(run)
@@ -87,7 +89,7 @@ def encode(cfg: RunConfig, *, batch_size: int | None, dry_run: bool) -> None:
     build = TASKS.get(run.task).setup_task(cfg=cfg).build_datasets
     built = launch.as_user_error("the datasets cannot be built", build, cfg)
     datasets = {f"{n} {split}": d for n, of in built.items() for split, d in of.items()}
-    caching.open_caches(model, datasets, precision, device, told=world.first, sizes_only=True)
+    caching.open_caches(model, datasets, precision, device, verbose=world.first, sizes_only=True)
     passes = [one for where, d in datasets.items() for one in _passes(where, d)]
     filler = _Filler(model, precision, int(batch_size or run.batch_size_train), run.num_workers)
     with caching.storing(model):
@@ -99,11 +101,11 @@ def encode(cfg: RunConfig, *, batch_size: int | None, dry_run: bool) -> None:
     world.wait()
     if not dry_run:
         for cache in model.caches.values():
-            logging.info("%s: %d clips are there", cache.shards.folder, len(cache.shards))
+            logging.info("%s: %d clips cached", cache.shards.folder, len(cache.shards))
 
 
 class _Filler:
-    """Encodes and stores, of batches of clips, those that are not there."""
+    """Encodes and stores the clips of a batch that are not cached yet."""
 
     def __init__(
         self, model: Encoders, precision: Precision, batch_size: int, num_workers: int
@@ -112,7 +114,7 @@ class _Filler:
         self.batch_size, self.num_workers = batch_size, num_workers
 
     def batches(self, dataset: Any, world: World) -> Any:
-        """One pass over this process's part."""
+        """A loader of one pass over this process's share of the clips."""
         return evaluation_loader(
             dataset,
             self.batch_size,
@@ -125,7 +127,7 @@ class _Filler:
 
     @torch.no_grad()
     def fill(self, audio: Features) -> dict[str, int]:
-        """Bytes of the states of a batch, by encoder."""
+        """Encode a batch; returns the bytes of its states by encoder."""
         sizes = {}
         with self.precision.autocast():
             for name, cache in self.model.caches.items():
@@ -138,29 +140,27 @@ class _Filler:
 
 
 def _passes(where: str, dataset: Any) -> Iterator[tuple[Any, int]]:
-    """`(a finite pass, its clips)` over each part and, of augmented ones, each variant."""
+    """`(dataset of one finite pass, clips)` for each source dataset and each augmented variant."""
     for part in parts_of(dataset):
         clips = clips_of(part)
         if clips is None:
-            raise ConfigError(
-                f"{where}: the number of its clips is not known; state build_info.counts"
-            )
+            raise ConfigError(f"{where}: its number of clips is unknown; set build_info.counts")
         processor = getattr(part, "audio_processor", None)
         if not hasattr(processor, "look_in"):
-            continue  # open_caches has said so
+            continue  # open_caches has warned
         for number in range(getattr(processor, "variants", 1)):
             one, one_processor = copy.copy(part), copy.copy(processor)
             one_processor.frontend, one_processor.variant = processor.frontend.of_kept(), number
             one.audio_processor = one_processor
-            one.train, one.allow_missing = False, True  # all clips once; the broken ones named
+            one.train, one.allow_missing = False, True  # each clip once; unreadable ones are listed
             yield one, clips
 
 
 def _check_sizes(filler: _Filler, passes: list[tuple[Any, int]]) -> str | None:
-    """Tell how many bytes all states take, as the first clips of each data set have it.
+    """Log the estimated size of all states, extrapolated from each dataset's first clips.
 
     Returns:
-        what is wrong where that is more than a limit.
+        The error message if it exceeds a limit, else None.
     """
     needed = dict.fromkeys(filler.model.caches, 0.0)
     small = _Filler(filler.model, filler.precision, _SAMPLE, 0)
@@ -172,14 +172,14 @@ def _check_sizes(filler: _Filler, passes: list[tuple[Any, int]]) -> str | None:
                         needed[name] += size / batch["num_clips"] * clips
     clips = sum(n for _, n in passes)
     for name, size in needed.items():
-        logging.info("%s: about %s for %d clips, variants counted", name, gb(size), clips)
+        logging.info("%s: about %s for %d clips (variants included)", name, gb(size), clips)
     for name, cache in filler.model.caches.items():
         others = cache.used_bytes - bytes_below(cache.shards.folder)
         if others + sum(needed.values()) > cache.settings.limit_gb * 1e9:
             return (
-                f"that and {gb(others)} of other states in {cache.settings.root} are more than "
-                f"model.encoders.{name}.cache.limit_gb={cache.settings.limit_gb:g} allows: raise "
-                "it, choose dtype: half or fewer variants, or make room"
+                f"these states and the {gb(others)} of others in {cache.settings.root} exceed "
+                f"model.encoders.{name}.cache.limit_gb={cache.settings.limit_gb:g}: raise the "
+                "limit, set cache.dtype=half, use fewer variants, or delete other states"
             )
     return None
 
@@ -197,4 +197,4 @@ def _fill(filler: _Filler, passes: list[tuple[Any, int]], world: World) -> None:
     skipped = [name for names in world.gather(skipped) for name in names]
     if skipped and world.first:
         named = first_of(sorted(set(skipped)), "; ")
-        logging.warning("%d clips cannot be used: %s", len(set(skipped)), named)
+        logging.warning("skipped %d unusable clips: %s", len(set(skipped)), named)

@@ -1,4 +1,4 @@
-"""What can go wrong within a step, and whose clips were in it."""
+"""Errors within a training step, with the ids of the samples in its batch."""
 
 from __future__ import annotations
 
@@ -13,34 +13,45 @@ from pal_plugin.utils.spelling import first_of
 
 
 class NonFiniteLossError(UserError, RuntimeError):
-    """The loss or its gradient became NaN or infinite."""
+    """The loss or its gradient is NaN or infinite."""
 
 
 class OutOfMemoryBatchError(UserError, RuntimeError):
-    """A batch did not fit into memory; names its samples."""
+    """A batch did not fit into memory; the message names its samples."""
 
 
 def non_finite(what: str, where: str, names: list[str], file: str) -> NonFiniteLossError:
-    """The error for `what` ("the loss is nan") in a step."""
+    """The error to raise for a step with a non-finite loss or gradient.
+
+    Args:
+        what: such as "the loss is nan".
+        where: epoch, step and rank.
+        names: ids of the step's samples.
+        file: the file that lists all of them.
+    """
     return NonFiniteLossError(
-        f"{what} in {where}; its samples are {first_of(names, most=20)} (all of them in {file}). "
-        "No checkpoint was made of it. Lower run.init_lr, set run.grad_clip, or use run.amp=none; "
-        "if one clip is always among them, look at it; run.on_nonfinite=skip leaves such steps out"
+        f"{what} in {where}; samples: {first_of(names, most=20)} (full list in {file}). "
+        "No checkpoint was written. Lower run.init_lr, set run.grad_clip, or use run.amp=none; "
+        "if the same clip is always among them, inspect it; run.on_nonfinite=skip skips such steps"
     )
 
 
 @contextlib.contextmanager
 def memory_errors_named(samples: Batch, where: str) -> Iterator[None]:
-    """Turn an allocation that failed into an error that says what was in the batch."""
+    """Turn a failed allocation into an error that names the batch's samples.
+
+    Raises:
+        OutOfMemoryBatchError: the block ran out of memory.
+    """
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
         raise OutOfMemoryBatchError(
-            f"out of memory in {where}: {_size(samples)}. The samples are "
-            f"{', '.join(ids_of(samples)[:20])}. Lower run.batch_size_train (and raise "
-            "run.accum_grad_iters by as much), or set run.activation_checkpointing=true, "
+            f"out of memory in {where}: {_size(samples)}. Samples: "
+            f"{first_of(ids_of(samples), most=20)}. Lower run.batch_size_train (and raise "
+            "run.accum_grad_iters by the same factor), or set run.activation_checkpointing=true, "
             "run.amp=bf16, the encoders' features.max_s, or run.on_out_of_memory=skip. "
             f"({str(error).splitlines()[0]})"
         ) from error

@@ -1,4 +1,4 @@
-"""From a configuration to a run that goes: processes, seed, threads, checkpoint, and the parts."""
+"""From a configuration to a started run: processes, seed, threads, checkpoint, components."""
 
 from __future__ import annotations
 
@@ -25,13 +25,17 @@ from pal_plugin.utils.locations import resolve
 from pal_plugin.utils.runtime import Clock, keep_freed_memory, usable_cores
 
 
-@dead_workers_named()  # torch raises it wherever the process is by then
+@dead_workers_named()  # torch may raise it anywhere in the main process
 def train(cfg: RunConfig, job_id: str | None = None, clock: Clock | None = None) -> None:
-    """Train, or resume, as `cfg.run_cfg.resume` says.
+    """Train, or resume as `cfg.run_cfg.resume` asks.
 
     Args:
-        job_id: name of the run folder.
-        clock: where the time of the start is counted.
+        cfg: of the run.
+        job_id: name of the run folder; None: a unique one.
+        clock: measures the start-up time.
+
+    Raises:
+        ConfigError: a configuration, checkpoint or folder that cannot be used.
     """
     check_output_dir(cfg.run_cfg.output_dir)
     world = join(cfg)
@@ -48,7 +52,7 @@ def train(cfg: RunConfig, job_id: str | None = None, clock: Clock | None = None)
     elif (found / FINISHED).is_file():
         logging.info("%s is finished; nothing to do", found)
     else:
-        # What it started from, though `latest:` may mean another run by now.
+        # The checkpoint it started from: `latest:` may resolve to another run by now.
         before = resuming.saved_config(found)["model"].get("checkpoint")
         cfg = cfg.changed(model={"checkpoint": before}, run={"output_dir": str(found.parent)})
         build_run(cfg, found.name, clock).train()
@@ -56,7 +60,7 @@ def train(cfg: RunConfig, job_id: str | None = None, clock: Clock | None = None)
 
 @dead_workers_named()
 def evaluate(cfg: RunConfig, job_id: str | None = None, clock: Clock | None = None) -> None:
-    """Evaluate the checkpoint that `evaluation_config` chose."""
+    """Evaluate the checkpoint that `evaluation_config` resolved; arguments as in `train`."""
     check_output_dir(cfg.run_cfg.output_dir)
     join(cfg)
     model = cfg.model_cfg
@@ -67,48 +71,50 @@ def evaluate(cfg: RunConfig, job_id: str | None = None, clock: Clock | None = No
 def evaluation_config(
     load: Callable[..., RunConfig], options: Sequence[str], checked: RunConfig
 ) -> RunConfig:
-    """The configuration to evaluate by: the model is built as its checkpoint's JSON describes it.
+    """The configuration of an evaluation, with the model section of the checkpoint's JSON.
 
     Args:
         load: `load_config` with everything but `model_base`.
-        options: given on the command line.
-        checked: what `load` gave.
+        options: `--options` of the command line.
+        checked: the result of `load`.
 
     Raises:
-        ConfigError: no checkpoint, or one of another kind of model than asked for.
+        ConfigError: no checkpoint, or one of another arch or model_type than requested.
     """
     cfg, asked = checked, parse_options(options).get("model") or {}
     location = cfg.model_cfg.get("checkpoint") if "checkpoint" in asked else None
-    if cfg.run_cfg.evaluate:  # a run file made for evaluation names its checkpoint itself
+    if cfg.run_cfg.evaluate:  # an evaluation recipe sets its own checkpoint
         location = cfg.model_cfg.get("checkpoint")
         if not location:
             raise ConfigError(
-                "model.checkpoint is null: give a run folder, a .safetensors file or "
-                "latest:RECIPE; train one with: pal train lal_stage1"
+                "model.checkpoint is null; expected a run folder, a .safetensors file or "
+                "latest:RECIPE. Train one with: pal train lal_stage1"
             )
-    # A training recipe's own checkpoint is what it starts from, not what it makes.
+    # A training recipe's own checkpoint is what it starts from, not its result.
     checkpoint = located(str(location or f"latest:{cfg.run_cfg.name}"), cfg)
     as_trained = _model_section(checkpoint)
     if as_trained is not None:
         for key in ("arch", "model_type"):
             if key in asked and asked[key] != as_trained.get(key):
                 raise ConfigError(
-                    f"{checkpoint} was trained as {key} {as_trained.get(key)!r}, and --options ask "
-                    f"for {asked[key]!r}; leave model.{key} out, or choose a checkpoint of that "
-                    "kind"
+                    f"{checkpoint} was trained with {key} {as_trained.get(key)!r}, but --options "
+                    f"ask for {asked[key]!r}; remove model.{key}, or choose another checkpoint"
                 )
         cfg = load(model_base=as_trained)
     name = cfg.run_cfg.name
-    if not name.startswith("eval"):  # so that latest: never takes it for training
+    if not name.startswith("eval"):  # so that latest: never resolves to an evaluation
         name = f"eval-{name}"
     return cfg.changed(model={"checkpoint": checkpoint}, run={"evaluate": True, "name": name})
 
 
 def build_run(cfg: RunConfig, job_id: str | None = None, clock: Clock | None = None) -> Any:
-    """The run of a configuration: seed and threads set, task, model and datasets built.
+    """Set seed and threads, build task, model and datasets, and return the run.
+
+    Args:
+        cfg, job_id, clock: as in `train`.
 
     Raises:
-        ConfigError: a model or a dataset that cannot be built.
+        ConfigError: the model or a dataset cannot be built.
     """
     clock, run = clock or Clock(), cfg.run_cfg
     prepare_process(run)
@@ -125,12 +131,12 @@ def build_run(cfg: RunConfig, job_id: str | None = None, clock: Clock | None = N
 
 
 def prepare_process(run: Any) -> None:
-    """Seed, threads, memory and the precision of products, as the section `run` says."""
+    """Set seed, threads, malloc and matmul precision from the `run` section."""
     keep_freed_memory()
     set_seed(int(run.seed))
-    disable_progress_bar()  # transformers' bars for loading a few megabytes
-    beside = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    set_threads(run.torch_threads, int(run.num_workers), beside)
+    disable_progress_bar()  # of transformers, for loading a few megabytes
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    set_threads(run.torch_threads, int(run.num_workers), processes)
     if torch.cuda.is_available() and run.tf32:
         torch.set_float32_matmul_precision("high")
 
@@ -143,10 +149,13 @@ def set_seed(seed: int) -> None:
 
 
 def set_threads(threads: int | str | None, num_workers: int, processes: int = 1) -> None:
-    """`run.torch_threads`: a number, "auto" for the cores that data workers leave, None for none.
+    """Set torch's intra-op threads.
 
     Args:
-        processes: training processes that share this machine's cores.
+        threads: `run.torch_threads`: a number, "auto" for the cores that the DataLoader workers
+            leave, None to keep torch's default.
+        num_workers: DataLoader workers per process.
+        processes: training processes on this host.
     """
     if threads is not None:
         auto = max(1, usable_cores() // processes - num_workers)
@@ -154,14 +163,18 @@ def set_threads(threads: int | str | None, num_workers: int, processes: int = 1)
 
 
 def located(location: str, cfg: RunConfig) -> str:
-    """A checkpoint's file; `latest:RECIPE` and run folders are looked up, pocket:// stays."""
+    """Resolve `latest:RECIPE` or a run folder to its checkpoint file; pocket:// is kept.
+
+    Raises:
+        ConfigError: no such checkpoint.
+    """
     if location.startswith("pocket://"):
         return location
     return str(resolve_checkpoint(location, cfg.run_cfg.output_dir))
 
 
 def join(cfg: RunConfig) -> distributed.World:
-    """Meet the other processes, where there are some; only the first one talks."""
+    """Initialize the process group, if there are several processes; only rank 0 logs INFO."""
     world = distributed.join(cfg.device_name.split(":")[0], float(cfg.run_cfg.timeout_s))
     if not world.first:
         logging.getLogger().setLevel(logging.WARNING)
@@ -169,7 +182,11 @@ def join(cfg: RunConfig) -> distributed.World:
 
 
 def as_user_error(what: str, build: Callable[[Any], Any], cfg: RunConfig) -> Any:
-    """Building from a configuration fails with ValueError where the configuration is wrong."""
+    """`build(cfg)`, with ValueError and FileNotFoundError turned into ConfigError.
+
+    Args:
+        what: start of the message, such as "the model cannot be built".
+    """
     try:
         return build(cfg)
     except ConfigError:
@@ -179,11 +196,11 @@ def as_user_error(what: str, build: Callable[[Any], Any], cfg: RunConfig) -> Any
 
 
 def _model_section(checkpoint: str) -> dict | None:
-    """The model section that a checkpoint's JSON keeps, None where there is none."""
+    """The model section in a checkpoint's JSON; None where there is none."""
     facts = Path(resolve(checkpoint)).with_suffix(".json")
     if not facts.is_file():
         return None
     try:
         return json.loads(facts.read_text("utf-8")).get("model")
     except json.JSONDecodeError as error:
-        raise ConfigError(f"{facts} beside the checkpoint is not JSON: {error}") from error
+        raise ConfigError(f"{facts}, next to the checkpoint, is not valid JSON: {error}") from error

@@ -1,6 +1,6 @@
-"""The training loader, for map-style and streaming datasets alike.
+"""The training DataLoader, for map-style and streaming datasets alike.
 
-It never ends, so an epoch is a number of steps and not an accident of where a stream ends.
+It is infinite: an epoch is a number of steps and does not depend on where a stream ends.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pal_plugin.batch import rows_in
 from pal_plugin.datasets import workers as data_workers
 from pal_plugin.datasets.collate import clips_of
 from pal_plugin.training.distributed import ALONE, World
-from pal_plugin.training.streams import Indexed, LaneReader, Undivided
+from pal_plugin.training.streams import Indexed, StreamReader, Undivided
 from pal_plugin.utils.errors import ConfigError
 
 
@@ -27,7 +27,7 @@ def training_loader(
     *,
     batch_size: int,
     num_workers: int,
-    lanes: int,
+    streams: int,
     pool: int,
     seed: int,
     pin_memory: bool,
@@ -36,19 +36,24 @@ def training_loader(
     positions: Mapping[int, dict] | None = None,
     prepare: Callable[[Any], Any] | None = None,
 ) -> DataLoader:
-    """One loader of all training datasets, which never ends; arguments as of `LaneReader`.
+    """One infinite DataLoader over all training datasets; other arguments as in `StreamReader`.
 
     Args:
-        prepare: what is done to each batch in the worker that made it (tokenising its texts).
+        datasets: by name.
+        weights: mixing weight of each dataset.
+        num_workers: DataLoader workers; 0: load in this process.
+        pin_memory: for copies to a GPU.
+        world: rank and world size.
+        prepare: applied to each batch in the worker (tokenizes its texts).
 
     Yields:
-        `Micro`.
+        `MicroBatch`.
     """
-    reader = LaneReader(
+    reader = StreamReader(
         {name: _source(dataset, batch_size, seed) for name, dataset in datasets.items()},
         {name: _Collate(dataset, prepare) for name, dataset in datasets.items()},
         weights,
-        lanes=lanes,
+        streams=streams,
         batch_size=batch_size,
         pool=pool,
         seed=seed,
@@ -64,36 +69,36 @@ def training_loader(
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         pin_memory=pin_memory,
-        # Keeps the loader from drawing its workers' seed from the global generator.
+        # Keeps the DataLoader from drawing its base seed from the global generator.
         generator=torch.Generator().manual_seed(seed),
         worker_init_fn=data_workers.start,
     )
 
 
-def warn_of_few_shards(datasets: Mapping[str, Any], lanes: int) -> None:
-    """Say which datasets every lane has to read whole."""
+def warn_of_few_shards(datasets: Mapping[str, Any], streams: int) -> None:
+    """Warn of datasets with fewer shards than shard streams: each stream reads all their shards."""
     for name, dataset in datasets.items():
         shards = len(getattr(dataset, "shards", ()))
-        if 0 < shards < lanes:
+        if 0 < shards < streams:
             logging.warning(
-                "%s has %d shards and run.lanes is %d, so each lane reads all of them for its part "
-                "of the clips; more and smaller shards are read faster (pal data convert "
+                "%s has %d shards, fewer than run.shard_streams=%d: every stream reads all shards "
+                "and keeps its share of the clips. Smaller shards read faster (pal data convert "
                 "--shard-size)",
                 name,
                 shards,
-                lanes,
+                streams,
             )
 
 
-def warn_of_shared_lanes(lanes: int, workers: int, processes: int) -> None:
-    """Say what reading by more readers than lanes costs."""
+def warn_of_shared_streams(streams: int, workers: int, processes: int) -> None:
+    """Warn where several DataLoader workers must read the same shard stream."""
     readers = max(1, workers) * processes
-    if lanes % readers:
+    if streams % readers:
         logging.warning(
-            "run.lanes=%d and %d readers (%d processes x %d workers) do not fit, so that clips are "
-            "decoded by several of them. For speed make run.lanes a multiple of %d; the order of "
-            "the samples depends on it, so keep it the same in runs that you compare",
-            lanes,
+            "run.shard_streams=%d is not a multiple of the %d readers (%d processes x %d workers), "
+            "so several readers decode the same clips. For speed make run.shard_streams a multiple "
+            "of %d; the sample order depends on it, so keep it equal in runs that you compare",
+            streams,
             readers,
             processes,
             max(1, workers),
@@ -110,7 +115,7 @@ def _source(dataset: Any, batch_size: int, seed: int) -> Any:
 
 
 class _Collate:
-    """A dataset's own way from clips to a batch, and what is done to the batch then."""
+    """A dataset's collate function, followed by `prepare`."""
 
     def __init__(self, dataset: Any, prepare: Callable[[Any], Any] | None) -> None:
         self._collate = getattr(dataset, "collater", list)
@@ -122,17 +127,19 @@ class _Collate:
 
 
 def _as_it_is(micro: Any) -> Any:
-    """Without a function DataLoader would turn tuples into lists and arrays into tensors."""
+    """Identity: DataLoader's default would turn tuples into lists and arrays into tensors."""
     return micro
 
 
 def mixing_weights(
     datasets: Mapping[str, Any], ratios: Mapping[str, float] | None
 ) -> dict[str, float]:
-    """Weight of every training dataset: `run.train_dataset_ratios`, else its number of clips.
+    """Mixing weight of each training dataset: `run.train_dataset_ratios`, else its clip count.
+
+    All weights are 1 where a clip count is unknown.
 
     Raises:
-        ConfigError: ratios that name no dataset or leave one out, or are not positive.
+        ConfigError: ratios for an unknown dataset, without one of them, or not positive.
     """
     ratios = {name: ratio for name, ratio in (ratios or {}).items() if ratio is not None}
     if ratios:
@@ -151,13 +158,17 @@ def mixing_weights(
 def steps_per_epoch(
     datasets: Mapping[str, Any], clips_per_step: int, configured: int | None
 ) -> int:
-    """Optimizer steps of an epoch: `run.steps_per_epoch`, or one pass over all clips."""
+    """Optimizer steps per epoch: `run.steps_per_epoch`, or one pass over all clips.
+
+    Raises:
+        ConfigError: not configured, and a dataset has an unknown number of clips.
+    """
     if configured is not None:
         return int(configured)
     sizes = [clips_of(dataset) for dataset in datasets.values()]
     if None in sizes:
         raise ConfigError(
-            "a training stream of unknown length needs run.steps_per_epoch, for example "
+            "a training dataset has an unknown number of clips; set run.steps_per_epoch, e.g. "
             "--options run.steps_per_epoch=500"
         )
     return max(1, math.ceil(sum(sizes) / clips_per_step))

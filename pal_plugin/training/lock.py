@@ -1,4 +1,4 @@
-"""One process at a time writes into a run folder."""
+"""A lock on a run folder: one process at a time writes into it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from filelock import FileLock, Timeout
 from pal_plugin.utils.errors import ConfigError
 
 _NAME, _HOLDER = ".lock", ".lock.holder"
-#: A trainer that was just killed may hold its lock for as long as its data workers die.
+#: A killed trainer holds its lock until its DataLoader workers have exited.
 _PATIENCE_S = 3.0
 
 
 class RunLock:
-    """Holds a run folder until `release`, or the end of the process.
+    """Holds a run folder until `release` or the end of the process.
 
     Raises:
-        ConfigError: somebody else holds it; says who.
+        ConfigError: another process holds it; names the process.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -30,18 +30,18 @@ class RunLock:
             known = self._holder.is_file()
             who = self._holder.read_text("utf-8") if known else "another process"
             raise ConfigError(
-                f"{folder} is in use by {who}: wait for it, or stop it, or choose another --job-id"
+                f"{folder} is in use by {who}: wait for it, stop it, or choose another --job-id"
             ) from None
         self._holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", "utf-8")
 
     def release(self) -> None:
-        """Let others have it."""
+        """Release the folder."""
         self._holder.unlink(missing_ok=True)
         self._lock.release()
 
 
 def in_use(folder: Path) -> bool:
-    """Whether a process holds the folder now."""
+    """Whether a process holds the folder."""
     if not (folder / _NAME).is_file():
         return False
     try:

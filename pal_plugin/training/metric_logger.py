@@ -1,6 +1,6 @@
-"""Figures of a run, as they come: JSON lines always, TensorBoard and Weights & Biases on request.
+"""Metric logging: JSON lines always, TensorBoard and Weights & Biases on request.
 
-`log.txt` holds one JSON object per line and is what everything else can be made from.
+`log.txt` holds one JSON object per line; everything else can be derived from it.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ LOG = "log.txt"
 
 
 class MetricLogger:
-    """Where a run's figures go.
+    """Writes a run's metrics to `log.txt`, TensorBoard and Weights & Biases.
 
     Args:
         run_dir: the run folder.
-        tensorboard: True, False, or "auto" for wherever the package is installed.
-        wandb: name of a Weights & Biases project, None for none.
+        tensorboard: True, False, or "auto": if the package is installed.
+        wandb: name of a Weights & Biases project, None to disable.
         config: the run's configuration, for Weights & Biases.
-        step: the global step that a run goes on behind; what came later is drawn anew.
+        step: global step after which the run resumes; later TensorBoard events are purged.
 
     Raises:
-        ConfigError: something was asked for that is not installed.
+        ConfigError: a requested package is not installed.
     """
 
     def __init__(
@@ -60,11 +60,12 @@ class MetricLogger:
             self._wandb.define_metric("*", step_metric="global_step")
 
     def log(self, kind: str, figures: dict[str, Any], step: int | None = None) -> None:
-        """Keep figures; tensors and arrays become numbers, nested names are joined by dots.
+        """Log metrics; tensors and arrays become numbers, nested names are joined by dots.
 
         Args:
             kind: "train_step", "train", or a split.
-            step: the global step, where pictures over time should have a point.
+            figures: the metrics.
+            step: global step; None: `log.txt` only.
         """
         plain = jsonable(figures)
         with self.path.open("a", encoding="utf-8") as file:
@@ -76,11 +77,11 @@ class MetricLogger:
             for name, value in numbers.items():
                 self._board.add_scalar(name, value, step)
         if self._wandb is not None:
-            # Its own steps never go back, and a run that goes on does.
+            # wandb's own step never decreases, but that of a resumed run does.
             self._wandb.log({**numbers, "global_step": step})
 
     def size(self) -> int:
-        """Bytes of the log so far, all of them on the disk."""
+        """Size of `log.txt` in bytes, after an fsync."""
         if not self.path.is_file():
             return 0
         with self.path.open("rb") as file:
@@ -88,11 +89,12 @@ class MetricLogger:
         return self.path.stat().st_size
 
     def cut(self, size: int) -> None:
-        """Drop what was logged behind the checkpoint that a run goes on from."""
+        """Truncate `log.txt` to the size in bytes it had at the checkpoint resumed from."""
         if self.path.is_file() and self.path.stat().st_size > size:
             os.truncate(self.path, size)
 
     def close(self) -> None:
+        """Close TensorBoard and Weights & Biases."""
         if self._board is not None:
             self._board.close()
         if self._wandb is not None:
@@ -100,7 +102,7 @@ class MetricLogger:
 
 
 def check_boards(tensorboard: bool | str, wandb: str | None) -> None:
-    """Raise ConfigError for what is asked for and not installed."""
+    """Raise ConfigError for a requested logger that is not installed."""
     _wanted("run.tensorboard", tensorboard, "tensorboard")
     _wanted("run.wandb", wandb or False, "wandb")
 
@@ -111,7 +113,7 @@ def _wanted(key: str, value: Any, package: str) -> bool:
         return there
     if value and not there:
         raise ConfigError(
-            f"{key} is {value!r} and {package} is not installed: pip install {package}"
+            f"{key} is {value!r}, but {package} is not installed: pip install {package}"
         )
     return bool(value)
 

@@ -1,4 +1,4 @@
-"""AdamW over the parameters that are trained, with rates by kind of component."""
+"""AdamW over the trainable parameters, with a learning rate per component."""
 
 from __future__ import annotations
 
@@ -9,28 +9,30 @@ import torch
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import did_you_mean
 
-#: Scales of `run.lr_scale` by default, where they are not 1.
+#: Defaults of `run.lr_scale` other than 1.
 _USUAL = {"gains": 10.0}
 
 
 def build(
     model: torch.nn.Module, run: Any, rate: float, device: torch.device
 ) -> torch.optim.Optimizer:
-    """AdamW over `model.param_groups(weight_decay)`, or over matrices and the rest apart.
+    """AdamW over `model.param_groups(weight_decay)`, or over two groups: matrices, and the rest
+    without weight decay.
 
     Args:
         run: the `run:` section: `weight_decay`, `beta2`, `lr_scale`.
-        rate: the peak of the schedule.
+        rate: peak learning rate.
+        device: of the parameters; on cuda the fused kernel is used.
 
     Raises:
-        ConfigError: nothing is trained, or `lr_scale` names what is not.
+        ConfigError: nothing is trainable, or `lr_scale` names a component that is frozen.
     """
     decay = float(run.weight_decay)
     own = getattr(model, "param_groups", None)
     groups = [g for g in (own(decay) if own else _two_groups(model, decay)) if g["params"]]
     if not groups:
         raise ConfigError(
-            "nothing is trainable: see model.stage (connectors: full, llm: lora, ...)"
+            "no parameter is trainable: set model.stage (connectors: full, llm: lora, ...)"
         )
     _scale_rates(groups, dict(run.lr_scale or {}), rate)
     return torch.optim.AdamW(
@@ -42,8 +44,8 @@ def build(
     )
 
 
-def rates_are_asked_for(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether any group is to have a rate of its own, beyond what is so by default."""
+def has_group_rates(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether a parameter group has a learning rate scale other than the default."""
     return any(
         group.get("lr_scale", 1.0) not in (1.0, _USUAL.get(group.get("name")))
         for group in optimizer.param_groups
@@ -51,7 +53,7 @@ def rates_are_asked_for(optimizer: torch.optim.Optimizer) -> bool:
 
 
 def _scale_rates(groups: list[dict], scales: dict[str, float], rate: float) -> None:
-    """Factors by a group's name; an absolute peak becomes a factor, which lasts."""
+    """Set `lr_scale` of each group by its name; an absolute peak `lr` becomes a factor too."""
     names = {group["name"] for group in groups if "name" in group}
     for group in groups:
         if "lr" in group:
@@ -64,8 +66,8 @@ def _scale_rates(groups: list[dict], scales: dict[str, float], rate: float) -> N
     idle = [n for n, scale in scales.items() if scale not in (1, _USUAL.get(n)) and n not in names]
     if idle:
         raise ConfigError(
-            f"run.lr_scale names {', '.join(idle)}, of which nothing is trained; trained are "
-            f"{', '.join(sorted(names)) or 'parameters without names'}"
+            f"run.lr_scale sets {', '.join(idle)}, but nothing of that is trainable; trainable: "
+            f"{', '.join(sorted(names)) or 'parameter groups without names'}"
         )
 
 

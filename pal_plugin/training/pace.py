@@ -1,4 +1,4 @@
-"""How fast a run goes, and how long it still takes."""
+"""Speed of a run, and its estimated time left."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections import deque
 
 from pal_plugin.training.run_time import RunTime
 
-#: Steps that a recent loss, and the time of a step, are the mean of.
+#: Steps over which the recent loss and the step time are averaged.
 RECENT = 50
 
 
 class Pace:
-    """Time of the last steps, and of the last pause between epochs (saving, evaluation).
+    """Time of the last steps, and of the last pause after an epoch (saving, evaluation).
 
     Args:
         run_time: the run's clock and limit.
-        epochs: of the whole run; behind each there is a pause.
+        epochs: of the run; each is followed by a pause.
     """
 
     def __init__(self, run_time: RunTime, epochs: int) -> None:
@@ -27,14 +27,14 @@ class Pace:
         self._warm = False
 
     def start(self) -> None:
-        """The steps of an epoch begin."""
+        """Call before an epoch's first step."""
         self._last = self._run_time.now()
         if self._stopped is not None:
             self._pause = self._last - self._stopped
 
     def step(self) -> bool:
-        """A step is done; whether it was the first of this process, which is slower (workers start,
-        layers are compiled) and counts for nothing."""
+        """Call after each step. Returns whether it was the first of this process, which is slower
+        (workers start, layers are compiled) and not counted."""
         now, first = self._run_time.now(), not self._warm
         if not first:
             self._took.append(now - self._last)
@@ -42,15 +42,16 @@ class Pace:
         return first
 
     def stop(self) -> None:
-        """The steps of an epoch have ended, and a pause begins."""
+        """Call after an epoch's last step; a pause begins."""
         self._stopped = self._run_time.now()
 
     def left(self, epoch: int, step: int, steps: int) -> float | None:
-        """Seconds until the run ends, as it went of late; its test splits are not counted.
+        """Estimated seconds until the run ends, without its test splits.
 
         Args:
-            epoch, step: steps done in which epoch.
-            steps: of an epoch.
+            epoch: current epoch, from 0.
+            step: steps done in it.
+            steps: per epoch.
 
         Returns:
             None before the second step.

@@ -1,8 +1,8 @@
-"""One model on many processes: DDP, or FSDP2 for an LLM that does not fit.
+"""One model on several processes: DDP, or FSDP2 for an LLM that does not fit on one GPU.
 
-DDP keeps the whole model everywhere and averages gradients. FSDP2 shards the LLM's layers, frozen
-weights too, since these are what does not fit; everything else (connectors, encoders, embeddings)
-stays whole, and its gradients are averaged here.
+DDP replicates the model and averages gradients. FSDP2 shards the LLM's layers, frozen weights
+included, since those are what does not fit; everything else (connectors, encoders, embeddings) is
+replicated, and its gradients are averaged here.
 """
 
 from __future__ import annotations
@@ -34,18 +34,19 @@ def parallelise(
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
 ) -> nn.Module:
-    """What to train in place of `model`, on its device.
+    """Wrap `model` for training on several processes; returns it unchanged for one process.
 
     Args:
-        model: on the device, but for "fsdp": its layers go there one by one, each as a shard.
-        strategy: "ddp" or "fsdp"; without other processes neither does anything.
-        find_unused: whether a trained parameter may take no part in a step (DDP).
-        dtype: in which sharded layers compute (FSDP2); None leaves them as they are. Gradients
-            are averaged in float32.
+        model: on its device for "ddp"; for "fsdp" its layers are moved there shard by shard.
+        world: rank and world size.
+        strategy: "ddp" or "fsdp".
+        find_unused: whether trainable parameters may be unused in a step (DDP).
+        dtype: compute dtype of sharded layers (FSDP2); None keeps theirs. Gradients are reduced
+            in float32.
         device: of the shards.
 
     Raises:
-        ConfigError: an unknown strategy, or a model whose layers cannot be found.
+        ConfigError: an unknown strategy, or a model without `decoder.layers` for FSDP2.
     """
     if strategy not in STRATEGIES:
         raise ConfigError(f"run.parallel is {strategy!r}; expected one of {', '.join(STRATEGIES)}")
@@ -58,18 +59,18 @@ def parallelise(
         model,
         find_unused_parameters=find_unused,
         gradient_as_bucket_view=True,
-        broadcast_buffers=False,  # what is trained has none, or they are the first process's
+        broadcast_buffers=False,  # trainable modules have none, or those of rank 0
     )
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether any parameter is a shard: then every process must take part in every forward pass."""
+    """Whether any parameter is sharded: then every rank must take part in every forward pass."""
     return any(isinstance(p, DTensor) for p in model.parameters())
 
 
 @contextlib.contextmanager
 def exchange_at(last: bool, model: nn.Module) -> Iterator[None]:
-    """Gradients of all micro-batches but the last of a step stay in their process."""
+    """Reduce gradients at the last micro-batch of a step only (DDP's `no_sync` before)."""
     if isinstance(model, DistributedDataParallel) and not last:
         with model.no_sync():
             yield
@@ -78,22 +79,22 @@ def exchange_at(last: bool, model: nn.Module) -> Iterator[None]:
 
 
 def average_whole_gradients(model: nn.Module, world: World) -> None:
-    """Average what FSDP2 does not know of: gradients of parameters that are not sharded."""
+    """All-reduce the gradients that FSDP2 does not handle: those of replicated parameters."""
     if world.size == 1 or isinstance(model, DistributedDataParallel):
         return
     for parameter in model.parameters():
         if parameter.requires_grad and not isinstance(parameter, DTensor):
-            if parameter.grad is None:  # everybody takes part
+            if parameter.grad is None:  # every rank must take part
                 parameter.grad = torch.zeros_like(parameter)
             distributed.all_reduce(parameter.grad)
             parameter.grad /= world.size
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], largest: float | None) -> float:
-    """The norm of all gradients together, which are then scaled down to `largest`.
+    """Clip the global gradient norm to `largest`; None: only measure it.
 
     Returns:
-        the norm before; it is the same in every process.
+        The L2 norm before clipping, equal on every rank.
     """
     with_gradient = [p for p in parameters if p.grad is not None]
     kinds = [
@@ -119,20 +120,20 @@ def _shard(model: Any, dtype: torch.dtype | None, device: torch.device | str) ->
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     if "ignored_params" not in inspect.signature(fully_shard).parameters:
-        raise ConfigError(f"run.parallel=fsdp needs torch 2.7, this is {torch.__version__}")
+        raise ConfigError(f"run.parallel=fsdp needs torch 2.7 or newer, got {torch.__version__}")
     decoder = getattr(model, "decoder", None)
     if decoder is None or not hasattr(decoder, "layers"):
         raise ConfigError(
-            f"run.parallel=fsdp shards the layers of `model.decoder.layers`, and "
-            f"{type(model).__name__} has none; use run.parallel=ddp"
+            f"run.parallel=fsdp shards `model.decoder.layers`, but {type(model).__name__} has "
+            "none; use run.parallel=ddp"
         )
-    for tensor in (*model.parameters(), *model.buffers()):  # as DDP: all start from the first's
+    for tensor in (*model.parameters(), *model.buffers()):  # as DDP: start from rank 0's values
         distributed.broadcast(tensor.data, 0)
     policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
     mesh = init_device_mesh(torch.device(device).type, (distributed.get_world_size(),))
     for layer in decoder.layers:
         fully_shard(layer, mesh=mesh, mp_policy=policy)
-    # The root schedules the layers' exchange and shards nothing of its own: embeddings are used
+    # The root schedules the layers' all-gathers and shards nothing itself: embeddings are used
     # outside its forward pass.
     fully_shard(
         decoder,

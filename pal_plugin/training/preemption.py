@@ -1,6 +1,6 @@
-"""Being told to stop: SIGTERM and SIGUSR1 end a run in order, with what it has done saved.
+"""Preemption: SIGTERM and SIGUSR1 save the run's state and end it cleanly.
 
-Clusters send one of them some time before they kill; torchrun hands SIGTERM on to all processes.
+Clusters send one of them some time before they kill; torchrun forwards SIGTERM to all processes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ SIGNALS = ("SIGTERM", "SIGUSR1")
 
 
 class StopRequest:
-    """Whether somebody asked this process to stop."""
+    """Whether this process has received a stop signal; true after the first one."""
 
     def __init__(self) -> None:
         self.signal: str | None = None
@@ -25,12 +25,12 @@ class StopRequest:
     def _note(self, number: int, frame: object) -> None:
         self.signal = signal.Signals(number).name
         if hasattr(signal, "SIGCHLD"):
-            # A data worker may die of the same signal; torch would raise in the middle of a step.
+            # A DataLoader worker may die of the same signal; torch would raise within a step.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[StopRequest]:
-        """Note the signals inside the block instead of dying of them; the main thread only."""
+        """Record the signals inside the block instead of dying of them; main thread only."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return

@@ -1,4 +1,4 @@
-"""Where a run stands, as plain values that a checkpoint keeps."""
+"""Progress of a run: plain values that a checkpoint stores."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ from typing import Any
 
 @dataclass
 class EpochStats:
-    """Sums over an epoch and over all processes; `waited` is the part of `seconds` without data."""
+    """Sums over an epoch and all processes.
+
+    Attributes:
+        loss_sum: of the `steps` that were applied.
+        left_out: skipped steps.
+        rows: question-answer pairs.
+        tokens: answer tokens.
+        audio_s: seconds of audio.
+        seconds: of wall time; `waited` of them for data.
+        skipped: unusable clips, with the reason.
+    """
 
     loss_sum: float = 0.0
     steps: int = 0
@@ -22,6 +32,7 @@ class EpochStats:
     skipped: list[str] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:
+        """Means and rates, as logged at the end of an epoch."""
         seconds = max(self.seconds, 1e-9)
         return {
             "loss": self.loss_sum / self.steps if self.steps else None,
@@ -38,16 +49,17 @@ class EpochStats:
 
 @dataclass
 class Progress:
-    """Where a run stands; plain values, which a checkpoint keeps.
+    """Progress of a run.
 
     Attributes:
-        epoch, step: the epoch, and steps done in it.
+        epoch: current epoch, from 0.
+        step: steps done in it.
         global_step: steps of all epochs.
-        micros: micro-batches that all processes have taken.
+        micros: micro-batches consumed by all processes.
         clips: clips of all epochs.
-        order: a hash over the ids of all samples so far, in the order of their micro-batches.
+        order: hash over the ids of all samples so far, in the order of their micro-batches.
         recent: losses of the last steps, across epochs.
-        positions: by lane, the position behind its last batch.
+        positions: by shard stream, the position after its last batch.
         stats: of the epoch.
     """
 
@@ -62,13 +74,15 @@ class Progress:
     stats: EpochStats = field(default_factory=EpochStats)
 
     def to_json(self) -> dict[str, Any]:
+        """JSON values, for a checkpoint."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, kept: dict[str, Any]) -> Progress:
-        """What `to_json` gave."""
-        positions = {int(lane): position for lane, position in kept["positions"].items()}
+        """The inverse of `to_json`."""
+        positions = {int(stream): position for stream, position in kept["positions"].items()}
         return cls(**{**kept, "positions": positions, "stats": EpochStats(**kept["stats"])})
 
     def begin_epoch(self, epoch: int) -> None:
+        """Reset the epoch's step and statistics."""
         self.epoch, self.step, self.stats = epoch, 0, EpochStats()

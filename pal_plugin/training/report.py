@@ -1,4 +1,4 @@
-"""What a run shows: a table of its figures, and one of its training data."""
+"""Tables that a run logs: its metrics, and its training data."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 from pal_plugin.datasets.collate import clips_of
 from pal_plugin.utils.tables import text_table
 
-# The figure of an entry that is shown, in order of preference.
+# The metric shown for an entry, in order of preference.
 HEADLINE = ("accuracy", "map", "wer", "loss")
-# Where labels are ranked and said, both are shown and called what they are.
+# Where labels are both ranked by likelihood and generated, both accuracies are shown.
 _BOTH = {
     "accuracy_said": (("accuracy", "accuracy, ranked"), ("accuracy_said", "accuracy, said")),
     "accuracy_ranked": (("accuracy", "accuracy, said"), ("accuracy_ranked", "accuracy, ranked")),
@@ -17,7 +17,7 @@ _BOTH = {
 
 
 def mix_table(datasets: dict[str, Any], weights: dict[str, float]) -> str:
-    """Training datasets with their clips and shares of the batches, as text."""
+    """Training datasets with their clip counts and shares of the batches, as a text table."""
     rows = [("dataset", "clips", "share of batches")]
     for name, dataset in datasets.items():
         clips = clips_of(dataset)
@@ -27,20 +27,20 @@ def mix_table(datasets: dict[str, Any], weights: dict[str, float]) -> str:
 
 
 def table(metrics: dict[str, dict[str, dict]]) -> str:
-    """`{split: {entry: figures}}` as aligned text: each figure beside masked audio and chance."""
+    """`{split: {entry: metrics}}` as a text table: each metric next to masked audio and chance."""
     rows = [("split", "task", "figure", "value", "masked audio", "chance", "n")]
     for split, entries in metrics.items():
         for entry, figures in entries.items():
             part = f" ({figures['part']:.1%} of the split)" if "part" in figures else ""
-            for name, told in _shown(figures):
+            for name, label in _shown(figures):
                 numbers = (figures.get(key) for key in (name, f"{name}_masked_audio", "chance"))
                 count = f"{figures.get('n', '')}{part}"
-                rows.append((split, entry, told, *map(_number, numbers), count))
+                rows.append((split, entry, label, *map(_number, numbers), count))
     return text_table(rows, "lllr")
 
 
 def _shown(figures: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Names of the figures of an entry that are shown, with what they are called."""
+    """`(name, label)` of the metrics shown for an entry."""
     for second, both in _BOTH.items():
         if second in figures:
             return both

@@ -1,4 +1,4 @@
-"""Finding the run to go on with, and making sure that it is the same run."""
+"""Find the run to resume, and check that its settings are the same."""
 
 from __future__ import annotations
 
@@ -15,37 +15,40 @@ from pal_plugin.training.checkpoint_folder import FINISHED
 from pal_plugin.training.run_folder import recipe_of
 from pal_plugin.utils.errors import ConfigError
 
-#: Keys of `run` that may be others when a run goes on: nothing that is learned depends on them.
+#: Keys of `run` that may change when a run resumes: what is learned does not depend on them.
 FREE = (
     *("resume", "device", "output_dir", "num_workers", "torch_threads", "timeout_s", "log_freq"),
     *("save_every", "keep_checkpoints", "batch_size_eval", "tensorboard", "wandb", "parallel"),
-    *("accum_grad_iters", "activation_checkpointing", "find_unused_parameters", "lanes"),
+    *("accum_grad_iters", "activation_checkpointing", "find_unused_parameters"),
+    *("shard_streams", "lanes"),  # the old name, in the config.yaml of earlier runs
     *("on_nonfinite", "on_out_of_memory", "pictures"),
 )
 
-#: Keys that came later, and that a run from before does without: nothing in it has that rate.
+#: Keys added later, which earlier runs lack: nothing in those has that rate.
 LATER = ("run.lr_scale.gains",)
 
 
 def find_run(
     output_dir: str | Path, job_id: str | None, resume: str, asked: dict[str, Any]
 ) -> Path | None:
-    """The folder of the run to go on with, None to start one.
+    """The folder of the run to resume; None to start a new one.
 
     Args:
-        resume: "auto", for the folder of `job_id`, or without one the newest run of the recipe that
-            has these settings, is not finished, and that nobody trains; else a run folder.
+        output_dir: the folder of run folders.
+        job_id: name of the run folder, if given.
+        resume: a run folder, or "auto": the folder of `job_id`, or without one the newest
+            unfinished run of the recipe that has these settings and is not being trained.
         asked: the configuration.
 
     Raises:
-        ConfigError: a folder that is no run, or of other settings.
+        ConfigError: the folder is no run folder, or its settings differ.
     """
     root, recipe = Path(output_dir).expanduser().resolve(), asked["run"]["name"]
     if resume != "auto":
         folder = Path(resume).expanduser().resolve()
         if not (folder / "config.yaml").is_file():
             raise ConfigError(
-                f"--resume {resume}: expected auto or a run folder (with a config.yaml in it)"
+                f"--resume {resume}: expected auto or a run folder (one with a config.yaml)"
             )
         require_same(folder, saved_config(folder), asked)
         return folder
@@ -67,22 +70,22 @@ def find_run(
         try:
             require_same(run, saved_config(run), asked)
         except ConfigError as error:
-            logging.info("passed over: %s", error)
+            logging.info("not resuming: %s", error)
             continue
         if lock.in_use(run):
-            logging.info("passed over: %s is being trained", run)
+            logging.info("not resuming %s: another process is training it", run)
             continue
         return run
     return None
 
 
 def saved_config(run_dir: Path) -> dict[str, Any]:
-    """The configuration that a run was started with."""
+    """The configuration that a run was started with, from its `config.yaml`."""
     return yaml.safe_load((run_dir / "config.yaml").read_text("utf-8"))
 
 
 def require_same(run_dir: Path, saved: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Refuse to go on with a run under other settings.
+    """Refuse to resume a run with other settings.
 
     Raises:
         ConfigError: names each key that differs, with both values.
@@ -91,10 +94,10 @@ def require_same(run_dir: Path, saved: dict[str, Any], asked: dict[str, Any]) ->
     later = {name for name in LATER if name not in saved}
     names = [n for n in {**saved, **asked} if saved.get(n) != asked.get(n) and n not in later]
     if names:
-        listed = "; ".join(f"{n}: {saved.get(n)!r} then, {asked.get(n)!r} now" for n in names[:10])
+        listed = "; ".join(f"{n}: was {saved.get(n)!r}, now {asked.get(n)!r}" for n in names[:10])
         raise ConfigError(
-            f"{run_dir} cannot go on under other settings ({listed}). Give the same, or leave "
-            "--resume out for a run of its own (model.checkpoint takes weights along)"
+            f"cannot resume {run_dir} with different settings ({listed}). Use the same settings, "
+            "or start a new run without --resume (model.checkpoint loads weights)"
         )
 
 

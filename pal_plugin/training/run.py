@@ -1,8 +1,8 @@
-"""A run: train, evaluate after each epoch, keep the best, test with the best. Or evaluate only.
+"""A run: train, validate after each epoch, keep the best, test with it. Or evaluate only.
 
-Steps are `Trainer`'s, evaluations `SplitEvaluator`'s, what an interruption needs `RunState`'s. Any
-task with `train_step` and `valid_step` fits; the model needs `save_checkpoint(path, **meta)` and
-`load_checkpoint(path)`. All processes run the same lines; the first one writes.
+`Trainer` takes the steps, `SplitEvaluator` evaluates, `RunState` saves and resumes. Any task with
+`train_step` and `valid_step` fits; the model needs `save_checkpoint(path, **meta)` and
+`load_checkpoint(path)`. All ranks run the same code; rank 0 writes.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class Run:
     """Trains and evaluates one model.
 
     Args:
-        cfg: made by `load_config`.
-        task: as `InstructTask`.
+        cfg: from `load_config`.
+        task: such as `InstructTask`.
         model: on any device; it is moved to `run.device`.
-        datasets: `{dataset: {split: dataset}}` as `task.build_datasets` returns it.
-        job_id: name of the run folder; None makes a unique one.
+        datasets: `{dataset: {split: dataset}}` from `task.build_datasets`.
+        job_id: name of the run folder; None: a unique one.
 
     Raises:
-        ConfigError: a device, a split or a folder that cannot be used.
+        ConfigError: a device, split or folder that cannot be used.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Run:
         job_id: str | None = None,
     ) -> None:
         self.cfg, self.task, self.world = cfg, task, distributed.current()
-        self.splits = by_split(cfg, datasets)  # before a run folder is made
+        self.splits = by_split(cfg, datasets)  # checked before a run folder is made
         self.stop, self.best = StopRequest(), Best()
         before = folder_before(cfg, self.world, job_id)
         self._resumed = None if before is None else before.resumed
@@ -65,11 +65,11 @@ class Run:
             {f"{name} {split}": d for split, of in self.splits.items() for name, d in of.items()},
             self.place.precision,
             self.place.device,
-            told=self.world.first,
+            verbose=self.world.first,
         )
         if not cfg.run_cfg.evaluate:
             check_boards(cfg.run_cfg.tensorboard, cfg.run_cfg.wandb)
-            self.training  # noqa: B018 - now: what cannot be trained must not leave a folder
+            self.training  # noqa: B018 - built first, so that an error leaves no run folder
         self.folder = before or new_folder(cfg, self.world, job_id)
         weights = self.folder.path / BEST
         if cfg.run_cfg.evaluate:
@@ -81,13 +81,13 @@ class Run:
 
     @cached_property
     def training(self) -> Training:
-        """Optimizer, schedule and data; not built for an evaluation."""
+        """Optimizer, schedule and training data; not built for an evaluation."""
         datasets = train_datasets(self.cfg, self.splits)
         return Training(self.cfg, self.place, datasets, self.world, self._resumed)
 
     @cached_property
     def logger(self) -> MetricLogger | None:
-        """Where figures go, in the process that writes."""
+        """The metric logger; None on ranks other than 0."""
         if not self.world.first:
             return None
         run = self.cfg.run_cfg
@@ -97,7 +97,7 @@ class Run:
 
     @cached_property
     def state(self) -> RunState:
-        """Saves and restores."""
+        """Saves and resumes the run."""
         return RunState(
             self.cfg,
             self.folder,
@@ -111,7 +111,7 @@ class Run:
 
     @cached_property
     def trainer(self) -> Trainer:
-        """Takes the optimizer steps."""
+        """The training loop."""
         run, training, model = self.cfg.run_cfg, self.training, self.place.model
         return Trainer(
             task=self.task,
@@ -140,10 +140,10 @@ class Run:
         )
 
     def train(self) -> dict[str, dict]:
-        """The whole run. Returns the metrics by split, which `metrics.json` holds too.
+        """Train and evaluate. Returns the metrics by split, as in `metrics.json`.
 
         Raises:
-            Preempted: it was told to stop; its state is saved.
+            Preempted: stopped by a signal; its state is saved.
         """
         with self._stopped_here():
             return self._train()
@@ -155,17 +155,17 @@ class Run:
         with self.folder.held(), self.stop.listening():
             state.restore()
             if not int(cfg.run_cfg.max_epoch):
-                logging.warning("run.max_epoch is 0: nothing is trained, the model is evaluated")
+                logging.warning("run.max_epoch is 0: evaluating the untrained model")
                 for split in cfg.evaluated_splits:
                     self.evaluate_split(split, "untrained")
                 return self._finish(started)
             for epoch in range(training.progress.epoch, int(cfg.run_cfg.max_epoch)):
                 if epoch > training.progress.epoch:
-                    if self._time_is_up():  # while the last epoch was evaluated
+                    if self._time_is_up():  # during the last validation
                         break
                     training.progress.begin_epoch(epoch)
                 unfinished = training.progress.step < training.steps_per_epoch
-                if unfinished and not training.run_time.is_over:  # which a resumed run may be
+                if unfinished and not training.run_time.is_over:  # a resumed epoch may be complete
                     stats = self.train_epoch(epoch)
                     self.log({"epoch": epoch, **stats}, "train")
                     state.save()
@@ -177,18 +177,25 @@ class Run:
                     best.epoch = epoch
             self.load_best()
             for split in cfg.test_splits:
-                if split not in cfg.valid_splits:  # of these the best epoch's figures are known
+                if split not in cfg.valid_splits:  # those have the best epoch's metrics already
                     self.evaluate_split(split, "best")
             return self._finish(started)
 
     def evaluate(self, epoch: str | int = "best") -> dict[str, dict]:
-        """Evaluate the model as it is on every valid and test split, without training."""
+        """Evaluate the model on every valid and test split, without training.
+
+        Args:
+            epoch: name of the model's state in the log.
+
+        Returns:
+            The metrics by split.
+        """
         with self._stopped_here():
             return self._evaluate(epoch)
 
     @contextmanager
     def _stopped_here(self) -> Iterator[None]:
-        """Who stops the run is told where it can go on."""
+        """Attach the run folder to an interruption, so that the message can say how to resume."""
         try:
             yield
         except KeyboardInterrupt as stop:
@@ -202,7 +209,7 @@ class Run:
             self.place.model = self.place.shared
         if self.cfg.run_cfg.evaluate:
             logging.info(
-                "run folder: %s (after an interruption, the same command with --job-id %s resumes)",
+                "run folder: %s (if interrupted, resume with the same command and --job-id %s)",
                 self.folder.path,
                 self.folder.path.name,
             )
@@ -212,30 +219,34 @@ class Run:
             return self._finish(started)
 
     def train_epoch(self, epoch: int) -> dict[str, Any]:
-        """An epoch, or the rest of it; the stream continues where the last one ended."""
+        """Train an epoch, or the rest of a resumed one. Returns the epoch's statistics."""
         if epoch != self.training.progress.epoch:
             self.training.progress.begin_epoch(epoch)
         with caching.storing(self.place.model):
             return self.trainer.epoch(self.training.steps_per_epoch).summary()
 
     def evaluate_split(self, split: str, epoch: str | int) -> dict:
-        """Evaluate one split and keep its metrics and predictions.
+        """Evaluate one split and write its metrics and predictions.
+
+        Args:
+            split: its name.
+            epoch: name of the model's state in the log.
 
         Returns:
-            what the task's `after_evaluation` returned: `agg_metrics` and the metrics by task.
+            `agg_metrics` and the metrics by task, from the task's `after_evaluation`.
         """
         outcome = self._evaluated(split, epoch)
         self._keep(split, outcome)
         return outcome.log
 
     def load_best(self) -> None:
-        """Load the best checkpoint if it is not what the model holds already."""
+        """Load the best checkpoint, unless the model holds it already."""
         path = self.folder.path / BEST
         if path.is_file() and self.best.epoch != self.training.progress.epoch:
             self.place.model.load_checkpoint(str(path))
 
     def log(self, figures: dict, kind: str) -> None:
-        """One JSON line in `log.txt`, and wherever else figures go."""
+        """Log metrics on rank 0; arguments as in `MetricLogger.log`."""
         if self.world.first:
             self.logger.log(kind, figures, self._global_step())
 
@@ -246,29 +257,29 @@ class Run:
         logging.info("run folder: %s", self.folder.path)
         if self.world.size > 1:
             clips = int(run.batch_size_train) * training.micros
-            told = "%d processes (%s), %d clips per step"
-            logging.info(told, self.world.size, run.parallel, clips)
+            message = "%d processes (%s), %d clips per step"
+            logging.info(message, self.world.size, run.parallel, clips)
         if hasattr(self.place.model, "trainable_table"):
             logging.info("parameters by component\n%s", self.place.model.trainable_table())
         if len(training.datasets) > 1:
             table = report.mix_table(training.datasets, training.weights)
             logging.info("training data\n%s", table)
         limit = "" if run.max_minutes is None else f", or {float(run.max_minutes):g} minutes"
-        told = "training for %d epochs of %d steps%s; the first step takes longer than others"
-        logging.info(told, int(run.max_epoch), training.steps_per_epoch, limit)
+        message = "training for %d epochs of %d steps%s; the first step is slower"
+        logging.info(message, int(run.max_epoch), training.steps_per_epoch, limit)
 
     def _time_is_up(self) -> bool:
-        """Whether `run.max_minutes` are over, by the first process's clock."""
+        """Whether `run.max_minutes` have passed, by rank 0's clock."""
         run_time = self.training.run_time
         if run_time.limit_s is not None:
             run_time.seconds = self.world.from_first(run_time.now())
         return run_time.is_over
 
     def _check_stop(self) -> None:
-        # Where layers are shards nobody may leave alone.
+        # Under FSDP all ranks must stop together.
         stop = [bool(self.stop)]
-        told = self.world.gather_numbers(stop) if self.place.sharded else [stop]
-        if any(numbers[0] for numbers in told):
+        stops = self.world.gather_numbers(stop) if self.place.sharded else [stop]
+        if any(numbers[0] for numbers in stops):
             raise Preempted
 
     def _evaluated(self, split: str, epoch: str | int) -> Outcome:
@@ -287,10 +298,10 @@ class Run:
             score = {self.cfg.run_cfg.select_by: metric}
             metrics = {split: outcome.entries}
             self.state.save_weights(epoch, best=True, metrics=metrics, score=score)
-        told = "epoch %d  %s %s %.4f (best %.4f in epoch %s)"
+        message = "epoch %d  %s %s %.4f (best %.4f in epoch %s)"
         select_by = self.cfg.run_cfg.select_by
         if self.world.first:
-            logging.info(told, epoch, split, select_by, metric, best.metric, best.epoch)
+            logging.info(message, epoch, split, select_by, metric, best.metric, best.epoch)
         if best.epoch == epoch:  # metrics.json and result/ describe the best checkpoint
             self._keep(split, outcome)
 
@@ -313,8 +324,8 @@ class Run:
         if not self.cfg.run_cfg.evaluate:
             now = self.training.progress
             if self.best.epoch is not None:
-                told = "best checkpoint (epoch %s): %s"
-                logging.info(told, self.best.epoch, self.folder.path / BEST)
+                message = "best checkpoint (epoch %s): %s"
+                logging.info(message, self.best.epoch, self.folder.path / BEST)
             facts |= {"epochs": int(self.cfg.run_cfg.max_epoch), "steps": now.global_step}
             facts |= {"clips": now.clips, "order": now.order}
             if self.training.run_time.is_over:

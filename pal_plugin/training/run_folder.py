@@ -1,7 +1,6 @@
-"""Run folders: a unique one for every run, who uses it, and the newest one of a recipe.
+"""Run folders: make a unique one, lock it, find the newest one of a recipe.
 
-A run folder is recognised by its `config.yaml` and not by its name, so `--job-id` may call it
-anything.
+A run folder is recognized by its `config.yaml`, not by its name, so `--job-id` is free.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ BEST, LAST = "checkpoint_best.safetensors", "checkpoint_last.safetensors"
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A folder that this run writes into.
+    """The folder of this run.
 
     Attributes:
-        path: made, with `config.yaml` in it and the folder `result`.
-        lock: held by the first process, None in the others.
-        resumed: the checkpoint that the run resumes from, and its state; None: from the start.
+        path: exists, with `config.yaml` and the folder `result`.
+        lock: held by rank 0, None on the others.
+        resumed: the checkpoint to resume from, and its state; None: start from the beginning.
     """
 
     path: Path
@@ -45,7 +44,7 @@ class RunFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Give the folder back at the end of the block, however it ends."""
+        """Release the lock at the end of the block, however it ends."""
         try:
             yield
         finally:
@@ -54,10 +53,15 @@ class RunFolder:
 
 
 def folder_before(cfg: RunConfig, world: World, job_id: str | None) -> RunFolder | None:
-    """The folder of a run that goes on; None where a new one is to be made.
+    """The folder of the run to resume; None where a new one is to be made.
+
+    Args:
+        cfg: of the run.
+        world: rank and world size.
+        job_id: name of the run folder, if given.
 
     Raises:
-        ConfigError: it is in use.
+        ConfigError: the folder is in use.
     """
     path = world.from_first(_before(cfg, job_id) if world.first else None)
     if path is None:
@@ -68,10 +72,10 @@ def folder_before(cfg: RunConfig, world: World, job_id: str | None) -> RunFolder
 
 
 def new_folder(cfg: RunConfig, world: World, job_id: str | None) -> RunFolder:
-    """A folder of its own. The first process makes it for all, as the last step before a run.
+    """Make a new run folder on rank 0, for all ranks; arguments as in `folder_before`.
 
     Raises:
-        ConfigError: it exists already, or cannot be made.
+        ConfigError: the folder exists already, or cannot be made.
     """
     path = None
     if world.first:
@@ -83,7 +87,7 @@ def new_folder(cfg: RunConfig, world: World, job_id: str | None) -> RunFolder:
 def _opened(path: Path, world: World, *, resumes: bool) -> RunFolder:
     (path / "result").mkdir(exist_ok=True)
     lock = resumed = None
-    if world.first:  # one process at a time, and one decision for all
+    if world.first:  # rank 0 decides for all
         lock = RunLock(path)
         if resumes:
             resumed = checkpointing.recover(path)
@@ -99,20 +103,22 @@ def _before(cfg: RunConfig, job_id: str | None) -> Path | None:
 
 
 def check_output_dir(output_dir: str | Path) -> Path:
-    """The folder that runs are made in, which need not be there yet.
+    """The absolute path of `run.output_dir`, which need not exist yet.
 
     Raises:
-        ConfigError: it is a file, is in one, or cannot be written to.
+        ConfigError: the path or a parent is a file, or is not writable.
     """
     root = Path(output_dir).expanduser().resolve()
     nearest = next(path for path in (root, *root.parents) if path.exists())
     if not nearest.is_dir():
         raise ConfigError(
-            f"run.output_dir is {str(output_dir)!r}, but {nearest} is a file; expected a folder, "
-            "or a name that is free"
+            f"run.output_dir is {str(output_dir)!r}, but {nearest} is a file; expected a folder or "
+            "a path that does not exist yet"
         )
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise ConfigError(f"run.output_dir is {str(output_dir)!r}; {nearest} cannot be written to")
+        raise ConfigError(
+            f"run.output_dir is {str(output_dir)!r}, but {nearest} is not writable; choose another"
+        )
     return root
 
 
@@ -122,7 +128,7 @@ def new_run_dir(output_dir: str | Path, recipe: str, job_id: str | None = None) 
     A relative `output_dir` is relative to the working directory.
 
     Raises:
-        ConfigError: as `check_output_dir`, or the folder of an explicit `job_id` exists already.
+        ConfigError: as in `check_output_dir`, or the folder of `job_id` exists already.
     """
     root = check_output_dir(output_dir)
     root.mkdir(parents=True, exist_ok=True)
@@ -131,8 +137,8 @@ def new_run_dir(output_dir: str | Path, recipe: str, job_id: str | None = None) 
             (root / job_id).mkdir()
         except FileExistsError:
             raise ConfigError(
-                f"there is a run in {root / job_id} already; choose another --job-id, or leave it "
-                "out for a name of its own"
+                f"the run folder {root / job_id} already exists; choose another --job-id, leave it "
+                "out for a unique name, or continue that run with --resume auto"
             ) from None
         return root / job_id
     stem = f"{recipe}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -140,7 +146,7 @@ def new_run_dir(output_dir: str | Path, recipe: str, job_id: str | None = None) 
     while True:
         candidate = root / (stem if attempt == 1 else f"{stem}-{attempt}")
         try:
-            candidate.mkdir()  # atomic, so two runs started in one second get two folders
+            candidate.mkdir()  # atomic: two runs started in the same second get two folders
         except FileExistsError:
             attempt += 1
         else:
@@ -148,7 +154,7 @@ def new_run_dir(output_dir: str | Path, recipe: str, job_id: str | None = None) 
 
 
 def interrupted_evaluation(output_dir: str | Path, job_id: str | None, recipe: str) -> Path | None:
-    """The folder `<output_dir>/<job_id>` if an evaluation of `recipe` did not end in it."""
+    """The folder `<output_dir>/<job_id>` if it holds an unfinished evaluation of `recipe`."""
     if not job_id:
         return None
     folder = Path(output_dir).expanduser().resolve() / job_id
@@ -160,9 +166,9 @@ def interrupted_evaluation(output_dir: str | Path, job_id: str | None, recipe: s
 
 
 def latest_run(recipe: str, output_dir: str | Path = "output") -> Path:
-    """Folder of the newest finished run of `recipe`; the log tells what it took.
+    """Folder of the newest finished run of `recipe`; the choice is logged.
 
-    Where none is finished it is the newest that has a best checkpoint, with a warning.
+    Where none is finished: the newest with a best checkpoint, with a warning.
 
     Raises:
         ConfigError: there is none; the message says how to train one.
@@ -184,11 +190,11 @@ def latest_run(recipe: str, output_dir: str | Path = "output") -> Path:
         if finished:
             logging.info("latest:%s is %s", recipe, described(run))
         else:
-            told = "latest:%s is %s: no run of it was trained to its end"
-            logging.warning(told, recipe, described(run))
+            message = "latest:%s is %s: no run of this recipe is finished"
+            logging.warning(message, recipe, described(run))
         return run
     hint = f" (without a best checkpoint: {', '.join(sorted(unfinished))})" if unfinished else ""
-    have = f" Trained there: {', '.join(sorted(filter(None, others)))}." if others else ""
+    have = f" Trained recipes: {', '.join(sorted(filter(None, others)))}." if others else ""
     raise ConfigError(
         f"no trained run of {recipe!r} under {root}{hint}.{have} Train one with: "
         f"{train_command(recipe)}"
@@ -196,7 +202,7 @@ def latest_run(recipe: str, output_dir: str | Path = "output") -> Path:
 
 
 def described(run: Path) -> str:
-    """A run folder with the date, the steps and the score of its best checkpoint."""
+    """A run folder with date, step and score of its best checkpoint, as text."""
     weights = run / BEST
     date = time.strftime("%Y-%m-%d %H:%M", time.localtime(weights.stat().st_mtime))
     try:
@@ -204,16 +210,16 @@ def described(run: Path) -> str:
     except (OSError, ValueError):
         facts = {}
     steps, scores = facts.get("step"), facts.get("score") or {}
-    told = "unknown steps" if steps is None else f"{steps} step{'' if steps == 1 else 's'}"
+    count = "unknown steps" if steps is None else f"{steps} step{'' if steps == 1 else 's'}"
     score = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
-    return f"{run} ({date}, {told}, {score or 'no score'})"
+    return f"{run} ({date}, {count}, {score or 'no score'})"
 
 
 def resolve_checkpoint(location: str, output_dir: str | Path) -> Path:
-    """A checkpoint file from `latest:RECIPE`, a run folder or a file.
+    """The checkpoint file of `latest:RECIPE`, a run folder, or a file.
 
     Raises:
-        ConfigError: nothing there, with the way to train one.
+        ConfigError: it does not exist; the message says how to train one.
     """
     if location.startswith("latest:"):
         return latest_run(location.removeprefix("latest:"), output_dir) / BEST
@@ -222,7 +228,9 @@ def resolve_checkpoint(location: str, output_dir: str | Path) -> Path:
         for name in (BEST, LAST):
             if (path / name).is_file():
                 return path / name
-        raise ConfigError(f"the folder {path} holds neither {BEST} nor {LAST}")
+        raise ConfigError(
+            f"the folder {path} contains neither {BEST} nor {LAST}; expected a run folder"
+        )
     if not path.is_file():
         raise ConfigError(
             f"no checkpoint {location!r}: expected a run folder, a .safetensors file or "
@@ -232,7 +240,7 @@ def resolve_checkpoint(location: str, output_dir: str | Path) -> Path:
 
 
 def recipe_of(config: Path) -> str | None:
-    """The recipe that a run folder's `config.yaml` names; None for somebody else's file."""
+    """The recipe name in a run folder's `config.yaml`; None for a file of something else."""
     try:
         run = (yaml.safe_load(config.read_text("utf-8")) or {}).get("run") or {}
     except (yaml.YAMLError, AttributeError):

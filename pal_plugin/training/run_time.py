@@ -1,4 +1,4 @@
-"""How long a run trains, and when its time is up (`run.max_minutes`)."""
+"""Training time of a run, and its limit (`run.max_minutes`)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable
 
 
 class RunTime:
-    """The time of a run, from where its training begins, without its interruptions.
+    """Training time in seconds, without start-up and interruptions.
 
-    Processes have clocks of their own, and all must end with the same step and rate: what counts is
-    `seconds`, the first process's reading that all were told last.
+    All ranks must end at the same step with the same learning rate, so `seconds`, the last reading
+    broadcast by rank 0, decides instead of each rank's own clock.
 
     Args:
         limit_s: seconds after which no step begins; None: no limit.
         before: seconds that a resumed run has trained already.
-        clock: seconds from any moment on.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(
@@ -34,10 +34,10 @@ class RunTime:
 
     @property
     def is_over(self) -> bool:
-        """Whether the limit is reached."""
+        """Whether the time limit is reached."""
         return self.limit_s is not None and self.seconds >= self.limit_s
 
     @property
     def share(self) -> float:
-        """The part of the time that is over, 0 to 1; 0 without a limit."""
+        """Fraction of the time limit that has passed, 0 to 1; 0 without a limit."""
         return 0.0 if self.limit_s is None else min(1.0, self.seconds / self.limit_s)

@@ -1,4 +1,4 @@
-"""What is said where the weights or the state of a run cannot be written."""
+"""Errors for weights or state that cannot be written."""
 
 from __future__ import annotations
 
@@ -18,42 +18,45 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class SaveError(UserError, OSError):
-    """A checkpoint could not be written; what there was before is as it was."""
+    """A checkpoint could not be written; earlier ones are intact."""
 
 
 @contextmanager
 def save_errors(target: Path, run_dir: Path, needed: int = 0) -> Iterator[None]:
-    """Errors of the disk inside the block become `SaveError`, others stay what they are.
+    """Turn disk errors inside the block into `SaveError`; others pass through.
 
     Args:
-        target: what is written.
+        target: the file or folder being written.
         run_dir: the run folder.
-        needed: bytes that it takes at least; 0: not known.
+        needed: minimum size in bytes; 0: unknown.
+
+    Raises:
+        SaveError: a write failed.
     """
     try:
         yield
     except SaveError:
         raise
     except (OSError, SafetensorError) as error:
-        raise SaveError(_told(target, run_dir, error, needed)) from error
+        raise SaveError(_message(target, run_dir, error, needed)) from error
 
 
-def _told(target: Path, run_dir: Path, error: Exception, needed: int) -> str:
+def _message(target: Path, run_dir: Path, error: Exception, needed: int) -> str:
     full = getattr(error, "errno", None) in _FULL or "os error 28" in str(error)
-    told = [f"{target} could not be written ({error})."]
+    sentences = [f"cannot write {target} ({error})."]
     if full:
         free = shutil.disk_usage(run_dir).free
         before = [_size(path) for path in steps_in(run_dir / FOLDER)[:1]]
         least = max([needed, *(before if target.parent.name == FOLDER else [])])
         if least:
-            told.append(f"It takes about {_megabytes(least)}; {_megabytes(free)} are free.")
-    remedy = "Make room" if full else "Repair that"
+            sentences.append(f"It needs about {_megabytes(least)}; {_megabytes(free)} are free.")
+    remedy = "Free disk space" if full else "Fix this"
     kept = steps_in(run_dir / FOLDER)
     if kept:
-        told.append(f"{kept[0].name} is whole. {remedy}, then go on with --resume auto")
+        sentences.append(f"{kept[0].name} is intact. {remedy}, then resume with --resume auto")
     else:
-        told.append(f"Nothing of this run was saved before. {remedy}, then start it again")
-    return " ".join(told)
+        sentences.append(f"This run has no earlier checkpoint. {remedy}, then start it again")
+    return " ".join(sentences)
 
 
 def _size(folder: Path) -> int:

@@ -1,4 +1,4 @@
-"""What a run needs to resume, written to its folder and read again."""
+"""Saves a run's state to its folder, and restores it to resume."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _BAD_STEPS = "bad_steps.jsonl"
 
 @dataclass
 class Best:
-    """The epoch whose checkpoint is kept as the best, and its metric; larger is better."""
+    """The epoch of the best checkpoint, and its metric; larger is better."""
 
     epoch: int | None = None
     metric: float = -math.inf  # metrics may be negative
 
     def improved(self, epoch: int, metric: float) -> bool:
-        """Whether this epoch is the best so far, which it is from now on.
+        """Record this epoch if it is the best so far; returns whether it is.
 
-        The first epoch counts even with a metric that is not a number: a checkpoint is kept.
+        The first epoch counts even if its metric is NaN, so that a best checkpoint exists.
         """
         if self.epoch is not None and not metric > self.metric:
             return False
@@ -47,9 +47,10 @@ class RunState:
 
     Attributes:
         cfg, folder, world: of the run.
-        place, training: the parts whose state is kept.
-        evaluator: whose metrics go along.
-        logger: of the first process, None in the others.
+        place, training: the components whose state is saved.
+        evaluator: its metrics are saved too.
+        best: epoch and metric of the best checkpoint.
+        logger: of rank 0, None on the others.
     """
 
     cfg: RunConfig
@@ -62,7 +63,14 @@ class RunState:
     logger: MetricLogger | None
 
     def save(self) -> Path | None:
-        """All that the run needs to resume from here; see `checkpointing`."""
+        """Write a checkpoint to resume from; see `checkpointing`. Collective.
+
+        Returns:
+            Its folder on rank 0, None on the others.
+
+        Raises:
+            SaveError: the checkpoint could not be written.
+        """
         now, training = self.training.progress, self.training
         kept = {
             "progress": now.to_json() | {"positions": self._positions()},
@@ -72,7 +80,7 @@ class RunState:
             "best_epoch": self.best.epoch,
             "best_metric": None if math.isinf(self.best.metric) else self.best.metric,
             "scaler": self.place.precision.scaler.state_dict(),
-            "lanes": training.lanes,
+            "shard_streams": training.streams,
             "micros_per_step": training.micros,
             "steps_per_epoch": training.steps_per_epoch,
             "trained": checkpointing.trained_names(training.optimizer, self.place.model),
@@ -96,10 +104,10 @@ class RunState:
         return path
 
     def restore(self) -> None:
-        """Continue after the newest checkpoint, if there is one."""
+        """Resume after the newest checkpoint, if there is one."""
         if self.folder.resumed is None:
             if self.cfg.run_cfg.resume and self.world.first:
-                logging.info("no checkpoint to resume from: starting at the beginning")
+                logging.info("no checkpoint to resume from: starting from the beginning")
                 self.logger.cut(0)
             return
         path, state = self.folder.resumed
@@ -116,9 +124,9 @@ class RunState:
         logging.info("resuming after step %d of epoch %d (%s)", now.step, now.epoch, path)
         if self.training.micros != state["micros_per_step"]:
             logging.warning(
-                "a step has %d batches now and had %d: the samples continue exactly where they "
-                "were, each once, but they are grouped into other steps, so losses will differ. "
-                "run.accum_grad_iters x processes = %d keeps them",
+                "a step has %d micro-batches now and had %d: the sample order continues exactly, "
+                "each sample once, but steps group other samples, so losses will differ. Keep "
+                "run.accum_grad_iters x processes at %d to avoid this",
                 self.training.micros,
                 state["micros_per_step"],
                 state["micros_per_step"],
@@ -132,9 +140,17 @@ class RunState:
         metrics: dict | None = None,
         score: dict[str, float] | None = None,
     ) -> Path:
-        """Trained weights as safetensors and the facts about them as JSON beside it.
+        """Write the trainable weights as safetensors, with a JSON of metadata next to them.
 
-        The files appear whole or not at all: an interrupted run leaves the previous ones.
+        The files are replaced atomically: an interrupted save leaves the previous ones.
+
+        Args:
+            epoch: current epoch.
+            best: write the best checkpoint instead of the last one.
+            metrics, score: go into the JSON.
+
+        Raises:
+            SaveError: they could not be written.
         """
         path = self.folder.path / (BEST if best else LAST)
         weights = self._gathered()
@@ -146,23 +162,23 @@ class RunState:
         return path
 
     def report_fault(self, fault: dict) -> str:
-        """Write down a step that was left out or stopped the run; returns the file's name."""
+        """Append a skipped or fatal step to `bad_steps.jsonl`; returns the file's name."""
         if self.world.first:
             with (self.folder.path / _BAD_STEPS).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(files.jsonable(fault)) + "\n")
         return _BAD_STEPS
 
     def _gathered(self) -> dict | None:
-        """Trained weights put together from their shards; None where they are whole."""
+        """Trainable weights gathered from their shards; None where they are not sharded."""
         return checkpoint.trained_state(self.place.model) if self.place.sharded else None
 
     def _positions(self) -> dict[int, dict]:
-        """Of every lane the farthest position: each process knows its own batches."""
+        """The farthest position of every shard stream: each rank knows its own batches only."""
         farthest: dict[int, dict] = {}
         for known in self.world.gather(self.training.progress.positions):
-            for lane, position in known.items():
-                if position["place"] > farthest.get(lane, {"place": -1})["place"]:
-                    farthest[lane] = position
+            for stream, position in known.items():
+                if position["place"] > farthest.get(stream, {"place": -1})["place"]:
+                    farthest[stream] = position
         return farthest
 
     def _faults_size(self) -> int:

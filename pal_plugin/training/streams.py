@@ -1,14 +1,14 @@
-"""The order of the training data: the same whatever the number of processes, and with a position.
+"""The order of the training data: independent of the number of processes, and resumable.
 
-Training data are read in *lanes*: `lanes` parts of every dataset, each a sequence of batches that
-depends on the seed only. Micro-batch k of the whole run is batch `k // lanes` of lane `k % lanes`.
-Of P processes, process r trains on k = r, r + P, ...; its data workers take turns. Each batch
-travels with the position behind it, from which the lane goes on after an interruption.
+Training data are read as `streams` shard streams: parts of every dataset, each a sequence of
+batches that depends on the seed only. Micro-batch k of the run is batch `k // streams` of stream
+`k % streams`. Of P processes, rank r trains on k = r, r + P, ...; its DataLoader workers take
+turns. Each batch carries the position after it, from which its stream resumes.
 
-A lane that several readers need (fewer lanes than readers) is read by each of them, and each
-decodes the pools it needs: right, but not fast. Within a lane, clips of like length share a batch:
-they are sorted after they were made, within a pool of a few batches, so nothing has to be known
-about the data beforehand. The first pool is one batch and each next one twice as large, so training
+A stream that several readers need (fewer streams than readers) is read by each of them, and each
+decodes the pools it needs: correct, but slow. Within a stream, clips of similar length share a
+batch: they are sorted after decoding, within a pool of a few batches, so that no length has to be
+known beforehand. The first pool is one batch and each next one twice as large, so that training
 does not wait for a full one.
 """
 
@@ -25,8 +25,14 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 from pal_plugin.utils.errors import ConfigError
 
 
-class Micro(NamedTuple):
-    """A micro-batch: its number in the whole run, the lane's position behind it, and the batch."""
+class MicroBatch(NamedTuple):
+    """A micro-batch.
+
+    Attributes:
+        number: in the whole run, from 0.
+        position: of its shard stream after this batch, to resume from.
+        batch: the collated clips.
+    """
 
     number: int
     position: dict
@@ -34,34 +40,39 @@ class Micro(NamedTuple):
 
 
 class Indexed:
-    """A map-style dataset as lanes: endless shuffled passes, dealt batch by batch.
+    """A map-style dataset as streams: infinite shuffled passes, dealt batch by batch.
 
     Args:
-        dataset: one with `counts_passes` is asked for `pass * len + index`, so that it can vary
-            between passes; another for `index`.
+        dataset: with `counts_passes` it is indexed by `pass * len + index`, so that it can vary
+            between passes; otherwise by `index`.
         batch_size: clips per batch.
         seed: of the order of each pass.
+
+    Raises:
+        ConfigError: the dataset is empty.
     """
 
     def __init__(self, dataset: Dataset, batch_size: int, seed: int) -> None:
         if not len(dataset):
-            raise ConfigError("a training dataset is empty")
+            raise ConfigError("a training dataset is empty; expected at least one clip")
         self.dataset, self.batch_size, self.seed = dataset, batch_size, seed
         self.aware = getattr(dataset, "counts_passes", False)
         self._order: tuple[int, list[int]] = (-1, [])
 
-    def draws(self, lane: int, lanes: int, start: int | None = None) -> Iterator[tuple[int, int]]:
-        """`(index, number of the clip that comes next in this lane)`."""
+    def draws(
+        self, stream: int, streams: int, start: int | None = None
+    ) -> Iterator[tuple[int, int]]:
+        """Yield `(index, number of the next clip in this stream)` from clip `start` on."""
         size = len(self.dataset)
-        number = lane * self.batch_size if start is None else start
+        number = stream * self.batch_size if start is None else start
         while True:
             passed, place = divmod(number, size)
             if self._order[0] != passed:
                 self._order = (passed, _shuffled(f"{self.seed}-{passed}", size))
             index = self._order[1][place]
             number += 1
-            if number % self.batch_size == 0:  # the next batches are other lanes'
-                number += (lanes - 1) * self.batch_size
+            if number % self.batch_size == 0:  # the next batches belong to other streams
+                number += (streams - 1) * self.batch_size
             yield passed * size + index, number
 
     def make(self, index: int) -> Any:
@@ -70,46 +81,52 @@ class Indexed:
 
 
 class Undivided:
-    """A stream that knows nothing of lanes: every reader reads all of it and keeps its part.
+    """An iterable dataset without shards: every reader iterates all of it and keeps its share.
 
-    It must give the same clips each time it is iterated, and must not divide itself.
+    It must yield the same clips on each iteration, and must not split them over workers itself.
     """
 
     def __init__(self, stream: IterableDataset, batch_size: int) -> None:
         self.stream, self.batch_size = stream, batch_size
 
-    def draws(self, lane: int, lanes: int, start: int | None = None) -> Iterator[tuple[Any, int]]:
-        """`(clip, number of the clip that comes next)`; a stream that ends begins again."""
+    def draws(
+        self, stream: int, streams: int, start: int | None = None
+    ) -> Iterator[tuple[Any, int]]:
+        """Yield `(clip, number of the next clip)` from clip `start` on, in infinite passes.
+
+        Raises:
+            ConfigError: the dataset is empty.
+        """
         number, first = 0, start or 0
         while True:
             before = number
             for clip in self.stream:
                 number += 1
-                if number > first and (number - 1) // self.batch_size % lanes == lane:
+                if number > first and (number - 1) // self.batch_size % streams == stream:
                     yield clip, number
             if number == before:
-                raise ConfigError("a training stream is empty")
+                raise ConfigError("a training dataset is empty; expected at least one clip")
 
     def make(self, clip: Any) -> Any:
         """The clip itself."""
         return clip
 
 
-class LaneReader(IterableDataset):
+class StreamReader(IterableDataset):
     """The micro-batches of one process, for `DataLoader(batch_size=None)`.
 
     Args:
-        sources: by name of the dataset, what has `draws(lane, lanes, start)` and `make(ticket)`.
-        collate: by name, clips to a batch.
-        weights: share of each dataset, by which each batch's dataset is drawn.
-        lanes: see above.
+        sources: by dataset name, objects with `draws(stream, streams, start)` and `make(ticket)`.
+        collate: by dataset name, from clips to a batch.
+        weights: mixing weights; each batch's dataset is drawn by them.
+        streams: number of shard streams, see above.
         batch_size: clips per batch.
-        pool: batches' worth of clips that are sorted by length together; 1: none are.
+        pool: batches whose clips are sorted by length together; 1: no sorting.
         seed: of the choice of datasets and of the order of a pool's batches.
-        rank, size: of the processes.
-        first: number of the first micro-batch of all processes.
-        positions: by lane, what an earlier reader's batches carried.
-        length: length of a clip; only its order counts.
+        rank, size: rank and world size.
+        first: number of the first micro-batch, counted over all ranks.
+        positions: by stream, the position to resume from.
+        length: length of a clip in any unit; only its order counts.
     """
 
     def __init__(
@@ -118,7 +135,7 @@ class LaneReader(IterableDataset):
         collate: Mapping[str, Callable[[list], Any]],
         weights: Mapping[str, float],
         *,
-        lanes: int,
+        streams: int,
         batch_size: int,
         pool: int = 1,
         seed: int = 0,
@@ -129,55 +146,60 @@ class LaneReader(IterableDataset):
         length: Callable[[Any], float] | None = None,
     ) -> None:
         self.sources, self.collate, self.weights = dict(sources), dict(collate), dict(weights)
-        self.lanes, self.batch_size, self.pool, self.seed = lanes, batch_size, pool, seed
+        self.streams, self.batch_size, self.pool, self.seed = streams, batch_size, pool, seed
         self.rank, self.size, self.first = rank, size, first
         self.positions = dict(positions or {})
         self.length = length or length_of
 
-    def __iter__(self) -> Iterator[Micro]:
+    def __iter__(self) -> Iterator[MicroBatch]:
         worker = get_worker_info()
         mine, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        open_lanes: dict[int, Iterator] = {}
+        open_streams: dict[int, Iterator] = {}
         for turn in count(mine, workers):
             number = self.first + self.rank + turn * self.size
-            place, lane = divmod(number, self.lanes)
-            if lane not in open_lanes:
-                open_lanes[lane] = self._batches(lane)
-            for name, make, position in open_lanes[lane]:
+            place, stream = divmod(number, self.streams)
+            if stream not in open_streams:
+                open_streams[stream] = self._batches(stream)
+            for name, make, position in open_streams[stream]:
                 if position["place"] == place + 1:
-                    yield Micro(number, position, self.collate[name](make()))
+                    yield MicroBatch(number, position, self.collate[name](make()))
                     break
 
-    def _batches(self, lane: int) -> Iterator[tuple[str, Callable[[], list], dict]]:
-        """`(dataset, function that makes the clips, position behind)` of a lane's batches."""
-        known = self.positions.get(lane, {})
+    def _batches(self, stream: int) -> Iterator[tuple[str, Callable[[], list], dict]]:
+        """`(dataset, function that makes the clips, position after)` of a stream's batches."""
+        known = self.positions.get(stream, {})
         place, saved = known.get("place", 0), dict(known.get("datasets", {}))
         taken = {name: known.get("taken", {}).get(name, 0) for name in self.sources}
-        streams: dict[str, Iterator] = {}
+        pooled: dict[str, Iterator] = {}
         names = list(self.sources)
         while True:
-            rng = random.Random(f"{self.seed}-{lane}-{place}")
+            rng = random.Random(f"{self.seed}-{stream}-{place}")
             (name,) = rng.choices(names, [self.weights[n] for n in names])
-            if name not in streams:
-                streams[name] = self._pooled(name, lane, saved.get(name))
-            make, saved[name] = next(streams[name])
+            if name not in pooled:
+                pooled[name] = self._pooled(name, stream, saved.get(name))
+            make, saved[name] = next(pooled[name])
             place += 1
             taken[name] += 1
-            position = {"lane": lane, "place": place, "taken": dict(taken), "datasets": dict(saved)}
+            position = {
+                "stream": stream,
+                "place": place,
+                "taken": dict(taken),
+                "datasets": dict(saved),
+            }
             yield name, make, position
 
     def _pooled(
-        self, name: str, lane: int, saved: Sequence | None
+        self, name: str, stream: int, saved: Sequence | None
     ) -> Iterator[tuple[Callable[[], list], list]]:
-        """Batches of one dataset in one lane, with `[start of the pool, its number, batch]`."""
+        """Batches of one dataset in one stream, with `[start of the pool, its number, batch]`."""
         source = self.sources[name]
         start, pool, first = saved or (None, 0, 0)
-        draws = source.draws(lane, self.lanes, start)
+        draws = source.draws(stream, self.streams, start)
         while True:
             batches = min(2 ** min(pool, 30), self.pool)
             drawn = list(islice(draws, batches * self.batch_size))
             behind = drawn[-1][1]
-            rng = random.Random(f"{self.seed}-{lane}-{name}-{pool}")
+            rng = random.Random(f"{self.seed}-{stream}-{name}-{pool}")
             clips = _Pool(source.make, [t for t, _ in drawn], self.batch_size, self.length, rng)
             for number in range(first, batches):
                 last = number + 1 == batches
@@ -189,7 +211,7 @@ class LaneReader(IterableDataset):
 
 
 class _Pool:
-    """Clips that are made when the first batch of them is wanted."""
+    """Clips that are decoded when their first batch is requested."""
 
     def __init__(self, make: Callable, tickets: list, size: int, length: Callable, rng) -> None:
         self.make, self.tickets, self.size = make, tickets, size
@@ -206,9 +228,9 @@ class _Pool:
 def arranged(
     clips: Sequence[Any], batch_size: int, length: Callable[[Any], float], rng: random.Random
 ) -> list[list[Any]]:
-    """Batches of `clips`, of neighbours by length and in random order.
+    """Batches of clips of similar length, in random order.
 
-    The batch that is not full comes last; if all are equally long the clips stay as they are.
+    An incomplete batch comes last; clips of equal length keep their order.
     """
     lengths = [length(clip) for clip in clips]
     order = sorted(range(len(clips)), key=lambda i: lengths[i])
@@ -225,9 +247,9 @@ def arranged(
 
 
 def length_of(clip: Any) -> float:
-    """Frames of a clip, of all encoders together; 0 for what was skipped.
+    """Feature frames of a clip, summed over encoders; 0 for a skipped clip.
 
-    Audio tokens are as many as frames allow, and a batch is trimmed to the clip with the most.
+    The number of audio tokens grows with it, and a batch is padded to its longest clip.
     """
     audio = clip.get("audio") if isinstance(clip, dict) else None
     entries = audio.values() if isinstance(audio, dict) else ()

@@ -1,9 +1,9 @@
-"""Optimizer steps over micro-batches, the same on one process as on many.
+"""The training loop: optimizer steps over micro-batches, equal for any number of processes.
 
 A step is `accumulate` micro-batches of each process. Its loss is the mean over the answer tokens of
-all of them, so that it does not matter how they are dealt out; the random numbers of a micro-batch
-come from its number in the run. Two processes, or one that accumulates two, so take the same steps
-to rounding, and a run that is resumed takes the very same ones.
+all of them, so that their distribution over processes does not matter; each micro-batch is seeded
+by its number in the run. Two processes, or one that accumulates two micro-batches, therefore take
+the same steps up to rounding, and a resumed run takes exactly the same ones.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from pal_plugin.training.distributed import ALONE, World
 from pal_plugin.training.pace import RECENT, Pace
 from pal_plugin.training.progress import EpochStats, Progress
 from pal_plugin.training.run_time import RunTime
-from pal_plugin.training.streams import Micro
+from pal_plugin.training.streams import MicroBatch
 from pal_plugin.utils.errors import ConfigError, Preempted
 from pal_plugin.utils.precision import Precision
 from pal_plugin.utils.runtime import duration, progress_bar
 from pal_plugin.utils.spelling import first_of
 
-#: Steps in a row without anything to learn from, or left out, until it is an error.
+#: Consecutive steps without usable clips, or skipped, after which training fails.
 PATIENCE = 50
-_FACTS = 6  # numbers that a process tells about a micro-batch
+_FACTS = 6  # numbers that a process reports about a micro-batch
 
 
 @dataclass
@@ -48,26 +48,35 @@ class Trainer:
     """Takes optimizer steps.
 
     Attributes:
-        task: has `train_step(model, samples)`, which returns a loss or `(loss, ...)`.
-        model: what `parallel.parallelise` returned.
-        plain: the model itself; `answer_tokens(samples)` says over how many tokens a loss is the
-            mean (without it rows count), `audio_seconds(samples)` how much is heard.
-        batches: endless `Micro`s of this process.
-        accumulate: micro-batches of each process per step.
+        task: has `train_step(model, samples)`, which returns a scalar loss or `(loss, ...)`.
+        model: from `parallel.parallelise`.
+        plain: the unwrapped model; its `answer_tokens(samples)` is the number of tokens that a
+            loss is the mean of (default: rows), `audio_seconds(samples)` the seconds of audio.
+        batches: infinite iterator over this process's `MicroBatch`es.
+        schedule: sets the learning rates at each step.
+        precision: autocast and gradient scaler.
+        accumulate: micro-batches of each process per step (gradient accumulation).
+        grad_clip: maximum norm of the gradient; None: no clipping.
         on_nonfinite, on_out_of_memory: "stop" or "skip".
-        stop: asked before every step; if it is true in any process the run is preempted.
-        report: called with a dict every `log_freq` steps and behind an epoch's last.
-        report_fault: called with a dict for each step that is left out or stops the run; returns
-            the name of the file that it was written to.
-        save: called before a step that is preempted, and every `save_every` steps.
-        run_time: no step begins when it is over.
-        epochs: of the whole run, for the time that is left.
+        log_freq: steps between two calls of `report`.
+        save_every: steps between two calls of `save`; None: none within an epoch.
+        stop: checked before every step; if true on any rank, the run is preempted.
+        report: called with a dict every `log_freq` steps and after an epoch's last.
+        report_fault: called with a dict for each step that is skipped or stops the run; returns
+            the name of the file it was written to.
+        save: called on preemption, and every `save_every` steps.
+        progress: epoch, step and data positions.
+        run_time: no step begins after its limit.
+        epochs: of the whole run, for the ETA.
+
+    Raises:
+        ConfigError: settings that contradict each other.
     """
 
     task: Any
     model: nn.Module
     plain: nn.Module
-    batches: Iterator[Micro]
+    batches: Iterator[MicroBatch]
     optimizer: torch.optim.Optimizer
     schedule: Any
     precision: Precision
@@ -91,30 +100,30 @@ class Trainer:
     def __post_init__(self) -> None:
         if self.on_out_of_memory == "skip" and self.world.size > 1:
             raise ConfigError(
-                "run.on_out_of_memory=skip works in a run of one process only: the others would "
-                "wait for this one's gradients"
+                "run.on_out_of_memory=skip needs a single process: the others would wait for this "
+                "one's gradients; use run.on_out_of_memory=stop"
             )
         self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         halves = sum(p.dtype == torch.float16 for p in self._parameters)
         if halves and self.precision.scaler.is_enabled():
             raise ConfigError(
-                f"run.amp=fp16 trains weights in float32, and {halves} of those to be trained are "
+                f"run.amp=fp16 needs trainable weights in float32, but {halves} of them are "
                 "float16, as the LLM is: set model.llm.dtype to float32, or both to bfloat16 "
                 "(run.amp=bf16)"
             )
         self._turns = range(self.accumulate)
-        self._ahead: deque[Micro] = deque()
+        self._ahead: deque[MicroBatch] = deque()
         self._filler: dict | None = None
         self._idle = self._bad = 0
         self._pace = Pace(self.run_time, self.epochs)
 
     def epoch(self, steps: int) -> EpochStats:
-        """Go on with the current epoch until it has `steps` steps, or the run's time is over.
+        """Train the current epoch until it has `steps` steps, or the time limit is reached.
 
         Raises:
             NonFiniteLossError, OutOfMemoryBatchError: names the samples.
-            DataWorkerError: a process that reads data died.
-            Preempted: after saving.
+            DataWorkerError: a DataLoader worker died.
+            Preempted: a stop signal arrived; the state is saved.
         """
         now = self.progress
         started = self.run_time.now() - now.stats.seconds
@@ -141,19 +150,19 @@ class Trainer:
                     self.report(line)
                 if self.save_every and now.global_step % self.save_every == 0 and now.step < steps:
                     self.save()
-        if not reported:  # the last line before the time was over
+        if not reported:  # the last step before the time limit
             self.report(line)
         self._pace.stop()
         if self.run_time.is_over and first:
-            told = "run.max_minutes are over (%s): training ends in epoch %d behind step %d of %d"
-            logging.info(told, duration(self.run_time.seconds), now.epoch, now.step, steps)
-        self._tell_skipped()
+            message = "run.max_minutes reached (%s): training ends in epoch %d after step %d of %d"
+            logging.info(message, duration(self.run_time.seconds), now.epoch, now.step, steps)
+        self._log_skipped()
         return now.stats
 
     # ---- one step ---------------------------------------------------------------------------
 
     def _step(self) -> tuple[bool, tuple[float, float] | None]:
-        """Whether a step was done, and `(loss, norm of the gradient)` if something was learned."""
+        """Whether a step was taken, and its `(loss, gradient norm)` unless it was skipped."""
         asked = self.run_time.now()
         micros = self._fetched()
         seconds = self.run_time.now()
@@ -168,17 +177,17 @@ class Trainer:
         stop = float(bool(self.stop()))
         none = [0.0] * _FACTS * (self.accumulate - len(micros))
         mine = [stop, seconds, *(number for fact in facts for number in fact), *none]
-        told = self.world.gather_numbers(mine)
-        if any(numbers[0] for numbers in told):
+        gathered = self.world.gather_numbers(mine)
+        if any(numbers[0] for numbers in gathered):
             self.save()
             raise Preempted
-        self.run_time.seconds = told[0][1]
+        self.run_time.seconds = gathered[0][1]
         if self.run_time.is_over:
             return False, None
         counts = [
             numbers[2 + j * _FACTS : 2 + (j + 1) * _FACTS]
             for j in range(self.accumulate)
-            for numbers in told
+            for numbers in gathered
         ]
         tokens = sum(count[0] for count in counts)
         self.progress.stats.waited += waited
@@ -191,13 +200,13 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
-            result = self._leave_out(str(error), micros, "skip")
+            result = self._skip(str(error), micros, "skip")
         self._count(micros, counts, tokens, result)
         return bool(tokens), result
 
-    def _fetched(self) -> list[Micro]:
-        """The micro-batches of a step; none where the run was told to stop and a data worker died
-        of that, since what is done can still be saved."""
+    def _fetched(self) -> list[MicroBatch]:
+        """The micro-batches of a step; none where a DataLoader worker died of the stop signal,
+        since the state can still be saved."""
         try:
             return [
                 self._ahead.popleft() if self._ahead else workers.fetch(self.batches)
@@ -209,14 +218,14 @@ class Trainer:
             return []
 
     def _learn(
-        self, micros: list[Micro], own: list[float], tokens: float
+        self, micros: list[MicroBatch], own: list[float], tokens: float
     ) -> tuple[float, float] | None:
-        """`(loss, norm of the gradient)`, or None for a step that was left out."""
+        """Forward, backward and optimizer step: `(loss, gradient norm)`, or None if skipped."""
         if not tokens:
             self._idle += 1
             if self._idle == PATIENCE:
                 raise ConfigError(
-                    f"{PATIENCE} steps in a row held no usable clip; the first problems were: "
+                    f"{PATIENCE} consecutive steps had no usable clip; first errors: "
                     + "; ".join(self.progress.stats.skipped[:3])
                 )
             return None
@@ -244,49 +253,49 @@ class Trainer:
                         self._filler = micro.batch
                     finite = finite and math.isfinite(value)
                     summed += value * share
-                # Gradients are averaged over the processes, and this is a sum.
+                # Gradients are averaged over the ranks, but the loss is a sum over them.
                 weight = share * self.world.size / tokens
                 self.precision.scaler.scale(loss * weight).backward()
         parallel.average_whole_gradients(self.model, self.world)
         self.precision.scaler.unscale_(self.optimizer)
         norm = parallel.clip_gradients(self._parameters, self.grad_clip)
-        told = self.world.gather_numbers([summed, float(finite)])
-        loss = sum(numbers[0] for numbers in told) / tokens
-        if not all(numbers[1] for numbers in told):
+        gathered = self.world.gather_numbers([summed, float(finite)])
+        loss = sum(numbers[0] for numbers in gathered) / tokens
+        if not all(numbers[1] for numbers in gathered):
             self.precision.scaler.update()  # it has unscaled this step's gradients
-            return self._leave_out(f"the loss is {loss}", micros, self.on_nonfinite)
-        # fp16: the scaler leaves some steps out itself, until it has found its scale.
+            return self._skip(f"the loss is {loss}", micros, self.on_nonfinite)
+        # fp16: the scaler skips some steps itself, until it has found its scale.
         scaled = self.precision.scaler.is_enabled()
         if not math.isfinite(norm) and (not scaled or self._bad + 1 >= PATIENCE):
             what = f"the norm of the gradient is {norm}"
-            return self._leave_out(what, micros, self.on_nonfinite)
+            return self._skip(what, micros, self.on_nonfinite)
         self._bad = 0 if math.isfinite(norm) else self._bad + 1
         self.precision.scaler.step(self.optimizer)
         self.precision.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         return loss, norm
 
-    def _leave_out(self, what: str, micros: list[Micro], policy: str) -> None:
-        """Write down whose samples were in a bad step, and go on or stop."""
+    def _skip(self, what: str, micros: list[MicroBatch], policy: str) -> None:
+        """Report the samples of a bad step, then skip it or raise."""
         self.optimizer.zero_grad(set_to_none=True)
         names = [name for names in self.world.gather(ids_of_all(micros)) for name in names]
         file = self.report_fault({"where": self._where(), "what": what, "samples": names})
         self._bad += 1
         if policy == "stop" or self._bad == PATIENCE:
             raise faults.non_finite(what, self._where(), names, file)
-        logging.warning("%s: %s; the step is left out (%s)", self._where(), what, file)
+        logging.warning("%s: %s; skipping the step (samples in %s)", self._where(), what, file)
 
-    def _stand_in(self, micros: list[Micro]) -> Batch:
-        """A batch in place of one without clips: everybody takes part, and it counts nothing."""
+    def _stand_in(self, micros: list[MicroBatch]) -> Batch:
+        """A batch to replace one without clips, with weight 0: every rank must take part."""
         for batch in (self._filler, *(micro.batch for micro in (*micros, *self._ahead))):
             if batch is not None and rows_in(batch):
                 return batch
-        for _ in range(PATIENCE):  # nothing so far: look ahead
+        for _ in range(PATIENCE):  # none so far: prefetch
             self._ahead.append(workers.fetch(self.batches))
             if rows_in(self._ahead[-1].batch):
                 return self._ahead[-1].batch
         raise ConfigError(
-            f"{self.world}: its first {PATIENCE} batches hold no usable clip: "
+            f"{self.world}: the first {PATIENCE} batches have no usable clip; first errors: "
             + "; ".join(self.progress.stats.skipped[:3])
         )
 
@@ -302,12 +311,12 @@ class Trainer:
     # ---- accounting -------------------------------------------------------------------------
 
     def _count(
-        self, micros: list[Micro], counts: list, tokens: float, result: tuple | None
+        self, micros: list[MicroBatch], counts: list, tokens: float, result: tuple | None
     ) -> None:
         now, stats = self.progress, self.progress.stats
         now.micros += self.accumulate * self.world.size
         for micro in micros:
-            now.positions[micro.position["lane"]] = micro.position
+            now.positions[micro.position["stream"]] = micro.position
         for _, clips, rows, seconds, names, _ in counts:
             stats.clips += int(clips)
             now.clips += int(clips)
@@ -356,33 +365,34 @@ class Trainer:
         where = f"epoch {self.progress.epoch}, step {self.progress.step}"
         return where if self.world.size == 1 else f"{where}, {self.world}"
 
-    def _tell_skipped(self) -> None:
+    def _log_skipped(self) -> None:
         stats = self.progress.stats
-        everybodys = self.world.gather(stats.skipped)
-        stats.skipped = [n for names in everybodys for n in names] if self.world.first else []
+        gathered = self.world.gather(stats.skipped)
+        stats.skipped = [n for names in gathered for n in names] if self.world.first else []
         if stats.skipped:
             logging.warning(
-                "%d clips could not be used and were skipped: %s",
+                "skipped %d unusable clips: %s",
                 len(stats.skipped),
                 first_of(stats.skipped, "; "),
             )
 
 
 def seed_micro_batch(seed: int, number: int) -> None:
-    """Random numbers that depend on a micro-batch's place in the run and on nothing before it."""
+    """Seed Python, NumPy and torch from `seed` and the micro-batch's number in the run, so that
+    its random numbers do not depend on what ran before."""
     value = zlib.crc32(f"{seed}-{number}".encode())
     random.seed(value)
     np.random.seed(value)
     torch.manual_seed(value)
 
 
-def ids_of_all(micros: list[Micro]) -> list[str]:
-    """Names of all samples of several micro-batches."""
+def ids_of_all(micros: list[MicroBatch]) -> list[str]:
+    """Ids of all samples of several micro-batches."""
     return [name for micro in micros if rows_in(micro.batch) for name in ids_of(micro.batch)]
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The largest memory so far: of tensors on a GPU, of the process on the CPU."""
+    """Peak memory in bytes: of tensors on a GPU, of the process on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
@@ -394,11 +404,11 @@ def _rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
 
 
 def _short(line: dict) -> str:
-    """What a progress bar shows."""
-    told = (
-        f"loss {_number(line['recent_loss'])} lr {line['lr']:.1e} {line['clips_per_s']:.0f} clips/s"
+    """The text of the progress bar."""
+    return (
+        f"loss {_number(line['recent_loss'])} lr {line['lr']:.1e} "
+        f"{line['clips_per_s']:.0f} clips/s, ETA of the run {duration(line['seconds_left'])}"
     )
-    return f"{told}, ETA of the run {duration(line['seconds_left'])}"
 
 
 def _log(line: dict, steps: int) -> None:

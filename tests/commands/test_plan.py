@@ -54,6 +54,6 @@ def test_mistakes_are_one_message(capsys):
     assert train([*argv, "--gpu", "h900"]) == 2
     assert "--gpu is 'h900'" in capsys.readouterr().err
     assert train([*argv, "--options", "model.stage.connectors=frozen"]) == 2
-    assert "nothing is trainable" in capsys.readouterr().err
+    assert "no parameter is trainable" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         train([*argv, "--world-size", "many"])

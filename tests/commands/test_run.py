@@ -20,15 +20,15 @@ def run(tmp_path):
 def test_pal_run_tells_where_it_stands(run, capsys):
     assert main(["run", str(run)]) == 0
     told = capsys.readouterr().out
-    assert "step-00000008 (can go on: --resume auto)" in told
-    assert "epoch 1, step 2 (8 in all), 16 clips" in told
+    assert "step-00000008 (resume with --resume auto)" in told
+    assert "epoch 1, step 2 (8 in total), 16 clips" in told
     assert "toy_tones  8  100.0%" in told
     assert "1: 4 batches; toy_tones at [" in told
     (run / "finished.json").touch()
     assert main(["run", str(run)]) == 0
     assert "step-00000008 (finished)" in capsys.readouterr().out
     assert main(["run", str(run / "result")]) == 2
-    assert "holds no whole checkpoint" in capsys.readouterr().err
+    assert "has no intact checkpoint" in capsys.readouterr().err
 
 
 def test_json_is_the_state_as_it_is(run, capsys):

@@ -60,11 +60,11 @@ def test_help_imports_nothing_heavy(command, tmp_path):
         (["data", "encode"], "no recipe was named"),
         (["data", "encode", "lal_stage1", "--batch-size", "0"], "--batch-size: got '0'"),
         (["train", "lal_stage1", "--options", "run.sede=1"], "Did you mean 'seed'"),
-        (["train", "lal_stage1", "--options", "run.lanes=0"], "run.lanes is 0"),
+        (["train", "lal_stage1", "--options", "run.shard_streams=0"], "run.shard_streams is 0"),
         (["train", "lal_stage1", "--options", "datasets.pal_soundwold={}"], "'pal_soundworld'"),
         (["evaluate", "lal_stage1", "--options", "model.model_type=lall"], "Did you mean 'lal'"),
         (["plan", "lal_stage1", "--gpu", "h1000"], "--gpu is 'h1000'"),
-        (["run", "gone"], "gone holds no whole checkpoint"),
+        (["run", "gone"], "gone has no intact checkpoint"),
         (["weights", "get", "smal"], "no weights 'smal'. Did you mean 'small'?"),
     ],
 )

@@ -28,6 +28,7 @@ def test_maps_are_merged_and_lists_replaced_whole():
         ({"run": {"seed": True}}, "run.seed: expected a number (such as 42), got True"),
         ({"run": {"splits": "a"}}, "run.splits: expected a list"),
         ({"run": 3}, "run: expected a map with the keys seed, amp, splits, got 3"),
+        ({"run": {"lanes": 2}}, "unknown key 'lanes' in --options. It is now 'run.shard_streams'."),
     ],
 )
 def test_what_does_not_go_is_told_and_the_base_stays(over, told):

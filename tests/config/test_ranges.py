@@ -50,7 +50,7 @@ def test_the_packages_own_recipes_pass(monkeypatch):
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
-        ("run.lanes", 0, "a whole number, 1 or more, at most 100000, or null"),
+        ("run.shard_streams", 0, "a whole number, 1 or more, at most 100000, or null"),
         ("run.keep_checkpoints", 0, "a whole number, 1 or more"),
         ("run.steps_per_epoch", 2.5, "a whole number, 1 or more, or null"),
         ("run.max_minutes", 0, "a number, 0.01 or more, at most 1e+07, or null"),
@@ -126,8 +126,8 @@ def test_a_configuration_tells_all_of_them_and_is_not_changed(toy):
     from pal_plugin.utils.errors import ConfigError
 
     with pytest.raises(ConfigError) as error:
-        toy.config("run.lanes=0", "run.amp=fp8")
-    assert "run.lanes is 0" in str(error.value)
+        toy.config("run.shard_streams=0", "run.amp=fp8")
+    assert "run.shard_streams is 0" in str(error.value)
     assert "run.amp is 'fp8'" in str(error.value)
     cfg = toy.config()
     with pytest.raises(ReadonlyConfigError):

@@ -80,25 +80,25 @@ def test_training_never_ends_and_each_pass_is_whole_and_differs(shards):
     assert passes[0] != passes[1] or passes[1] != passes[2]
 
 
-@pytest.mark.parametrize(("count", "lanes"), [(5, 4), (2, 3), (7, 2), (4, 4)])
-def test_lanes_share_a_pass_evenly_also_where_shards_do_not_divide(
-    make_shard, clip_audio, count, lanes
+@pytest.mark.parametrize(("count", "streams"), [(5, 4), (2, 3), (7, 2), (4, 4)])
+def test_streams_share_a_pass_evenly_also_where_shards_do_not_divide(
+    make_shard, clip_audio, count, streams
 ):
     """8 clips a shard: over some passes every clip comes as often as another."""
     shards = [
-        make_shard(f"s{s}.tar", {f"c{s}{i}": clip_audio for i in range(lanes * 2)})
+        make_shard(f"s{s}.tar", {f"c{s}{i}": clip_audio for i in range(streams * 2)})
         for s in range(count)
     ]
     dataset = stream(shards, shuffle_buffer=1)
-    clips = count * lanes * 2
+    clips = count * streams * 2
     for passes in (1, 3):
         drawn = Counter(
             ticket[1]
-            for lane in range(lanes)
-            for ticket, _ in islice(dataset.draws(lane, lanes), passes * clips // lanes)
+            for number in range(streams)
+            for ticket, _ in islice(dataset.draws(number, streams), passes * clips // streams)
         )
         assert drawn == dict.fromkeys(
-            (f"c{s}{i}" for s in range(count) for i in range(lanes * 2)), passes
+            (f"c{s}{i}" for s in range(count) for i in range(streams * 2)), passes
         )
 
 

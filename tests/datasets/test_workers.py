@@ -9,7 +9,7 @@ import torch
 from pal_plugin.commands.main import guarded
 from pal_plugin.datasets import workers
 from pal_plugin.evaluation.loop import evaluate
-from pal_plugin.training.streams import Micro
+from pal_plugin.training.streams import MicroBatch
 from pal_plugin.training.trainer import Trainer
 from pal_plugin.utils.precision import Precision
 
@@ -50,7 +50,7 @@ def train(task, batches):
         task=task,
         model=model,
         plain=model,
-        batches=(Micro(n, {"lane": 0, "place": n + 1}, b) for n, b in enumerate(batches)),
+        batches=(MicroBatch(n, {"stream": 0, "place": n + 1}, b) for n, b in enumerate(batches)),
         optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
         schedule=type("Schedule", (), {"step": lambda self, cur_epoch, cur_step: None})(),
         precision=Precision("none", CPU),

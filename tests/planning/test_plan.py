@@ -43,7 +43,7 @@ def test_questions_about_one_clip_share_its_encoding(skeleton):
 
 
 def test_what_cannot_be_planned(skeleton):
-    with pytest.raises(ConfigError, match="nothing is trainable"):
+    with pytest.raises(ConfigError, match="no parameter is trainable"):
         make_plan(skeleton(connectors="frozen"), WORK)
     with pytest.raises(ConfigError, match="run.amp is 'fp8'"):
         make_plan(skeleton(), WORK, amp="fp8")

@@ -44,7 +44,7 @@ def trained(
     from pal_plugin.models.build import build_parts
     from pal_plugin.training import parallel
     from pal_plugin.training.checkpointing import optimizer_tensors
-    from pal_plugin.training.streams import Micro
+    from pal_plugin.training.streams import MicroBatch
     from pal_plugin.training.trainer import Trainer
     from pal_plugin.utils.precision import Precision
 
@@ -60,8 +60,8 @@ def trained(
     def micros():
         number = world.rank
         while True:
-            position = {"lane": 0, "place": number + 1}
-            yield Micro(number, position, copy.deepcopy(batches[number % len(batches)]))
+            position = {"stream": 0, "place": number + 1}
+            yield MicroBatch(number, position, copy.deepcopy(batches[number % len(batches)]))
             number += world.size
 
     trainer = Trainer(

@@ -23,7 +23,7 @@ def test_a_run_fills_the_cache_and_the_next_one_encodes_nothing(recipe, filled, 
     assert not filled
     assert not (tmp_path / "cache").exists()
     train(recipe("kept"), "first")
-    assert "6 clips (variants counted) of one window take up to" in caplog.text
+    assert "this run has 6 clips (variants included), up to" in caplog.text
     # Of two epochs and evaluations, the first of each.
     assert len(filled) == 3 * (2 + 1)
     filled.clear()

@@ -92,7 +92,7 @@ def test_a_save_that_fails_leaves_the_earlier_one_and_no_rest(tmp_path, monkeypa
         monkeypatch.setattr(os, "fsync", full)
     if moment == "rename":
         monkeypatch.setattr(os, "rename", full)
-    told = r"step-00000002.*No space left.*step-00000001 is whole.*--resume auto"
+    told = r"step-00000002.*No space left.*step-00000001 is intact.*--resume auto"
     with pytest.raises(SaveError, match=told):
         checkpoints.write(tmp_path, 2, write_model, {}, {}, 2)
     monkeypatch.undo()

@@ -79,4 +79,4 @@ def test_without_matplotlib_a_word_says_how(folder, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with caplog.at_level("INFO"):
         assert pictures(folder) == []
-    assert "no curves: pictures need matplotlib: pip install" in caplog.text
+    assert "skipping curves.png: pictures need matplotlib: pip install" in caplog.text

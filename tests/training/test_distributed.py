@@ -83,5 +83,5 @@ def test_a_slurm_task_that_sees_one_gpu_takes_it(monkeypatch):
     assert taken == [0]
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigError, match="needs GPU 1, and this machine shows 1"):
+    with pytest.raises(ConfigError, match="needs GPU 1, but 1 are visible"):
         join("cuda", 60)

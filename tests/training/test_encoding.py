@@ -33,7 +33,7 @@ def test_encoding_ahead_leaves_nothing_to_encode(recipe, filled, caplog):
     path = recipe("kept")
     encode(path)
     assert "sslam: about" in caplog.text
-    assert caplog.text.count("6 clips are there") == 3
+    assert caplog.text.count("6 clips cached") == 3
     filled.clear()
     encode(path)  # what is there is passed over
     assert cli.train(["--cfg-path", path, "--job-id", "run"]) == 0
@@ -57,7 +57,7 @@ def test_two_processes_share_the_clips_and_one_tells_the_bytes(recipe, tmp_path)
     first, second = (process.communicate(timeout=300)[1] for process in both)
     assert [process.returncode for process in both] == [0, 0], first + second
     assert "sslam: about" in first
-    assert first.count("22 clips are there") == 3
+    assert first.count("22 clips cached") == 3
     assert "about" not in second
     shards = list((tmp_path / "cache").rglob("sslam-*/*.safetensors"))
     assert len(shards) == 3  # of the sizes and of each process
@@ -68,7 +68,7 @@ def test_encoding_ahead_makes_every_variant(recipe, filled, tmp_path, caplog):
     settings = "{variants: 3, dtype: half}"
     path = recipe("varied", settings, datasets=AUGMENTED)
     encode(path)
-    assert caplog.text.count("14 clips are there") == 3  # 4 to train on in 3 variants, and 2
+    assert caplog.text.count("14 clips cached") == 3  # 4 to train on in 3 variants, and 2
 
 
 def test_more_than_the_limit_is_refused_before_it_is_made(recipe, filled, tmp_path):
@@ -82,7 +82,7 @@ def test_a_dry_run_tells_the_bytes_and_ends(recipe, filled, caplog):
     caplog.set_level(logging.INFO)
     encode(recipe("kept"), dry_run=True)
     assert "clap: about" in caplog.text
-    assert "are there" not in caplog.text
+    assert "clips cached" not in caplog.text
 
 
 def test_a_recipe_without_a_cache_says_how_to_ask_for_one(recipe):

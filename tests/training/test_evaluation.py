@@ -71,7 +71,7 @@ def test_an_interrupted_evaluation_goes_on_and_ends_as_a_whole_one(
     assert lines(results[0]) == lines(results[1])
     metrics = [(output / name / "metrics.json").read_text() for name in ("whole", "halves")]
     assert metrics[0] == metrics[1]
-    assert "going on behind" in caplog.text
+    assert "resuming after" in caplog.text
     assert evaluate(toy, "halves") == 2  # it is done: nothing is overwritten
 
 

@@ -18,7 +18,7 @@ def test_a_loss_that_is_not_finite_names_the_first_samples():
     assert "the loss is nan in step 3" in str(error)
     assert "clip 19" in str(error)
     assert "clip 20" not in str(error)
-    assert "(all of them in bad.jsonl)" in str(error)
+    assert "(full list in bad.jsonl)" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Loaders: mixing weights, steps of an epoch, and what is told about lanes."""
+"""Loaders: mixing weights, steps of an epoch, and what is told about streams."""
 
 import logging
 
@@ -9,7 +9,7 @@ from pal_plugin.training.loaders import (
     mixing_weights,
     steps_per_epoch,
     warn_of_few_shards,
-    warn_of_shared_lanes,
+    warn_of_shared_streams,
 )
 from pal_plugin.utils.errors import ConfigError
 
@@ -50,17 +50,17 @@ def test_an_epoch_is_one_pass_or_what_was_asked():
         steps_per_epoch({"a": Endless()}, 4, None)
 
 
-def test_datasets_of_fewer_shards_than_lanes_are_named(caplog):
+def test_datasets_of_fewer_shards_than_streams_are_named(caplog):
     few, enough, plain = (type("D", (), {"shards": ["x"] * n})() for n in (3, 4, 0))
     warn_of_few_shards({"few": few, "enough": enough, "plain": plain, "numbers": Numbers(3)}, 4)
     (record,) = caplog.records
-    assert "few has 3 shards and run.lanes is 4" in record.getMessage()
+    assert "few has 3 shards, fewer than run.shard_streams=4" in record.getMessage()
 
 
-def test_readers_that_share_lanes_are_told_what_to_set(caplog):
+def test_readers_that_share_streams_are_told_what_to_set(caplog):
     caplog.set_level(logging.WARNING)
     for fitting in ((4, 2, 2), (1, 0, 1), (1, 1, 1), (6, 3, 1)):
-        warn_of_shared_lanes(*fitting)
+        warn_of_shared_streams(*fitting)
     assert not caplog.text
-    warn_of_shared_lanes(1, 2, 4)
-    assert "make run.lanes a multiple of 8" in caplog.text
+    warn_of_shared_streams(1, 2, 4)
+    assert "make run.shard_streams a multiple of 8" in caplog.text

@@ -50,7 +50,7 @@ def test_kinds_of_components_have_rates_of_their_own(toy, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["run.lr_scale.encoders=0.1"], "names encoders, of which nothing is trained"),
+        (["run.lr_scale.encoders=0.1"], "sets encoders, but nothing of that is trainable"),
         (["run.lr_scale.encodres=0.1"], "Did you mean 'encoders'"),
     ],
 )
@@ -97,5 +97,5 @@ def test_gains_go_ten_times_as_fast_and_are_missed_by_nobody(toy):
         scales["gains"] = scale
         optimizers.build(model, run, 1e-3, torch.device("cpu"))
     scales["gains"] = 3.0
-    with pytest.raises(ConfigError, match="names gains, of which nothing is trained"):
+    with pytest.raises(ConfigError, match="sets gains, but nothing of that is trainable"):
         optimizers.build(model, run, 1e-3, torch.device("cpu"))

@@ -14,7 +14,7 @@ from parallel_worker import Schedule, Task
 from pal_plugin.encoders.frontend import AudioFrontend
 from pal_plugin.training import checkpointing as checkpoints
 from pal_plugin.training.progress import Progress
-from pal_plugin.training.streams import Micro
+from pal_plugin.training.streams import MicroBatch
 from pal_plugin.training.trainer import Trainer
 from pal_plugin.utils.precision import Precision
 
@@ -43,7 +43,8 @@ def train(tiny_model, tiny_config):
             model=model,
             plain=model,
             batches=(
-                Micro(i, {"lane": 0, "place": i + 1}, copy.copy(samples)) for i in range(first, 99)
+                MicroBatch(i, {"stream": 0, "place": i + 1}, copy.copy(samples))
+                for i in range(first, 99)
             ),
             optimizer=optimizer,
             schedule=Schedule(),

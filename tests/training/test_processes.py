@@ -150,7 +150,7 @@ def test_evaluation_is_dealt_out_and_goes_on_with_another_number_of_processes(
     process = processes.start(tmp_path, shards, argv, script="evaluate", log=str(run / "out.txt"))
     process.join(processes.WAIT_S)
     assert process.exitcode == 0
-    assert "going on behind" in (run / "out.txt").read_text()
+    assert "resuming after" in (run / "out.txt").read_text()
     one, resumed = (
         sorted((tmp_path / "output" / name / "result/val.jsonl").read_text().splitlines())
         for name in ("one", "ev")

@@ -17,7 +17,7 @@ from pal_plugin.utils.errors import PREEMPTED, ConfigError
 OPTIONS = [
     *("--options", "run.max_epoch=3", "run.steps_per_epoch=12", "run.save_every=2"),
     *("run.log_freq=1", "run.torch_threads=1", "run.batch_size_train=2", "run.num_workers=1"),
-    *("run.lanes=2", "run.init_lr=0.01"),
+    *("run.shard_streams=2", "run.init_lr=0.01"),
 ]
 #: Calls of functions until the first batch, and in about three steps with saves.
 CALLS_OF_START, CALLS = 560_000, 60_000
@@ -126,8 +126,8 @@ def test_auto_passes_over_runs_of_other_settings_and_those_that_are_being_traine
     assert second.exitcode == 0
     first.kill()
     first.join()
-    assert "other cannot go on under other settings (run.seed: 42 then, 8 now" in log.read_text()
-    assert "is being trained" in (tmp_path / "second.txt").read_text()
+    assert "other with different settings (run.seed: was 42, now 8" in log.read_text()
+    assert "another process is training it" in (tmp_path / "second.txt").read_text()
     runs = sorted((tmp_path / "output").glob("toy*"))
     assert [(run / "finished.json").is_file() for run in runs] == [False, True]
 
@@ -158,7 +158,7 @@ def test_other_settings_are_refused_by_name(tmp_path, shards, never_killed):
     process = processes.start(tmp_path, shards, argv, log=str(log))
     process.join(processes.WAIT_S)
     assert process.exitcode == 2
-    assert "run.init_lr: 0.01 then, 0.5 now" in log.read_text()
+    assert "run.init_lr: was 0.01, now 0.5" in log.read_text()
 
 
 def test_a_damaged_newest_checkpoint_costs_its_steps_only(tmp_path, shards, never_killed):
@@ -205,7 +205,7 @@ def test_what_changes_nothing_that_is_learned_may_differ(tmp_path):
     with pytest.raises(ConfigError, match=r"settings \(model\.encoders\.x\.cache\.dtype: [^;]*\)"):
         require_same(run.folder, before, now)
     asked["model"] = {"width": 5}
-    with pytest.raises(ConfigError, match=r"model\.width: 4 then, 5 now"):
+    with pytest.raises(ConfigError, match=r"model\.width: was 4, now 5"):
         require_same(run.folder, run.config, asked)
 
 
@@ -217,5 +217,5 @@ def test_a_run_from_before_gains_goes_on_without_them(tmp_path):
     }
     before = {**asked, "run": {**asked["run"], "lr_scale": {"connectors": 1.0}}}
     require_same(run.folder, before, {**asked, "model": {**asked["model"], "lal_gain": None}})
-    with pytest.raises(ConfigError, match=r"settings \(model\.lal_gain: None then, 0\.3 now\)"):
+    with pytest.raises(ConfigError, match=r"settings \(model\.lal_gain: was None, now 0\.3\)"):
         require_same(run.folder, before, {**asked, "model": {**asked["model"], "lal_gain": 0.3}})

@@ -57,7 +57,7 @@ def test_checkpoints_to_keep_are_one_or_more(toy):
 def test_two_runs_of_one_seed_are_equal_whatever_the_workers(toy):
     losses = []
     for workers in (0, 1, 2):
-        run = make_run(toy.config(f"run.num_workers={workers}", "run.lanes=2"))
+        run = make_run(toy.config(f"run.num_workers={workers}", "run.shard_streams=2"))
         run.train()
         log = (run.folder.path / "log.txt").read_text().splitlines()
         losses.append([json.loads(x)["loss"] for x in log if '"train"' in x])
@@ -94,7 +94,7 @@ def test_no_epoch_is_the_model_as_it_is_and_that_is_said(toy, caplog):
     run = make_run(toy.config("run.max_epoch=0"))
     before = run.place.model.head.weight.clone()
     metrics = run.train()
-    assert "run.max_epoch is 0: nothing is trained, the model is evaluated" in caplog.text
+    assert "run.max_epoch is 0: evaluating the untrained model" in caplog.text
     assert metrics["val"]["classification"]["n"] == 8
     assert torch.equal(run.place.model.head.weight, before)
     assert not (run.folder.path / "checkpoint_best.safetensors").exists()

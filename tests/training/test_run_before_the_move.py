@@ -20,7 +20,7 @@ KEPT = Path(__file__).parent / "run_before_the_move"
 OPTIONS = [
     *("--options", "run.max_epoch=3", "run.steps_per_epoch=6", "run.save_every=2"),
     *("run.log_freq=1", "run.torch_threads=1", "run.batch_size_train=2", "run.num_workers=1"),
-    *("run.lanes=2", "run.init_lr=0.01", "run.keep_checkpoints=99"),
+    *("run.shard_streams=2", "run.init_lr=0.01", "run.keep_checkpoints=99"),
 ]
 
 

@@ -56,11 +56,11 @@ def test_a_finished_run_comes_before_one_that_still_goes_or_was_interrupted(tmp_
     whole = trained(tmp_path, "whole", "r", age_s=100, files=(BEST, FINISHED))
     going = trained(tmp_path, "going", "r", age_s=10)
     assert latest_run("r", tmp_path) == whole
-    assert "trained to its end" not in caplog.text
+    assert "is finished" not in caplog.text
     (whole / FINISHED).unlink()
     assert latest_run("r", tmp_path) == going
     assert f"latest:r is {going} (" in caplog.text
-    assert "no run of it was trained to its end" in caplog.text
+    assert "no run of this recipe is finished" in caplog.text
 
 
 def test_no_run_says_how_to_train_one_and_what_there_is(tmp_path):
@@ -113,5 +113,5 @@ def test_a_file_in_place_of_the_output_folder_is_told(tmp_path, inner):
 @pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_may_not_be_written_to_is_told(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(ConfigError, match="cannot be written to"):
+    with pytest.raises(ConfigError, match="is not writable"):
         check_output_dir(tmp_path / "output")

@@ -127,7 +127,7 @@ def test_a_schedule_that_counts_no_time_is_refused(run_by, monkeypatch):
         pass
 
     monkeypatch.setitem(SCHEDULES.entries, "pal_warmup_cosine", Foreign)
-    with pytest.raises(ConfigError, match=r"counts no time; with run.max_minutes use pal_"):
+    with pytest.raises(ConfigError, match=r"does not follow time; with run.max_minutes use pal_"):
         run_by(Clock(monkeypatch))
 
 

@@ -28,23 +28,23 @@ def earlier(run_dir, size):
 def test_without_an_earlier_checkpoint_none_is_claimed(tmp_path, monkeypatch):
     monkeypatch.setattr(saving.shutil, "disk_usage", lambda path: type("", (), {"free": 1_000_000}))
     told = failing(FULL, tmp_path / "checkpoints" / "step-00000010", tmp_path, 5_000_000)
-    assert "Nothing of this run was saved before. Make room, then start it again" in told
-    assert "It takes about 5.0 MB; 1.0 MB are free." in told
+    assert "This run has no earlier checkpoint. Free disk space, then start it again" in told
+    assert "It needs about 5.0 MB; 1.0 MB are free." in told
     assert "--resume" not in told
 
 
 def test_with_one_it_is_named_and_tells_the_size(tmp_path):
     earlier(tmp_path, 7_000_000)
     told = failing(FULL, tmp_path / "checkpoints" / "step-00000020", tmp_path, 5_000_000)
-    assert "step-00000010 is whole. Make room, then go on with --resume auto" in told
-    assert "It takes about 7.0 MB" in told
+    assert "step-00000010 is intact. Free disk space, then resume with --resume auto" in told
+    assert "It needs about 7.0 MB" in told
     # The best weights are less than a checkpoint; how much less is not known.
-    assert "It takes" not in failing(FULL, tmp_path / "checkpoint_best.safetensors", tmp_path)
+    assert "It needs" not in failing(FULL, tmp_path / "checkpoint_best.safetensors", tmp_path)
 
 
 def test_safetensors_own_words_for_a_full_disk_are_known(tmp_path):
     error = SafetensorError("I/O error: No space left on device (os error 28)")
-    assert "Make room" in failing(error, tmp_path / "checkpoint_best.safetensors", tmp_path)
+    assert "Free disk space" in failing(error, tmp_path / "checkpoint_best.safetensors", tmp_path)
 
 
 def test_another_error_of_the_disk_asks_for_no_room(tmp_path):

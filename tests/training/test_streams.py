@@ -1,4 +1,4 @@
-"""Lanes: the same order for any number of readers, positions to go on from, little padding."""
+"""Shard streams: one order for any number of readers, positions to resume from, little padding."""
 
 import json
 import random
@@ -37,7 +37,7 @@ class Clips(Dataset):
 
 
 class Stream(IterableDataset):
-    """One that knows nothing of lanes."""
+    """One without shards."""
 
     def __init__(self, windows):
         self.windows = windows
@@ -62,14 +62,14 @@ def mixed(count):
     return [rng.choice([1, 2, 3, 3]) for _ in range(count)]
 
 
-def load(*datasets, workers=0, lanes=1, pool=1, batch_size=4, seed=0, weights=None, **more):
+def load(*datasets, workers=0, streams=1, pool=1, batch_size=4, seed=0, weights=None, **more):
     named = {str(i): dataset for i, dataset in enumerate(datasets)}
     return training_loader(
         named,
         weights or dict.fromkeys(named, 1.0),
         batch_size=batch_size,
         num_workers=workers,
-        lanes=lanes,
+        streams=streams,
         pool=pool,
         seed=seed,
         pin_memory=False,
@@ -105,16 +105,16 @@ def test_a_dataset_smaller_than_a_batch_still_fills_it():
 @pytest.mark.parametrize("pool", [1, 4])
 @pytest.mark.parametrize("kind", [Clips, Stream])
 @pytest.mark.parametrize(("processes", "workers"), [(1, 2), (2, 0), (2, 2), (3, 1)])
-@pytest.mark.parametrize("lanes", [1, 4, 6])
-def test_the_order_is_the_same_for_any_readers(kind, lanes, processes, workers, pool):
-    """Also where lanes and readers do not fit, so that readers share lanes."""
-    alone = list(islice(load(kind(mixed(50)), lanes=lanes, pool=pool), 24))
+@pytest.mark.parametrize("streams", [1, 4, 6])
+def test_the_order_is_the_same_for_any_readers(kind, streams, processes, workers, pool):
+    """Also where streams and readers do not fit, so that readers share streams."""
+    alone = list(islice(load(kind(mixed(50)), streams=streams, pool=pool), 24))
     together = [
         list(
             islice(
                 load(
                     kind(mixed(50)),
-                    lanes=lanes,
+                    streams=streams,
                     pool=pool,
                     workers=workers,
                     world=World(rank, processes),
@@ -130,20 +130,20 @@ def test_the_order_is_the_same_for_any_readers(kind, lanes, processes, workers, 
 
 
 @pytest.mark.parametrize("stop", [1, 5, 11, 16])
-@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize("streams", [1, 3])
 @pytest.mark.parametrize("kind", [Clips, Stream])
-def test_a_position_goes_on_where_it_was_left(kind, lanes, stop):
+def test_a_position_goes_on_where_it_was_left(kind, streams, stop):
     """Also through JSON, with other processes and workers, and several datasets."""
     data = (kind(mixed(30)), Clips([2] * 7))
-    whole = list(islice(load(*data, lanes=lanes, pool=4), 40))
-    positions = {m.position["lane"]: m.position for m in whole[:stop]}
+    whole = list(islice(load(*data, streams=streams, pool=4), 40))
+    positions = {m.position["stream"]: m.position for m in whole[:stop]}
     positions = {int(k): v for k, v in json.loads(json.dumps(positions)).items()}
     rest = [
         list(
             islice(
                 load(
                     *data,
-                    lanes=lanes,
+                    streams=streams,
                     pool=4,
                     workers=rank,
                     world=World(rank, 2),
@@ -169,24 +169,24 @@ def test_going_on_makes_only_what_is_still_wanted():
     assert len(again.made) == 8 * 4
 
 
-def test_with_enough_lanes_each_process_makes_its_own_clips_only():
+def test_with_enough_streams_each_process_makes_its_own_clips_only():
     datasets = [Clips([1] * 64) for _ in range(2)]
     for rank, dataset in enumerate(datasets):
-        list(islice(load(dataset, lanes=2, pool=1, world=World(rank, 2)), 8))
+        list(islice(load(dataset, streams=2, pool=1, world=World(rank, 2)), 8))
     assert [len(d.made) for d in datasets] == [32, 32]
     assert not set(datasets[0].made) & set(datasets[1].made)
 
 
 def test_mixing_follows_the_weights_and_starves_nobody():
     data = (Clips([1] * 2), Clips([1] * 900))
-    found = batches(400, *data, weights={"0": 1.0, "1": 3.0}, lanes=4)
+    found = batches(400, *data, weights={"0": 1.0, "1": 3.0}, streams=4)
     small = sum(max(n for n, _ in b) < 2 for b in found) / 400
     assert 0.18 < small < 0.32
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_passes_stay_whole_and_padding_shrinks(workers):
-    windows, how = mixed(64), {"workers": workers, "lanes": max(1, workers)}
+    windows, how = mixed(64), {"workers": workers, "streams": max(1, workers)}
     plain = batches(48, Clips(windows), **how)
     by_length = batches(48, Clips(windows), pool=8, **how)
     # Whole passes: 16 batches each, though some of a pass may wait in a pool.

@@ -15,7 +15,7 @@ from pal_plugin.training.faults import NonFiniteLossError, OutOfMemoryBatchError
 from pal_plugin.training.pace import RECENT
 from pal_plugin.training.progress import Progress
 from pal_plugin.training.run_time import RunTime
-from pal_plugin.training.streams import Micro
+from pal_plugin.training.streams import MicroBatch
 from pal_plugin.training.trainer import PATIENCE, Trainer
 from pal_plugin.utils.errors import ConfigError, Preempted
 from pal_plugin.utils.precision import Precision
@@ -52,7 +52,7 @@ def trainer(batches, rank=0, size=1, accumulate=1, progress=None, lr=0.1, **chan
     numbers = itertools.count(rank, size)
     endless = itertools.cycle(batches)
     micros = (
-        Micro(n, {"lane": 0, "place": n + 1}, copy.deepcopy(b))
+        MicroBatch(n, {"stream": 0, "place": n + 1}, copy.deepcopy(b))
         for n, b in zip(numbers, endless, strict=False)  # neither ends
     )
     return Trainer(
@@ -139,7 +139,7 @@ def test_skipped_clips_are_counted_by_name_and_empty_batches_passed_over(caplog)
     assert stats.summary()["skipped_clips"] == 2
     assert stats.steps == 2
     assert stats.clips == 4
-    assert "2 clips could not be used and were skipped: b.flac (empty)" in caplog.text
+    assert "skipped 2 unusable clips: b.flac (empty)" in caplog.text
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -148,7 +148,7 @@ def test_an_empty_batch_among_others_of_a_step_counts_nothing(first):
     mixed = losses(trainer(data if first else data[::-1], accumulate=2), 3)
     alone = trainer([batch(1, 2)])
     seeds = itertools.count(0 if first else 1, 2)
-    alone.batches = (Micro(i, {"lane": 0, "place": 1}, batch(1, 2)) for i in seeds)
+    alone.batches = (MicroBatch(i, {"stream": 0, "place": 1}, batch(1, 2)) for i in seeds)
     alone.progress.micros = 0
     for expected in mixed:
         micro = next(alone.batches)
@@ -192,7 +192,7 @@ def test_a_bad_loss_can_be_left_out(caplog):
     assert stats.summary()["steps"] == 2
     assert stats.summary()["steps_left_out"] == 2
     assert all(p.isfinite().all() for p in run.model.parameters())
-    assert "the step is left out" in caplog.text
+    assert "skipping the step" in caplog.text
     hopeless = trainer([batch(2, factor=float("nan"))], on_nonfinite="skip")
     with pytest.raises(NonFiniteLossError):
         hopeless.epoch(PATIENCE + 1)
@@ -242,7 +242,7 @@ def test_float16_weights_under_a_scaler_are_refused_before_the_first_step():
     model = torch.nn.Linear(2, 1).half()
     precision = Precision("none", CPU)
     precision.scaler = Scaler()
-    with pytest.raises(ConfigError, match=r"2 of those to be trained are float16.*run.amp=bf16"):
+    with pytest.raises(ConfigError, match=r"2 of them are float16.*run.amp=bf16"):
         Trainer(
             task=LossTask(),
             model=model,
@@ -276,7 +276,7 @@ def test_a_process_whose_first_batch_is_empty_looks_ahead():
     bad = trainer([batch(2, factor=float("nan"))], on_nonfinite="skip")
     bad.epoch(1)
     assert bad._filler is None
-    with pytest.raises(ConfigError, match=r"first 50 batches hold no usable clip"):
+    with pytest.raises(ConfigError, match=r"first 50 batches have no usable clip"):
         trainer([batch(skipped=["x"])])._stand_in([])
 
 
@@ -293,7 +293,7 @@ def test_a_batch_that_does_not_fit_is_named_with_its_size_and_what_to_lower():
         trainer(data).epoch(2)
     stats = trainer(data, on_out_of_memory="skip").epoch(4)
     assert (stats.steps, stats.left_out) == (2, 2)
-    with pytest.raises(ConfigError, match="one process only"):
+    with pytest.raises(ConfigError, match="needs a single process"):
         trainer(data, on_out_of_memory="skip", world=World(0, 2))
 
 
@@ -402,7 +402,7 @@ def test_no_step_begins_when_the_time_is_over(caplog):
     assert spent == pytest.approx([0.3, 0.6, 0.9])  # the fourth step would begin behind 12 s
     assert run.progress.step == run.progress.micros == 3
     assert [line["step"] for line in lines] == [1, 2]  # the last one is reported too
-    assert "ends in epoch 0 behind step 3 of 100" in caplog.text
+    assert "ends in epoch 0 after step 3 of 100" in caplog.text
     run.epoch(100)
     assert run.progress.step == 3
 

@@ -84,7 +84,7 @@ def test_lavis_schedules_know_one_rate_only(toy, monkeypatch):
 
     monkeypatch.setattr(ToyListener, "param_groups", groups, raising=False)
     cfg = toy.config("run.lr_sched=linear_warmup_cosine_lr", "run.lr_scale.connectors=0.5")
-    with pytest.raises(ConfigError, match="sets one rate for all"):
+    with pytest.raises(ConfigError, match="sets one learning rate"):
         make_runner(cfg)
 
 
