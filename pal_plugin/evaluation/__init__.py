@@ -1,1 +1,1 @@
-"""What is asked of a model, how its answers are counted, and what is kept of it."""
+"""Evaluation: questions to a model, metrics of its answers, and the record of both."""

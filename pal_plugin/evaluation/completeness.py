@@ -1,7 +1,7 @@
-"""Whether an evaluation met all clips that its dataset states, and which were left out.
+"""Check that an evaluation read all clips of its dataset, and list the skipped ones.
 
 A dataset may have `left_out`, what was missing when it was built, and `allow_missing`, whether an
-evaluation goes on without some; both are told beside the figures.
+evaluation may skip clips; both are reported with the metrics.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Tally:
     """Counts the clips of one pass over a dataset.
 
     Args:
-        dataset: its length is the number of clips that it states.
+        dataset: its length is the expected number of clips.
         name: of the split, for the messages.
     """
 
@@ -27,7 +27,7 @@ class Tally:
         self._counts = True
 
     def counted(self, batches: Iterable[dict]) -> Iterator[dict]:
-        """The batches as they are; those of foreign datasets need not tell their clips."""
+        """Yield the batches unchanged; batches of other datasets may lack `num_clips`."""
         for batch in batches:
             self._counts = self._counts and "num_clips" in batch
             self.met += batch.get("num_clips", 0) + batch.get("num_unasked", 0)
@@ -36,36 +36,36 @@ class Tally:
 
     @property
     def counts(self) -> tuple[int, int, bool]:
-        """Clips met and skipped in this process, and whether all batches told theirs."""
+        """Clips read and skipped by this process, and whether all batches had a count."""
         return self.met, self.skipped, self._counts
 
     def left_out(
         self, skipped: Sequence[str], counts: Sequence[tuple[int, int, bool]]
     ) -> list[str]:
-        """All that was left out: when the dataset was built, in this pass, and without a name.
+        """All skipped clips: when the dataset was built, in this pass, and those without a name.
 
         Args:
             skipped: names and reasons of this pass.
-            counts: of every process that asked about a part of the dataset.
+            counts: `counts` of every process that evaluated a part of the dataset.
 
         Raises:
-            ConfigError: the pass met another number of clips than the dataset states, and nothing
-                allows it.
+            ConfigError: the number of clips read differs from the expected one, and
+                `allow_missing` is not set.
         """
         named = [*getattr(self.dataset, "left_out", ()), *skipped]
-        stated = clips_of(self.dataset)
+        expected = clips_of(self.dataset)
         met, missed = sum(count[0] for count in counts), sum(count[1] for count in counts)
-        if stated is None or not all(count[2] for count in counts) or stated == met + missed:
+        if expected is None or not all(count[2] for count in counts) or expected == met + missed:
             return named
-        lost = stated - met - missed
-        told = f"{self.name}: {stated} clips are stated, and {met} came"
+        lost = expected - met - missed
+        message = f"{self.name}: expected {expected} clips, read {met}"
         if lost < 0:
-            if met <= stated:
+            if met <= expected:
                 return named  # something was skipped that the index does not count
-            raise ConfigError(f"{told}: is a shard or a file named twice?")
+            raise ConfigError(f"{message}: is a shard or a file listed twice?")
         if not getattr(self.dataset, "allow_missing", False):
             raise ConfigError(
-                f"{told}, {missed} more by name. Write or fetch the data again, correct "
-                "build_info.counts, or set build_info.allow_missing=true to go without them"
+                f"{message} and skipped {missed}. Convert or fetch the data again, correct "
+                "build_info.counts, or set build_info.allow_missing=true to evaluate without them"
             )
-        return [*named, f"{lost} more clips (stated by the index, and not in the shards)"]
+        return [*named, f"{lost} more clips (in the index, but not in the shards)"]

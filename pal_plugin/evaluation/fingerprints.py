@@ -1,6 +1,6 @@
-"""What tells files of one name apart: hashes, and of what is too large for that sizes and times.
+"""Fingerprints of files: hashes, or size and modification time of very large ones.
 
-A resumed evaluation must find the files that it began with, and `evaluation.json` names them.
+A resumed evaluation must use the files that it began with; `evaluation.json` lists them.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pal_plugin.utils.files import file_sha256
 from pal_plugin.utils.hub import is_hub_id
 from pal_plugin.utils.locations import resolve
 
-#: Larger files are told apart by size and time of the last change.
+#: Larger files are identified by size and modification time.
 _LARGEST_BYTES = 4 * 2**30
-#: Of a model's folder: weights, configuration and tokenizer.
+#: Files of a model folder that are hashed: weights, configuration and tokenizer.
 _MODEL_FILES = (".safetensors", ".bin", ".pt", ".pth", ".json", ".model", ".txt", ".jinja")
 
 
 def file_facts(path: Path | None) -> dict[str, Any] | None:
-    """Path and SHA-256 of a file; of a very large one size and time instead. None: no such file."""
+    """Path and SHA-256 of a file (size and time of a very large one); None: no such file."""
     if path is None or not path.is_file():
         return None
     facts = path.stat()
@@ -35,11 +35,11 @@ def file_facts(path: Path | None) -> dict[str, Any] | None:
 
 
 def files_named(value: Any) -> dict[str, Any]:
-    """Facts of all files that plain settings name, by the name: annotations, models, shards.
+    """Fingerprints of all files named in plain settings, by name: annotations, models, shards.
 
-    Shards are told apart by the `index.json` beside them, which has their hashes; where there is
-    none by size and time of each tar. A folder of neither shards nor weights (audio) is not listed,
-    nor is what a `pipe:` command reads.
+    Shards are identified by the `index.json` next to them, which has their hashes; without one by
+    size and time of each tar. A folder of neither shards nor weights (audio) is not listed, nor is
+    the input of a `pipe:` command.
     """
     if isinstance(value, dict | list):
         inner = value.values() if isinstance(value, dict) else value
@@ -47,14 +47,14 @@ def files_named(value: Any) -> dict[str, Any]:
     if isinstance(value, str) and "\n" not in value and 0 < len(value) < 1024:
         try:
             facts = _facts_of(value)
-        except OSError:  # a name that no file system takes
+        except OSError:  # not a valid path
             return {}
         return {value: facts} if facts else {}
     return {}
 
 
 def model_facts(source: str) -> dict[str, Any]:
-    """Of a file, a folder or a hub id with weights: what was read, with hashes or the revision."""
+    """Source of weights (a file, folder or hub id), with hashes or the hub revision."""
     path = Path(resolve(source)).expanduser()
     if path.is_dir():
         files = sorted(f for f in path.iterdir() if f.suffix in _MODEL_FILES and f.is_file())
@@ -88,7 +88,7 @@ def _facts_of(name: str) -> dict[str, Any] | None:
 
 
 def _shard_facts(tars: list[Path], folders: list[Path]) -> dict[str, Any] | None:
-    """Of the folders' indexes, and of tars in folders without one."""
+    """Hashes of the folders' indexes; size and time of tars in folders without an index."""
     indexes = {str(folder / INDEX): file_facts(folder / INDEX) for folder in folders}
     loose = [tar for tar in tars if not indexes.get(str(tar.parent / INDEX)) and tar.is_file()]
     found = {name: facts["sha256"] for name, facts in indexes.items() if facts}

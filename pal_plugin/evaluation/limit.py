@@ -1,7 +1,7 @@
-"""A part of a split (`run.eval_limit`), for figures in a hurry.
+"""A subset of a split (`run.eval_limit`), for quick evaluations.
 
-The clips are drawn by a fixed seed, and more of them include the fewer: so every run, of whatever
-seed, is asked about the same ones, and labels that come in blocks or in turns are all met.
+The clips are drawn with a fixed seed, and a larger subset includes the smaller ones: every run,
+whatever its seed, uses the same clips, and labels sorted in blocks are all covered.
 """
 
 from __future__ import annotations
@@ -19,13 +19,19 @@ from pal_plugin.utils.errors import ConfigError
 
 @dataclass(frozen=True)
 class Part:
-    """Clips of a split that are asked about, and all of them."""
+    """Size of a subset.
+
+    Attributes:
+        asked: clips that are evaluated.
+        whole: clips of the split.
+    """
 
     asked: int
     whole: int
 
     @property
     def share(self) -> float:
+        """Fraction of the split that is evaluated."""
         return round(self.asked / self.whole, 4)
 
     def __str__(self) -> str:
@@ -33,14 +39,15 @@ class Part:
 
 
 def limited(dataset: Any, most: int | None, name: str) -> Any:
-    """The dataset, or `most` of its clips where it has more.
+    """The dataset, or a subset of `most` clips if it has more.
 
     Args:
+        dataset: map-style, or a stream with a method `only`.
         most: None for all.
         name: of dataset and split, for the message.
 
     Raises:
-        ConfigError: a stream of which no part can be read.
+        ConfigError: a stream that cannot be read in part.
     """
     if most is None:
         return dataset
@@ -48,7 +55,7 @@ def limited(dataset: Any, most: int | None, name: str) -> Any:
     stream = isinstance(dataset, IterableDataset)
     if total is None or (stream and not hasattr(dataset, "only")):
         raise ConfigError(
-            f"run.eval_limit is {most}, and {name} is a stream that cannot be read in part "
+            f"run.eval_limit is {most}, but {name} is a stream that cannot be read in part "
             "(it has no length, or no method `only`); set run.eval_limit=null"
         )
     if total <= most:
@@ -58,14 +65,14 @@ def limited(dataset: Any, most: int | None, name: str) -> Any:
 
 
 def drawn(total: int, most: int) -> list[int]:
-    """Which of `total` clips, in their order."""
+    """Indices of `most` of `total` clips, sorted; always the same."""
     places = list(range(total))
     random.Random("run.eval_limit").shuffle(places)
     return sorted(places[:most])
 
 
 class _Some(Subset):
-    """Some clips of a map-style dataset, with what evaluation reads of it besides."""
+    """A subset of a map-style dataset, with the attributes that evaluation reads."""
 
     def __init__(self, dataset: Any, places: Sequence[int]) -> None:
         super().__init__(dataset, places)

@@ -1,4 +1,4 @@
-"""The loop of evaluation, for any task with `valid_step`, and the loader that feeds it."""
+"""The evaluation loop, for any task with `valid_step`, and its DataLoader."""
 
 from __future__ import annotations
 
@@ -27,12 +27,17 @@ def evaluation_loader(
     rank: int = 0,
     size: int = 1,
 ) -> DataLoader:
-    """One finite pass over a process's block of a dataset, in batches by its `collater`.
+    """A DataLoader of one pass over this rank's contiguous share of a dataset.
 
-    A stream that cannot be divided (without `part`) is read whole by every process.
+    A stream that cannot be divided (without `part`) is read in full by every rank.
 
     Args:
-        rank, size: of the processes that share the dataset.
+        dataset: its `collater` makes the batches.
+        batch_size: clips per batch.
+        num_workers: DataLoader workers.
+        seed: of the workers.
+        pin_memory: for copies to a GPU.
+        rank, size: rank and world size.
     """
     collate = getattr(dataset, "collater", None)
     if size > 1 and divisible(dataset):
@@ -53,7 +58,7 @@ def evaluation_loader(
 
 
 def divisible(dataset: Any) -> bool:
-    """Whether processes can evaluate a part of the dataset each."""
+    """Whether each rank can evaluate a share of the dataset."""
     return hasattr(dataset, "part") or not isinstance(dataset, IterableDataset)
 
 
@@ -71,16 +76,22 @@ def evaluate(
     check: Callable[[], None] = lambda: None,
     shown: bool = True,
 ) -> tuple[list, list[str]]:
-    """All rows that `task.valid_step` returns for `batches`.
+    """Run `task.valid_step` on all batches.
 
     Args:
-        clips: that come in this process, for the progress bar; None: not known.
-        cache: knows rows already, and keeps the others.
+        task: has `valid_step`.
+        model: set to eval mode.
+        batches: of this process.
+        clips: of this process, for the progress bar; None: unknown.
+        split: its name, for the messages.
+        precision: of the forward passes.
+        device: of the model.
+        cache: prediction cache; answered rows are not computed again.
         check: called between batches; it raises to end the evaluation.
-        shown: whether this process shows it.
+        shown: whether this process shows a progress bar.
 
     Returns:
-        the rows, and names and reasons of clips that the dataset left out.
+        The rows, and names and reasons of clips that the dataset skipped.
     """
     model.eval()
     results: list = []
@@ -98,7 +109,7 @@ def evaluate(
             bar.update(clips_in(samples))
     if left_out:
         logging.warning(
-            "%d clips of %s were left out, evaluation.json names them: %s",
+            "skipped %d clips of %s (listed in evaluation.json): %s",
             len(left_out),
             split,
             first_of(left_out, "; "),

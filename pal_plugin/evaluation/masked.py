@@ -1,11 +1,11 @@
-"""The masked control: what a model answers where it hears nothing, each distinct question once.
+"""The masked-audio control: a model's answers without audio, computed once per distinct question.
 
-Audio that is masked out reaches nothing: PLITS does not prepend it, LAL and Flamingo give it no
-weight (`tests/evaluation/test_masked.py` shows it of each). So the answer follows from the text
-alone, and where a thousand clips are asked one question there is one masked answer, not a thousand.
+Masked audio has no influence: PLITS does not prepend it, LAL and Flamingo give it no weight
+(`tests/evaluation/test_masked.py` shows it of each). The answer then depends on the text alone, so
+a question that is asked about a thousand clips has one masked answer, not a thousand.
 
-A row keeps the answer of the batch in which its question came first. Other batches would give the
-same to rounding, as of any batch: it decides nothing but ties.
+All rows of a question get the answer of the batch in which it came first. Other batches would give
+the same up to rounding, which can only change ties.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from typing import Any
 
 from pal_plugin.batch import take_rows
 
-#: Answers by what was asked: method, settings, and the texts of a row.
+#: Answers by model call: method, settings, and the texts of a row.
 Known = dict[tuple[Hashable, ...], Any]
 
 
 class Unheard:
-    """A model as evaluators ask it, of which only questions that are new reach the model.
+    """Wraps a model for evaluators; only new questions reach the model.
 
     Args:
         model: has those of `generate`, `predict_answers`, `predict_class` and the loss by row
             (`model(samples)["per_row_loss"]`) that the evaluators call.
-        known: answers so far, of these weights; it grows.
+        known: answers of these weights so far; it is updated.
 
-    Every batch must be masked (`batch.masked`). Sampled answers differ from row to row, so all of
-    them are asked.
+    Every batch must be masked (`batch.masked`). With sampling every row is generated, since sampled
+    answers differ between rows.
     """
 
     def __init__(self, model: Any, known: Known) -> None:
         self._model, self._known = model, known
 
     def __call__(self, samples: dict) -> dict[str, Any]:
-        """`per_row_loss` of the batch's answers, `[R]`."""
+        """`per_row_loss` `[R]` of the batch's R answers."""
         import torch
 
         def losses(part: dict) -> Sequence[Any]:
@@ -53,7 +53,7 @@ class Unheard:
         return self._texts("predict_answers", samples, generation)
 
     def predict_class(self, samples: dict, candidates: Sequence[str]) -> dict[str, Any]:
-        """`predictions`, and `scores` `[R, len(candidates)]`."""
+        """`predictions`, and `scores` `[R, C]` of R rows and C candidates."""
         import torch
 
         def ranked(part: dict) -> list[tuple[str, Any]]:
@@ -83,7 +83,7 @@ class Unheard:
         texts: Sequence[Sequence[str]],
         ask: Callable[[dict], Sequence[Any]],
     ) -> list[Any]:
-        """An answer per row; `ask` gets the first row of each question that is new."""
+        """An answer per row; `ask` is called with the first row of each new question."""
         keys = [(*what, *row) for row in zip(*texts, strict=True)]
         first: dict[tuple, int] = {}
         for row, key in enumerate(keys):

@@ -1,7 +1,7 @@
-"""The prediction cache: rows that were answered, kept so that an interrupted evaluation goes on.
+"""The prediction cache: answered rows, from which an interrupted evaluation resumes.
 
 `result/SPLIT.partial.jsonl` is appended to batch by batch. Its first line holds the settings that
-answers depend on; under other settings it is refused, because a mixture of two evaluations is none.
+answers depend on; with other settings the file is refused, so that two evaluations never mix.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.files import jsonable
 
 SUFFIX = ".partial.jsonl"
-#: Seconds between two forced writes to the disk: what a power cut may cost.
+#: Seconds between two fsyncs: at most this much is lost in a power cut.
 _SYNC_S = 2.0
 
 RowKey = tuple[str | None, str, str, str]
 
 
 def row_key(row: dict) -> RowKey:
-    """What makes a row unique within a split."""
+    """The key that identifies a row within a split."""
     return row.get("dataset"), row["task"], row["question_type"], row["id"]
 
 
 def merge_rows(parts: Iterable[Sequence[dict]]) -> list[dict]:
-    """The rows of several parts (processes, datasets), each once, in the order they come.
+    """The rows of several processes or datasets, without duplicates, in order.
 
-    Rows without an `id` are kept as they are.
+    Rows without an `id` are all kept.
 
     Raises:
-        ConfigError: two rows of one id differ; names the id and where they do.
+        ConfigError: two rows with the same id differ; names the id and the differing columns.
     """
     merged: dict[Any, dict] = {}
     repeated = 0
@@ -50,32 +50,32 @@ def merge_rows(parts: Iterable[Sequence[dict]]) -> list[dict]:
         differing = [k for k in {**known, **row} if known.get(k) != row.get(k)]
         if differing:
             raise ConfigError(
-                f"two rows have the id {row['id']!r} and differ in {', '.join(differing)}: "
-                f"{_short(known, differing)} and {_short(row, differing)}. Ids of a split must be "
-                "unique: give each clip an id of its own"
+                f"two rows with the id {row['id']!r} differ in {', '.join(differing)}: "
+                f"{_short(known, differing)} and {_short(row, differing)}. Ids must be unique "
+                "within a split; give each clip its own id"
             )
         repeated += 1
     if repeated:
-        logging.info("%d rows came twice and are counted once", repeated)
+        logging.info("dropped %d duplicate rows", repeated)
     return list(merged.values())
 
 
 def settings_hash(settings: Any) -> str:
-    """SHA-256 of plain settings, the same for the same values in any order of keys."""
+    """SHA-256 of plain settings, independent of the order of keys."""
     text = json.dumps(jsonable(settings), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 class PredictionCache:
-    """The rows of one split that are answered already.
+    """The answered rows of one split.
 
     Args:
-        path: the partial file; it is made, or read if it is there.
+        path: the cache file; created, or read if it exists.
         settings: what answers depend on, as plain values.
-        others: files of other processes, whose rows are known too.
+        others: cache files of other processes, whose rows are used too.
 
     Raises:
-        ConfigError: a file was made under other settings, or a line of it is broken.
+        ConfigError: a file was written with other settings, or is corrupt.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any], others: Sequence[Path] = ()) -> None:
@@ -97,20 +97,20 @@ class PredictionCache:
         return len(self._rows)
 
     def begin(self, dataset: str | None) -> list[dict]:
-        """The rows of this dataset come next; returns those that are known.
+        """Start a dataset; returns its cached rows.
 
         Args:
-            dataset: its name where the split has several, else None.
+            dataset: its name if the split has several, else None.
         """
         self._dataset = dataset
         self._met.clear()
         return [row for key, row in self._rows.items() if key[0] == dataset]
 
     def answer(self, task: Any, model: Any, samples: dict) -> list[dict]:
-        """`task.valid_step` for the rows that are not known, and the known ones in their places.
+        """Answer a batch: cached rows, and `task.valid_step` for the others, in order.
 
         Raises:
-            ConfigError: an id that comes twice, or a known row that was another question.
+            ConfigError: a duplicate id, or a cached row of a different question.
         """
         if "question_id" not in samples:
             return self._named(task.valid_step(model=model, samples=samples))
@@ -127,7 +127,7 @@ class PredictionCache:
         return [self._rows[key] for key in self._keys(samples)]
 
     def close(self) -> None:
-        """Write everything to the disk; the file stays."""
+        """Flush and fsync the file; it is kept."""
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
@@ -153,7 +153,7 @@ class PredictionCache:
             if key in self._met:
                 raise ConfigError(
                     f"two questions of a split have the id {key[3]!r} ({key[1]}); ids must be "
-                    "unique: is a file or a folder of shards named twice?"
+                    "unique. Is a file or a folder of shards listed twice?"
                 )
             self._met.add(key)
             known = self._rows.get(key, {})
@@ -163,7 +163,7 @@ class PredictionCache:
                 if known.get(name, text) != text:
                     raise ConfigError(
                         f"{self.path}: {key[3]!r} was answered with the {name} {known[name]!r}, "
-                        f"and now has {text!r}: the data changed. Choose another --job-id"
+                        f"but now has {text!r}: the data changed. Choose another --job-id"
                     )
 
     def _named(self, rows: list[dict]) -> list[dict]:
@@ -180,7 +180,9 @@ class PredictionCache:
     def _read(self, path: Path, settings: dict[str, Any], *, cut: bool) -> None:
         whole, _, rest = path.read_bytes().rpartition(b"\n")
         if rest:
-            logging.warning("%s: its last line is cut off and is asked again", path)
+            logging.warning(
+                "%s: dropping the truncated last line; its row is answered again", path
+            )
             if cut:
                 os.truncate(path, len(whole) + 1 if whole else 0)
         lines = whole.decode("utf-8").split("\n") if whole else []
@@ -188,8 +190,8 @@ class PredictionCache:
             parsed = [json.loads(line) for line in lines]
         except json.JSONDecodeError as error:
             raise ConfigError(
-                f"{path} holds a line that is not JSON ({error}); delete the file to start "
-                "this evaluation anew"
+                f"{path} has a line that is not valid JSON ({error}); delete the file to restart "
+                "this evaluation"
             ) from error
         if not parsed:
             return
@@ -198,11 +200,11 @@ class PredictionCache:
             before, now = (flat(s) for s in (header.get("settings") or {}, jsonable(settings)))
             changed = sorted(n for n in {**before, **now} if before.get(n) != now.get(n))
             raise ConfigError(
-                f"{path} was answered under other settings ({', '.join(changed)}); choose "
+                f"{path} was written with different settings ({', '.join(changed)}); choose "
                 "another --job-id, or use the same settings"
             )
         self._know(rows)
-        logging.info("%s: going on behind %d answered rows", path.name, len(rows))
+        logging.info("%s: resuming after %d answered rows", path.name, len(rows))
 
 
 def _short(row: dict, keys: Sequence[str]) -> str:

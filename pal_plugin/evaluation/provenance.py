@@ -1,6 +1,6 @@
-"""What is needed to repeat an evaluation: prompts, settings, versions, hashes, counts.
+"""Provenance of an evaluation, to reproduce it: prompts, settings, versions, hashes, counts.
 
-It goes into `evaluation.json`, so that `metrics.json` stays a table of figures.
+It goes into `evaluation.json`, so that `metrics.json` has metrics only.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _PACKAGES = (
     *("torch", "transformers", "tokenizers", "peft", "numpy", "soundfile"),
     *("jiwer", "scikit-learn", "pycocoevalcap", "aac-metrics"),
 )
-#: Wordings of a task that are written out; the others are in the rows.
+#: Most frequent wordings of a task that are listed; the others are in the rows.
 _WORDINGS = 20
 
 
 def settings(config: dict, checkpoint: Path | None) -> dict[str, Any]:
-    """What answers depend on, out of a plain configuration: values, and the files that it names.
+    """The settings that answers depend on: values, and fingerprints of the files they name.
 
     Args:
-        config: sections `model`, `datasets`, `run`.
-        checkpoint: the file whose weights are evaluated, None where there is none.
+        config: plain sections `model`, `datasets`, `run`.
+        checkpoint: file of the evaluated weights, None if there is none.
     """
     model = {k: v for k, v in config["model"].items() if k != "checkpoint"}
     weights = file_facts(checkpoint) or {}
@@ -67,14 +67,14 @@ def describe(
 
     Args:
         config: the run's configuration as plain values.
-        model: what was evaluated.
+        model: the evaluated model.
         rows: answered rows.
         checkpoint: as in `settings`.
-        left_out: names and reasons of clips or questions that were left out.
-        clips: of the datasets, as far as they know; without those that were missing before, and
-            with those that no question was asked about.
-        asked: clips of the part that `run.eval_limit` left, None where it left all.
-        device: what it ran on.
+        left_out: names and reasons of skipped clips or questions.
+        clips: of the datasets, None if unknown; without those missing at build time, and with
+            those that no question was asked about.
+        asked: clips evaluated under `run.eval_limit`, None if all were.
+        device: of the model.
     """
     run = config["run"]
     part = {} if asked is None else {"asked about (run.eval_limit)": asked}
@@ -110,7 +110,7 @@ def describe(
 
 
 def versions() -> dict[str, str]:
-    """Versions of this package, Python, and what computes answers and scores."""
+    """Versions of this package, Python, and the packages that compute answers and scores."""
     found = {"pal_plugin": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -121,7 +121,7 @@ def versions() -> dict[str, str]:
 
 
 def rows_hash(rows: Sequence[dict]) -> str:
-    """SHA-256 of what was asked: ids, questions and references, in any order."""
+    """SHA-256 of ids, questions and references, independent of their order."""
     asked = sorted(
         settings_hash([row.get(key) for key in ("dataset", "id", "task", "question", "answers")])
         for row in rows
@@ -130,7 +130,7 @@ def rows_hash(rows: Sequence[dict]) -> str:
 
 
 def _weights(model: dict) -> dict[str, Any]:
-    """Of the encoders, the LLM and the connectors: where they come from, with hashes."""
+    """Sources of the weights of encoders, LLM and connectors, with hashes."""
     sources = {
         f"encoders.{name}": (entry or {}).get("checkpoint")
         for name, entry in (model.get("encoders") or {}).items()
@@ -141,7 +141,7 @@ def _weights(model: dict) -> dict[str, Any]:
 
 
 def _data(datasets: dict) -> dict[str, Any]:
-    """By dataset, of the files that it names; what its processors name belongs to the model."""
+    """By dataset, fingerprints of the files it names, except those of its processors."""
     return {
         name: files_named({k: v for k, v in entry.items() if not k.endswith("_processor")})
         for name, entry in datasets.items()
@@ -149,7 +149,7 @@ def _data(datasets: dict) -> dict[str, Any]:
 
 
 def _prompt(model: Any, rows: Sequence[dict]) -> dict[str, Any] | None:
-    """The form of the LLM's prompts, with one as the LLM reads it."""
+    """The LLM's prompt format, with an example as the LLM reads it."""
     text = getattr(model, "text", None)
     if text is None:
         return None
@@ -162,7 +162,7 @@ def _prompt(model: Any, rows: Sequence[dict]) -> dict[str, Any] | None:
 
 
 def _questions(rows: Sequence[dict]) -> dict[str, dict]:
-    """By task: how many wordings, and the most frequent of them with their counts."""
+    """By task: number of wordings, and the most frequent ones with their counts."""
     by_task: dict[str, Counter] = {}
     for row in rows:
         if "question" in row:

@@ -1,6 +1,6 @@
-"""Answers of an evaluation as a page to read: what was asked, what was right, what came.
+"""Answers of an evaluation as an HTML page: question, reference, prediction.
 
-One HTML file without scripts or other files, so that it opens anywhere and can be mailed.
+A single file without scripts, so that it opens anywhere and can be mailed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ th{border-bottom:2px solid #888}td.clip{font-family:monospace;font-size:.85em;wo
 
 
 def write_page(path: Path, rows: Sequence[dict[str, Any]], title: str) -> None:
-    """Write the first rows of each task and question type; the file is replaced as a whole."""
+    """Write the first rows of each task and question type; the file is replaced atomically."""
     groups: dict[str, list[dict]] = {}
     for row in rows:
         if isinstance(row, dict) and "question" in row:

@@ -1,6 +1,6 @@
-"""Evaluating the splits of a run, by one process or many, and what is kept of it in the run folder.
+"""Evaluate the splits of a run on one or several processes, and write the results.
 
-All processes run the same lines; the first one writes.
+All ranks run the same code; rank 0 writes.
 """
 
 from __future__ import annotations
@@ -25,13 +25,19 @@ from pal_plugin.utils import files
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.precision import Precision
 
-#: Kept in a run folder: figures by split, and what is needed to repeat them.
+#: Files of a run folder: metrics by split, and their provenance.
 METRICS, EVALUATION = "metrics.json", "evaluation.json"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a split gave: the task's log with `agg_metrics`, its rows, and what was left out."""
+    """Result of a split.
+
+    Attributes:
+        log: metrics of the task, with `agg_metrics`.
+        rows: answered rows.
+        left_out: skipped clips, with the reason.
+    """
 
     log: dict[str, Any]
     rows: list[dict]
@@ -39,21 +45,20 @@ class Outcome:
 
     @property
     def entries(self) -> dict[str, dict]:
-        """The task's entries, without the bookkeeping beside them."""
+        """Metrics by entry, without `agg_metrics`."""
         return {key: value for key, value in self.log.items() if isinstance(value, dict)}
 
 
 class SplitEvaluator:
-    """Evaluates splits and keeps their metrics and predictions.
+    """Evaluates splits and writes their metrics and predictions.
 
     Args:
         cfg: the run's configuration.
         task: has `valid_step` and `after_evaluation`.
-        splits: datasets by name, by split; of those that are evaluated `run.eval_limit` leaves a
-            part.
+        splits: datasets by name, by split; `run.eval_limit` applies to evaluated ones.
         folder: the run folder.
         world: the run's processes.
-        checkpoint: the file of the weights that are evaluated, None where there is none.
+        checkpoint: file of the evaluated weights, None if there is none.
         check: called between batches; it raises to end the evaluation.
     """
 
@@ -81,7 +86,7 @@ class SplitEvaluator:
         self.evaluation: dict[str, dict] = {}
 
     def loader(self, dataset: Any, device: torch.device, *, divided: bool) -> Any:
-        """One pass over a dataset, or over this process's part of it."""
+        """A DataLoader of one pass over a dataset, or over this rank's share of it."""
         run, world = self.cfg.run_cfg, self.world
         return loop.evaluation_loader(
             dataset,
@@ -102,20 +107,25 @@ class SplitEvaluator:
         *,
         sharded: bool,
     ) -> Outcome:
-        """Ask and count one split.
+        """Answer and score one split.
 
         Args:
-            sharded: the model's layers are spread over the processes, so that everybody must ask
-                the same questions.
+            split: its name.
+            epoch: name of the model's state, for the log.
+            model: to evaluate.
+            precision: of the forward passes.
+            device: of the model.
+            sharded: whether the model's layers are sharded, so that all ranks must answer the same
+                questions.
 
         Raises:
-            ConfigError: nothing to evaluate, clips that are missing, or answers of other settings.
+            ConfigError: nothing to evaluate, missing clips, or cached answers of other settings.
         """
         parts: list[list] = []
         left_out: list[str] = []
         part = self._part(split)
         if part is not None and self.world.first:
-            logging.info("%s: %s are asked about; its figures are of this part", split, part)
+            logging.info("%s: evaluating a part of the split, %s", split, part)
         cache = self._cache(split)
         several = len(self.splits[split]) > 1
         for name, dataset in self.splits[split].items():
@@ -140,10 +150,10 @@ class SplitEvaluator:
             if several:
                 found = [{**row, "dataset": name} for row in found]
             mine = (files.jsonable(found) if self.world.size > 1 else found, missed, tally.counts)
-            # Of what is not divided all found the same.
+            # A dataset that is not divided gives the same rows on every rank.
             divided = not sharded and loop.divisible(dataset)
-            everybodys = self.world.gather(mine) if divided else [mine]
-            rows, missing, counts = zip(*everybodys, strict=True)
+            gathered = self.world.gather(mine) if divided else [mine]
+            rows, missing, counts = zip(*gathered, strict=True)
             parts += rows
             left_out += tally.left_out([*chain(*missing)], counts)
         if cache is not None:
@@ -151,7 +161,7 @@ class SplitEvaluator:
         rows = merge_rows(parts)
         if not rows:
             raise ConfigError(
-                f"the split {split!r} held nothing to evaluate: no clip, or no question of the "
+                f"the split {split!r} has nothing to evaluate: no clip, or no question of the "
                 "chosen tasks"
             )
         log = None
@@ -163,7 +173,7 @@ class SplitEvaluator:
                 f"{type(self.task).__name__}.after_evaluation must return a dict with "
                 f"'agg_metrics', got {log!r}"
             )
-        if part is not None:  # beside the figures, so that nobody takes them for the whole split's
+        if part is not None:  # mark the metrics, so that nobody takes them for the full split's
             marked = {k: v | {"part": part.share} for k, v in log.items() if isinstance(v, dict)}
             log = log | marked
         return Outcome(log, rows, list(dict.fromkeys(left_out)))
@@ -199,50 +209,50 @@ class SplitEvaluator:
         write_page(page, outcome.rows, title)
 
     def finish(self) -> None:
-        """Remove what only an interrupted evaluation needs: `result/SPLIT.jsonl` has these rows."""
+        """Remove prediction caches, whose rows `result/SPLIT.jsonl` has, and write extra files."""
         for partial in self.result_dir.glob(f"*{SUFFIX}"):
             partial.unlink()
         for split, described in self.evaluation.items():
-            if "files missing" not in described:  # of a training, once: of its best epoch
+            if "files missing" not in described:  # a training run: once, for its best epoch
                 rows = files.read_jsonl(self.result_dir / f"{split}.jsonl")
                 described["files missing"] = self._files(split, rows)
                 files.write_json(self.folder / EVALUATION, self.evaluation)
 
     def _files(self, split: str, rows: list[dict]) -> dict[str, str]:
-        """What could not be written of the files beside the rows (`run.pictures`), and why."""
+        """Write the extra files (`run.pictures`); returns those that failed, with the reason."""
         if not self.cfg.run_cfg.pictures or not hasattr(self.task, "write_files"):
             return {}
         return self.task.write_files(rows, split, self.result_dir)
 
     def _part(self, split: str) -> Part | None:
-        """What `run.eval_limit` leaves of a split; None where that is all of it."""
+        """Size of the subset under `run.eval_limit`; None if it is the full split."""
         asked, whole = clips_of_all(self.splits[split]), clips_of_all(self.whole[split])
         return None if asked == whole else Part(asked, whole)
 
     def _own_clips(self, dataset: Any, *, sharded: bool) -> int | None:
-        """Clips that this process asks about, as far as that is known."""
+        """Clips that this rank evaluates; None if unknown."""
         clips = clips_of(dataset)
         divided = not sharded and loop.divisible(dataset)
         return clips if clips is None or not divided else round(clips / self.world.size)
 
     def _cache(self, split: str) -> PredictionCache | None:
-        """Where the rows of an evaluation are kept; while training, weights change too soon."""
+        """The prediction cache of an evaluation; None while training, where weights change."""
         if not self.only:
             return None
         settings = provenance.settings(self.cfg.to_dict(), self.checkpoint)
         mine = "" if self.world.first else f".rank{self.world.rank}"
         names = (f"{split}{SUFFIX}", f"{split}.rank*{SUFFIX}")
         others = [path for name in names for path in self.result_dir.glob(name)]
-        self.world.wait()  # before anybody writes, everybody knows what is there
+        self.world.wait()  # all ranks list the files before any rank writes
         path = self.result_dir / f"{split}{mine}{SUFFIX}"
         return PredictionCache(path, settings, others)
 
 
 def by_split(cfg: RunConfig, datasets: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """`{dataset: {split: ...}}` the other way round, with all splits that the run names.
+    """`{split: {dataset: ...}}` from `{dataset: {split: ...}}`, with the run's splits checked.
 
     Raises:
-        ConfigError: a split that no dataset has, or one made for training that is evaluated.
+        ConfigError: no dataset has a split that the run names, or a training split is evaluated.
     """
     splits: dict[str, dict[str, Any]] = {}
     for name, of_dataset in datasets.items():
@@ -252,13 +262,13 @@ def by_split(cfg: RunConfig, datasets: dict[str, dict[str, Any]]) -> dict[str, d
         for split in getattr(cfg, key):
             if split not in splits:
                 raise ConfigError(
-                    f"run.{key} names the split {split!r}; the datasets have "
+                    f"run.{key} names the split {split!r}, but the datasets have "
                     f"{', '.join(splits) or 'none'}"
                 )
     for split in cfg.evaluated_splits:
         if any(getattr(dataset, "train", False) for dataset in splits[split].values()):
             raise ConfigError(
-                f"the split {split!r} is made for training (shuffled, without an end) and cannot "
-                "be evaluated; give it another name in the dataset"
+                f"the split {split!r} is built for training (shuffled, infinite) and cannot be "
+                "evaluated; give the evaluation split another name in the dataset"
             )
     return splits

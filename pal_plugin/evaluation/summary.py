@@ -1,8 +1,8 @@
-"""From answered rows to the entries of `metrics.json`, and the choice of the best epoch.
+"""Entries of `metrics.json` from answered rows, and the metric that selects the best epoch.
 
-Every entry carries `n`. A figure is shown beside `chance`, what a model that knows
-the question and never listens can reach. Of a task with several types of question it is the mean
-of the types' chances, because such a model may answer each type by its own largest class.
+Every entry has `n`, and where it applies `chance`, what a model that knows the question but never
+listens can reach. For a task with several question types it is the mean over the types, because
+such a model may answer each type by its most frequent class.
 """
 
 from __future__ import annotations
@@ -12,27 +12,31 @@ import math
 from collections.abc import Mapping, Sequence
 
 from pal_plugin.evaluation.evaluators import Evaluator, evaluator_class
-from pal_plugin.evaluation.evaluators.base import Finished
+from pal_plugin.evaluation.evaluators.base import Scores
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import did_you_mean
 
-#: A column of the annotations with more values than this (ids, names) makes no entries.
+#: Annotation columns with more values than this (ids, names) get no entries.
 _MOST_VALUES = 24
-#: Figures of which less is better, by the first part of their names.
+#: Metrics where less is better, by the first part of their names.
 _LESS_IS_BETTER = ("loss", "wer", "perplexity", "unparsed", "unmatched")
 
 
 def passes(masked: bool) -> dict[str, str]:
-    """Suffix of a figure by the suffix of its columns in the rows."""
+    """Suffix of a metric's name, by the suffix of its columns in the rows."""
     return {"": ""} | ({"_masked": "_masked_audio"} if masked else {})
 
 
-def finish(
+def score(
     rows: Sequence[dict], evaluators: Mapping[str, Evaluator], *, masked: bool
-) -> dict[str, dict[str, Finished]]:
-    """Score whole tasks, which may add figures to the rows: `{entry: {suffix of columns: ...}}`."""
+) -> dict[str, dict[str, Scores]]:
+    """Score the rows of each task, which may add `figures` to them.
+
+    Returns:
+        `{entry: {suffix of columns: scores}}`.
+    """
     return {
-        name: {key: evaluators[group[0]["task"]].finish(group, key) for key in passes(masked)}
+        name: {key: evaluators[group[0]["task"]].score(group, key) for key in passes(masked)}
         for name, group in by_task(rows).items()
     }
 
@@ -41,20 +45,20 @@ def summarise(
     rows: Sequence[dict],
     *,
     masked: bool,
-    finished: Mapping[str, Mapping[str, Finished]] | None = None,
+    scores: Mapping[str, Mapping[str, Scores]] | None = None,
 ) -> dict[str, dict]:
-    """Entries by task, by `task/question_type` and `task/column=value` where there are several.
+    """Entries by task, and by `task/question_type` and `task/column=value` if there are several.
 
     Args:
-        rows: what `InstructTask.valid_step` makes, of any number of batches. Rows with a
-            `dataset` get entries `dataset/task[/question_type]`.
+        rows: from `InstructTask.valid_step`. Rows with a `dataset` get entries
+            `dataset/task[/question_type]`.
         masked: whether the rows were answered with masked audio too.
-        finished: what `finish` returned for these rows.
+        scores: from `score`, of these rows.
     """
     entries = {}
     for name, group in by_task(rows).items():
         types = _split(group, lambda row: row["question_type"])
-        whole = entries[name] = _entry(group, masked, (finished or {}).get(name))
+        whole = entries[name] = _entry(group, masked, (scores or {}).get(name))
         parts = {kind: _entry(part, masked) for kind, part in sorted(types.items())}
         if "chance" in whole and all("chance" in part for part in parts.values()):
             total = sum(part["chance"] * part["n"] for part in parts.values())
@@ -68,17 +72,17 @@ def summarise(
 
 
 def by_task(rows: Sequence[dict]) -> dict[str, list[dict]]:
-    """Rows by the name of their task's entry."""
+    """Rows grouped by the entry of their task."""
     return _split(rows, _task_name)
 
 
 def task_names(rows: Sequence[dict]) -> list[str]:
-    """The entries of `summarise` that stand for whole tasks."""
+    """Names of the task-level entries of `summarise`."""
     return list(dict.fromkeys(map(_task_name, rows)))
 
 
 def rows_of_entry(rows: Sequence[dict], entry: str) -> list[dict]:
-    """The rows that an entry of `summarise` counts; none if there is no such entry."""
+    """The rows of an entry of `summarise`; none if there is no such entry."""
     for name, group in by_task(rows).items():
         if entry == name:
             return group
@@ -94,30 +98,32 @@ def rows_of_entry(rows: Sequence[dict], entry: str) -> list[dict]:
 
 
 def select(entries: dict[str, dict], select_by: str, tasks: Sequence[str]) -> float:
-    """The number by which the best checkpoint is chosen; larger is better.
+    """The metric that selects the best checkpoint; larger is better.
 
     Args:
-        entries: of `summarise`.
-        select_by: a figure ("accuracy", "loss", "wer"), averaged over the tasks that have it, or
-            one entry's figure ("classification.accuracy"). Loss, perplexity and WER count negative.
-            NaN where no caption has a loss that is a number.
+        entries: from `summarise`.
+        select_by: a metric ("accuracy", "loss", "wer"), averaged over the tasks that have it, or
+            one entry's ("classification.accuracy"). Loss, perplexity and WER are negated.
         tasks: names of the entries to average over.
 
+    Returns:
+        NaN if no caption has a finite loss.
+
     Raises:
-        ConfigError: no entry has this figure.
+        ConfigError: no entry has this metric.
     """
     entry, _, figure = select_by.rpartition(".")
     names = [entry] if entry else tasks
     given = [entries[n][figure] for n in names if n in entries and figure in entries[n]]
     values = [value for value in given if value is not None]
     if given and not values and figure in ("loss", "perplexity"):
-        logging.warning("run.select_by: no %s of this evaluation is a number", select_by)
+        logging.warning("run.select_by: no %s of this evaluation is finite", select_by)
         return math.nan
     if not values:
         known = {f for values in entries.values() for f in values if f != "n"}
         known |= {f"{name}.{f}" for name, values in entries.items() for f in values if f != "n"}
         raise ConfigError(
-            f"run.select_by is {select_by!r}, which this evaluation does not give. "
+            f"run.select_by is {select_by!r}, but this evaluation has no such metric. "
             f"{did_you_mean(select_by, sorted(known))}"
         )
     mean = sum(values) / len(values)
@@ -128,13 +134,13 @@ def _task_name(row: dict) -> str:
     return f"{row['dataset']}/{row['task']}" if "dataset" in row else row["task"]
 
 
-def _entry(rows: list[dict], masked: bool, finished: Mapping[str, Finished] | None = None) -> dict:
+def _entry(rows: list[dict], masked: bool, scores: Mapping[str, Scores] | None = None) -> dict:
     evaluator = evaluator_class(rows[0]["task"])
     entry: dict[str, float | int | None] = {}
     for key, suffix in passes(masked).items():
         figures = evaluator.summarise(rows, key)
-        if finished is not None:
-            figures |= finished[key].figures
+        if scores is not None:
+            figures |= scores[key].figures
         entry |= {f"{name}{suffix}": value for name, value in figures.items()}
     chance = evaluator.chance(rows)
     if chance is not None:
@@ -151,7 +157,7 @@ def _split(rows: Sequence[dict], name_of) -> dict[str, list[dict]]:
 
 
 def _columns_of(rows: list[dict]) -> dict[str, dict[str, list[dict]]]:
-    """Multiple-choice rows by the values of each of the annotations' columns that all have."""
+    """Multiple-choice rows by value of each annotation column that all rows have."""
     if rows[0]["task"] != "multiple_choice":
         return {}
     columns = set.intersection(*(set(row.get("facts") or ()) for row in rows))

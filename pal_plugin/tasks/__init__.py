@@ -1,1 +1,1 @@
-"""What a run does: training on answers, and evaluation of them by kind."""
+"""Tasks of a run: training on answers, and their evaluation."""

@@ -1,8 +1,8 @@
-"""`pal_instruct`: answers about audio, of several kinds in one batch.
+"""`pal_instruct`: instruction tuning and evaluation on audio questions, several tasks per batch.
 
-How a kind is asked and counted is its evaluator's (`evaluation.evaluators`). Each row is answered a
-second time with its audio masked: what is right then was never heard. Such answers follow from the
-text alone, so each distinct one is asked once per dataset (`evaluation.masked`).
+Each task is answered and scored by its evaluator (`evaluation.evaluators`). Each row is answered a
+second time with its audio masked: answers that are right then do not depend on the audio. Those
+answers depend on the text alone, so each distinct question is asked once (`evaluation.masked`).
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from omegaconf import OmegaConf
 from pal_plugin.batch import masked, more_of, rows_in, take_rows
 from pal_plugin.config.registry import DATASETS, MODELS
 from pal_plugin.evaluation import summary
-from pal_plugin.evaluation.evaluators import Asking, build_evaluators, evaluator_class
-from pal_plugin.evaluation.evaluators.base import Finished
+from pal_plugin.evaluation.evaluators import build_evaluators, evaluator_class
+from pal_plugin.evaluation.evaluators.base import GenerationSettings, Scores
 from pal_plugin.evaluation.masked import Known, Unheard
 from pal_plugin.utils.errors import ConfigError
 
 
 class InstructTask:
-    """Trains on answers and evaluates them by kind.
+    """Trains on answers and evaluates them by task.
 
     Args:
         masked_audio: evaluate a second time with the audio masked out.
         max_new_tokens: length limit of generated answers.
-        caption_examples: captions per split for reading, the same for any number of processes.
-        select_by: see `summary.select`; None where nothing is selected.
-        generation: other arguments of the model's `generate`; null leaves its default.
+        caption_examples: example captions per split, the same for any number of processes.
+        select_by: see `summary.select`; None to select nothing.
+        generation: other arguments of the model's `generate`; null keeps its default.
         evaluation: arguments of the evaluators by task.
         seed: of sampled answers and shuffled choices.
     """
@@ -47,17 +47,17 @@ class InstructTask:
         seed: int = 0,
     ) -> None:
         self.masked_audio, self.select_by = masked_audio, select_by
-        self.asking = Asking(max_new_tokens, generation or {}, seed)
+        self.generation = GenerationSettings(max_new_tokens, generation or {}, seed)
         settings = {task: dict(of_task or {}) for task, of_task in (evaluation or {}).items()}
         settings.setdefault("caption", {}).setdefault("examples", caption_examples)
         settings.setdefault("multiple_choice", {}).setdefault("seed", seed)
-        self.evaluators = build_evaluators(self.asking, settings)
-        self._finished: dict[str, dict[str, dict[str, Finished]]] = {}
+        self.evaluators = build_evaluators(self.generation, settings)
+        self._scores: dict[str, dict[str, dict[str, Scores]]] = {}
         self._unheard: Known = {}
 
     @classmethod
     def setup_task(cls, cfg: Any) -> InstructTask:
-        """From the `run:` section."""
+        """Build the task from the `run:` section."""
         run = cfg.run_cfg
         plain = OmegaConf.to_container(OmegaConf.create(run), resolve=True)
         return cls(
@@ -71,7 +71,7 @@ class InstructTask:
         )
 
     def build_model(self, cfg: Any) -> torch.nn.Module:
-        """The model of the `model:` section."""
+        """Build the model of the `model:` section."""
         return MODELS.get(cfg.model_cfg.arch).from_config(cfg.model_cfg)
 
     def build_datasets(self, cfg: Any) -> dict[str, dict[str, Any]]:
@@ -81,7 +81,7 @@ class InstructTask:
             ConfigError: no dataset, or one that cannot be built; says which and why.
         """
         if not cfg.datasets_cfg:
-            raise ConfigError("datasets: names no dataset")
+            raise ConfigError("datasets is empty; expected at least one dataset")
         run, built = cfg.run_cfg, {}
         splits = {*(run.valid_splits or ()), *(run.test_splits or ())}
         if not run.evaluate:
@@ -96,18 +96,18 @@ class InstructTask:
         return built
 
     def train_step(self, model: Any, samples: dict) -> torch.Tensor:
-        """The loss of a batch."""
+        """The loss of a batch, a scalar tensor: mean over its answer tokens."""
         self._unheard.clear()  # answers of other weights
         return model(samples)["loss"]
 
     def before_evaluation(self, model: Any, dataset: Any, **kwargs: Any) -> None:
-        """Choose the captions for reading anew, and forget the answers of other weights."""
+        """Reset the example captions, and the masked answers of other weights."""
         self._unheard.clear()
         for evaluator in self.evaluators.values():
             evaluator.begin()
 
     def resume(self, rows: list[dict]) -> None:
-        """Rows of the dataset that were answered before an interruption."""
+        """Take over the dataset's rows that were answered before an interruption."""
         for task, evaluator in self.evaluators.items():
             evaluator.resume([row for row in rows if row["task"] == task])
 
@@ -115,10 +115,10 @@ class InstructTask:
         """Answer every row of a batch.
 
         Returns:
-            one dict per row, in the batch's order: `id, sample_id, task, question_type, question,
-            reference, answers`, `facts` where the dataset gives them, then `prediction` and
-            `prediction_masked`; captions have `loss` and `loss_masked`, and predictions for a few
-            only unless they are scored.
+            One dict per row, in the batch's order: `id, sample_id, task, question_type, question,
+            reference, answers`, `facts` if the dataset provides them, `prediction` and
+            `prediction_masked`; captions have `loss` and `loss_masked`, and predictions only for
+            a few examples unless they are scored.
         """
         if not rows_in(samples):
             return []
@@ -143,17 +143,16 @@ class InstructTask:
     def after_evaluation(
         self, val_result: list[dict], split_name: str, epoch: Any = None, **kwargs: Any
     ) -> dict[str, Any]:
-        """Metrics by task and question type, and `agg_metrics` that selects the best epoch.
+        """Metrics by task and question type, and `agg_metrics`, which selects the best epoch.
 
-        Rows get the figures that are computed over all of them, and lose captions beyond
-        `caption_examples`.
+        Adds `figures` to the rows, and removes captions beyond `caption_examples`.
 
         Raises:
-            ConfigError: `select_by` names a figure that these rows do not give.
+            ConfigError: these rows have no metric `select_by`.
         """
-        finished = summary.finish(val_result, self.evaluators, masked=self.masked_audio)
-        self._finished[split_name] = finished
-        entries = summary.summarise(val_result, masked=self.masked_audio, finished=finished)
+        scores = summary.score(val_result, self.evaluators, masked=self.masked_audio)
+        self._scores[split_name] = scores
+        entries = summary.summarise(val_result, masked=self.masked_audio, scores=scores)
         agg = None
         if self.select_by is not None:
             agg = summary.select(entries, self.select_by, summary.task_names(val_result))
@@ -169,14 +168,14 @@ class InstructTask:
         return {**entries, "agg_metrics": agg}
 
     def describe(self, split: str) -> dict[str, dict]:
-        """Of the last evaluation of a split: what computed each figure, and which are missing."""
+        """How each metric of a split's last evaluation was computed, and which are missing."""
         return {
             name: {"how": by_pass[""].how, "missing": _missing(by_pass)}
-            for name, by_pass in self._finished.get(split, {}).items()
+            for name, by_pass in self._scores.get(split, {}).items()
         }
 
     def write_files(self, rows: list[dict], split: str, folder: Path) -> dict[str, str]:
-        """Pictures and judges' files beside the rows; returns what is missing, with the reason."""
+        """Write confusion matrices and judge files; returns those that failed, with the reason."""
         missing: dict[str, str] = {}
         for name, group in summary.by_task(rows).items():
             stem = f"{split}.{name.replace('/', '.')}"
@@ -193,17 +192,17 @@ class InstructTask:
         return {k: v for k, v in samples.items() if k != "audio"} | {"audio_tokens": tokens}
 
 
-def _missing(by_pass: dict[str, Finished]) -> dict[str, str]:
-    """Of both passes; what both lack for the same reason once."""
+def _missing(by_pass: dict[str, Scores]) -> dict[str, str]:
+    """Missing metrics of both passes; those with the same reason once."""
     found = dict(by_pass[""].missing)
-    for figure, why in by_pass.get("_masked", Finished()).missing.items():
+    for figure, why in by_pass.get("_masked", Scores()).missing.items():
         if found.get(figure) != why:
             found[f"{figure}, audio masked"] = why
     return found
 
 
 def _groups(samples: dict) -> dict[tuple[str, tuple[str, ...] | None], list[int]]:
-    """Row numbers by (task, closed set): what one call of an evaluator can answer together."""
+    """Row numbers by (task, closed set): what one evaluator call can answer together."""
     groups: dict[tuple[str, tuple[str, ...] | None], list[int]] = {}
     candidates = samples.get("candidates") or [None] * rows_in(samples)
     for row, task in enumerate(samples["task"]):

@@ -114,7 +114,7 @@ def read(path):
 def test_the_part_is_marked_wherever_its_figures_stand(toy, trained, capsys, caplog):
     caplog.set_level(logging.INFO)
     part = evaluated(toy, "part", "run.eval_limit=3", "run.seed=7")
-    assert "val: 3 of 8 clips (run.eval_limit) are asked about" in caplog.text
+    assert "val: evaluating a part of the split, 3 of 8 clips (run.eval_limit)" in caplog.text
     assert "3 (37.5% of the split)" in caplog.text
     whole = evaluated(toy, "whole")
     assert len(rows(part)) == 9
@@ -135,7 +135,7 @@ def test_the_part_is_marked_wherever_its_figures_stand(toy, trained, capsys, cap
     capsys.readouterr()
     assert pal(["results", str(part), str(whole)]) == 0
     told = capsys.readouterr().out
-    assert "part: val: the figures are of 3 of 8 clips" in told
+    assert "part: val: evaluated 3 of 8 clips" in told
     assert "3 (37.5% of the split)" in told
     assert "| run.eval_limit " in told
     assert pal(["results", str(part), "--csv"]) == 0

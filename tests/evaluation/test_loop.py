@@ -81,7 +81,7 @@ def test_rows_come_in_order_and_what_was_left_out_is_named(caplog):
     rows, left_out = asked(batches)
     assert [row["id"] for row in rows] == ["a", "b", "c"]
     assert left_out == ["x.wav (cut)"]
-    assert "1 clips of val were left out" in caplog.text
+    assert "skipped 1 clips of val" in caplog.text
 
 
 def test_it_can_be_ended_between_batches():

@@ -115,7 +115,7 @@ def test_parts_of_several_processes_give_every_row_once():
     assert [r["id"] for r in merged] == ["0", "2", "4", "1", "3"]
     assert len(merge_rows([rows, [{**rows[0], "dataset": "other"}]])) == 8
     assert merge_rows([[{"free": 1}], [{"free": 1}]]) == [{"free": 1}, {"free": 1}]
-    with pytest.raises(ConfigError, match=r"'0' and differ in prediction.*\"x\".*\"y\""):
+    with pytest.raises(ConfigError, match=r"'0' differ in prediction.*\"x\".*\"y\""):
         merge_rows([rows, [row("0", prediction="y")]])
 
 
@@ -142,5 +142,5 @@ def test_a_doubled_id_and_changed_data_are_refused(tmp_path):
     known.close()
     again = PredictionCache(tmp_path / "a.partial.jsonl", {})
     again.begin(None)
-    with pytest.raises(ConfigError, match="reference 'dog', and now has 'horse': the data changed"):
+    with pytest.raises(ConfigError, match="reference 'dog', but now has 'horse': the data changed"):
         again.answer(Task(), None, batch(("qa", "kind", "c1", "What?", "horse")))

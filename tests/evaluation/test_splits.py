@@ -57,7 +57,7 @@ def test_bookkeeping_beside_the_tasks_is_no_entry():
 
 
 def test_a_split_without_questions_is_an_error(evaluate):
-    with pytest.raises(ConfigError, match="the split 'val' held nothing to evaluate"):
+    with pytest.raises(ConfigError, match="the split 'val' has nothing to evaluate"):
         evaluate(empty=True)
 
 

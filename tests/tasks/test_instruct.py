@@ -58,5 +58,5 @@ def test_a_dataset_that_cannot_be_built_is_named(toy):
     task = InstructTask()
     with pytest.raises(ConfigError, match=r"datasets\.pal_shards: no shards at .*gone"):
         task.build_datasets(toy.config("datasets.pal_shards={build_info: {shards: {val: gone}}}"))
-    with pytest.raises(ConfigError, match="datasets: names no dataset"):
+    with pytest.raises(ConfigError, match="datasets is empty"):
         task.build_datasets(toy.config("datasets.toy_tones=null"))

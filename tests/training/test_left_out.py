@@ -77,7 +77,7 @@ def test_missing_and_broken_files(toy, evaluate, tmp_path, capsys):
     assert "2.wav (cannot decode" in broken
     capsys.readouterr()
     assert pal(["results", str(toy.folder / "output" / "allowed")]) == 0
-    assert "val: 2 clips or questions left out" in capsys.readouterr().out
+    assert "val: 2 clips or questions skipped" in capsys.readouterr().out
 
 
 def test_fewer_clips_in_the_shards_than_stated(toy, evaluate, tmp_path, capsys):
@@ -92,7 +92,7 @@ def test_fewer_clips_in_the_shards_than_stated(toy, evaluate, tmp_path, capsys):
     assert evaluate(SHARDS, "whole", allowed="false", count=6, qa=1) == 0
     assert told(toy, "whole")["clips"] == {"in the datasets": 6, "answered": 4, "left out": 0}
     assert evaluate(SHARDS, "fewer", allowed="false", count=8, qa=1) == 2
-    assert "val: 8 clips are stated, and 6 came" in capsys.readouterr().err
+    assert "val: expected 8 clips, read 6" in capsys.readouterr().err
     (tmp_path / "data" / "s-1.tar").unlink()
     assert evaluate(SHARDS, "gone", allowed="false", count=6, qa=1) == 2
     assert "s-1.tar: no such file" in capsys.readouterr().err

@@ -66,7 +66,7 @@ def test_trap_negative_metrics_never_save_a_checkpoint_and_the_best_is_not_reloa
 def test_trap_a_split_in_train_and_valid_evaluates_forever(toy):
     with pytest.raises(ConfigError, match="trained on and evaluated"):
         make_run(toy.config("run.valid_splits=[train]"))
-    with pytest.raises(ConfigError, match="made for training"):
+    with pytest.raises(ConfigError, match="built for training"):
         make_run(toy.config("run.evaluate=true", "run.valid_splits=[train]"))
 
 

@@ -1,6 +1,6 @@
-"""How each kind of question is asked and counted: a table of evaluators by task.
+"""How each task is answered and scored: a table of evaluators by task.
 
-A new kind is one class and one entry here; its settings are `run.evaluation.TASK` with defaults in
+A new task is one class and one entry here; its settings are `run.evaluation.TASK` with defaults in
 `configs/runs/default.yaml`.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pal_plugin.evaluation.evaluators.base import Asking, Evaluator
+from pal_plugin.evaluation.evaluators.base import Evaluator, GenerationSettings
 from pal_plugin.evaluation.evaluators.captions import Captions
 from pal_plugin.evaluation.evaluators.choices import MultipleChoice
 from pal_plugin.evaluation.evaluators.judged import Chat, Reasoning
@@ -34,26 +34,28 @@ def evaluator_class(task: str) -> type[Evaluator]:
     """The evaluator of a task.
 
     Raises:
-        ConfigError: there is none of this name.
+        ConfigError: unknown task.
     """
     if task not in EVALUATORS:
-        raise ConfigError(f"no task {task!r} can be evaluated. {did_you_mean(task, EVALUATORS)}")
+        raise ConfigError(f"no evaluator for the task {task!r}. {did_you_mean(task, EVALUATORS)}")
     return EVALUATORS[task]
 
 
 def build_evaluators(
-    asking: Asking, settings: Mapping[str, Mapping[str, Any]] | None = None
+    generation: GenerationSettings, settings: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, Evaluator]:
     """One evaluator per task.
 
     Args:
-        asking: how answers are generated.
-        settings: `{task: arguments of its evaluator}`; the others have their defaults.
+        generation: how answers are generated.
+        settings: `{task: arguments of its evaluator}`; other tasks use the defaults.
 
     Raises:
-        ConfigError: settings of an unknown task, or an argument that its evaluator refuses.
+        ConfigError: settings of an unknown task, or an invalid argument of an evaluator.
     """
     settings = settings or {}
     for task in settings:
         evaluator_class(task)
-    return {task: cls(asking, **dict(settings.get(task) or {})) for task, cls in EVALUATORS.items()}
+    return {
+        task: cls(generation, **dict(settings.get(task) or {})) for task, cls in EVALUATORS.items()
+    }

@@ -1,8 +1,8 @@
-"""What every evaluator is: it answers rows of one task, and turns answered rows into figures.
+"""The evaluator interface: answer the rows of one task, and compute metrics from answered rows.
 
-Figures are ratios of sums over rows wherever they can be: a row keeps its own numerator and
-denominator, so that any set of rows (a question type, a bootstrap draw, the parts of several
-processes) has its figure without asking the model again.
+Metrics are ratios of sums over rows wherever possible: a row keeps its own numerator and
+denominator, so that the metric of any set of rows (a question type, a bootstrap sample, the shares
+of several processes) needs no further model call.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from pal_plugin.evaluation.metrics.answers import is_correct, largest_share
 from pal_plugin.utils.errors import ConfigError
 
 Rows = Sequence[dict[str, Any]]
-#: Numerators and denominators of a figure, one per row.
+#: By metric, the numerators and denominators of all rows.
 Columns = dict[str, tuple[list[float], list[float]]]
 
 
 @dataclass(frozen=True)
-class Asking:
+class GenerationSettings:
     """How answers are generated.
 
     Args:
         max_new_tokens: length limit of an answer.
-        generation: other arguments of the model's `generate`; None stands for its own default.
-        seed: of sampling, where `do_sample` is set. A row's draws follow from the seed, its id and
-            its question alone, so rows are then generated one by one: an evaluation that goes on
-            after an interruption, or has other batches, samples the same.
+        generation: other arguments of the model's `generate`; None keeps its default.
+        seed: of sampling, if `do_sample` is set. Each row is then generated alone, seeded by
+            `seed`, its id and its question, so that a resumed evaluation, or one with other
+            batches, samples the same answers.
     """
 
     max_new_tokens: int = 32
@@ -42,16 +42,22 @@ class Asking:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What is handed to `generate`."""
+        """Keyword arguments of `generate`."""
         given = {name: value for name, value in self.generation.items() if value is not None}
         return {"max_new_tokens": self.max_new_tokens, **given}
 
-    def __call__(self, model: Any, samples: dict, method: str = "generate") -> list[str]:
-        """One text per row of `samples`."""
+    def answers(self, model: Any, samples: dict, method: str = "generate") -> list[str]:
+        """One generated text per row of `samples`.
+
+        Args:
+            model: has `method`.
+            samples: a batch.
+            method: of the model: "generate" or "predict_answers".
+        """
         ask = getattr(model, method)
         if not self.generation.get("do_sample"):
             return list(ask(samples, **self.arguments))
-        import torch  # not above: figures are counted without it (`pal results`)
+        import torch  # not above: `pal results` computes metrics without it
 
         names = samples.get("question_id", samples["text_input"])
         said = []
@@ -63,13 +69,13 @@ class Asking:
 
 
 @dataclass
-class Finished:
-    """What is known of a task's rows as a whole.
+class Scores:
+    """Metrics over all rows of a task.
 
     Attributes:
-        figures: that are no ratio of sums over rows (BLEU).
-        how: of each figure, what computed it.
-        missing: of each figure that could not be computed, the way to get it.
+        figures: metrics that are no ratio of sums over rows (BLEU).
+        how: by metric, what computed it.
+        missing: by metric that could not be computed, what to do to get it.
     """
 
     figures: dict[str, float | None] = field(default_factory=dict)
@@ -78,44 +84,48 @@ class Finished:
 
 
 class Evaluator:
-    """One task.
+    """Evaluator of one task.
 
     Args:
-        asking: how answers are generated.
+        generation: how answers are generated.
     """
 
-    #: Rows of one call have the same closed set of answers.
+    #: Whether all rows of one `answer` call must share a closed set of answers.
     closed = False
 
-    def __init__(self, asking: Asking) -> None:
-        self.asking = asking
+    def __init__(self, generation: GenerationSettings) -> None:
+        self.generation = generation
 
     def begin(self) -> None:
-        """A dataset begins."""
+        """Called before each dataset."""
 
     def resume(self, rows: Rows) -> None:
-        """These rows of the dataset were answered before an interruption."""
+        """Called with the dataset's rows that were answered before an interruption."""
 
     def answer(self, model: Any, samples: dict) -> dict[str, list]:
-        """Columns of answers, an entry per row; "prediction" is one of them."""
+        """Answer a batch.
+
+        Returns:
+            Columns with an entry per row; "prediction" is one of them.
+        """
         raise NotImplementedError
 
-    def finish(self, rows: Rows, key: str) -> Finished:
+    def score(self, rows: Rows, key: str) -> Scores:
         """Score all rows of a task; may add `figures{key}` to them.
 
         Args:
             rows: answered rows.
-            key: "" or "_masked", the suffix of the columns.
+            key: suffix of the columns: "" or "_masked".
         """
-        return Finished()
+        return Scores()
 
     def write(self, rows: Rows, key: str, folder: Path, stem: str) -> dict[str, str]:
-        """Write files beside the rows; returns what could not be written, with the reason."""
+        """Write additional files to `folder`; returns those that failed, with the reason."""
         return {}
 
     @classmethod
     def columns(cls, rows: Rows, key: str) -> Columns:
-        """Figures that are ratios of sums: those which every row has in `figures{key}`."""
+        """Metrics that are ratios of sums: those that every row has in `figures{key}`."""
         found: Columns = {}
         names = [set(row.get(f"figures{key}") or ()) for row in rows]
         for name in sorted(set.intersection(*names)) if names else ():
@@ -126,26 +136,28 @@ class Evaluator:
 
     @classmethod
     def whole(cls, rows: Rows, key: str) -> dict[str, float | None]:
-        """Figures of a set of rows that are no ratio of sums, computed from the rows alone."""
+        """Metrics of a set of rows that are no ratio of sums, computed from the rows alone."""
         return {}
 
     @classmethod
     def resampled(cls, rows: Rows, key: str, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Figures of `whole` in bootstrap samples, `[draws]` each; NaN where one has none.
+        """Metrics of `whole` in bootstrap samples, `[draws]` each; NaN where undefined.
 
         Args:
-            weights: how often each row occurs in each sample, `[rows, draws]`.
+            rows: answered rows.
+            key: suffix of the columns.
+            weights: `[rows, draws]`, how often each row occurs in each sample.
         """
         return {}
 
     @classmethod
     def chance(cls, rows: Rows) -> float | None:
-        """What a model that never listens can reach, None where that is not known."""
+        """Accuracy or mAP that is reachable without listening; None where unknown."""
         return None
 
     @classmethod
     def summarise(cls, rows: Rows, key: str) -> dict[str, float | None]:
-        """All figures that the rows give."""
+        """All metrics of the rows; None where the denominator is 0."""
         ratios = {
             name: sum(tops) / sum(bottoms) if sum(bottoms) else None
             for name, (tops, bottoms) in cls.columns(rows, key).items()
@@ -154,28 +166,30 @@ class Evaluator:
 
 
 class Exact(Evaluator):
-    """An answer is right if it equals an accepted one after `answers.normalise`."""
+    """Accuracy by exact match with an accepted answer, after `answers.normalise`."""
 
     @classmethod
     def columns(cls, rows: Rows, key: str) -> Columns:
+        """`accuracy`, and the metrics in `figures{key}`."""
         right = [float(is_correct(row[f"prediction{key}"], row["answers"])) for row in rows]
         return {"accuracy": (right, [1.0] * len(rows)), **super().columns(rows, key)}
 
     @classmethod
     def chance(cls, rows: Rows) -> float | None:
+        """Share of the most frequent reference."""
         return largest_share([row["reference"] for row in rows])
 
 
 def closed_set(samples: dict, task: str) -> list[str]:
-    """The candidates that all rows share.
+    """The candidate labels that all rows share.
 
     Raises:
-        ConfigError: there are none; names the question.
+        ConfigError: the rows have no candidates; names the question.
     """
     candidates = (samples.get("candidates") or [None])[0]
     if not candidates:
         raise ConfigError(
-            f"the {task} question {samples['question_id'][0]!r} has no candidates; its dataset "
-            "must give the closed set of answers"
+            f"the {task} question {samples['question_id'][0]!r} has no candidates; expected the "
+            "closed set of labels from its dataset"
         )
     return list(candidates)

@@ -1,9 +1,8 @@
-"""`caption`: the loss of the reference, and, on request, scores of every generated caption.
+"""`caption`: the loss of the reference, and optionally scores of every generated caption.
 
-Where captions are not scored, those few are generated whose ids have the smallest digests. So they
-do not depend on how clips are dealt out to processes and batches: of the smallest of all each
-process knows, when it meets it, that it is among the smallest so far. What it took for one of them
-on the way is dropped at the end.
+Where captions are not scored, a few examples are generated: those whose ids have the smallest
+digests, so that the choice does not depend on processes and batches. Each process generates a
+caption if its id is among the smallest so far; those that were superseded are dropped at the end.
 """
 
 from __future__ import annotations
@@ -15,7 +14,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pal_plugin.batch import rows_in, take_rows
-from pal_plugin.evaluation.evaluators.base import Asking, Columns, Evaluator, Finished, Rows
+from pal_plugin.evaluation.evaluators.base import (
+    Columns,
+    Evaluator,
+    GenerationSettings,
+    Rows,
+    Scores,
+)
 from pal_plugin.evaluation.metrics.captioning import caption_scores
 from pal_plugin.utils.spelling import first_of
 
@@ -23,60 +28,65 @@ _Rank = tuple[bytes, str, str]
 
 
 class Captions(Evaluator):
-    """Loss and perplexity of the first reference; generated captions against all of them.
+    """Loss and perplexity of the first reference; scores of generated captions against all of them.
 
     Args:
+        generation: how captions are generated.
         scores: generate and score every caption; otherwise only the loss, which is much faster.
         tokenizer: see `tokenizers.tokenize`.
         metrics: names in `captioning.SCORERS`, None for all.
-        examples: captions per dataset for reading, where they are not scored. To find them each
-            process generates about `examples * (1 + ln(batches))`.
+        examples: captions per dataset to generate as examples, where they are not scored. Each
+            process generates about `examples * (1 + ln(batches))` to find them.
     """
 
     def __init__(
         self,
-        asking: Asking,
+        generation: GenerationSettings,
         scores: bool = False,
         tokenizer: str = "auto",
         metrics: Sequence[str] | None = None,
         examples: int = 4,
     ) -> None:
-        super().__init__(asking)
+        super().__init__(generation)
         self.scores, self.tokenizer, self.metrics = scores, tokenizer, metrics
         self.examples = examples
         self._smallest: set[_Rank] = set()
 
     def begin(self) -> None:
+        """Forget the examples of the previous dataset."""
         self._smallest = set()
 
     def resume(self, rows: Rows) -> None:
+        """Count these rows when examples are chosen."""
         self._meet(_rank(row["question_type"], row["id"]) for row in rows)
 
     def answer(self, model: Any, samples: dict) -> dict[str, list]:
+        """`loss` of each reference (None if not finite), and `prediction` or None."""
         losses = model(samples)["per_row_loss"].float().tolist()
-        # JSON has no NaN: a row that is read again must be the row that was kept.
+        # JSON has no NaN: a row read from the cache must equal the row that was written.
         losses = [loss if math.isfinite(loss) else None for loss in losses]
         chosen = self._chosen(samples)
         said: list[str | None] = [None] * rows_in(samples)
         if chosen:
-            texts = self.asking(model, take_rows(samples, chosen))
+            texts = self.generation.answers(model, take_rows(samples, chosen))
             for row, text in zip(chosen, texts, strict=True):
                 said[row] = text
         return {"loss": losses, "prediction": said}
 
-    def finish(self, rows: Rows, key: str) -> Finished:
+    def score(self, rows: Rows, key: str) -> Scores:
+        """Caption metrics if `scores` is set; otherwise drops all captions but the examples."""
         missing = _without_loss(rows, key)
         if not self.scores:
             self._drop(rows, key)
             how = "set run.evaluation.caption.scores=true"
-            return Finished(missing=missing | {"captioning scores": how})
+            return Scores(missing=missing | {"captioning scores": how})
         found = caption_scores(
             [row[f"prediction{key}"] for row in rows],
             [row["answers"] for row in rows],
             self.tokenizer,
             self.metrics,
         )
-        done = Finished(missing=missing | found.missing)
+        done = Scores(missing=missing | found.missing)
         for row in rows:
             row[f"figures{key}"] = {}
         for name, score in found.scores.items():
@@ -90,19 +100,21 @@ class Captions(Evaluator):
 
     @classmethod
     def columns(cls, rows: Rows, key: str) -> Columns:
+        """`loss`, mean over the rows where it is finite, and the metrics in `figures{key}`."""
         losses = [row[f"loss{key}"] for row in rows]
         known = [float(loss is not None) for loss in losses]
         return {"loss": ([loss or 0.0 for loss in losses], known), **super().columns(rows, key)}
 
     @classmethod
     def summarise(cls, rows: Rows, key: str) -> dict[str, float | None]:
+        """All metrics, with `perplexity`, exp(loss)."""
         figures = super().summarise(rows, key)
         loss = figures.pop("loss")
         perplexity = None if loss is None else math.exp(min(loss, 700.0))
         return {"loss": loss, "perplexity": perplexity, **figures}
 
     def _chosen(self, samples: dict) -> list[int]:
-        """Rows whose captions are generated; the same ones with the audio masked."""
+        """Rows to generate captions for; the same ones with the audio masked."""
         if self.scores:
             return list(range(rows_in(samples)))
         ranks = list(map(_rank, samples["question_type"], samples["question_id"]))
@@ -113,7 +125,7 @@ class Captions(Evaluator):
         self._smallest = set(heapq.nsmallest(self.examples, {*self._smallest, *ranks}))
 
     def _drop(self, rows: Rows, key: str) -> None:
-        """Leave the captions of the smallest of all rows."""
+        """Keep only the captions of the rows with the smallest digests."""
         ranks = [_rank(row["question_type"], row["id"]) for row in rows]
         kept = set(heapq.nsmallest(self.examples, ranks))
         for row, rank in zip(rows, ranks, strict=True):
@@ -127,11 +139,11 @@ def _rank(question_type: str, name: str) -> _Rank:
 
 
 def _without_loss(rows: Rows, key: str) -> dict[str, str]:
-    """Captions whose loss is no number; they are left out of its mean."""
+    """Captions whose loss is not finite; they are excluded from the mean."""
     names = [row["id"] for row in rows if row[f"loss{key}"] is None]
     if not names:
         return {}
     return {
-        f"loss of {len(names)} captions": f"NaN or infinite ({first_of(names)}), left out of the "
-        "mean; try run.amp=none, and see whether a reference is empty"
+        f"loss of {len(names)} captions": f"NaN or infinite ({first_of(names)}), excluded from "
+        "the mean; try run.amp=none, and check for empty references"
     }

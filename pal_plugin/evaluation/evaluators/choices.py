@@ -1,7 +1,7 @@
-"""`multiple_choice`: read from a generated answer in two ways, and by likelihood of the choices.
+"""`multiple_choice`: parsed from the generated answer in two ways, and ranked by likelihood.
 
-The choices may be asked in several shuffled orders: a model that prefers a position shows it in the
-spread. Answers that cannot be read are counted as unparsed and are never replaced by a guess.
+The choices may be asked in several shuffled orders: the spread shows a position bias. Answers that
+cannot be parsed count as unparsed and are never replaced by a guess.
 """
 
 from __future__ import annotations
@@ -12,18 +12,24 @@ import numpy as np
 
 from pal_plugin.batch import more_of, rows_in, take_rows
 from pal_plugin.corpora.prompts import multiple_choice_prompt
-from pal_plugin.evaluation.evaluators.base import Asking, Columns, Evaluator, Finished, Rows
+from pal_plugin.evaluation.evaluators.base import (
+    Columns,
+    Evaluator,
+    GenerationSettings,
+    Rows,
+    Scores,
+)
 from pal_plugin.evaluation.metrics.multiple_choice import mmau_rule, read_choice, shuffled
 from pal_plugin.utils.errors import ConfigError
 
 _HOW = {
-    "accuracy": "letter or option text of the generated answer; what is unparsed is wrong",
-    "accuracy_mmau_rule": "MMAU's published word rule, as it is",
-    "accuracy_ranked": "likelihood of each choice per token, with the end mark",
+    "accuracy": "letter or option text of the generated answer; unparsed answers count as wrong",
+    "accuracy_mmau_rule": "MMAU's published word rule, unchanged",
+    "accuracy_ranked": "likelihood of each choice per token, with the end-of-text token",
     "unparsed": "share of answers that name no choice or several",
     "accuracy_sd": "standard deviation of the accuracy over the shuffled orders (n - 1)",
 }
-#: Figures per asked order.
+#: Metrics per order of the choices.
 _COUNTED = {
     "accuracy": lambda row, asked: asked["read"] == row["reference"],
     "accuracy_mmau_rule": lambda row, asked: asked["rule"],
@@ -33,12 +39,13 @@ _COUNTED = {
 
 
 class MultipleChoice(Evaluator):
-    """Questions with their own choices.
+    """Multiple-choice questions, each with its own choices.
 
     Args:
-        protocol: wording for rows that bring none and whose question holds no choices, a name in
-            `corpora.prompts.PROTOCOLS`.
-        shuffles: 0 asks once in the order given; k asks k times in shuffled orders.
+        generation: how answers are generated.
+        protocol: prompt format for rows without one whose question does not list the choices, a
+            name in `corpora.prompts.PROTOCOLS`.
+        shuffles: 0 asks once in the given order; k asks k times in shuffled orders.
         rank: rank the choices by likelihood too.
         seed: of the orders.
 
@@ -48,21 +55,22 @@ class MultipleChoice(Evaluator):
 
     def __init__(
         self,
-        asking: Asking,
+        generation: GenerationSettings,
         protocol: str = "mmau",
         shuffles: int = 0,
         rank: bool = True,
         seed: int = 0,
     ) -> None:
-        super().__init__(asking)
+        super().__init__(generation)
         if shuffles < 0:
             raise ConfigError(
                 f"run.evaluation.multiple_choice.shuffles is {shuffles}; expected 0 or more"
             )
-        multiple_choice_prompt(protocol, "", ["a", "b"])  # a mistake shows before the first batch
+        multiple_choice_prompt(protocol, "", ["a", "b"])  # raise now, not at the first batch
         self.protocol, self.shuffles, self.rank, self.seed = protocol, shuffles, rank, seed
 
     def answer(self, model: Any, samples: dict) -> dict[str, list]:
+        """`prediction`, and `asked`: per row, a list with an entry per order."""
         total = rows_in(samples)
         for row in range(total):
             _check(samples, row)
@@ -71,7 +79,7 @@ class MultipleChoice(Evaluator):
             orders = [self._order(samples, row, number) for row in range(total)]
             texts = [self._question(samples, row, orders[row]) for row in range(total)]
             part = {**samples, "text_input": texts}
-            said = self.asking(model, part)
+            said = self.generation.answers(model, part)
             ranked = self._ranked(model, part, orders) if self.rank else [None] * total
             for row, order in enumerate(orders):
                 read = read_choice(said[row], order)
@@ -84,15 +92,17 @@ class MultipleChoice(Evaluator):
                 asked[row].append(entry | ({"ranked": ranked[row]} if self.rank else {}))
         return {"prediction": [of_row[0]["prediction"] for of_row in asked], "asked": asked}
 
-    def finish(self, rows: Rows, key: str) -> Finished:
+    def score(self, rows: Rows, key: str) -> Scores:
+        """How each metric was computed, and the orders of the choices."""
         given = {**self.columns(rows, key), **self.whole(rows, key)}
-        done = Finished(how={name: text for name, text in _HOW.items() if name in given})
+        done = Scores(how={name: text for name, text in _HOW.items() if name in given})
         orders = f"{self.shuffles} shuffled, seed {self.seed}" if self.shuffles else "as given"
         done.how["orders of the choices"] = orders
         return done
 
     @classmethod
     def columns(cls, rows: Rows, key: str) -> Columns:
+        """Accuracies and `unparsed`, averaged over the orders of each row."""
         found: Columns = {}
         ranked = all("ranked" in asked for row in rows for asked in row[f"asked{key}"])
         for name, count in _COUNTED.items():
@@ -104,6 +114,7 @@ class MultipleChoice(Evaluator):
 
     @classmethod
     def whole(cls, rows: Rows, key: str) -> dict[str, float | None]:
+        """`accuracy_sd` over the orders, where there are several."""
         right = _right_by_order(rows, key)
         if right is None:
             return {}
@@ -111,6 +122,7 @@ class MultipleChoice(Evaluator):
 
     @classmethod
     def resampled(cls, rows: Rows, key: str, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """`accuracy_sd` in bootstrap samples, `[draws]`."""
         right = _right_by_order(rows, key)
         if right is None:
             return {}
@@ -119,6 +131,7 @@ class MultipleChoice(Evaluator):
 
     @classmethod
     def chance(cls, rows: Rows) -> float | None:
+        """Mean of 1 / number of choices."""
         return sum(1 / len(row["asked"][0]["choices"]) for row in rows) / len(rows)
 
     def _order(self, samples: dict, row: int, number: int) -> list[str]:
@@ -134,8 +147,8 @@ class MultipleChoice(Evaluator):
                 return given
         elif "stem" not in more and all(choice in given for choice in order):
             raise ConfigError(
-                f"the question {samples['question_id'][row]!r} has its choices written into it, so "
-                "they cannot be shuffled; its dataset must give the stem, or set "
+                f"the question {samples['question_id'][row]!r} contains its choices, so they "
+                "cannot be shuffled; provide `stem` in its dataset, or set "
                 "run.evaluation.multiple_choice.shuffles=0"
             )
         protocol = more.get("protocol", self.protocol)
@@ -157,13 +170,13 @@ def _check(samples: dict, row: int) -> None:
     choices = samples["candidates"][row]
     if not choices or samples["text_output"][row] not in choices:
         raise ConfigError(
-            f"the multiple-choice question {samples['question_id'][row]!r} must have its answer "
+            f"the multiple-choice question {samples['question_id'][row]!r}: expected its answer "
             f"{samples['text_output'][row]!r} among its candidates, got {choices!r}"
         )
 
 
 def _right_by_order(rows: Rows, key: str) -> np.ndarray | None:
-    """Right or not, `[rows, orders]`; None where there is one order, or not the same number."""
+    """`[rows, orders]` of 0 and 1; None for a single order, or rows with different numbers."""
     orders = {len(row[f"asked{key}"]) for row in rows}
     if len(orders) != 1 or orders == {1}:
         return None

@@ -1,4 +1,4 @@
-"""`reasoning` and `chat`: long answers that another LLM judges from a file written here."""
+"""`reasoning` and `chat`: long answers, written to a file for an LLM judge."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pal_plugin.evaluation.evaluators.base import Asking, Evaluator, Finished, Rows
+from pal_plugin.evaluation.evaluators.base import Evaluator, GenerationSettings, Rows, Scores
 from pal_plugin.evaluation.metrics.judge import FORMS, judge_lines
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.files import write_jsonl
 
 
 class Judged(Evaluator):
-    """Answers go into `SPLIT.TASK.judge.jsonl`; `pal results` reads `SPLIT.TASK.judged.jsonl`.
+    """Answers go to `SPLIT.TASK.judge.jsonl`; `pal results` reads `SPLIT.TASK.judged.jsonl`.
 
     Args:
-        template: a file with the judge's prompt, in place of this package's own wording; see
-            `judge.Form` for the names in braces.
+        generation: how answers are generated.
+        template: a file with the judge's prompt; None: the package's own. See `judge.Form` for
+            the names in braces.
 
     Raises:
-        ConfigError: the template cannot be read or lacks `{answer}`.
+        ConfigError: the template is unreadable or lacks `{answer}`.
     """
 
     task = ""
 
-    def __init__(self, asking: Asking, template: str | None = None) -> None:
-        super().__init__(asking)
+    def __init__(self, generation: GenerationSettings, template: str | None = None) -> None:
+        super().__init__(generation)
         self.form, self.source = FORMS[self.task], "this package's own wording"
         if template is not None:
             path = f"run.evaluation.{self.task}.template"
@@ -35,34 +36,37 @@ class Judged(Evaluator):
             except OSError as error:
                 raise ConfigError(f"{path}: {template} cannot be read: {error}") from error
             if "{answer}" not in text:
-                raise ConfigError(f"{path}: {template} has no {{answer}} in it")
+                raise ConfigError(f"{path}: {template} lacks {{answer}}, where the answer goes")
             self.form, self.source = replace(self.form, template=text), template
 
     def answer(self, model: Any, samples: dict) -> dict[str, list]:
-        return {"prediction": self.asking(model, samples)}
+        """`prediction`: the generated answer."""
+        return {"prediction": self.generation.answers(model, samples)}
 
-    def finish(self, rows: Rows, key: str) -> Finished:
-        return Finished(
+    def score(self, rows: Rows, key: str) -> Scores:
+        """No metric yet; says how to get the judge's."""
+        return Scores(
             how={"judge's prompt": self.source},
             missing=dict.fromkeys(
                 self.form.aspects,
-                "let a judge answer the judge.jsonl beside the results, write its answers to "
+                "run a judge on judge.jsonl in the results folder, write its answers to "
                 "judged.jsonl (id, response), and run pal results",
             ),
         )
 
     def write(self, rows: Rows, key: str, folder: Path, stem: str) -> dict[str, str]:
+        """Write the judge's prompts."""
         write_jsonl(folder / f"{stem}.judge{key}.jsonl", judge_lines(rows, self.form, key))
         return {}
 
 
 class Reasoning(Judged):
-    """CompA-R-test and its like."""
+    """Open reasoning questions, such as CompA-R-test."""
 
     task = "reasoning"
 
 
 class Chat(Judged):
-    """AIR-Bench chat and its like: the reference is judged beside the answer."""
+    """Open chat questions, such as AIR-Bench chat: the reference is judged next to the answer."""
 
     task = "chat"

@@ -1,8 +1,8 @@
-"""One label or several out of a closed set: by likelihood, or by generated text.
+"""Classification and tagging: labels of a closed set, by likelihood or from generated text.
 
-`likelihood` ranks all labels and is exact. `string` and `embedding` read a generated text as LTU
-and GAMA do; results name which was used. Classification by likelihood has the generated answer
-beside it (`said`), since a label may rank first and still not be what the model says.
+`likelihood` ranks all labels and is exact. `string` and `embedding` match a generated text as LTU
+and GAMA do; results name which was used. Classification by likelihood generates an answer too
+(`said`), since a model may rank a label first and still not generate it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from pal_plugin.evaluation.evaluators.base import (
-    Asking,
     Evaluator,
     Exact,
-    Finished,
+    GenerationSettings,
     Rows,
+    Scores,
     closed_set,
 )
 from pal_plugin.evaluation.metrics import resampled
@@ -34,26 +34,27 @@ from pal_plugin.evaluation.metrics.missing import MissingScoreError, version_of
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import did_you_mean
 
-_LIKELIHOOD = "likelihood of each label per token, with the end mark"
-_NAMED = "the one label that the generated text names"
-#: Digits of a score in the rows: AudioSet has 527 of them per clip.
+_LIKELIHOOD = "likelihood of each label per token, with the end-of-text token"
+_NAMED = "the one label that the generated text contains"
+#: Significant digits of a score in the rows: AudioSet has 527 of them per clip.
 _DIGITS = 5
-#: A warning tells where this share of the clips has the right label first and not said.
+#: Warn if this share of the clips has the right label ranked first but not generated.
 _UNSAID = 0.2
 
 logger = logging.getLogger(__name__)
 
 
 class _Labels(Evaluator):
-    """What the two tasks share.
+    """Base of classification and tagging.
 
     Args:
+        generation: how answers are generated.
         by: a name in `ways`.
-        embedder: of `embedding`: a folder or hub id, see `matching.SentenceEmbedder`.
-        template: of `embedding`: what a label is compared as.
+        embedder: for `embedding`: a folder or hub id, see `matching.SentenceEmbedder`.
+        template: for `embedding`: the text that stands for a label.
 
     Raises:
-        ConfigError: an unknown way, or `embedding` without an embedder.
+        ConfigError: an unknown `by`, or `embedding` without an embedder.
     """
 
     closed = True
@@ -62,18 +63,18 @@ class _Labels(Evaluator):
 
     def __init__(
         self,
-        asking: Asking,
+        generation: GenerationSettings,
         by: str = "likelihood",
         embedder: str | None = None,
         template: str = TEMPLATE,
     ) -> None:
-        super().__init__(asking)
+        super().__init__(generation)
         path = f"run.evaluation.{self.task}"
         if by not in self.ways:
             raise ConfigError(f"{path}.by is {by!r}. {did_you_mean(by, self.ways)}")
         if by == "embedding" and not embedder:
             raise ConfigError(
-                f"{path}.by=embedding needs {path}.embedder, a folder or hub id of a sentence model"
+                f"{path}.by=embedding needs {path}.embedder: a folder or hub id of a sentence model"
             )
         self.by, self.embedder, self.template = by, embedder, template
 
@@ -91,37 +92,41 @@ class _Labels(Evaluator):
 
 
 class Classification(_Labels, Exact):
-    """One label: accuracy, and F1 where scikit-learn is.
+    """One label per clip: accuracy, and F1 if scikit-learn is installed.
 
     Args:
-        said: with `likelihood`, generate an answer too and count it as `string` does, under
-            `accuracy_said`. The other ways read a generated answer anyway.
+        generation: how answers are generated.
+        said: with `likelihood`, generate an answer too and score it as `string` does, as
+            `accuracy_said`. The other ways use a generated answer anyway.
+        ways: `by`, `embedder` and `template`.
     """
 
     task = "classification"
     ways = ("likelihood", "string", "embedding")
 
-    def __init__(self, asking: Asking, said: bool = True, **ways: Any) -> None:
-        super().__init__(asking, **ways)
+    def __init__(self, generation: GenerationSettings, said: bool = True, **ways: Any) -> None:
+        super().__init__(generation, **ways)
         self.said = said and self.by == "likelihood"
 
     def answer(self, model: Any, samples: dict) -> dict[str, list]:
+        """`prediction`, the label; `said`, the generated text; `named`, the label in it."""
         labels = closed_set(samples, self.task)
         if self.by == "likelihood":
             ranked = list(model.predict_class(samples, candidates=labels)["predictions"])
             if not self.said:
                 return {"prediction": ranked}
-            said = self.asking(model, samples)
+            said = self.generation.answers(model, samples)
             return {"prediction": ranked, "said": said, "named": _named(said, labels)}
-        said = self.asking(model, samples)
+        said = self.generation.answers(model, samples)
         if self.by == "string":
             found = _named(said, labels)
         else:
             found = [labels[i] for i in self._cosines(said, labels).argmax(axis=1)]
         return {"prediction": found, "said": said}
 
-    def finish(self, rows: Rows, key: str) -> Finished:
-        done = Finished(how={"accuracy": self._way()})
+    def score(self, rows: Rows, key: str) -> Scores:
+        """Adds `unmatched` and `accuracy_said` to the rows where texts were generated."""
+        done = Scores(how={"accuracy": self._way()})
         try:
             done.how["macro_f1"] = done.how["micro_f1"] = version_of("scikit-learn")
         except MissingScoreError as error:
@@ -133,7 +138,7 @@ class Classification(_Labels, Exact):
                 if self.said:
                     figures["accuracy_said"] = float(is_correct(row[column], row["answers"]))
                 row[f"figures{key}"] = figures
-            done.how["unmatched"] = "share of texts that name no label or several; they are wrong"
+            done.how["unmatched"] = "share of texts with no label or several; they count as wrong"
         if self.said:
             done.how["accuracy_said"] = _NAMED
             if not key:
@@ -141,6 +146,7 @@ class Classification(_Labels, Exact):
         return done
 
     def write(self, rows: Rows, key: str, folder: Path, stem: str) -> dict[str, str]:
+        """Draw the confusion matrix."""
         name = f"{stem}.confusion{key}.png"
         right, given, labels = _single(rows, key)
         try:
@@ -151,13 +157,15 @@ class Classification(_Labels, Exact):
 
     @classmethod
     def whole(cls, rows: Rows, key: str) -> dict[str, float | None]:
+        """`macro_f1` and `micro_f1`."""
         try:
             return dict(f1_scores(*_single(rows, key)))
         except MissingScoreError:
-            return {}  # `finish` names it
+            return {}  # `score` reports it
 
     @classmethod
     def resampled(cls, rows: Rows, key: str, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """F1 in bootstrap samples, `[draws]` each."""
         right, given, labels = _single(rows, key)
         number = {label: i for i, label in enumerate(labels)} | {"": -1}
         return resampled.label_f1(
@@ -169,12 +177,17 @@ class Classification(_Labels, Exact):
 
 
 class Tagging(_Labels):
-    """Several labels: macro mAP of the labels' scores, F1 of the label that scores highest."""
+    """Several labels per clip: macro mAP of the labels' scores, F1 of the top-scoring label."""
 
     task = "tagging"
     ways = ("likelihood", "embedding")
 
     def answer(self, model: Any, samples: dict) -> dict[str, list]:
+        """`prediction`, the top label; `scores` of all labels; `right`, indices of the true ones.
+
+        Raises:
+            ConfigError: a true label is not among the candidates.
+        """
         labels = closed_set(samples, self.task)
         number = {label: i for i, label in enumerate(labels)}
         for row, right in enumerate(samples["answers"]):
@@ -182,14 +195,14 @@ class Tagging(_Labels):
             if stray:
                 raise ConfigError(
                     f"the question {samples['question_id'][row]!r} has the labels {stray}, which "
-                    "are not among its candidates"
+                    "are not among its candidates; add them to the closed set"
                 )
         if self.by == "likelihood":
             scores = model.predict_class(samples, candidates=labels)["scores"]
             scores = scores.detach().float().cpu().numpy()
             said = {}
         else:
-            texts = self.asking(model, samples)
+            texts = self.generation.answers(model, samples)
             scores, said = self._cosines(texts, labels), {"said": texts}
         return {
             "prediction": [labels[i] for i in scores.argmax(axis=1)],
@@ -198,25 +211,27 @@ class Tagging(_Labels):
             **said,
         }
 
-    def finish(self, rows: Rows, key: str) -> Finished:
+    def score(self, rows: Rows, key: str) -> Scores:
+        """How mAP and F1 were computed, or why not."""
         try:
             package = version_of("scikit-learn")
         except MissingScoreError as error:
-            return Finished(missing=dict.fromkeys(("map", "macro_f1", "micro_f1"), str(error)))
+            return Scores(missing=dict.fromkeys(("map", "macro_f1", "micro_f1"), str(error)))
         targets = _targets(rows, key)
         note = f"{package}, {self._way()}"
         if targets is None:
-            return Finished(missing={"map": "the rows have different sets of labels"})
+            return Scores(missing={"map": "the rows have different sets of labels"})
         unused = int((~targets.any(axis=0)).sum())
-        return Finished(
+        return Scores(
             how={
-                "map": f"{note}; mean over the labels, without {unused} that no clip has",
-                "macro_f1": f"{note}; the label that scores highest against all labels of the clip",
+                "map": f"{note}; mean over the labels, excluding {unused} without any clip",
+                "macro_f1": f"{note}; the top-scoring label against all labels of the clip",
             }
         )
 
     @classmethod
     def whole(cls, rows: Rows, key: str) -> dict[str, float | None]:
+        """`map`, `macro_f1` and `micro_f1`."""
         targets = _targets(rows, key)
         if targets is None:
             return {}
@@ -231,6 +246,7 @@ class Tagging(_Labels):
 
     @classmethod
     def resampled(cls, rows: Rows, key: str, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """mAP and F1 in bootstrap samples, `[draws]` each."""
         targets = _targets(rows, key)
         if targets is None:
             return {}
@@ -242,7 +258,7 @@ class Tagging(_Labels):
 
     @classmethod
     def chance(cls, rows: Rows) -> float | None:
-        """The mAP of equal scores: the mean share of clips that have a label."""
+        """mAP of constant scores: the mean prevalence of the labels."""
         targets = _targets(rows, "")
         if targets is None or not targets.any():
             return None
@@ -254,11 +270,11 @@ def _warn_where_unsaid(rows: Rows) -> None:
     said = np.array([is_correct(row["named"], row["answers"]) for row in rows])
     if np.mean(ranked & ~said) < _UNSAID:
         return
-    example = next(r for r, first, told in zip(rows, ranked, said, strict=True) if first > told)
+    example = next(r for r, first, named in zip(rows, ranked, said, strict=True) if first > named)
     logger.warning(
-        "classification: of %d clips the right label ranks first for %.0f %%, but is said for "
-        "%.0f %% (%r instead of %r): asked freely, the model does not name what it ranks. Train "
-        "longer, or more of the LLM (model.stage.llm)",
+        "classification of %d clips: the right label ranks first for %.0f %%, but is generated for "
+        "only %.0f %% (e.g. %r instead of %r). Train longer, or train more of the LLM "
+        "(model.stage.llm)",
         len(rows),
         100 * ranked.mean(),
         100 * said.mean(),
@@ -268,12 +284,12 @@ def _warn_where_unsaid(rows: Rows) -> None:
 
 
 def _named(said: list[str], labels: list[str]) -> list[str]:
-    """The label that each text names, "" where it names none or several."""
+    """The label that each text contains; "" for none or several."""
     return [string_match(text, labels) or "" for text in said]
 
 
 def _single(rows: Rows, key: str) -> tuple[list[str], list[str], list[str]]:
-    """Right and given labels after `normalise` (an accepted answer is the right one), and all."""
+    """True and predicted labels after `normalise` (accepted answers count as true), and all."""
     right = [normalise(row["reference"]) for row in rows]
     given = [
         reference if is_correct(row[f"prediction{key}"], row["answers"])
@@ -284,7 +300,7 @@ def _single(rows: Rows, key: str) -> tuple[list[str], list[str], list[str]]:
 
 
 def _targets(rows: Rows, key: str) -> np.ndarray | None:
-    """0 or 1, `[rows, labels]`; None where rows have different numbers of labels."""
+    """`[rows, labels]` of 0 and 1; None where rows have different numbers of labels."""
     widths = {len(row[f"scores{key}"]) for row in rows}
     if len(widths) != 1:
         return None

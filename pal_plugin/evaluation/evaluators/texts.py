@@ -1,40 +1,52 @@
-"""Short free answers that must equal an accepted one, and transcripts counted by word errors."""
+"""Short answers scored by exact match, and transcripts scored by word error rate."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pal_plugin.evaluation.evaluators.base import Asking, Columns, Evaluator, Exact, Finished, Rows
+from pal_plugin.evaluation.evaluators.base import (
+    Columns,
+    Evaluator,
+    Exact,
+    GenerationSettings,
+    Rows,
+    Scores,
+)
 from pal_plugin.evaluation.metrics.answers import spoken_words
 from pal_plugin.evaluation.metrics.missing import version_of
 from pal_plugin.evaluation.metrics.speech import whisper_normaliser, word_errors
 
 
 class Questions(Exact):
-    """`qa`: a generated answer, compared after `normalise`."""
+    """`qa`: exact match of a generated answer after `normalise`."""
 
     def answer(self, model: Any, samples: dict) -> dict[str, list]:
-        return {"prediction": self.asking(model, samples, "predict_answers")}
+        """`prediction`: the generated answer."""
+        return {"prediction": self.generation.answers(model, samples, "predict_answers")}
 
-    def finish(self, rows: Rows, key: str) -> Finished:
-        return Finished(how={"accuracy": "equal to an accepted answer without case and articles"})
+    def score(self, rows: Rows, key: str) -> Scores:
+        """How the accuracy was computed."""
+        return Scores(how={"accuracy": "equal to an accepted answer without case and articles"})
 
 
 class Transcripts(Evaluator):
-    """`transcript`: `wer` of `spoken_words`, `wer_whisper` by Whisper's normaliser, `wer_raw`.
+    """`transcript`: `wer` of `spoken_words`, `wer_whisper` by Whisper's normalizer, `wer_raw`.
 
     Args:
+        generation: how transcripts are generated.
         spelling: see `speech.whisper_normaliser`.
     """
 
-    def __init__(self, asking: Asking, spelling: str | None = None) -> None:
-        super().__init__(asking)
+    def __init__(self, generation: GenerationSettings, spelling: str | None = None) -> None:
+        super().__init__(generation)
         self.spelling = spelling
 
     def answer(self, model: Any, samples: dict) -> dict[str, list]:
-        return {"prediction": self.asking(model, samples)}
+        """`prediction`: the generated transcript."""
+        return {"prediction": self.generation.answers(model, samples)}
 
-    def finish(self, rows: Rows, key: str) -> Finished:
+    def score(self, rows: Rows, key: str) -> Scores:
+        """Adds `wer_raw` and `wer_whisper` to the rows."""
         whisper, name = whisper_normaliser(self.spelling)
         for row in rows:
             said, right = row[f"prediction{key}"], row["reference"]
@@ -45,16 +57,17 @@ class Transcripts(Evaluator):
         jiwer = version_of("jiwer")
         how = {
             "wer": f"{jiwer}, without case, punctuation and articles",
-            "wer_raw": f"{jiwer}, words between spaces as they are",
+            "wer_raw": f"{jiwer}, split at spaces, not normalized",
             "wer_whisper": f"{jiwer}, {name}",
         }
         empty = sum(not spoken_words(row["reference"]) for row in rows)
         if empty:
             how["left out of wer"] = f"{empty} transcripts without reference words"
-        return Finished(how=how)
+        return Scores(how=how)
 
     @classmethod
     def columns(cls, rows: Rows, key: str) -> Columns:
+        """`wer`: word errors over reference words; and the metrics in `figures{key}`."""
         counted = [
             word_errors(spoken_words(row["reference"]), spoken_words(row[f"prediction{key}"]))
             for row in rows

@@ -1,1 +1,1 @@
-"""Results of runs, read back and put side by side. Needs no model."""
+"""Results of runs: read, resample and tabulate them. Needs no model."""

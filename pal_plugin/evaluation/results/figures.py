@@ -1,4 +1,4 @@
-"""Every figure of a run with its interval, and with that of its difference to masked audio."""
+"""Metrics of a run with confidence intervals, and of their difference to masked audio."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from pal_plugin.evaluation.results.read import Run
 from pal_plugin.evaluation.summary import by_task, rows_of_entry
 
 _MASKED = "_masked_audio"
-#: What an entry holds beside its figures.
+#: Keys of an entry that are no metrics.
 _NO_FIGURES = ("n", "chance", "part")
-#: Figures that an entry's chance can be set beside.
+#: Metrics that an entry's chance level applies to.
 _WITH_CHANCE = ("accuracy", "accuracy_said", "accuracy_ranked", "map")
-#: Bootstrap draws of figures that are no ratio of sums (F1, mAP), which cost more.
+#: Bootstrap samples of metrics that are no ratio of sums (F1, mAP), which are slower.
 _SLOW_DRAWS = 200
 
 
@@ -34,14 +34,17 @@ class Figure:
     """One line of the table.
 
     Attributes:
-        value: of the split, as `metrics.json` has it.
-        interval: over clips; None where a figure has none (BLEU, perplexity).
-        masked: the figure with the audio masked.
-        difference: value minus masked, with its paired interval: of rows that have both.
-        n: rows behind the figure.
-        asked: rows of the entry; more than `n` where a judge left some out.
-        clips: clips behind the figure.
-        part: share of the split's clips that was asked about, None for all (`run.eval_limit`).
+        run, split, entry: where the metric is from.
+        name: of the metric.
+        value: as in `metrics.json`.
+        interval: over clips; None where a metric has none (BLEU, perplexity).
+        masked: the metric with the audio masked.
+        difference: value minus masked, with its paired interval, over rows that have both.
+        chance: chance level, where it applies.
+        n: rows that the metric is computed from.
+        asked: rows of the entry; more than `n` where a judge scored only some.
+        clips: clips that the metric is computed from.
+        part: share of the split's clips that was evaluated, None for all (`run.eval_limit`).
     """
 
     run: str
@@ -62,11 +65,13 @@ class Figure:
 def figures_of(
     run: Run, *, draws: int = 2000, seed: int = 0, wanted: Sequence[str] | None = None
 ) -> list[Figure]:
-    """All figures of a run, or those that are named in `wanted`.
+    """All metrics of a run, or those named in `wanted`.
 
     Args:
-        draws: bootstrap samples; F1 and mAP get at most 200.
-        seed: of the samples.
+        run: from `read_run`.
+        draws: bootstrap samples; at most 200 are used for F1 and mAP.
+        seed: of the bootstrap.
+        wanted: names of metrics; None: all.
     """
     found = []
     for split, entries in run.metrics.items():
@@ -79,7 +84,7 @@ def figures_of(
 
 
 def _with_judged(run: Run, split: str, entries: dict[str, dict]) -> dict[str, dict]:
-    """The entries, with figures that a judge gave after the run."""
+    """The entries, with scores that a judge gave after the run."""
     entries = {name: dict(values) for name, values in entries.items()}
     for entry, rows in by_task(run.rows[split]).items():
         for key, suffix in (("", ""), ("_masked", _MASKED)):
@@ -113,7 +118,7 @@ def _figure(run: Run, split: str, entry: str, name: str, values: dict, counted: 
 
 
 class _Counted:
-    """The rows of an entry; what several of their figures need is counted once."""
+    """The rows of an entry; what several metrics need is computed once."""
 
     def __init__(self, rows: list[dict], draws: int, seed: int) -> None:
         self.rows, self.draws, self.seed = rows, draws, seed
@@ -123,7 +128,7 @@ class _Counted:
         self._samples: dict[str, dict[str, np.ndarray]] = {}
 
     def interval(self, name: str, value: float | None) -> Interval | None:
-        """Of a figure whose value in `metrics.json` is given."""
+        """Confidence interval of a metric with this value in `metrics.json`."""
         kept = _judged(self.rows, "")
         ratio = self._ratio("", "", kept).get(name)
         if ratio is not None:
@@ -133,7 +138,7 @@ class _Counted:
         return values_interval(value, samples[name]) if name in samples else None
 
     def difference(self, name: str, value: float | None, masked: float | None) -> Interval | None:
-        """With minus without audio, of the rows that have both."""
+        """Metric with audio minus without, over the rows that have both, with its interval."""
         both = sorted({*_judged(self.rows, "")} & {*_judged(self.rows, "_masked")})
         ratios = [self._ratio(key, "both", both).get(name) for key in ("", "_masked")]
         if None not in ratios:
@@ -145,14 +150,14 @@ class _Counted:
         return values_interval(value - masked, of_heard[name] - of_masked[name])
 
     def _ratio(self, key: str, which: str, kept: list[int]) -> dict:
-        """Numerators and denominators by figure."""
+        """Numerators and denominators by metric."""
         if (key, which) not in self._columns:
             rows = [self.rows[i] for i in kept]
             self._columns[key, which] = self.evaluator.columns(rows, key) if rows else {}
         return self._columns[key, which]
 
     def _resampled(self, key: str) -> dict[str, np.ndarray]:
-        """Figures that are no ratio, of each sample of the rows."""
+        """Metrics that are no ratio, in each bootstrap sample."""
         if self.rows and key not in self._samples:
             self._samples[key] = self.evaluator.resampled(self.rows, key, self._weights)
         return self._samples.get(key, {})
@@ -163,6 +168,6 @@ class _Counted:
 
 
 def _judged(rows: list[dict], key: str) -> list[int]:
-    """Numbers of the rows that can be counted: all, or those that the judge has scored."""
+    """Indices of the rows that count: all, or those that the judge has scored."""
     judged = bool(rows) and rows[0]["task"] in FORMS
     return [i for i, row in enumerate(rows) if not judged or row.get(f"figures{key}")]

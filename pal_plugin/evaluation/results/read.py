@@ -1,4 +1,4 @@
-"""A run's folder read back: figures, answers, settings, and what a judge said of the answers."""
+"""Read a run folder: metrics, answers, settings, and a judge's scores of the answers."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Run:
     """One run.
 
     Attributes:
-        name: shown in the table.
-        folder: where it was read.
-        metrics: `metrics.json`: split, entry, figures.
+        name: in the table.
+        folder: the run folder.
+        metrics: `metrics.json`: metrics by split and entry.
         rows: answered rows by split.
-        settings: `config.yaml` and the versions, by dotted name.
-        missing: what could not be computed, with the reason, by split and entry.
-        notes: what a reader must know, such as answers that were not judged.
+        settings: `config.yaml` and package versions, by dotted name.
+        missing: metrics that could not be computed, with the reason, by split and entry.
+        notes: remarks for the reader, such as answers that were not judged.
     """
 
     name: str
@@ -42,15 +42,15 @@ class Run:
 
 
 def read_runs(folders: list[Path]) -> list[Run]:
-    """Read run folders; equal names get their parent's in front.
+    """Read run folders; equal names are prefixed by their parent folder.
 
     Raises:
-        ConfigError: see `read_run`; or a folder given twice.
+        ConfigError: as in `read_run`, or a folder is given twice.
     """
     resolved = [folder.expanduser().resolve() for folder in folders]
     for folder in resolved:
         if resolved.count(folder) > 1:
-            raise ConfigError(f"{folder} is given twice; each run once")
+            raise ConfigError(f"{folder} is given twice; name each run once")
     runs = [read_run(folder) for folder in folders]
     names = [run.name for run in runs]
     for run, folder in zip(runs, resolved, strict=True):
@@ -63,28 +63,29 @@ def read_run(folder: Path) -> Run:
     """Read one run folder.
 
     Raises:
-        ConfigError: there is no such folder, it holds no results, they cannot be read, or answers
-            are missing.
+        ConfigError: the folder or its results are missing, unreadable or incomplete.
     """
     folder = folder.expanduser()
     if not folder.is_dir():
-        raise ConfigError(f"no folder {folder}; expected the folder of a run, such as output/RUN")
+        raise ConfigError(f"no folder {folder}; expected a run folder, such as output/RUN")
     if not (folder / "metrics.json").is_file():
-        raise ConfigError(f"{folder} holds no results (metrics.json). {_why(folder)}")
+        raise ConfigError(f"{folder} has no results (metrics.json). {_why(folder)}")
     metrics = _parsed(folder / "metrics.json")
     rows = {}
     for split in metrics:
         path = folder / "result" / f"{split}.jsonl"
         if not path.is_file():
             raise ConfigError(
-                f"{folder} holds metrics of {split!r} and no result/{path.name} with the answers"
+                f"{folder} has metrics of {split!r} but no answers (result/{path.name}); copy the "
+                "whole run folder"
             )
         rows[split] = _rows(path)
         for entry, answered in by_task(rows[split]).items():
             counted = metrics[split].get(entry, {}).get("n", 0)
             if len(answered) < counted:
                 raise ConfigError(
-                    f"{path} has {len(answered)} answers of {entry}, its figures are of {counted}"
+                    f"{path}: expected {counted} answers of {entry}, read {len(answered)}; "
+                    "evaluate again"
                 )
     run = Run(folder.resolve().name, folder, metrics, rows, _settings(folder))
     if (folder / "evaluation.json").is_file():
@@ -98,15 +99,15 @@ def _why(folder: Path) -> str:
     partial = sorted((folder / "result").glob(f"*{SUFFIX}"))
     if partial:
         return (
-            f"Its evaluation was interrupted ({partial[0].name}): the same command with "
-            f"--job-id {folder.resolve().name} goes on"
+            f"Its evaluation was interrupted ({partial[0].name}): resume it with the same command "
+            f"and --job-id {folder.resolve().name}"
         )
     if (folder / "config.yaml").is_file():
-        return "It is a run that evaluated nothing yet"
+        return "The run has not evaluated anything yet"
     inner = sorted(f.parent.name for f in folder.glob("*/metrics.json"))
     if inner:
-        return f"There are runs in it: {', '.join(inner[:5])}; give these"
-    return "It is not the folder of a run"
+        return f"It contains run folders: {', '.join(inner[:5])}; give these instead"
+    return "It is not a run folder"
 
 
 def _parsed(path: Path, parse: Callable[[str], Any] = json.loads) -> Any:
@@ -124,7 +125,7 @@ def _rows(path: Path) -> list[dict]:
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError as error:
-            raise ConfigError(f"{path}, line {number} is not JSON: {error}") from error
+            raise ConfigError(f"{path}, line {number} is not valid JSON: {error}") from error
     return rows
 
 
@@ -143,21 +144,21 @@ def _evaluation(run: Run, evaluation: dict) -> None:
         clips = origin.get("clips") or {}
         if "asked about (run.eval_limit)" in clips:
             run.notes.append(
-                f"{split}: the figures are of {clips['asked about (run.eval_limit)']} of "
+                f"{split}: evaluated {clips['asked about (run.eval_limit)']} of "
                 f"{clips['in the datasets']} clips, a part of the split (run.eval_limit)"
             )
         left_out = origin.get("left out") or []
         if left_out:
             run.notes.append(
-                f"{split}: {len(left_out)} clips or questions left out: {first_of(left_out, '; ')}"
+                f"{split}: {len(left_out)} clips or questions skipped: {first_of(left_out, '; ')}"
             )
-        for entry, told in (of_split.get("figures") or {}).items():
-            for name, reason in (told.get("missing") or {}).items():
+        for entry, facts in (of_split.get("figures") or {}).items():
+            for name, reason in (facts.get("missing") or {}).items():
                 run.missing[f"{split} {entry} {name}"] = reason
 
 
 def _judged(run: Run, split: str) -> None:
-    """Scores of `SPLIT.ENTRY.judged.jsonl` become figures of the rows."""
+    """Add the scores of `SPLIT.ENTRY.judged.jsonl` to the rows."""
     for entry, rows in by_task(run.rows[split]).items():
         task = rows[0]["task"]
         path = run.folder / "result" / f"{split}.{entry.replace('/', '.')}.judged.jsonl"
@@ -167,22 +168,24 @@ def _judged(run: Run, split: str) -> None:
         known = {f"{row['id']}{key}" for row in rows for key in ("", "_masked")}
         stray = sorted(scores.keys() - known)
         if stray:
-            raise ConfigError(f"{path} judges {stray[0]!r}, which is not among the answers")
+            raise ConfigError(
+                f"{path} judges {stray[0]!r}, which is not among the answers of this run"
+            )
         for row in rows:
             for key in ("", "_masked"):
                 found = scores.get(f"{row['id']}{key}")
                 if found is not None:
                     row[f"figures{key}"] = dict(found)
         unread = [name for name, found in scores.items() if found is None]
-        # Of masked answers none has to be judged; if some are, all should be.
+        # Masked answers need not be judged; if some are, all should be.
         masked = any(f"{row['id']}_masked" in scores for row in rows)
         asked = [f"{row['id']}{key}" for key in ("", "_masked")[: 1 + masked] for row in rows]
         absent = [name for name in asked if name not in scores]
-        for names, what in ((absent, "answers not judged"), (unread, "judgements not readable")):
+        for names, what in ((absent, "answers not judged"), (unread, "judgements unreadable")):
             if names:
                 run.notes.append(
-                    f"{split} {entry}: {len(names)} of {len(asked)} {what}, they count in no "
-                    f"score: {first_of(names, '; ')}"
+                    f"{split} {entry}: {len(names)} of {len(asked)} {what}, excluded from the "
+                    f"scores: {first_of(names, '; ')}"
                 )
         for name in FORMS[task].aspects:
             run.missing.pop(f"{split} {entry} {name}", None)

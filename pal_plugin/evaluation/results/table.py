@@ -1,4 +1,4 @@
-"""Figures of several runs as Markdown to read or CSV to compute with, and how the runs differ."""
+"""Metrics of several runs as Markdown or CSV, with the settings in which the runs differ."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pal_plugin.evaluation.results.figures import Figure
 from pal_plugin.evaluation.results.read import Run
 from pal_plugin.utils.tables import markdown_table
 
-#: Settings that name a run or the machine, and change no answer.
+#: Settings that name the run or the machine and do not affect answers.
 _IGNORED = (
     *("run.name", "run.output_dir", "run.log_freq", "run.num_workers", "run.torch_threads"),
     "run.evaluate",
@@ -26,19 +26,19 @@ _CSV = (
 
 
 def differing_settings(runs: Sequence[Run]) -> dict[str, list[Any]]:
-    """Settings that differ: dotted name to one value per run, None where a run lacks it."""
+    """Settings that differ: dotted name to one value per run, None if a run lacks it."""
     names = dict.fromkeys(name for run in runs for name in run.settings if name not in _IGNORED)
     values = {name: [run.settings.get(name) for run in runs] for name in names}
     return {name: found for name, found in values.items() if found.count(found[0]) < len(runs)}
 
 
 def markdown(runs: Sequence[Run], figures: Sequence[Figure]) -> str:
-    """Tables: the figures, and what differs between the runs; then what is missing."""
+    """Tables of the metrics and of differing settings, then notes and missing metrics."""
     lines = [
         markdown_table([_HEAD, *map(_cells, figures)], "llllr"),
         "",
         "95 %: bootstrap over clips of this one model. With minus without audio: paired, the same "
-        "model with its audio masked; an interval that holds 0 shows no listening.",
+        "model with its audio masked; an interval that contains 0 shows no use of the audio.",
     ]
     differing = differing_settings(runs)
     if differing:
@@ -56,7 +56,7 @@ def markdown(runs: Sequence[Run], figures: Sequence[Figure]) -> str:
 
 
 def comma_separated(runs: Sequence[Run], figures: Sequence[Figure]) -> str:
-    """One line per figure; behind the figures a column for each setting that differs."""
+    """CSV: one line per metric, and a column for each setting that differs."""
     differing = differing_settings(runs)
     number = {run.name: i for i, run in enumerate(runs)}
     file = io.StringIO()

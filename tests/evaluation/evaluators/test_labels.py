@@ -66,7 +66,7 @@ def test_a_model_that_does_not_say_what_it_ranks_is_told(caplog):
     likes = {"a": {"rain": 0}, "b": {"dog": 0}, "c": {"bell": 0}}
     says = {"a": "ststst", "b": "A dog.", "c": "ststst"}
     evaluate(Told(says=says, likes=likes), labelled("rain", "dog", "bell"))
-    told = "of 3 clips the right label ranks first for 100 %, but is said for 33 % ('ststst' inst"
+    told = "3 clips: the right label ranks first for 100 %, but is generated for only 33 % (e.g."
     assert told in caplog.text
     assert caplog.text.count("ranks first") == 1  # not of the masked pass too
     caplog.clear()
@@ -91,7 +91,7 @@ def test_tagging_ranks_clips_for_each_label():
     assert entries["tagging"]["micro_f1"] == pytest.approx(2 * 2 / (3 + 4))
     assert rows[1]["right"] == [0, 1]
     assert rows[1]["scores"] == [2.0, 3.0, 0.0]
-    assert "1 that no clip has" in task.describe("val")["tagging"]["how"]["map"]
+    assert "excluding 1 without any clip" in task.describe("val")["tagging"]["how"]["map"]
 
 
 def test_a_classification_of_several_labels_is_tagging():

@@ -26,7 +26,7 @@ def test_an_answer_that_was_lost_is_told(runs, capsys):
     file = runs[0] / "result" / "val.jsonl"
     file.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
     assert pal(["results", str(runs[0])]) == 2
-    assert "15 answers of qa, its figures are of 16" in capsys.readouterr().err
+    assert "expected 16 answers of qa, read 15" in capsys.readouterr().err
 
 
 def test_two_runs_of_one_name_and_one_run_given_twice(runs, tmp_path, capsys):
@@ -39,16 +39,16 @@ def test_two_runs_of_one_name_and_one_run_given_twice(runs, tmp_path, capsys):
 
 @pytest.mark.parametrize("kind", ["absent", "empty", "run", "parent", "no rows", "broken"])
 def test_folders_without_results_are_named(runs, tmp_path, capsys, kind):
-    folder, words = tmp_path / "odd", "odd holds no results"
+    folder, words = tmp_path / "odd", "odd has no results"
     if kind != "absent":
         folder.mkdir()
     if kind == "absent":
         words = "no folder"
     elif kind == "run":
         (folder / "config.yaml").write_text("run: {}")
-        words = "evaluated nothing yet"
+        words = "has not evaluated anything yet"
     elif kind == "parent":
-        folder, words = tmp_path, "There are runs in it: one, two"
+        folder, words = tmp_path, "It contains run folders: one, two"
     elif kind == "no rows":
         (folder / "metrics.json").write_text('{"val": {}}')
         words = "result/val.jsonl"
@@ -81,8 +81,8 @@ def test_a_judges_scores_become_figures(tmp_path, capsys):
     text = table(capsys, folder)
     assert "| run | val | chat | second | 6.500 | [6.000, 7.000] | 1.000 | +5.000 [5" in text
     assert "| - | 2 of 4 | 2 |" in text
-    assert "4 of 8 answers not judged, they count in no score: 3#0; 1#0_masked; 2#0_" in text
-    assert "1 of 8 judgements not readable, they count in no score: 2#0." in text
+    assert "4 of 8 answers not judged, excluded from the scores: 3#0; 1#0_masked; 2#0_" in text
+    assert "1 of 8 judgements unreadable, excluded from the scores: 2#0." in text
     rows = list(csv.DictReader(io.StringIO(table(capsys, folder, "--csv"))))
     assert {(r["n"], r["asked"], r["clips"]) for r in rows} == {("2", "4", "2")}
     assert "not computed" not in text
