@@ -10,6 +10,8 @@ spells one is a question all the same.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,16 +25,21 @@ _SYSTEM = 'You hear "h" & <i>.'
 #: For templates that would write today's date into every prompt: always the same.
 _NOW = datetime(2024, 7, 26)
 _DATE = "26 Jul 2024"  # by `date_string` (Llama 3.2)
-_DIRECTIVES = "aAbBdeHIjmMpSyY"
-_DATES = {f"%{d}": _NOW.strftime(f"%{d}") for d in _DIRECTIVES} | {"%-d": "26", "%-m": "7"}
+_DIRECTIVES = [*"aAbBcCdDeFGhHIjklmMpPrRSTuUVwWxXyY", *(f"-{d}" for d in "dHIjmMSy")]
+_DATES = {f"%{d}": _NOW.strftime(f"%{d}") for d in _DIRECTIVES}
 #: In front of a template: in place of the function by which SmolLM3 and gpt-oss ask for the date.
-#: transformers takes texts only from outside, no functions.
+#: transformers takes texts only from outside, no functions. The template begins on a line of its
+#: own, as transformers leaves out the space in front of a line's first tag.
 _STRFTIME = (
-    "{%- macro strftime_now(form) -%}{%- set said = namespace(text=form) -%}"
+    "{%- macro strftime_now(format) -%}{%- set said = namespace(text=format) -%}"
     "{%- for directive, value in fixed_dates.items() -%}"
     "{%- set said.text = said.text | replace(directive, value) -%}"
-    "{%- endfor -%}{{- said.text -}}{%- endmacro -%}"
+    "{%- endfor -%}{{- said.text -}}{%- endmacro %}\n"
 )
+#: Whose messages are lists of parts: those of multimodal models may take these only.
+_IN_PARTS = ((), ("system", "user", "assistant"), ("system", "user"), ("user",))
+#: At the end of a prompt that has the model think first (DeepSeek-R1).
+_THOUGHT_OPENS = re.compile(r"(?:<(?:\w+:)?think(?:ing)?>|\[THINK\])\s*$", re.I)
 
 
 @dataclass(frozen=True)
@@ -60,12 +67,12 @@ def read_chat_form(tokenizer: PreTrainedTokenizerBase, system: str | None = None
             they went in; names the tokenizer and says what came.
     """
     reasons = []
-    for parts in (False, True):  # those of multimodal models may take a content's parts only
+    for parts in _IN_PARTS:
         try:
             return _tried(tokenizer, system, parts)
         except Exception as error:  # code of others may fail in any way
             reasons.append(str(error) or type(error).__name__)
-    told = "; given as a list of parts, ".join(dict.fromkeys(reasons))
+    told = "; given as a list of parts, ".join(dict.fromkeys(reasons[:2]))
     raise ValueError(
         f"the chat template of {tokenizer.name_or_path or 'the tokenizer'} cannot be used: {told}. "
         "Choose a plain form by llm.prompt, or repair the template"
@@ -73,7 +80,9 @@ def read_chat_form(tokenizer: PreTrainedTokenizerBase, system: str | None = None
     )
 
 
-def _tried(tokenizer: PreTrainedTokenizerBase, system: str | None, parts: bool) -> ChatForm:
+def _tried(
+    tokenizer: PreTrainedTokenizerBase, system: str | None, parts: Sequence[str]
+) -> ChatForm:
     def written(*turns: tuple[str, str], opened: bool = False) -> str:
         return _written(tokenizer, turns, parts, opened)
 
@@ -86,8 +95,11 @@ def _tried(tokenizer: PreTrainedTokenizerBase, system: str | None, parts: bool) 
     whole = written(*asked, ("assistant", _ANSWER))
     _expect(_ANSWER, whole, "answer")
     front, _, behind = whole.rpartition(_ANSWER)
-    if prompt == written(*asked) and front.startswith(prompt) and front[len(prompt) :].strip():
-        prompt = front  # it knows no generation prompt, and writes the answer's mark all the same
+    # Such a template knows no generation prompt, leaves the channel of the answer to the model
+    # (gpt-oss), or has it think first; what is trained is an answer.
+    marks = front[len(prompt) :] if front.startswith(prompt) else ""
+    if marks.strip() or (_THOUGHT_OPENS.search(prompt) and _QUESTION in front):
+        prompt = front
     return ChatForm(tuple(prompt.split(_QUESTION)), behind)
 
 
@@ -99,14 +111,14 @@ def _expect(text: str, written: str, what: str) -> None:
 def _written(
     tokenizer: PreTrainedTokenizerBase,
     turns: tuple[tuple[str, str], ...],
-    parts: bool,
+    parts: Sequence[str],
     opened: bool,
 ) -> str:
-    def content(text: str) -> Any:
-        return [{"type": "text", "text": text}] if parts else text
+    def content(role: str, text: str) -> Any:
+        return [{"type": "text", "text": text}] if role in parts else text
 
     return tokenizer.apply_chat_template(
-        [{"role": role, "content": content(text)} for role, text in turns],
+        [{"role": role, "content": content(role, text)} for role, text in turns],
         chat_template=_STRFTIME + tokenizer.get_chat_template(),
         tokenize=False,
         add_generation_prompt=opened,

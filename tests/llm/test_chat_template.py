@@ -68,6 +68,22 @@ PARTS = (
     "{% for m in messages %}<|user|>{% for c in m.content %}{{ c.text }}{% endfor %}<|end|>"
     "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+THINKS = (  # as DeepSeek-R1's, whose answers are written without a thought
+    "{% for m in messages %}{% if m.role == 'user' %}<|User|>{{ m.content }}{% else %}"
+    "<|Assistant|>{{ m.content.split('</think>')[-1] }}<|eos|>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|Assistant|><think>\n{% endif %}"
+)
+HARMONY = (
+    "<|start|>system<|message|>{{ strftime_now('%F') }}<|end|>{% for m in messages %}"
+    "{% if m.role == 'user' %}<|start|>user<|message|>{{ m.content }}<|end|>{% else %}"
+    "<|start|>assistant<|channel|>final<|message|>{{ m.content }}<|return|>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>assistant{% endif %}"
+)
+MIXED = (
+    "{% for m in messages %}<|{{ m.role }}|>{% if m.role == 'user' %}"
+    "{% for c in m.content %}{{ c.text }}{% endfor %}{% else %}{{ m.content | trim }}{% endif %}"
+    "<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
 ONE = "{% for m in messages %}<|user|>{{ m.content }}<|end|>{% endfor %}"
 TAIL = "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 
@@ -107,9 +123,20 @@ def form(template, system=None):
             "<|im_end|>\n",
         ),
         (PARTS, "<|user|>QUESTION<|end|><|assistant|>", "<|end|>"),
+        (THINKS, "<|User|>QUESTION<|Assistant|>", "<|eos|>"),
+        (
+            HARMONY,
+            "<|start|>system<|message|>2024-07-26<|end|><|start|>user<|message|>QUESTION<|end|>"
+            "<|start|>assistant<|channel|>final<|message|>",
+            "<|return|>",
+        ),
+        (MIXED, "<|user|>QUESTION<|end|><|assistant|>", "<|end|>"),
         (ONE + TAIL, "<|user|>QUESTION<|end|><|assistant|>", "<|end|>"),
     ],
-    ids=["gemma", "gemma3", "llama", "mistral", "qwen3", "smollm3", "parts", "plain"],
+    ids=[
+        *("gemma", "gemma3", "llama", "mistral", "qwen3", "smollm3", "parts"),
+        *("thinks", "harmony", "mixed", "plain"),
+    ],
 )
 def test_what_a_family_writes_around_a_question(template, prompt, behind):
     assert form(template) == (prompt, behind)
@@ -167,10 +194,23 @@ def test_a_system_message_comes_out_or_is_refused():
         form(ignored, "Be brief.")
 
 
-@pytest.mark.parametrize("directive", ["%Y-%m-%d", "%d %B %Y", "%-d %b %y", "%A, %H:%M", "%j"])
+@pytest.mark.parametrize("front", ["", "  ", "\n", "  A chat.\n"])
+def test_what_a_template_begins_with_stays(front):
+    made = tokenizer(front + ONE + TAIL)
+    asked = [{"role": "user", "content": "QUESTION"}]
+    stock = made.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+    assert form(front + ONE + TAIL)[0] == stock
+
+
+@pytest.mark.parametrize(
+    "directive",
+    ["%Y-%m-%d", "%d %B %Y", "%-d %b %y", "%A, %H:%M", "%j", "%F %T", "%x", "%-I %p", "week %V"],
+)
 def test_the_date_is_the_same_on_every_day(directive):
     prompt, _ = form("{{ strftime_now('" + directive + "') }}|" + ONE + TAIL)
     expected = datetime.datetime(2024, 7, 26).strftime(directive)
     assert prompt.partition("|")[0] == expected
+    named = "{{ strftime_now(format='%Y') }}|"
+    assert form(named + ONE + TAIL)[0].startswith("2024|")
     inner = "{% macro head() %}{{ strftime_now('%Y') }}|{% endmacro %}{{ head() }}"
     assert form(inner + ONE + TAIL)[0].startswith("2024|")
