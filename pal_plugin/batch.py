@@ -93,7 +93,7 @@ def texts_of(batch: Batch, key: str) -> list[str]:
         raise ValueError(f"samples[{key!r}] is empty; expected at least one text")
     for row, text in enumerate(texts):
         if not isinstance(text, str):
-            raise ValueError(f"samples[{key!r}][{row}] is {text!r}; expected a text")
+            raise ValueError(f"samples[{key!r}][{row}] is {text!r}; expected text")
     return list(texts)
 
 
@@ -107,7 +107,7 @@ def questions_of(batch: Batch) -> list[str]:
     for row, question in enumerate(questions):
         if not question.strip():
             raise ValueError(
-                f"question {row} is {question!r}; expected a text that asks for something, such as "
+                f"question {row} is {question!r}; expected a non-blank question, such as "
                 "'What do you hear?'"
             )
     return questions

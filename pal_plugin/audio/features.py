@@ -163,14 +163,14 @@ class AudioFeatures:
             for i, length in enumerate(self.window_lengths(len(clip)))
         ]
 
-    def heard_samples(self, samples: int, rate_hz: int) -> int:
+    def used_samples(self, samples: int, rate_hz: int) -> int:
         """How many of a clip's samples at `rate_hz` are heard, by `max_s`."""
         if self.max_s is None:
             return samples
         return min(samples, max(1, int(self.max_s * rate_hz + 1e-6)))
 
     def _limited(self, waveform: Tensor, name: str) -> Tensor:
-        heard = self.heard_samples(len(waveform), self.sample_rate_hz)
+        heard = self.used_samples(len(waveform), self.sample_rate_hz)
         if heard < len(waveform):
             report_cut(name, len(waveform) / self.sample_rate_hz, self.max_s)
         return waveform[:heard]

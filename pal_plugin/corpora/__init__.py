@@ -1,5 +1,5 @@
-"""Public datasets as they are published: original files to records, records to shards.
+"""Converts public datasets: original annotation files to records, records to shards.
 
-`READERS` (in `readers`) names the datasets. `convert` writes shards, `verify` checks them. Nothing
+`READERS` (in `readers`) lists the datasets. `convert` writes shards, `verify` checks them. Nothing
 here needs LAVIS.
 """

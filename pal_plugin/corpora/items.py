@@ -1,4 +1,4 @@
-"""Items in the package's form, one function per task, and what any item must have."""
+"""Items in the package's format: one constructor per task, and validation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pal_plugin.utils.characters import composed
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import did_you_mean
 
-#: All that can be asked.
+#: All supported tasks.
 TASKS = (
     *("classification", "caption", "qa", "transcript"),
     *("multiple_choice", "reasoning", "chat"),
@@ -21,15 +21,15 @@ TASKS = (
 _TEXTS = ("task", "question", "answer")
 _LISTS = ("answers", "candidates", "labels")
 _MORE_TEXTS = ("question_type", "stem", "protocol")
-#: Fields that hold nothing.
+#: Values that count as absent.
 _NONE = (None, "", [], {})
 
 
 def caption(question: str, texts: Sequence[str], **more: Any) -> Item:
-    """A caption with all its references.
+    """A caption item with all its references.
 
     Raises:
-        ConfigError: there is none, or one of them is empty or no text.
+        ConfigError: if there are none, or one is empty or not text.
     """
     if isinstance(texts, str) or not texts:
         raise ConfigError(f"expected a list of captions, got {texts!r:.80}")
@@ -38,20 +38,20 @@ def caption(question: str, texts: Sequence[str], **more: Any) -> Item:
 
 
 def classification(question: str, label: str, kind: str = "classification", **more: Any) -> Item:
-    """One label out of the corpus's labels.
+    """A single-label item; its candidates are the corpus's labels.
 
     Raises:
-        ConfigError: it is empty or no text.
+        ConfigError: if the label is empty or not text.
     """
     label = checked_label(label, "answer")
     return _item("classification", kind, question, label, **{"answers": [label], **more})
 
 
 def tags(question: str, labels: Sequence[str]) -> Item:
-    """Several labels out of the corpus's labels, each once; the answer names all of them.
+    """A multi-label item, without repeated labels; the answer joins all of them.
 
     Raises:
-        ConfigError: one is empty or no text.
+        ConfigError: if a label is empty or not text.
     """
     labels = list(dict.fromkeys(checked_label(label, "label") for label in labels))
     return _item("classification", "tags", question, "; ".join(labels), labels=labels)
@@ -60,22 +60,22 @@ def tags(question: str, labels: Sequence[str]) -> Item:
 def multiple_choice(
     protocol: str, stem: str, choices: Sequence[str], answer: str, kind: str, **more: Any
 ) -> Item:
-    """One of several choices.
+    """A multiple-choice item.
 
     Raises:
-        ConfigError: a choice is empty or neither text nor number, or there in several forms of
-            Unicode; the answer is not among them, or the question is empty.
+        ConfigError: if a choice is empty or neither text nor number, if choices differ only in
+            their Unicode form, if the answer is not among them, or if the question is empty.
     """
     if not isinstance(choices, list | tuple):
         raise ConfigError(f"expected a list of choices, got {choices!r:.80}")
     choices = [_choice(choice, number) for number, choice in enumerate(choices, 1)]
     forms = dict(zip(map(composed, choices), choices, strict=True))
     if len(forms) < len(set(choices)):
-        raise ConfigError(f"of the choices {choices} some are one text in several forms of Unicode")
+        raise ConfigError(f"choices {choices} differ only in Unicode form; expected distinct texts")
     answer = forms.get(composed(str(answer)), str(answer))
     checked_text(stem, "question")
     if answer not in choices:
-        raise ConfigError(f"the answer {answer!r} is not among the choices {choices}")
+        raise ConfigError(f"answer {answer!r} is not among the choices {choices}")
     return _item(
         "multiple_choice",
         kind,
@@ -90,23 +90,23 @@ def multiple_choice(
 
 
 def open_question(task: str, kind: str, question: str, answer: str, **more: Any) -> Item:
-    """A question with a text as answer ("qa", "reasoning", "chat", "transcript")."""
+    """An item with a free-text answer ("qa", "reasoning", "chat", "transcript")."""
     return _item(task, kind, question, answer, **{"answers": [answer], **more})
 
 
 def item_faults(items: Sequence[Any]) -> list[str]:
-    """What is wrong with items of other makers, one line an item, with the field."""
+    """Validates items from other sources; one line per faulty item, naming the field."""
     faults = ((number, _fault(item)) for number, item in enumerate(items))
     return [f"item {number} {fault}" for number, fault in faults if fault is not None]
 
 
 def checked_items(items: Sequence[Any]) -> list[Item]:
-    """Items of other makers; one without `question_type` gets its task's name as such, fields that
-    hold nothing are left out, and labels are in one form (`texts.one_form`).
+    """Validates and normalizes items from other sources: sets a missing `question_type` to the
+    task, drops empty fields, and normalizes labels (`texts.one_form`).
 
     Raises:
-        ConfigError: an item is no object, lacks `task`, `question` or `answer`, has no texts where
-            these belong, or another task than those of `TASKS`.
+        ConfigError: if an item is not an object, lacks `task`, `question` or `answer`, has a
+            non-text value in a text field, or a task that is not in `TASKS`.
     """
     faults = item_faults(items)
     if faults:
@@ -122,23 +122,21 @@ def _fault(item: Any) -> str | None:
         return f"has no {', '.join(missing)}"
     not_lists = [name for name in _LISTS if not isinstance(item.get(name) or [], list)]
     if not_lists:
-        return f"has no list as {', '.join(not_lists)}"
+        return f"needs a list as {', '.join(not_lists)}"
     texts = {name: item[name] for name in (*_TEXTS, *_MORE_TEXTS) if item.get(name) not in _NONE}
     for name in _LISTS:
         texts |= {f"{name}[{n}]": value for n, value in enumerate(item.get(name) or [])}
     for name, value in texts.items():
         if (fault := text_fault(value)) is not None:
-            return f"has no text as {name}, {fault}"
+            return f"needs text as {name}, {fault}"
     if item["task"] not in TASKS:
-        return (
-            f"has the task {item['task']!r}, which is not one. {did_you_mean(item['task'], TASKS)}"
-        )
+        return f"has an unknown task {item['task']!r}. {did_you_mean(item['task'], TASKS)}"
     protocol = item.get("protocol")
     if protocol and protocol not in PROTOCOLS:
         known = did_you_mean(protocol, list(PROTOCOLS))
-        return f"has the protocol {protocol!r}, which is not one. {known}"
+        return f"has an unknown protocol {protocol!r}. {known}"
     if not isinstance(item.get("facts") or {}, dict):
-        return f"has no object as facts, got {item['facts']!r:.80}"
+        return f"needs an object as facts, got {item['facts']!r:.80}"
     return None
 
 
@@ -153,7 +151,7 @@ def _completed(item: Item) -> Item:
 
 
 def _choice(value: Any, number: int) -> str:
-    """A choice as it is, since published wordings keep its spaces; a number as text."""
+    """A choice unchanged, since published prompts keep its spaces; a number becomes text."""
     if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return str(value)
     checked_text(value, f"choice {number}")

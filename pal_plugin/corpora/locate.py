@@ -1,8 +1,8 @@
-"""Where a clip's file is: names in annotations to files in a folder.
+"""Resolves file names in annotations to files in an audio folder.
 
-Design choice: the folder is listed once and names are looked up in that list; no path is ever
-built from a name. So `../../x.wav` cannot lead out of the folder, and a file is found under another
-extension, deeper in the folder, or with its path on the authors' own disk in front.
+Design choice: the folder is listed once and names are looked up in that list; no path is built
+from a name. So `../../x.wav` cannot escape the folder, and a file is found with another extension,
+in a deeper subfolder, or when the annotation holds a path on the authors' disk.
 """
 
 from __future__ import annotations
@@ -20,17 +20,20 @@ _SHOWN = 3
 
 
 def without_extension(name: str) -> str:
-    """The name without `.wav` or another audio extension; other dots stay."""
+    """The name without its audio extension, such as `.wav`; other dots stay."""
     return name.rpartition(".")[0] if is_audio(name) else name
 
 
 def youtube_names(video: str, start_s: float, end_s: float) -> list[str]:
-    """How copies of YouTube datasets name a clip's file, without extension, most specific first.
+    """File names that copies of YouTube datasets use for a clip, most specific first, no extension.
 
-    There is no official audio, and every download script has a convention of its own. Of video
-    `abc` from 30 to 40 s: `abc_30`, `abc_000030` (VGGSound), `abc_30_40`, `abc_30.000_40.000`
-    (DCASE, AudioSet), `abc_30000_40000` (ms), `abc`; each also with the `Y` in front that keeps a
-    name from beginning with `-`.
+    There is no official audio, and every download script has its own convention. For video `abc`
+    from 30 to 40 s: `abc_30`, `abc_000030` (VGGSound), `abc_30_40`, `abc_30.000_40.000` (DCASE,
+    AudioSet), `abc_30000_40000` (ms), `abc`; each also prefixed with `Y`, which keeps a name from
+    beginning with `-`.
+
+    Args:
+        start_s, end_s: clip boundaries in seconds.
     """
     names = [
         f"{video}_{start_s:.3f}_{end_s:.3f}",
@@ -44,21 +47,20 @@ def youtube_names(video: str, start_s: float, end_s: float) -> list[str]:
 
 
 class AudioFolder:
-    """The audio files below a folder, links to folders included.
+    """The audio files below a folder; follows symbolic links.
 
     Args:
         root: the folder.
 
     Raises:
-        ConfigError: there is no such folder.
+        ConfigError: if the folder does not exist.
     """
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).expanduser()
         if not self.root.is_dir():
             raise ConfigError(f"no audio folder at {root}; expected the folder of the audio files")
-        #: Relative path (with `/`) of each file, with its size in bytes and the time in ns at which
-        #: it was last written; sorted.
+        #: Relative POSIX path of each file to `(size in bytes, modification time in ns)`; sorted.
         self.files = dict(sorted(_walk(self.root)))
         self._exact = {_normal(path): path for path in self.files}
         self._stems: dict[str, list[str]] = {}
@@ -72,14 +74,14 @@ class AudioFolder:
                 self._names.setdefault(key, []).append(path)
 
     def find(self, *names: str) -> tuple[str | None, str]:
-        """The file of the first name that is there.
+        """Resolves the first of several names that exists.
 
-        Of each name: the path itself, the same with another audio extension, its ends
-        (`a/b/c.wav`, `b/c.wav`, `c.wav`). Only where no name gives one of these, the one file of
-        that name anywhere below the folder, or below the folder that the name is in.
+        Each name is tried as the path itself, with another audio extension, and as each of its
+        suffixes (`a/b/c.wav`, `b/c.wav`, `c.wav`). If none matches, falls back to a unique file of
+        that name anywhere below the folder, or below the parent folder that the name gives.
 
         Returns:
-            `(relative path, "")`, or `(None, why)`.
+            `(relative path, "")`, or `(None, reason)`.
         """
         cut = [_parts(name) for name in names]
         for parts in cut:
@@ -92,7 +94,7 @@ class AudioFolder:
                         return _preferred(self._stems[stem]), ""
         for parts in cut:
             for name in dict.fromkeys((parts[-1], without_extension(parts[-1])) if parts else ()):
-                # `x/1.wav` is not `y/1.wav`: the folder that was named must be there.
+                # `x/1.wav` is not `y/1.wav`: the parent folder in the name must match.
                 found = [
                     path
                     for path in self._names.get(name, [])
@@ -102,7 +104,7 @@ class AudioFolder:
                     return _preferred(found), ""
                 if found:
                     some = printable(", ".join(found[:_SHOWN]))
-                    return None, f"{len(found)} files have this name: {some}"
+                    return None, f"ambiguous name, {len(found)} files match: {some}"
         return None, printable(f"no file; tried {', '.join(dict.fromkeys(names))}")
 
 
@@ -110,7 +112,7 @@ def _walk(root: Path) -> Iterator[tuple[str, tuple[int, int]]]:
     seen = set()
     for folder, folders, files in os.walk(root, followlinks=True):
         identity = os.stat(folder)
-        if (identity.st_dev, identity.st_ino) in seen:  # a link that leads back
+        if (identity.st_dev, identity.st_ino) in seen:  # a symlink cycle
             folders.clear()
             continue
         seen.add((identity.st_dev, identity.st_ino))
@@ -118,7 +120,7 @@ def _walk(root: Path) -> Iterator[tuple[str, tuple[int, int]]]:
         for name in files:
             if is_audio(name):
                 path = Path(folder, name)
-                if path.is_file():  # not a link to nowhere
+                if path.is_file():  # not a dangling symlink
                     about = path.stat()
                     yield path.relative_to(root).as_posix(), (about.st_size, about.st_mtime_ns)
 

@@ -1,13 +1,13 @@
-"""The questions of the published protocols, and the ways multiple choices are put into one.
+"""Prompts of the published protocols, and their multiple-choice templates.
 
-As they were published, spaces included: LTU's and GAMA's close-ended questions, and MMAU's.
+Verbatim, spaces included: LTU's and GAMA's close-ended questions, and MMAU's template.
 
-Near, and not the same: MuChoMusic's (the original has a line break and a space before `Options:`
-and before `The correct answer is:`, and may begin with an example) and AIR-Bench's (the same words
-for four choices; the original also lists choices that an entry does not have, as `C. None`). Scores
-under these two are not those of the published wording to the letter.
+Close but not verbatim: MuChoMusic's (the original has a line break and a space before `Options:`
+and before `The correct answer is:`, and optionally an in-context example) and AIR-Bench's (the same
+words for four choices; the original also lists missing choices, as `C. None`). Scores under these
+two are not exactly comparable to published ones.
 
-Where a dataset has no published wording the question is this package's own.
+Datasets without a published prompt use this package's.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def _mmau(question: str, choices: Sequence[str]) -> str:
-    # The script puts Python's own notation of the list into the text.
+    # The original script formats the list with Python's repr.
     return f"{question}  Select one option from the provided choices.\n{list(choices)}."
 
 
@@ -45,7 +45,7 @@ def _airbench(question: str, choices: Sequence[str]) -> str:
     )
 
 
-#: An item's `protocol` to how its `stem` and `candidates` become its `question`.
+#: Protocol name to the template that builds `question` from `stem` and `candidates`.
 PROTOCOLS: dict[str, Callable[[str, Sequence[str]], str]] = {
     "mmau": _mmau,
     "muchomusic": _muchomusic,
@@ -54,15 +54,15 @@ PROTOCOLS: dict[str, Callable[[str, Sequence[str]], str]] = {
 
 
 def multiple_choice_prompt(protocol: str, stem: str, choices: Sequence[str]) -> str:
-    """A multiple-choice question in the words of its protocol.
+    """Builds a multiple-choice question with the protocol's template.
 
     Args:
         protocol: a name in `PROTOCOLS`.
         stem: the question without its choices.
-        choices: in the order they are shown; at most 26.
+        choices: choices in display order; 2 to 26.
 
     Raises:
-        ConfigError: an unknown protocol, or too few or too many choices.
+        ConfigError: if the protocol is unknown, or the number of choices is out of range.
     """
     if protocol not in PROTOCOLS:
         raise ConfigError(f"no protocol {protocol!r}. {did_you_mean(protocol, list(PROTOCOLS))}")

@@ -1,7 +1,7 @@
-"""What a reader makes of original files: one record per clip, with everything asked about it.
+"""The data model of corpora: one record per clip, with all its items.
 
-Design choice: an item is the dictionary that shards and batches hold already, so nothing is
-translated between the original file and the model.
+Design choice: an item is the same dictionary that shards and batches hold, so nothing is
+translated between the annotation file and the model.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class Record:
 
     Attributes:
         id: unique within its corpus.
-        audio: the file's name as the annotation gives it, relative to the audio folder.
-        items: what is asked: `task`, `question_type`, `question`, `answer`, and where they apply
-            `answers` (all that is right, the answer first), `candidates` (closed set), `labels`
-            (several labels of one clip), `stem`, `protocol` (multiple choice, see `prompts`),
-            `id` and `facts` (other columns of the row).
-        facts: what else the annotation says of the clip: split, fold, licence, ...
-        others: further names under which the file is published, in the order they are tried.
+        audio: file name as annotated, relative to the audio folder.
+        items: the tasks: `task`, `question_type`, `question`, `answer`, and where they apply
+            `answers` (all correct answers, `answer` first), `candidates` (closed set), `labels`
+            (multi-label), `stem`, `protocol` (multiple choice, see `prompts`), `id` and `facts`
+            (other columns of the row).
+        facts: other annotations of the clip: split, fold, licence, ...
+        others: alternative published file names, in the order they are tried.
     """
 
     id: str
@@ -43,11 +43,11 @@ class Record:
 
 @dataclass(frozen=True)
 class Corpus:
-    """All records of the files given.
+    """All records of a set of annotation files.
 
     Attributes:
-        labels: the closed set of answers of its classification items; None where there is none.
-        problems: entries that cannot be used, each with the reason.
+        labels: the label set of its classification items; None if there are none.
+        problems: unusable entries, each with the reason.
     """
 
     records: list[Record]
@@ -56,11 +56,11 @@ class Corpus:
 
 
 def grouped(rows: Iterable[Record]) -> list[Record]:
-    """Rows about the same file become one record with all their items, in order.
+    """Merges rows of the same file into one record with all their items, in order.
 
-    Facts on which all rows agree are the record's. Where rows differ, or one lacks a fact, each
-    row's own are in its items (an item's fact of that name stays). The licence is always the
-    record's; of several, all are named.
+    Facts on which all rows agree become the record's. Facts that differ or are missing in some
+    rows move to the items of their row (an item's own fact takes precedence). The licence always
+    belongs to the record; several are joined.
     """
     by_audio: dict[str, list[Record]] = {}
     for row in rows:
@@ -82,7 +82,7 @@ def _one(rows: Sequence[Record]) -> Record:
 
 
 def agreed(several: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Facts that all have, with the same value."""
+    """Facts that all dictionaries share, with equal values."""
     first, *others = several
     return {
         name: value
@@ -99,36 +99,36 @@ def labels_of(records: Iterable[Record]) -> list[str]:
 
 
 def record_id(audio: str) -> str:
-    """An id for datasets without one: the file's name without its extension."""
+    """An id for datasets without ids: the file name without its extension."""
     return without_extension(audio.removeprefix("./"))
 
 
 def with_unique_ids(records: Sequence[Record]) -> list[Record]:
-    """The records; those of one id for two files get the file's full name instead, printable.
+    """The records with unique, printable ids; clashing ids are replaced by the file's full name.
 
     Raises:
-        ConfigError: that is not unique either.
+        ConfigError: if these clash as well.
     """
     counts = Counter(record.id for record in records)
     unique, seen = [], set()
     for record in records:
         name = printable(record.audio if counts[record.id] > 1 else record.id)
         if name in seen:
-            raise ConfigError(f"two clips are called {name!r}; expected one entry for each file")
+            raise ConfigError(f"two clips have the id {name!r}; expected one entry per file")
         seen.add(name)
         unique.append(record if name == record.id else replace(record, id=name))
     return unique
 
 
 def selected(corpus: Corpus, where: Mapping[str, Sequence[str]]) -> Corpus:
-    """The records and items whose facts agree with `{column: accepted values}` (as text).
+    """The records and items whose facts match `{column: accepted values}` (compared as text).
 
     Raises:
-        ConfigError: no record has such a column, or none is left.
+        ConfigError: if no record has such a column, or none matches.
     """
     if not where:
         return corpus
-    values: dict[str, set[str]] = {}  # of each column
+    values: dict[str, set[str]] = {}  # by column
     for record in corpus.records:
         for facts in (record.facts, *(item.get("facts", {}) for item in record.items)):
             for column, value in facts.items():
@@ -138,7 +138,7 @@ def selected(corpus: Corpus, where: Mapping[str, Sequence[str]]) -> Corpus:
     for column in where:
         if column not in values:
             raise ConfigError(
-                f"where names the column {column!r}. {did_you_mean(column, sorted(values))}"
+                f"no column {column!r} to filter by. {did_you_mean(column, sorted(values))}"
             )
     wanted = {column: {str(v).lower() for v in accepted} for column, accepted in where.items()}
     kept = []
@@ -153,7 +153,7 @@ def selected(corpus: Corpus, where: Mapping[str, Sequence[str]]) -> Corpus:
     if not kept:
         there = "; ".join(f"{c}: {', '.join(sorted(values[c])[:10])}" for c in where)
         raise ConfigError(
-            f"none of {len(corpus.records)} clips agrees with where {dict(where)}; "
-            f"values there: {there}"
+            f"none of {len(corpus.records)} clips matches where {dict(where)}; "
+            f"values found: {there}"
         )
     return replace(corpus, records=kept)

@@ -1,7 +1,7 @@
-"""Annotation files as rows: CSV, TSV, JSON and JSON lines, with errors that name file and line.
+"""Reads annotation files as rows: CSV, TSV, JSON and JSON lines; errors name file and line.
 
-Design choice: a row knows where it stands, so that a reader can list one that cannot be used
-(`listed`) and go on. A file that is wrong as a whole, such as one without a column, stops.
+Design choice: a row knows its position, so that a reader can report an unusable one (`listed`) and
+continue. A file that is malformed as a whole, e.g. lacks a column, is an error.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import did_you_mean
 
-#: Marks at the beginning of a file, and how what follows is encoded; else it is UTF-8.
+#: Byte order marks and their encodings; files without one are UTF-8.
 _MARKS = (
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before that of UTF-16, with which it begins
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16's, which is its prefix
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -32,15 +32,15 @@ csv.field_size_limit(2**27)  # captions and events can be longer than csv's 128 
 
 
 class MissingColumnError(ConfigError):
-    """A column that is needed is not in the header."""
+    """The header lacks a required column."""
 
 
 class Row(dict):
-    """One entry of an annotation file; a key that it lacks is a `ConfigError`.
+    """One entry of an annotation file; looking up a missing key raises `ConfigError`.
 
     Attributes:
         path: the file.
-        place: "line 3" or "entry 3".
+        unit, number: position in the file, such as "line" and 3.
     """
 
     __slots__ = ("number", "path", "unit")  # OpenAQA has millions
@@ -51,11 +51,11 @@ class Row(dict):
 
     @property
     def where(self) -> str:
-        """File and place, for messages: `train.csv, line 3`."""
+        """File and position for messages, such as `train.csv, line 3`."""
         return f"{self.path.name}, {self.unit} {self.number}"
 
     def only(self, *names: str) -> dict[str, Any]:
-        """Those of these columns that there are."""
+        """The given columns, without those that the row lacks."""
         return {name: self[name] for name in names if name in self}
 
     def __missing__(self, name: str) -> Any:
@@ -64,10 +64,10 @@ class Row(dict):
 
 @contextmanager
 def listed(problems: list[str], row: Row, part: str = "") -> Iterator[None]:
-    """An entry that cannot be used becomes a line of `problems`, with its place and the reason.
+    """Context manager that turns a `ConfigError` into a line of `problems`, with file and position.
 
     Args:
-        part: of the entry, such as "pair 2".
+        part: the part of the entry, such as "pair 2".
     """
     try:
         yield
@@ -76,21 +76,21 @@ def listed(problems: list[str], row: Row, part: str = "") -> Iterator[None]:
 
 
 def file_name(row: Row, column: str) -> str:
-    """The name of a clip's file.
+    """The audio file name in a column.
 
     Raises:
-        ConfigError: it is empty or no text.
+        ConfigError: if it is empty or not text.
     """
     if not isinstance(row[column], str) or not row[column].strip():
-        raise ConfigError(f"expected a file's name as {column}, got {row[column]!r:.80}")
+        raise ConfigError(f"expected a file name as {column}, got {row[column]!r:.80}")
     return row[column]
 
 
 def seconds(row: Row, column: str) -> float:
-    """A time; whole ones as int, since file names have them as `30`, however the table has them.
+    """A time in seconds; integral values as int, since file names have `30`, not `30.0`.
 
     Raises:
-        ConfigError: it is no number.
+        ConfigError: if it is not a finite number.
     """
     try:
         value = float(row[column])
@@ -102,34 +102,34 @@ def seconds(row: Row, column: str) -> float:
 
 
 def ending(path: Path) -> str:
-    """What a file's name ends in, `.csv` of `A.CSV` too."""
+    """The file extension in lower case, with its dot."""
     return path.suffix.lower()
 
 
 def read_text(path: Path, other: str | None = None) -> str:
-    """The file as text: UTF-8, or UTF-16 or 32 with a mark at its beginning.
+    """Reads a text file: UTF-8, or UTF-16 or UTF-32 with a byte order mark.
 
-    Other bytes stay as halves of characters (Python's `surrogateescape`), so that only the rows
-    with them are refused (`texts.checked_text`), and file names with them are found.
+    Undecodable bytes become surrogates (Python's `surrogateescape`), so that only their rows are
+    rejected (`texts.checked_text`), and file names with them are found.
 
     Args:
-        other: encoding of the lines that are not UTF-8, where a dataset is known to have it.
+        other: fallback encoding of lines that are not UTF-8, for datasets known to have them.
 
     Raises:
-        ConfigError: no such file, or none of text.
+        ConfigError: if the file does not exist, or is not text.
     """
     if not path.is_file():
-        raise ConfigError(f"no annotations at {path}; expected a file")
+        raise ConfigError(f"no annotation file at {path}")
     data = path.read_bytes()
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8-sig")
     try:
         text = data.decode(encoding, "surrogateescape")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} begins as {encoding} and is not: {error}") from error
+        raise ConfigError(f"{path} has a {encoding} byte order mark but is not: {error}") from error
     if "\0" in text.partition("\n")[0]:
         raise ConfigError(
-            f"{path} is no text in UTF-8: its first line has NUL characters, as binary files have "
-            "and UTF-16 without the mark at its beginning; save it as UTF-8"
+            f"{path} is not UTF-8 text: its first line has NUL characters, as binary files have, "
+            "and UTF-16 without a byte order mark; save it as UTF-8"
         )
     if other is not None and any("\udc80" <= character <= "\udcff" for character in text):
         return "".join(_line(line, other) for line in data.splitlines(keepends=True))
@@ -144,45 +144,46 @@ def _line(line: bytes, other: str) -> str:
 
 
 def parsed(name: str | Path, text: str | bytes) -> Any:
-    """JSON as values.
+    """Parses JSON.
+
+    Args:
+        name: used in error messages.
 
     Raises:
-        ConfigError: it is none, or an object has a key twice; `name` says whose.
+        ConfigError: if it is not JSON, or an object repeats a key.
     """
     try:
         return json.loads(text, object_pairs_hook=each_key_once)
     except (ValueError, RecursionError) as error:
-        hint = "; JSON lines are named .jsonl" if "Extra data" in str(error) else ""
-        raise ConfigError(f"{name} is not JSON: {error}{hint}") from error
+        hint = "; name a file of JSON lines .jsonl" if "Extra data" in str(error) else ""
+        raise ConfigError(f"{name} is not valid JSON: {error}{hint}") from error
 
 
 def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; Python would silently take the last of several values.
+    """Builds a JSON object; Python would silently keep the last of repeated keys.
 
     Raises:
-        ValueError: a key is there twice.
+        ValueError: if a key is repeated.
     """
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         repeated = next(name for name in names if names.count(name) > 1)
-        raise ValueError(
-            f"the key {repeated!r} is there {names.count(repeated)} times in one object"
-        )
+        raise ValueError(f"key {repeated!r} occurs {names.count(repeated)} times in one object")
     return found
 
 
 def read_csv(
     path: Path, required: Sequence[str], delimiter: str = ",", other: str | None = None
 ) -> list[Row]:
-    """Rows of a CSV with a header.
+    """Reads a CSV with a header.
 
     Args:
         other: see `read_text`.
 
     Raises:
-        MissingColumnError: a column of `required` is not there.
-        ConfigError: a row has too many or too few fields, or a column is there twice.
+        MissingColumnError: if a column of `required` is missing.
+        ConfigError: if a row has too many or too few fields, or a column is repeated.
     """
     lines = _cells(path, delimiter, other=other)
     if not lines:
@@ -192,13 +193,13 @@ def read_csv(
     for name in required:
         if name not in header:
             raise MissingColumnError(
-                f"{path} has no column {name!r} in its first line. {did_you_mean(name, header)}"
+                f"{path} has no column {name!r} in its header. {did_you_mean(name, header)}"
             )
     repeated = [name for name in dict.fromkeys(header) if name and header.count(name) > 1]
     if repeated:
         raise ConfigError(
-            f"{path}, line 1: the column {repeated[0]!r} is there {header.count(repeated[0])} "
-            "times; expected each name once"
+            f"{path}, line 1: column {repeated[0]!r} occurs {header.count(repeated[0])} times; "
+            "expected unique names"
         )
     return _named(path, header, body)
 
@@ -206,27 +207,28 @@ def read_csv(
 def read_plain_csv(
     path: Path, columns: Sequence[str], delimiter: str = ",", comment: str | None = None
 ) -> list[Row]:
-    """Rows of a CSV without a header, whose columns are known.
+    """Reads a CSV without a header.
 
     Args:
-        comment: lines that begin with it are left out.
+        columns: the column names.
+        comment: lines that start with it are skipped.
 
     Raises:
-        ConfigError: a row with another number of fields.
+        ConfigError: if a row has a different number of fields.
     """
     return _named(path, columns, _cells(path, delimiter, comment))
 
 
 def first_line(path: Path) -> str:
-    """The first line, by which files of one dataset are told apart."""
+    """The first line, which distinguishes the files of a dataset."""
     return re.split(r"[\r\n]", read_text(path).lstrip(), maxsplit=1)[0].strip()
 
 
 def read_rows(path: Path, required: Sequence[str]) -> list[Row]:
-    """Entries of a JSON list, or of JSON lines where the name ends in `.jsonl` or `.ndjson`.
+    """Reads a JSON list, or JSON lines if the name ends in `.jsonl` or `.ndjson`.
 
     Raises:
-        ConfigError: not JSON, not a list of objects, or a key of `required` that no entry has.
+        ConfigError: if it is not a JSON list of objects, or no entry has a key of `required`.
     """
     numbers, rows, unit = _entries(path)
     if not isinstance(rows, list):
@@ -237,7 +239,7 @@ def read_rows(path: Path, required: Sequence[str]) -> list[Row]:
     for name in required:
         if rows and not any(name in row for row in rows):
             raise ConfigError(f"{path}: no entry has {name!r}. {did_you_mean(name, list(rows[0]))}")
-    for place, number in enumerate(numbers):  # one by one, as OpenAQA does not fit twice
+    for place, number in enumerate(numbers):  # in place: OpenAQA does not fit in memory twice
         rows[place] = Row(rows[place], path, unit, number)
     return rows
 
@@ -250,7 +252,7 @@ def _named(path: Path, columns: Sequence[str], lines: Iterable[tuple[int, list[s
                 f"{path}, line {number}: expected {len(columns)} fields "
                 f"({', '.join(columns)}), got {len(cells)}: {cells}"
             )
-        stripped = (cell.strip() for cell in cells)  # a blank at its end would make a new label
+        stripped = (cell.strip() for cell in cells)  # a trailing blank would make a new label
         rows.append(Row(zip(columns, stripped, strict=True), path, "line", number))
     return rows
 
@@ -274,9 +276,9 @@ def _cells(
     lines = iter(io.StringIO(read_text(path, other), newline=""))  # splitlines also cuts at U+2028
     if comment is not None:
         lines = ("\n" if line.startswith(comment) else line for line in lines)
-    # A tab-separated file quotes nothing; elsewhere a space may stand before the quote (AudioSet).
+    # TSV has no quoting; elsewhere a space may precede the quote (AudioSet).
     quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-    # Strict: a quote that nothing closes would take the following rows into its cell.
+    # Strict: an unclosed quote would swallow the following rows.
     reader = csv.reader(
         lines, delimiter=delimiter, skipinitialspace=True, quoting=quoting, strict=True
     )

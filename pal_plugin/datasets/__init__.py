@@ -1,1 +1,1 @@
-"""From files to batches."""
+"""Datasets: from audio files and shards to batches."""

@@ -1,4 +1,4 @@
-"""Dataset builders: from a `datasets:` section to datasets by split; configuration ends here."""
+"""Dataset builders: build a `datasets:` section into datasets by split."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pal_plugin.utils.locations import cache_folder
 
 
 class Builder:
-    """Common half: processors under `audio_processor` and `text_processor`.
+    """Base class, with processors under `audio_processor` and `text_processor`.
 
     Attributes:
-        splits: the splits a run uses; others are not built. None builds all.
-        train_splits: those of them that it trains on; the others are evaluation data.
+        splits: the splits that a run uses; others are not built. None builds all.
+        train_splits: the splits to train on; the others are evaluation data.
     """
 
     splits: Collection[str] | None = None
@@ -40,21 +40,21 @@ class Builder:
         return self.splits is None or split in self.splits
 
     def trains(self, split: str) -> bool:
-        """Whether a run trains on this split: shuffled, without end, by the training processors."""
+        """Whether a run trains on this split: endless, shuffled, with the training processors."""
         return split in self.train_splits
 
     def processor(self, kind: str, train: bool) -> Any:
         """The processor of `kind` ("audio", "text") for training or evaluation.
 
         Raises:
-            ConfigError: no processor of that name is registered.
+            ConfigError: if its name is not registered.
         """
         config = self.settings[f"{kind}_processor"]["train" if train else "eval"]
         return PROCESSORS.get(config["name"]).from_config(config)
 
 
 class MadeClipsBuilder(Builder):
-    """Clips that the package makes itself; shards are made on first use and kept."""
+    """Synthetic clips, rendered to shards on first use and cached."""
 
     def build(self) -> dict[str, ShardStream]:
         """Datasets by split."""
@@ -86,33 +86,32 @@ class MadeClipsBuilder(Builder):
         return datasets
 
     def shards(self, cache: Path, split: str, clips: int) -> list[Path]:
-        """The tars of a split, which are made if they are not in the cache."""
+        """The tar files of a split; renders them if they are not cached."""
         raise NotImplementedError
 
     def candidates(self) -> list[str]:
-        """The labels of its classification."""
+        """The label set of its classification items."""
         raise NotImplementedError
 
 
 def given_candidates(candidates: Any) -> list[str] | None:
-    """The closed set of labels of a run file, each once and in the form that items have them; None
-    where it names none.
+    """The label set of a run file, normalized and without repetitions; None if it gives none.
 
     Raises:
-        ConfigError: it is no list of texts.
+        ConfigError: if it is not a list of texts.
     """
     if candidates is None:
         return None
     if not isinstance(candidates, list) or not candidates or any(map(text_fault, candidates)):
         raise ConfigError(
-            "candidates must be null (the labels that are found) or a list of texts, with "
-            f"quotes where YAML reads a number or a truth value; got {candidates!r}"
+            "candidates must be null (the labels found in the data) or a list of texts, quoted "
+            f"where YAML would read a number or a boolean; got {candidates!r}"
         )
     return list(dict.fromkeys(map(one_form, candidates)))
 
 
 class SoundWorldBuilder(MadeClipsBuilder):
-    """The package's own labelled audio."""
+    """Synthetic, labelled sound scenes."""
 
     def shards(self, cache: Path, split: str, clips: int) -> list[Path]:
         from pal_plugin.soundworld import ensure_shards
@@ -143,13 +142,13 @@ class SpokenBuilder(MadeClipsBuilder):
 
 
 class ClipsBuilder(Builder):
-    """A folder of clips and a CSV in the manner of ESC-50."""
+    """A folder of clips with an ESC-50-style CSV."""
 
     def build(self) -> dict[str, ClipDataset]:
         info, settings = self.settings["build_info"], self.settings
         if not info["annotations"]:
             raise ConfigError(
-                "build_info.annotations names no split; give for example "
+                "build_info.annotations has no splits; set for example "
                 "{val: {storage: clips.csv, where: {fold: [4]}}}"
             )
         columns = info["columns"]
@@ -158,7 +157,7 @@ class ClipsBuilder(Builder):
             unknown = set(source or {}) - {"storage", "where", "part_of_train"}
             if unknown or not (source or {}).get("storage"):
                 raise ConfigError(
-                    f"build_info.annotations.{split} must hold storage (a CSV) and may hold where "
+                    f"build_info.annotations.{split}: expected storage (a CSV), optionally where "
                     f"and part_of_train, got {source!r}"
                 )
             if source.get("part_of_train") and not source.get("where"):
@@ -175,7 +174,7 @@ class ClipsBuilder(Builder):
         for split, part in parts.items():
             if "train" not in by_split:
                 raise ConfigError(
-                    f"build_info.annotations.{split} is a part of train, which is not there"
+                    f"build_info.annotations.{split} takes a part of train, but there is no train"
                 )
             by_split["train"], by_split[split] = held_out(by_split["train"], part)
         found = sorted({clip.label for clips in by_split.values() for clip in clips})
@@ -183,8 +182,8 @@ class ClipsBuilder(Builder):
         stray = [label for label in found if label not in candidates]
         if stray:
             raise ConfigError(
-                f"the annotations hold the labels {', '.join(stray)}, which are not among "
-                f"candidates ({', '.join(candidates)})"
+                f"the annotations have labels that are not in candidates: {', '.join(stray)} "
+                f"(candidates: {', '.join(candidates)})"
             )
         datasets = {}
         for split, clips in by_split.items():

@@ -1,7 +1,7 @@
-"""Clips in a folder with a CSV of labels: one closed question per clip.
+"""Map-style dataset of clips in a folder with a CSV of labels: one closed question per clip.
 
-The format is ESC-50's (`filename, fold, target, category, ...`); the names of the columns are
-arguments, so most public CSVs fit. Missing files are found before anything runs.
+The format is ESC-50's (`filename, fold, target, category, ...`) with configurable column names, so
+most public CSVs fit. Missing files are reported before anything runs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pal_plugin.utils.spelling import first_of
 
 @dataclass(frozen=True)
 class LabelledClip:
-    """A file and the answer that is right for it."""
+    """An audio file and its label."""
 
     path: Path
     label: str
@@ -44,32 +44,33 @@ def read_annotations(
     where: Mapping[str, Any] | None = None,
     labels: Mapping[str, str] | None = None,
 ) -> list[LabelledClip]:
-    """Rows of a CSV as labelled clips; files are not opened.
+    """Reads a CSV into labelled clips; audio files are not opened.
 
     Args:
         annotations: CSV with a header.
-        folder: where the files of `filename_column` are.
-        where: `{column: value or list of values}`; a row is kept when all agree (as text, case
-            ignored).
-        labels: text of a label by its name in the CSV; others get spaces for underscores.
+        folder: folder of the files in `filename_column`.
+        filename_column, label_column: column names.
+        where: `{column: value or list of values}`; keeps rows that match all (compared as text,
+            case-insensitive).
+        labels: maps label names in the CSV to label texts; in others, underscores become spaces.
 
     Raises:
-        ConfigError: no such file, no such column, a row that is not whole, or no row left.
+        ConfigError: if the file or a column is missing, a row is incomplete, or no row is left.
     """
     path = Path(annotations).expanduser()
     try:
         rows = read_csv(path, (filename_column, label_column, *(where or {})))
     except MissingColumnError as error:
         raise ConfigError(
-            f"{error} The columns are named by build_info.columns and "
+            f"{error} Column names are set by build_info.columns and "
             "build_info.annotations.SPLIT.where."
         ) from error
     kept = [row for row in rows if _agrees(row, where or {})]
     if not kept:
-        raise ConfigError(f"{path} has {len(rows)} rows, and none agrees with {dict(where or {})}")
+        raise ConfigError(f"none of {len(rows)} rows of {path} matches {dict(where or {})}")
     for row in kept:
         if not (row[filename_column] and row[label_column]):
-            raise ConfigError(f"{row.where}: a row without a file name or a label: {row}")
+            raise ConfigError(f"{row.where}: row without a file name or label: {row}")
     renamed = {one_form(str(key)): text for key, text in (labels or {}).items()}
     clips = []
     for row in kept:
@@ -85,25 +86,27 @@ def read_annotations(
 def held_out(
     clips: Sequence[LabelledClip], part: float
 ) -> tuple[list[LabelledClip], list[LabelledClip]]:
-    """`(clips to train on, clips held out)`: of each label the same share, at least one.
+    """Splits into `(training clips, held-out clips)`, stratified by label, at least one each.
 
-    Which clips are held out follows from their names alone, so that a folder that grows keeps its
-    split, but for what is new. Recordings that were cut into several clips may fall on both sides:
-    give a column that splits them (`where`).
+    The split depends only on file names, so a growing folder keeps the split of its old clips.
+    Recordings cut into several clips may fall on both sides: use a column to split them (`where`).
+
+    Args:
+        part: held-out share, between 0 and 1.
 
     Raises:
-        ConfigError: a part that is none, or a label with one clip.
+        ConfigError: if `part` is out of range, or a label has only one clip.
     """
     if isinstance(part, bool) or not isinstance(part, int | float) or not 0 < part < 1:
-        raise ConfigError(f"part_of_train is {part!r}; expected a share, such as 0.2")
+        raise ConfigError(f"part_of_train is {part!r}; expected a share between 0 and 1, e.g. 0.2")
     by_label: dict[str, list[LabelledClip]] = {}
     for clip in clips:
         by_label.setdefault(clip.label, []).append(clip)
     single = [label for label, of_label in by_label.items() if len(of_label) < 2]
     if single:
         raise ConfigError(
-            f"{first_of(single)} have one clip, and none could be held out; add clips, or name the "
-            "clips of validation by a column (where)"
+            f"{first_of(single)} have only one clip, so none can be held out; add clips, or choose "
+            "validation clips by a column (where)"
         )
     held = set()
     for of_label in by_label.values():
@@ -117,7 +120,7 @@ def present(clips: Sequence[LabelledClip], *, required: bool, split: str) -> lis
     """The clips whose files exist.
 
     Raises:
-        ConfigError: files are missing and `required`, or nothing is left; names up to ten.
+        ConfigError: if files are missing and `required`, or none exists; names up to ten.
     """
     missing = [clip.path for clip in clips if not clip.path.is_file()]
     if not missing:
@@ -126,25 +129,25 @@ def present(clips: Sequence[LabelledClip], *, required: bool, split: str) -> lis
     if required or len(missing) == len(clips):
         raise ConfigError(
             f"{report}. Check build_info.audio.storage and the file names, or set "
-            "build_info.allow_missing=true to go without them"
+            "build_info.allow_missing=true to skip them"
         )
-    logging.warning("%s; going without them", report)
+    logging.warning("%s; skipping them", report)
     return [clip for clip in clips if clip.path.is_file()]
 
 
 class ClipDataset(ClipSource, Dataset):
-    """Labelled clips, each with a closed question.
+    """Map-style dataset of labelled clips with a closed question.
 
     Args:
         clips: files and labels.
-        audio_processor, text_processor: as of `ClipSource`.
-        questions: wordings; training draws one, evaluation asks the first.
-        candidates: all possible answers.
-        question_type: name of the question in the metrics.
+        audio_processor, text_processor: see `ClipSource`.
+        questions: prompt variants; training draws one, evaluation uses the first.
+        candidates: the label set.
+        question_type: name under which metrics list the question.
         source: further arguments of `ClipSource`.
     """
 
-    #: An index beyond the length means a later pass.
+    #: Indices beyond the length address later passes (epochs).
     counts_passes = True
 
     def __init__(
@@ -162,7 +165,7 @@ class ClipDataset(ClipSource, Dataset):
         self.clips = list(clips)
         self.ids = _unique_names([clip.path for clip in self.clips])
         self.questions, self.question_type = list(questions), question_type
-        for question in questions:  # what cannot be asked is told now
+        for question in questions:  # fail early on unusable questions
             text_processor(question)
 
     def __len__(self) -> int:
@@ -184,7 +187,7 @@ class ClipDataset(ClipSource, Dataset):
 
 
 def _unique_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """The file names; of files that share one, the path below the folder of all files."""
+    """Unique names of files: the file name, or where several share it, the relative path."""
     distinct = list(dict.fromkeys(paths))
     counts = Counter(path.name for path in distinct)
     shared = [path for path in distinct if counts[path.name] > 1]

@@ -1,8 +1,8 @@
-"""Clips with their questions to the batch that models take.
+"""Collates clips and their questions into model batches.
 
-A clip is decoded and encoded once, however many questions are asked about it: text row `b` listens
-to clip `clip_index[b]`. A clip that could not be used travels as `SkippedClip`, so that whoever
-counts sees all of them, whichever worker met them.
+A clip is decoded and encoded once, however many questions it has: text row `b` uses clip
+`clip_index[b]`. Unusable clips travel through the DataLoader as `SkippedClip`, so that they are
+all counted, whichever worker skipped them.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import torch
 
 from pal_plugin.encoders.frontend import AudioFrontend
 
-#: Of an item, what only some tasks read: the question without its choices and how they are put
-#: into it, several labels of one clip, other columns of the annotation.
+#: Optional item fields that only some tasks read: the stem and template of multiple choice, the
+#: labels of a multi-label clip, other annotation columns.
 MORE = ("stem", "protocol", "labels", "facts")
 
 
 @dataclass(frozen=True)
 class SkippedClip:
-    """A clip that training, or an evaluation that is allowed to, goes without."""
+    """A clip that is skipped in training, or in evaluation with `allow_missing`."""
 
     name: str
     reason: str
@@ -31,21 +31,20 @@ class SkippedClip:
 def collate_clips(
     clips: Sequence[dict | SkippedClip], collate_audio: Callable[[list], Any] | None = None
 ) -> dict[str, Any]:
-    """Join clips into one batch.
+    """Collates clips into a batch of C clips and B rows, one per item.
 
     Args:
         clips: each `{"audio": features, "sample_id": str, "items": [item, ...]}` with items
-            `{"question", "answer", "task", "question_type", "answers", "candidates"}`; of these
-            `answers` (accepted answers) and `candidates` (closed set of answers) may be absent.
-        collate_audio: joins the clips' `audio`; the default is `AudioFrontend.collate`.
+            `{"question", "answer", "task", "question_type", "answers", "candidates"}`, of which
+            `answers` (accepted answers) and `candidates` (closed set of answers) are optional.
+        collate_audio: joins the clips' `audio`; defaults to `AudioFrontend.collate`.
 
     Returns:
-        C clips and B rows (B = all items): `audio`; `clip_index` Long[B]; lists of length B
-        `text_input`, `text_output`, `task`, `question_type`, `answers`, `candidates` (None where
-        open), `more` (of `stem`, `protocol`, `labels` and `facts` those that the item has),
-        `sample_id`, `question_id`, `instance_id`; `num_clips` = C; `skipped`, names and reasons
-        of the clips left out; `num_unasked`, clips without a question. A batch of nothing else has
-        no `audio` and B = 0.
+        `audio`; `clip_index` long [B], values 0..C-1; lists of length B `text_input`,
+        `text_output`, `task`, `question_type`, `answers`, `candidates` (None if open), `more` (the
+        item's `stem`, `protocol`, `labels` and `facts`, where set), `sample_id`, `question_id`,
+        `instance_id`; `num_clips` = C; `skipped`, names and reasons of skipped clips;
+        `num_unasked`, clips without a question. Without usable clips, `audio` is absent and B = 0.
     """
     usable = [clip for clip in clips if not isinstance(clip, SkippedClip) and clip["items"]]
     rows = [(c, number, item) for c, clip in enumerate(usable) for number, item in _items(clip)]
@@ -71,7 +70,7 @@ def collate_clips(
 
 
 def clips_of(dataset: Any) -> int | None:
-    """Number of clips in a dataset, None where it cannot be known."""
+    """Number of clips in a dataset; None if it is not known."""
     try:
         return len(dataset)
     except (TypeError, NotImplementedError):
@@ -79,11 +78,11 @@ def clips_of(dataset: Any) -> int | None:
 
 
 def clips_of_all(datasets: Mapping[str, Any]) -> int | None:
-    """Of several datasets together, None where one cannot know."""
+    """Total number of clips of several datasets; None if one is not known."""
     sizes = [clips_of(dataset) for dataset in datasets.values()]
     return None if None in sizes else sum(sizes)
 
 
 def _items(clip: dict) -> list[tuple[int, dict]]:
-    """Items with their number in the clip's full list, which makes an id that sampling keeps."""
+    """Items with their index in the clip's full list, so that ids do not depend on sampling."""
     return [(item.get("number", i), item) for i, item in enumerate(clip["items"])]

@@ -1,7 +1,7 @@
-"""A public dataset's original files, map-style: no conversion, every clip by its number.
+"""Map-style dataset of a public dataset's original files, without conversion to shards.
 
-Design choice: what is missing is found before anything runs, as for a CSV of labels: training goes
-without it and says so, evaluation stops unless it is told to go on.
+Design choice: missing files are found before anything runs: training warns and skips them,
+evaluation stops unless `allow_missing` is set.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pal_plugin.utils.spelling import first_of
 
 @dataclass(frozen=True)
 class CorpusClip:
-    """A file and what is asked about it."""
+    """An audio file and its items."""
 
     id: str
     path: Path
@@ -42,18 +42,18 @@ def corpus_clips(
     split: str,
     required: bool,
 ) -> tuple[list[CorpusClip], list[str], list[str]]:
-    """`(clips that are there, labels, what is left out)` of original files.
+    """Reads original files into `(clips with audio, labels, faults of skipped clips)`.
 
     Args:
         dataset: a name in `corpora.readers.READERS`.
-        annotations: its files.
-        folder: its audio.
+        annotations: its annotation files.
+        folder: its audio folder.
         where: `{column: value or values}`.
-        split: for the messages.
-        required: whether everything must be there and usable.
+        split: split name, used in messages.
+        required: raise if anything is missing or unusable.
 
     Raises:
-        ConfigError: files that do not fit, no clip left, or something missing and `required`.
+        ConfigError: if files are malformed, no clip is left, or any is missing and `required`.
     """
     wanted = {k: v if isinstance(v, list | tuple) else [v] for k, v in (where or {}).items()}
     corpus = read_corpus(dataset, annotations, folder, wanted)
@@ -69,36 +69,36 @@ def corpus_clips(
 
 
 def check_left_out(faults: Sequence[str], *, split: str, required: bool) -> None:
-    """Report clips that cannot be used, or stop.
+    """Logs clips that cannot be used, or raises.
 
     Raises:
-        ConfigError: there are some and `required`; names up to ten.
+        ConfigError: if there are any and `required`; names up to ten.
     """
     if not faults:
         return
     named = first_of(faults, "; ")
-    report = f"{len(faults)} clips or questions of {split!r} cannot be used: {named}"
+    report = f"{len(faults)} clips or questions of {split!r} are unusable: {named}"
     if required:
         raise ConfigError(
-            f"{report}. Get them, or set build_info.allow_missing=true to go without them"
+            f"{report}. Provide them, or set build_info.allow_missing=true to skip them"
         )
-    logging.warning("%s; going without them", report)
+    logging.warning("%s; skipping them", report)
 
 
 class CorpusDataset(ClipSource, Dataset):
-    """Clips with the questions of their annotations.
+    """Map-style dataset of clips with their annotated questions.
 
     Args:
         clips: files and items.
-        audio_processor, text_processor: as of `ClipSource`.
-        mix: which questions are asked; training draws them anew in each pass, evaluation asks all.
+        audio_processor, text_processor: see `ClipSource`.
+        mix: selects the questions; training redraws them in each pass, evaluation uses all.
         source: further arguments of `ClipSource`.
 
     Raises:
-        ConfigError: no clip has a question of the mix.
+        ConfigError: if no clip has a question selected by the mix.
     """
 
-    #: An index beyond the length means a later pass.
+    #: Indices beyond the length address later passes (epochs).
     counts_passes = True
 
     def __init__(
@@ -114,8 +114,8 @@ class CorpusDataset(ClipSource, Dataset):
         if not self.clips:
             tasks = sorted({item["task"] for clip in clips for item in clip.items})
             raise ConfigError(
-                f"none of {len(clips)} clips holds a question of the tasks "
-                f"{', '.join(mix.weights)}; they hold {', '.join(tasks) or 'none'}"
+                f"none of {len(clips)} clips has an item of the tasks "
+                f"{', '.join(mix.weights)}; found {', '.join(tasks) or 'none'}"
             )
         self.mix = mix
 

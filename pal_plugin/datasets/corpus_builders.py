@@ -1,9 +1,9 @@
-"""Builders of public datasets: `pal_corpus`, `pal_shards`, and one name for each dataset.
+"""Builders of public datasets: `pal_corpus`, `pal_shards`, and one name per dataset.
 
-Design choice: a split comes from shards where `build_info.shards` names some, else from the
-original files, so that a run file changes one key when its data were converted. The names
-`pal_audiocaps`, `pal_clotho`, ... are `pal_corpus` with its format set, made from the table of
-readers.
+Design choice: a split is read from shards if `build_info.shards` names some, else from the
+original files, so that converting the data changes one key of a run file. The names
+`pal_audiocaps`, `pal_clotho`, ... are `pal_corpus` with a fixed format, generated from the table
+of readers.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _SOURCE = ("files", "where", "audio")
 
 
 class ShardsBuilder(Builder):
-    """Streams of shards that `pal data convert` wrote, or others of the same layout."""
+    """Streams of shards written by `pal data convert`, or others in the same layout."""
 
     def build(self) -> dict[str, Any]:
         """Datasets by split.
 
         Raises:
-            ConfigError: no split, nothing at a place named, clips that evaluation would miss.
+            ConfigError: if there are no splits or shards, or evaluation would skip clips.
         """
         return self._streams(self._labels({}))
 
@@ -38,16 +38,16 @@ class ShardsBuilder(Builder):
         named = self.settings["build_info"]["shards"] or {}
         if not named and "annotations" not in self.settings["build_info"]:
             raise ConfigError(
-                "build_info.shards names no split; give for example "
+                "build_info.shards has no splits; set for example "
                 "{train: shards/esc50-train, val: shards/esc50-test}"
             )
         return {split: find_shards(source) for split, source in named.items() if source}
 
     def _labels(self, found: dict[str, list[str]]) -> list[str] | None:
-        """Candidates: those of the configuration, else the labels of all splits.
+        """The label set: that of the configuration, else the labels of all splits.
 
         Raises:
-            ConfigError: those of the configuration are no texts.
+            ConfigError: if the configured labels are not texts.
         """
         labels = [label for several in found.values() for label in several]
         for shards in self._shards().values():
@@ -71,17 +71,17 @@ class ShardsBuilder(Builder):
             if not self.wanted(split):
                 continue
             train = self.trains(split)
-            stated = (info["counts"] or {}).get(split)
-            if stated is None and shards.clips is None and not train:
+            given = (info["counts"] or {}).get(split)
+            if given is None and shards.clips is None and not train:
                 raise ConfigError(
-                    f"the number of clips in {shards.urls[0]} is not known; state "
-                    f"build_info.counts.{split}, or name a folder with an index.json"
+                    f"the number of clips in {shards.urls[0]} is unknown; set "
+                    f"build_info.counts.{split}, or give a folder with an index.json"
                 )
-            faults = [_told(e) for kind in LEFT_OUT for e in (shards.index or {}).get(kind, [])]
+            faults = [_fault(e) for kind in LEFT_OUT for e in (shards.index or {}).get(kind, [])]
             check_left_out(faults, split=split, required=not train and not info["allow_missing"])
             streams[split] = ShardStream(
                 shards.urls,
-                shards.clips if stated is None else stated,
+                shards.clips if given is None else given,
                 self.processor("audio", train),
                 self.processor("text", train),
                 self._mix(),
@@ -99,14 +99,14 @@ class ShardsBuilder(Builder):
 class CorpusBuilder(ShardsBuilder):
     """A public dataset from its original files, or from shards of it."""
 
-    #: The reader's name; `pal_corpus` itself takes it from `build_info.format`.
+    #: The reader's name; `pal_corpus` itself reads it from `build_info.format`.
     format: str | None = None
 
     def build(self) -> dict[str, Any]:
         """Datasets by split.
 
         Raises:
-            ConfigError: no split, files that do not fit, audio that evaluation would miss.
+            ConfigError: if there are no splits, files do not parse, or evaluation would skip clips.
         """
         info = self.settings["build_info"]
         form = self._format()
@@ -117,17 +117,15 @@ class CorpusBuilder(ShardsBuilder):
         }
         if not sources and not info["shards"]:
             raise ConfigError(
-                f"build_info.annotations names no split; give for example {{train: FILE}} with "
-                f"the files of {form} ({reader(form).annotations}), or build_info.shards"
+                f"build_info.annotations has no splits; set for example {{train: FILE}} with the "
+                f"files of {form} ({reader(form).annotations}), or build_info.shards"
             )
         folders: dict[str, AudioFolder] = {}
         clips, labels, left_out = {}, {}, {}
         for split, source in sources.items():
             place = source.get("audio") or info["audio"]["storage"]
             if not place:
-                raise ConfigError(
-                    "build_info.audio.storage must be given: the folder of the audio files"
-                )
+                raise ConfigError("set build_info.audio.storage to the folder of the audio files")
             if place not in folders:
                 folders[place] = AudioFolder(place)
             clips[split], labels[split], left_out[split] = corpus_clips(
@@ -162,18 +160,16 @@ class CorpusBuilder(ShardsBuilder):
         given = self.settings["build_info"]["format"]
         if self.format and given not in (None, self.format):
             raise ConfigError(
-                f"build_info.format is {given!r}; this dataset is {self.format!r}, leave it out"
+                f"build_info.format is {given!r}, but the dataset is {self.format!r}; remove it"
             )
         if not self.format and not given:
-            raise ConfigError(
-                f"build_info.format must name the dataset; known: {', '.join(READERS)}"
-            )
+            raise ConfigError(f"set build_info.format to one of {', '.join(READERS)}")
         reader(self.format or given)
         return self.format or given
 
 
 def _source(split: str, source: Any) -> dict[str, Any]:
-    """`FILE`, `[FILE, ...]` or `{files: ..., where: ..., audio: ...}` as the last of these."""
+    """Turns `FILE` and `[FILE, ...]` into `{files: ..., where: ..., audio: ...}`."""
     if not isinstance(source, dict):
         source = {"files": source}
     for key in source:
@@ -185,7 +181,7 @@ def _source(split: str, source: Any) -> dict[str, Any]:
     return {**source, "files": [files] if isinstance(files, str) else files}
 
 
-def _told(entry: Any) -> str:
+def _fault(entry: Any) -> str:
     if not isinstance(entry, dict):
         return str(entry)
     reason = entry.get("reason") or f"{entry.get('seconds')} s long"

@@ -1,8 +1,8 @@
-"""`pal_mini`: labelled clips of several domains in one mixture, each with its own question.
+"""`pal_mini`: labelled clips of several domains in one mixture, one question per domain.
 
-Design choice: the domains share batches instead of having a dataset entry each, so that batch
-statistics (CLAP's BatchNorm) and gradients always see all of them, and a small domain is not
-drowned by a large one. The domain is the question's type, under which the metrics list it.
+Design choice: the domains share batches instead of being separate datasets, so that batch
+statistics (CLAP's BatchNorm) and gradients always cover all domains, and a large domain does not
+dominate a small one. Metrics list each domain as a question type.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from pal_plugin.utils.errors import ConfigError
 
 
 class MixedClips(Dataset):
-    """Training clips of several datasets in fixed shares, without end.
+    """Endless mixture of training datasets in fixed proportions.
 
-    A pass has as many clips as all datasets together, and each dataset its share of them. A
-    dataset goes through all its clips, shuffled, before it repeats one; a small one is heard
-    several times in a pass, each time with other random changes.
+    A pass has as many clips as all datasets together, split by weight. Each dataset iterates over
+    all its clips, shuffled, before it repeats one; clips of a small one occur several times per
+    pass, each time with a different augmentation.
 
     Args:
-        datasets: by name.
-        weights: share of each, positive; they need not sum to 1.
-        seed: of the order and of the processors that can be reseeded.
+        datasets: datasets by name.
+        weights: positive sampling weights by name; need not sum to 1.
+        seed: seed of the order and of processors with a `reseed` method.
     """
 
-    #: An index beyond the length means a later pass.
+    #: Indices beyond the length address later passes (epochs).
     counts_passes = True
     train = True
 
@@ -61,7 +61,7 @@ class MixedClips(Dataset):
         return dataset[own_pass * len(dataset) + clip]
 
     def _find(self, place: int) -> tuple[str, int]:
-        """The dataset that owns a place in the pass, and the place within its share."""
+        """Maps a position in the pass to the dataset and the position within its share."""
         for name, share in self.shares.items():
             if place < share:
                 return name, place
@@ -74,7 +74,7 @@ class MixedClips(Dataset):
 
 
 class JoinedClips(ConcatDataset):
-    """Evaluation clips of several datasets, one after the other, each once."""
+    """Concatenation of evaluation datasets, each clip once."""
 
     def collater(self, clips: Sequence[dict | SkippedClip]) -> dict[str, Any]:
         """`collate_clips`."""
@@ -82,20 +82,20 @@ class JoinedClips(ConcatDataset):
 
 
 class MiniBuilder(Builder):
-    """A folder of clips and one CSV that fixes domain, label and split of each."""
+    """A folder of clips and one CSV with domain, label and split of each."""
 
     def build(self) -> dict[str, Dataset]:
-        """`{"train": MixedClips, "val": JoinedClips}`, if "train" is what the run trains on.
+        """`{"train": MixedClips, "val": JoinedClips}`, for runs that train on "train".
 
         Raises:
-            ConfigError: no domain to train on or to evaluate, a missing clip, a weight that is
-                not positive.
+            ConfigError: if there is no domain to train or evaluate on, a clip is missing, or a
+                weight is not positive.
         """
         domains = {k: v for k, v in self.settings["domains"].items() if v is not None}
         train = {n: self._clips(n, d, "train") for n, d in domains.items() if d["train"]}
         val = {n: self._clips(n, d, "val") for n, d in domains.items() if d["val"]}
         if not train or not val:
-            raise ConfigError(f"domains: nothing to train on or to evaluate in {sorted(domains)}")
+            raise ConfigError(f"domains: no train or no val split among {sorted(domains)}")
         weights = {name: float(domains[name]["weight"]) for name in train}
         if min(weights.values()) <= 0:
             raise ConfigError(f"domains.*.weight must be positive where train is set: {weights}")

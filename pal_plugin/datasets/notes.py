@@ -1,4 +1,4 @@
-"""`pal_notes`: notes of ten instruments, played from a soundfont into the cache on first use."""
+"""`pal_notes`: notes of ten instruments, rendered from a soundfont on first use and cached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of a clip's questions are asked: a weighted mix in training, a fixed set in evaluation."""
+"""Selects a clip's questions: a weighted mix in training, a fixed set in evaluation."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pal_plugin.utils.errors import ConfigError
 
 
 class QuestionMix:
-    """Chooses items of a clip.
+    """Selects items of a clip.
 
     Args:
-        tasks: weight per task; a task of weight 0 or null is never asked.
-        question_types: only these types, None for all.
-        items_per_clip: questions drawn per clip in training, without repetition.
-        eval_items_per_type: the first so many of each type are asked in evaluation, None for all.
-        questions: another wording for the questions of a task; None leaves them as they are.
+        tasks: sampling weight per task; weight 0 or null disables the task.
+        question_types: allowed types, None for all.
+        items_per_clip: questions drawn per clip in training, without replacement.
+        eval_items_per_type: maximum questions per type in evaluation, None for all.
+        questions: replaces the prompt of a task; None keeps the item's own.
 
     Raises:
-        ConfigError: an unknown task, no task at all, or a count below 1.
+        ConfigError: if a task is unknown, no task has a weight, or a count is below 1.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class QuestionMix:
         self.eval_items_per_type = eval_items_per_type
 
     def eligible(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The items of the chosen tasks and types, each with its `number` in the clip."""
+        """The items of enabled tasks and types, each with its index in the clip as `number`."""
         return [
             {
                 **item,
@@ -63,9 +63,9 @@ class QuestionMix:
         ]
 
     def draw(self, items: Sequence[dict[str, Any]], seed: str) -> list[dict[str, Any]]:
-        """Up to `items_per_clip` items: first a task by weight, then one of its items.
+        """Draws up to `items_per_clip` items: first a task by weight, then one of its items.
 
-        The same clip and seed give the same items in every process.
+        Deterministic: the same clip and seed give the same items in every process.
         """
         rng, left = random.Random(seed), self.eligible(items)
         drawn = []
@@ -78,7 +78,7 @@ class QuestionMix:
         return drawn
 
     def all(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The items asked in evaluation, in their order."""
+        """The items used in evaluation, in order."""
         counts: dict[str, int] = {}
         chosen = []
         for item in self.eligible(items):

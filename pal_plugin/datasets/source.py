@@ -1,4 +1,4 @@
-"""What all datasets of clips share: decoding, questions cleaned up, and clips joined to batches."""
+"""Common base of clip datasets: decoding, text processing and collation."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pal_plugin.datasets.collate import SkippedClip, collate_clips
 
 
 class ClipSource:
-    """Half a dataset; the other half says which clips there are and what is asked about them.
+    """Base class of clip datasets; subclasses provide the clips and their items.
 
     Args:
-        audio_processor: a clip's path or bytes to features.
+        audio_processor: maps a clip's path or bytes to features.
         text_processor: applied to every question.
-        train: skip what cannot be decoded, or raise an `AudioError`.
-        seed: of the choice of questions.
-        candidates: closed set of answers of classification questions.
+        train: True skips clips that cannot be decoded, False raises `AudioError`.
+        seed: seed for drawing questions.
+        candidates: label set of classification questions.
         collate_audio: see `collate_clips`.
-        allow_missing: in evaluation, too, leave out what cannot be used.
-        left_out: what was known to be missing beforehand, with the reasons.
+        allow_missing: skip unusable clips in evaluation, too.
+        left_out: clips known to be unusable beforehand, with reasons.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class ClipSource:
         """A decoded clip with its questions.
 
         Args:
-            audio: what the audio processor takes.
-            where: names the clip in messages.
+            audio: input of the audio processor.
+            where: name of the clip in messages.
 
         Raises:
-            AudioError: it cannot be decoded, in evaluation; names the clip.
+            AudioError: in evaluation, if it cannot be decoded; names the clip.
         """
         if isinstance(audio, bytes):
             audio = named(audio, where)
@@ -60,13 +60,13 @@ class ClipSource:
             features = self.audio_processor(audio)
         except AudioError as error:
             if not (self.train or self.allow_missing):
-                told = str(error)
-                raise AudioError(told if where in told else f"{where}: {told}") from error
+                text = str(error)
+                raise AudioError(text if where in text else f"{where}: {text}") from error
             return SkippedClip(where, str(error))
         return {"audio": features, "items": self._prepared(items), "sample_id": sample_id}
 
     def collater(self, clips: Sequence[dict | SkippedClip]) -> dict[str, Any]:
-        """`collate_clips` with this dataset's way of joining audio."""
+        """`collate_clips` with this dataset's `collate_audio`."""
         return collate_clips(clips, self.collate_audio)
 
     def _prepared(self, items: list[dict]) -> list[dict]:
@@ -82,7 +82,7 @@ class ClipSource:
 
 
 def parts_of(dataset: Any) -> Iterator[Any]:
-    """The data sets that a mixture or a chain of several is made of, else the data set itself."""
+    """The leaf datasets of a mixture or concatenation, else the dataset itself."""
     inner = getattr(dataset, "datasets", None)
     if inner is None:
         yield dataset

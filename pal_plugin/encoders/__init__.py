@@ -1,4 +1,4 @@
-"""The audio encoders by name, and the two builders that turn configuration into objects."""
+"""Audio encoders by name, and the builders of encoders and front ends."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _encoder_class(type: str) -> type[AudioEncoder]:
 
 
 def arguments_of(cls: type) -> list[str]:
-    """Names of what an encoder's or a front end's class takes."""
+    """Constructor arguments of an encoder or front-end class."""
     parameters = inspect.signature(cls).parameters.values()
     named = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
     return named + list(getattr(cls, "extra_arguments", ()))
@@ -52,10 +52,10 @@ def arguments_of(cls: type) -> list[str]:
 def encoder_settings(
     type: str, model: dict[str, Any] | None = None, features: dict[str, Any] | None = None
 ) -> tuple[type[AudioEncoder], dict[str, Any]]:
-    """The class of an encoder and what it is given; see `build_encoder`.
+    """The class and constructor arguments of an encoder; see `build_encoder`.
 
     Raises:
-        ValueError: unknown type or argument.
+        ValueError: if the type or an argument is unknown.
     """
     cls, model = _encoder_class(type), dict(model or {})
     if features and "window_s" in features:
@@ -71,41 +71,40 @@ def build_encoder(
     features: dict[str, Any] | None = None,
     hidden_states: Sequence[int] | None = None,
 ) -> AudioEncoder:
-    """Build an encoder with random weights, or with those of `checkpoint`.
+    """Builds an encoder, randomly initialized or from `checkpoint`.
 
     Args:
         type: a key of ENCODERS.
-        model: arguments of the encoder's class.
-        checkpoint: a file, a folder or an id of the Hugging Face hub, as `from_checkpoint` of the
-            class reads it.
-        features: arguments of the encoder's features; their `window_s` is the encoder's too
-            where `model` does not give one.
-        hidden_states: which of them it gives (`AudioEncoder.give`); None: its output.
+        model: constructor arguments of the encoder class.
+        checkpoint: a file, a folder or a Hugging Face Hub id; see the class's `from_checkpoint`.
+        features: constructor arguments of its front end; their `window_s` also applies to the
+            encoder unless `model` sets it.
+        hidden_states: indices of hidden states to output (`AudioEncoder.select_hidden_states`);
+            None: the final output.
 
     Raises:
-        ValueError: unknown type or argument, a checkpoint that does not fit, hidden states that it
-            does not have, or features that make another input than it reads (mels, seconds,
-            frames).
-        HubError: the files of a hub id could not be had.
+        ValueError: if the type or an argument is unknown, the checkpoint or the hidden states do
+            not match the encoder, or the features do not match its input (mels, seconds, frames).
+        HubError: if the files of a Hub id cannot be downloaded.
     """
     cls, model = encoder_settings(type, model, features)
     try:
         encoder = cls.from_checkpoint(checkpoint, **model) if checkpoint else cls(**model)
         encoder.check(build_features(type, features))
         if hidden_states is not None:
-            encoder.give(hidden_states)
+            encoder.select_hidden_states(hidden_states)
     except ValueError as error:
         raise ValueError(f"encoder {type!r}: {error}") from error
     except SIZES_DO_NOT_FIT as error:
-        raise ValueError(f"encoder {type!r} cannot be built of {model}: {error}") from error
+        raise ValueError(f"cannot build encoder {type!r} with {model}: {error}") from error
     return encoder
 
 
 def build_features(type: str, features: dict[str, Any] | None = None) -> AudioFeatures:
-    """Build the front end of an encoder.
+    """Builds the front end of an encoder.
 
     Raises:
-        ValueError: unknown type or argument.
+        ValueError: if the type or an argument is unknown.
     """
     cls = _encoder_class(type).Features
     features = dict(features or {})

@@ -1,8 +1,8 @@
 """AST: the Audio Spectrogram Transformer (arXiv 2104.01778), on transformers.ASTModel.
 
-Design choice: the tokens are the patches alone, put in time-major order; the CLS and distillation
-tokens, which stand for the whole clip, are dropped. Weights are read by transformers itself, whose
-releases differ in the names of a layer's parts while the public files keep the old ones.
+Design choice: the tokens are the patches only, in time-major order; the CLS and distillation
+tokens, which summarize the whole clip, are dropped. transformers loads the weights: parameter names
+differ between its releases, while the public files keep the old ones.
 """
 
 from __future__ import annotations
@@ -25,24 +25,23 @@ MEAN, STD = -4.2677393, 4.5689974
 FRAMES_PER_S = RATE_HZ // HOP_SAMPLES
 PATCH_FRAMES, STRIDE_FRAMES = 16, 10
 _DEFAULTS = ASTConfig().to_dict()
-#: Of the configuration; the number of frames follows from `window_s`.
+#: Configurable fields; the number of frames follows from `window_s`.
 CONFIG_NAMES = tuple(
     sorted(set(_DEFAULTS) - set(PretrainedConfig().to_dict()) - {"model_type", "max_length"})
 )
 
 
 class ASTFeatures(AudioFeatures):
-    """Kaldi filter bank equal to `ASTFeatureExtractor`, 100 frames per second at 16 kHz.
+    """Kaldi log-mel filter bank equal to `ASTFeatureExtractor`, 100 frames per second at 16 kHz.
 
-    A clip's bank is computed once and cut into windows; frames after its end are zero before the
-    bank is normalised by AudioSet's mean and deviation, as in the reference.
+    The filter bank of a clip is computed once and cut into windows; frames after its end are zeroed
+    before normalization by AudioSet's mean and standard deviation, as in the reference.
 
     Args:
-        window_s: seconds per window, a multiple of 0.01.
-        n_mels: mel bins.
-        overlap_s: None for the few frames that are left over behind a window's last patch (0.14 s
-            of 10.24 s), so that the patches of the next window continue in step; with 0 these
-            frames would be heard by no patch.
+        window_s: window length in seconds, a multiple of 0.01.
+        n_mels: number of mel bins.
+        overlap_s: None: the frames after the last patch of a window (0.14 s of 10.24 s), so that
+            the patches of consecutive windows are contiguous; with 0, no patch covers them.
         windowing: `max_s`, `precision` of AudioFeatures.
     """
 
@@ -63,7 +62,7 @@ class ASTFeatures(AudioFeatures):
         self.n_mels = n_mels
 
     def extract(self, clips: list[Tensor]) -> tuple[Tensor, list[int]]:
-        """Clips -> (`[sum W, T, n_mels]`, valid frames), T = 100 * window_s."""
+        """Clips [S] -> (`[sum W, T, n_mels]`, valid frames per window), T = 100 * window_s."""
         bank, frames = windowed_filter_bank(
             clips,
             [len(self.window_lengths(len(clip))) for clip in clips],
@@ -78,10 +77,9 @@ class AST(AudioEncoder):
     """AST encoder; the defaults are the published base model.
 
     Args:
-        window_s: seconds per window; the position table is as long, 100 frames a second.
+        window_s: window length in seconds; sets the length of the position table, at 100 frames/s.
         config: fields of `transformers.ASTConfig` by name, such as `hidden_size`,
             `num_hidden_layers`, `num_attention_heads`, `intermediate_size`, `num_mel_bins`.
-
     """
 
     Features = ASTFeatures
@@ -98,27 +96,27 @@ class AST(AudioEncoder):
         frequency_cells, time_cells = self.model.embeddings.get_shape(self.model.config)
         self.grid = (time_cells, frequency_cells)
 
-    def give(self, hidden_states: Sequence[int]) -> None:
-        """As `AudioEncoder.give`; the norm at the end goes too."""
-        super().give(hidden_states)
+    def select_hidden_states(self, hidden_states: Sequence[int]) -> None:
+        """See `AudioEncoder.select_hidden_states`; also removes the final norm."""
+        super().select_hidden_states(hidden_states)
         self.model.layernorm = nn.Identity()
 
     @property
     def stack(self) -> nn.ModuleList:
-        """The layers, which transformers 4 keeps one module deeper."""
+        """The layers; in transformers 4 they are nested one level deeper."""
         return self.model.layers if hasattr(self.model, "layers") else self.model.encoder.layer
 
     @property
     def span_s(self) -> float:
-        """Patches overlap, and the last one need not reach the window's end."""
+        """Patches overlap, and the last one may end before the window does."""
         return self.grid[0] * self.model.config.time_stride / FRAMES_PER_S
 
     def forward(self, features: Tensor, frames: Tensor | None = None) -> AudioTokens:
-        """`[W, T, n_mels]` -> AudioTokens `[W, t * f, D]`; grid (101, 12) for 10.24 s, 128 bins.
+        """`[W, T, n_mels]` -> AudioTokens `[W, t * f, D]`; grid (101, 12) for 10.24 s, 128 mels.
 
-        Cell (i, j) sees 16 frames from 10 i on and 16 mel bins from 10 j on. It is valid if it
-        starts within the clip. The reference has no padding mask, so padding takes part in the
-        attention here too; only the returned mask excludes it.
+        Cell (i, j) covers frames 10 i to 10 i + 15 and mel bins 10 j to 10 j + 15. It is valid if
+        it starts within the clip. As in the reference there is no padding mask in the attention, so
+        padding is attended to; only the returned mask excludes it.
         """
         mel = self.as_input(features, 3, "[W, T, n_mels]")
         config = self.model.config
@@ -128,14 +126,14 @@ class AST(AudioEncoder):
                 f"{tuple(features.shape)}; match n_mels and window_s of the features to the model"
             )
         hidden = self.chosen(lambda: self.model(mel).last_hidden_state)
-        hidden = hidden[:, 2:]  # behind CLS and distillation token
+        hidden = hidden[:, 2:]  # drop CLS and distillation token
         time_cells, frequency_cells = self.grid
         tokens = hidden.unflatten(1, (frequency_cells, time_cells)).transpose(1, 2).flatten(1, 2)
         return self.as_tokens(tokens, frames, config.time_stride, self.grid)
 
     @classmethod
     def sizes_of(cls, path: Path) -> dict[str, Any]:
-        """Of a folder: its `config.json`, whose number of frames is the window."""
+        """Sizes in a folder's `config.json`; `window_s` follows from its number of frames."""
         if not Path(path).is_dir():
             return {}
         stored = ASTConfig.from_pretrained(path)
@@ -144,13 +142,13 @@ class AST(AudioEncoder):
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, **model) -> AST:
-        """Read a file of the given size, or a `save_pretrained` folder or hub id, whose
-        `config.json` gives the size. Keys as in ASTModel or
-        ASTForAudioClassification, whose classifier is dropped.
+        """Loads a file of the configured size, or a `save_pretrained` folder or Hub id, whose
+        `config.json` gives the size. Key names as in ASTModel or ASTForAudioClassification (its
+        classifier is dropped).
 
         Raises:
-            HubError: an id whose files cannot be had.
-            ValueError: names every key that is missing, unexpected or of another shape.
+            HubError: if the files of a Hub id cannot be downloaded.
+            ValueError: if keys are missing, unexpected or have the wrong shape; lists all of them.
         """
         path = fetch(path)
         model = cls.arguments_for(cls.sizes_of(path), model, path)
@@ -161,8 +159,8 @@ class AST(AudioEncoder):
             None,
             config=encoder.model.config,
             state_dict=weights,
-            dtype=torch.float32,  # and not the file's, as the other encoders
-            ignore_mismatched_sizes=True,  # so that all problems are reported together
+            dtype=torch.float32,  # not the file's, as in the other encoders
+            ignore_mismatched_sizes=True,  # so that all problems are reported at once
             output_loading_info=True,
         )
         problems = [
@@ -172,7 +170,7 @@ class AST(AudioEncoder):
         ]
         if problems:
             raise ValueError(
-                f"{path} does not fit AST; check the sizes in the encoder's 'model' settings, "
+                f"{path} does not match AST; check the sizes in the encoder's 'model' settings, "
                 f"window_s and the file. " + "; ".join(problems)
             )
         return encoder

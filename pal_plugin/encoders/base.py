@@ -1,7 +1,7 @@
-"""What an audio encoder is to the rest: a log-mel front end and a module that yields AudioTokens.
+"""The encoder interface: a log-mel front end and a module that returns AudioTokens.
 
-Design choice: an encoder's `state_dict` has the key names of a public checkpoint layout, so what
-is saved here is read elsewhere and the other way round.
+Design choice: an encoder's `state_dict` uses the key names of a public checkpoint layout, so
+checkpoints are interchangeable with other libraries.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ from pal_plugin.types import AudioTokens
 
 
 class AudioEncoder(nn.Module):
-    """Base of the encoders.
+    """Base class of the encoders.
 
     Attributes:
-        width: channels D of the tokens.
-        window_s: seconds that one window covers.
-        grid: `(time cells, frequency cells)` of one window, or None for a plain sequence.
-        n_mels: mel channels that it reads, or None where there is no choice.
-        arguments: what `from_checkpoint` built it with, by name, sizes that a folder gave included;
-            empty where it was built by its class.
-        Features: the AudioFeatures class that makes this encoder's input.
-        defaults: values that arguments have where a checkpoint does not mention them.
-        hidden_states: which of them it gives (`give`); None: what comes out at its end.
+        width: token dimension D.
+        window_s: window length in seconds.
+        grid: `(time cells, frequency cells)` of a window, or None for a plain sequence.
+        n_mels: expected number of mel bins, or None if fixed.
+        arguments: constructor arguments that `from_checkpoint` used, including sizes read from a
+            folder; empty if constructed directly.
+        Features: the AudioFeatures class of this encoder's input.
+        defaults: default values of arguments that a checkpoint does not set.
+        hidden_states: indices of the hidden states it outputs (`select_hidden_states`); None: the
+            final output.
     """
 
     Features: type[AudioFeatures]
@@ -45,47 +46,54 @@ class AudioEncoder(nn.Module):
 
     @property
     def stack(self) -> nn.ModuleList:
-        """The layers, all of one width and grid. Raises ValueError where there are no such."""
+        """The layers, all of one width and grid. Raises ValueError if there is no such list."""
         raise ValueError(
-            f"the layers of {type(self).__name__} differ in size, so hidden_states cannot be chosen"
+            f"hidden_states is not available for {type(self).__name__}: its layers differ in size"
         )
 
     @property
     def span_s(self) -> float:
-        """Seconds from the start of a window's first time row (or token) to where a row after its
-        last would start: the window, unless rows are cut from padded or unpadded frames."""
+        """Seconds from the first time row (or token) of a window to the end of its last: the
+        window length, unless frames are dropped or padded."""
         return self.window_s
 
     def forward(self, features: Tensor, frames: Tensor | None = None) -> AudioTokens:
-        """`[W, ...]` (and Long `[W]` valid frames; None: all) -> AudioTokens of W rows.
+        """Encodes windows into tokens.
 
-        Cells after the clip's end are False in the mask; each row has at least one True cell.
+        Args:
+            features: `[W, ...]`, see the subclass.
+            frames: valid frames per window, long `[W]`; None: all.
+
+        Returns:
+            AudioTokens with W rows. The mask is False after the clip's end; each row has at least
+            one valid cell.
         """
         raise NotImplementedError
 
     def check(self, features: AudioFeatures) -> None:
-        """Raise ValueError where `features` make another input than this encoder reads."""
+        """Raises ValueError if `features` do not match this encoder's input."""
         made = getattr(features, "n_mels", None)
         if self.n_mels is not None and made is not None and self.n_mels != made:
             raise ValueError(
-                f"it reads {self.n_mels} mels, its features make {made}; "
+                f"encoder expects {self.n_mels} mels, its features have {made}; "
                 f"set features: {{n_mels: {self.n_mels}}}"
             )
         if abs(self.window_s - features.window_s) > 1e-6:
             raise ValueError(
-                f"its windows last {self.window_s} s, those of its features "
-                f"{features.window_s} s; give window_s once, under features"
+                f"encoder windows are {self.window_s} s, those of its features "
+                f"{features.window_s} s; set window_s once, under features"
             )
 
-    def give(self, hidden_states: Sequence[int]) -> None:
-        """Give hidden states in place of what comes out at the end, side by side `[W, N, k D]`.
+    def select_hidden_states(self, hidden_states: Sequence[int]) -> None:
+        """Outputs hidden states instead of the final output, concatenated to `[W, N, k D]`.
 
         Args:
-            hidden_states: 0 is what enters the first layer, i what leaves layer i, before any norm
-                behind the last one. Layers that no state needs are taken out.
+            hidden_states: increasing indices; 0 is the input of the first layer, i the output of
+                layer i, before any final norm. Layers after the last one needed are removed.
 
         Raises:
-            ValueError: no, repeated or unknown ones, or an encoder whose layers differ in size.
+            ValueError: if the indices are empty, repeated or out of range, or layers differ in
+                size.
         """
         chosen, blocks = list(hidden_states), self.stack
         if (
@@ -94,15 +102,14 @@ class AudioEncoder(nn.Module):
             or not 0 <= chosen[0] <= chosen[-1] <= len(blocks)
         ):
             raise ValueError(
-                f"hidden_states is {chosen}; expected numbers in rising order from 0 (before the "
-                f"first layer) to {len(blocks)} (behind the last one)"
+                f"hidden_states is {chosen}; expected increasing indices from 0 (before the first "
+                f"layer) to {len(blocks)} (after the last one)"
             )
         del blocks[max(1, chosen[-1]) :]
         self.hidden_states = tuple(chosen)
 
     def chosen(self, run: Callable[[], Tensor]) -> Tensor:
-        """What `run` returns, `[W, S, D]`, or the hidden states on its way that `give` asked for,
-        `[W, S, k D]`."""
+        """Calls `run`; returns its output `[W, S, D]` or the chosen hidden states `[W, S, k D]`."""
         if self.hidden_states is None:
             return run()
         taken: dict[int, Tensor] = {}
@@ -127,9 +134,9 @@ class AudioEncoder(nn.Module):
 
     @classmethod
     def sizes_of(cls, path: Path) -> dict[str, Any]:
-        """The class's arguments that the files at `path` themselves give; none unless overridden.
+        """Constructor arguments stored with the checkpoint at `path`; empty unless overridden.
 
-        No weight is read, so that a plan and a training run learn sizes from one place.
+        Reads no weights, so planning and training derive sizes in the same way.
         """
         return {}
 
@@ -137,42 +144,45 @@ class AudioEncoder(nn.Module):
     def arguments_for(
         cls, stored: Mapping[str, Any], given: Mapping[str, Any], source: str | Path
     ) -> dict[str, Any]:
-        """The class's arguments for a checkpoint.
+        """Merges stored and configured constructor arguments.
 
         Args:
-            stored: what the checkpoint itself says, see `sizes_of`.
-            given: what the configuration says.
+            stored: arguments stored with the checkpoint, see `sizes_of`.
+            given: arguments from the configuration.
             source: the checkpoint, for messages.
 
         Raises:
-            ValueError: a given size that is not the checkpoint's. Rates of dropout are free.
+            ValueError: if a configured size contradicts the checkpoint's (dropout rates are
+                exempt).
         """
         given = {name: value for name, value in given.items() if value is not None}
         differ = [
-            f"{name} {value} and not {given[name]}"
+            f"{name} {value}, not {given[name]}"
             for name, value in stored.items()
             if name in given and given[name] != value and "drop" not in name
         ]
         if differ:
             raise ValueError(
-                f"the checkpoint {source} says {', '.join(differ)}; leave these out of the "
-                "encoder's settings (model: null leaves all of them out)"
+                f"the checkpoint {source} has {', '.join(differ)}; remove these from the "
+                "encoder's settings (model: null removes all)"
             )
-        told = {k: v for k, v in stored.items() if k not in cls.defaults or v != cls.defaults[k]}
-        return {**told, **given}
+        set_by_file = {
+            k: v for k, v in stored.items() if k not in cls.defaults or v != cls.defaults[k]
+        }
+        return {**set_by_file, **given}
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, **model) -> AudioEncoder:
-        """Build with the arguments `model` and load `path`; see the subclass for the layouts."""
+        """Builds the encoder with `model` as arguments and loads `path`; see the subclass."""
         raise NotImplementedError
 
     def train(self, mode: bool = True) -> AudioEncoder:
-        """As `nn.Module.train`, but an encoder without a trainable parameter stays in eval mode:
-        frozen means that its features do not change (no dropout, no BatchNorm update)."""
+        """As `nn.Module.train`, but an encoder without trainable parameters stays in eval mode, so
+        that a frozen encoder's output does not change (no dropout, no BatchNorm updates)."""
         return super().train(mode and any(p.requires_grad for p in self.parameters()))
 
     def as_input(self, features: Tensor, dims: int, expected: str) -> Tensor:
-        """Check the number of dimensions and cast to the weights' dtype."""
+        """Checks the number of dimensions and casts to the weights' dtype."""
         if features.dim() != dims:
             raise ValueError(
                 f"{type(self).__name__} expects features {expected}, got {tuple(features.shape)}"
@@ -186,14 +196,15 @@ class AudioEncoder(nn.Module):
         per_cell: float,
         grid: tuple[int, int] | None = None,
     ) -> AudioTokens:
-        """Outputs whose first ceil(frames / per_cell) time cells, at least one, are the clip's.
+        """Wraps outputs as tokens, of which the first ceil(frames / per_cell) cells (min. 1) are
+        valid.
 
         Args:
-            outputs: `[W, N, D]`, time-major where there is a grid.
-            frames: Long `[W]`, or None where all cells are valid. They are read on the CPU, where
-                a batch keeps them: then nobody waits for the device to learn how long clips are.
-            per_cell: feature frames of a time cell.
-            grid: `(time cells, frequency cells)`, N = their product.
+            outputs: `[W, N, D]`, time-major if there is a grid.
+            frames: valid frames per window, long `[W]`; None: all cells are valid. Kept on the CPU,
+                which avoids a device synchronization.
+            per_cell: feature frames per time cell.
+            grid: `(time cells, frequency cells)`, with product N.
         """
         count, columns, _ = outputs.shape
         if frames is None:
@@ -202,28 +213,28 @@ class AudioEncoder(nn.Module):
         if frames.shape != (count,):
             raise ValueError(f"expected frames [{count}], got {tuple(frames.shape)}")
         cells, row = grid or (columns, 1)
-        # The small term keeps an exact quotient from being rounded up.
+        # The epsilon keeps an exact quotient from being rounded up.
         valid = torch.ceil(frames.cpu() / per_cell - 1e-6).clamp(1, cells).long() * row
         mask = torch.arange(columns) < valid[:, None]
         return AudioTokens(outputs, mask.to(outputs.device), grid, valid)
 
 
-#: Between an encoder's name and the index of one of its hidden states.
+#: Separates an encoder's name and a hidden state's index.
 _STATE = "@"
 
 
 def outputs_of(name: str, hidden_states: Sequence[int] | None) -> list[str]:
-    """What connectors call an encoder's tokens: its name, or `NAME@2`, `NAME@4` by hidden state."""
+    """Names of an encoder's outputs: its name, or `NAME@2`, `NAME@4` per hidden state."""
     return [name] if hidden_states is None else [f"{name}{_STATE}{i}" for i in hidden_states]
 
 
 def encoder_of(output: str) -> str:
-    """The encoder that gives an output."""
+    """The name of the encoder of an output."""
     return output.partition(_STATE)[0]
 
 
 def by_output(name: str, encoder: AudioEncoder, tokens: AudioTokens) -> dict[str, AudioTokens]:
-    """An encoder's tokens `[W, N, k D]` by the names of `outputs_of`."""
+    """Splits an encoder's tokens `[W, N, k D]` by output name, see `outputs_of`."""
     names = outputs_of(name, encoder.hidden_states)
     parts = tokens.features.split(tokens.features.shape[2] // len(names), dim=2)
     return {n: replace(tokens, features=f) for n, f in zip(names, parts, strict=True)}

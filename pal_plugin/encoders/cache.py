@@ -1,10 +1,10 @@
-"""What a frozen encoder made of a clip is kept, and the next epoch, run or stage reads it.
+"""Cache of a frozen encoder's hidden states, reused across epochs, runs and stages.
 
-Design choice: everything that the states depend on besides the clip is hashed into the name of a
-folder (`space`): the encoder with every parameter and buffer, its front end, the precision, the
-versions of what computes. The clip is the key within it, so data workers, who have its bytes at
-hand, look it up and hand on states in place of features; the model encodes the others and stores
-them. A batch looks the same either way: what follows the encoder does not know of the cache.
+Design choice: everything that the states depend on besides the clip is hashed into a folder name
+(`space`): the encoder with all parameters and buffers, its front end, the precision, library
+versions. The clip's content hash is the key within it. DataLoader workers look clips up and pass on
+states instead of features; the model encodes and stores the rest. Either way the encoder's
+consumers get the same tokens.
 """
 
 from __future__ import annotations
@@ -31,26 +31,27 @@ from pal_plugin.utils.sharding import whole
 from pal_plugin.utils.spelling import reject_unknown
 from pal_plugin.version import __version__
 
-#: What computes: front ends and encoders (their code included), decoder, resampler.
+#: Packages that affect the states: front ends and encoders, decoder, resampler.
 _PACKAGES = ("torch", "torchaudio", "transformers", "timm", "av")
 _HALF_MAX = torch.finfo(torch.float16).max
 _PLAIN = int | float | str | bool | tuple | None
-#: Attributes and settings that no state depends on.
+#: Attributes and settings that do not affect the states.
 _NO_MATTER = ("training", "name_or_path", "transformers_version", "architectures", "dtype")
 
 
 @dataclass(frozen=True)
 class CacheSettings:
-    """`model.encoders.NAME.cache`, where it is not just `true`.
+    """`model.encoders.NAME.cache`, if it is not just `true`.
 
     Args:
-        dtype: "half", to store the states as float16; None stores them as the encoder gives them.
-        variants: of augmented clips, how many fixed variants of each there are.
-        limit_gb: largest size of all shards in `folder`, in units of 10**9 bytes.
-        folder: where they are; None: `encoder_states` in the cache folder (`utils.locations`).
+        dtype: "half" stores states as float16; None in the encoder's output dtype.
+        variants: number of fixed augmentation variants per clip.
+        limit_gb: maximum total size of the shards in `folder`, in GB (10**9 bytes).
+        folder: folder of the shards; None: `encoder_states` in the cache folder
+            (`utils.locations`).
 
     Raises:
-        ValueError: another dtype, or numbers that are not positive.
+        ValueError: if a value is invalid.
     """
 
     dtype: str | None = None
@@ -70,10 +71,10 @@ class CacheSettings:
 
     @classmethod
     def of(cls, entry: Mapping[str, Any], name: str) -> CacheSettings | None:
-        """Those of one of `model.encoders`; None where nothing is kept.
+        """The settings of an entry of `model.encoders`; None if caching is off.
 
         Raises:
-            ValueError: names the encoder and what cannot be used.
+            ValueError: if a setting is invalid; names the encoder.
         """
         given = entry.get("cache")
         if given is None or given is False:
@@ -92,20 +93,20 @@ class CacheSettings:
 
     @property
     def root(self) -> Path:
-        """The folder of all shards."""
+        """The root folder of all shards."""
         return Path(self.folder).expanduser() if self.folder else cache_folder() / "encoder_states"
 
 
 class EncoderCache:
-    """The states of one encoder.
+    """The cached states of one encoder.
 
     Args:
-        name: the encoder's, for messages.
-        settings: of its cache.
+        name: the encoder's name, for messages.
+        settings: the cache settings.
 
     Attributes:
-        shards: what is there; None until `open`.
-        part: `(number, of)`: where so many processes hear the same clips, each stores a part.
+        shards: the shards; None until `open`.
+        part: `(index, count)`: if several processes see the same clips, each stores its part.
     """
 
     part: tuple[int, int] = (0, 1)
@@ -122,14 +123,14 @@ class EncoderCache:
     def open(
         self, encoder: AudioEncoder, features: AudioFeatures, *, sizes_only: bool = False
     ) -> StateShards:
-        """Look what is there, under the autocast in which the encoder will be called.
+        """Opens the shards; call under the autocast context that the encoder will run in.
 
         Args:
-            features: its front end.
-            sizes_only: as of `StateShards`, for who only fills the cache.
+            features: the encoder's front end.
+            sizes_only: see `StateShards`, for callers that only fill the cache.
 
         Raises:
-            ConfigError: the encoder is trained.
+            ConfigError: if the encoder is trainable.
         """
         self._features = features
         silence = features(torch.zeros(features.window_samples))
@@ -143,32 +144,32 @@ class EncoderCache:
 
     @property
     def token_bytes(self) -> int:
-        """Bytes of one token's states."""
+        """Size of one token's states in bytes."""
         return self._window.features.shape[2] * self._dtype.itemsize
 
     @property
     def window_bytes(self) -> int:
-        """Bytes of one whole window's states."""
+        """Size of one full window's states in bytes."""
         return self._window.features.shape[1] * self.token_bytes
 
     @property
     def used_bytes(self) -> int:
-        """Bytes of all shards in its folder, those of other encoders too."""
+        """Total size in bytes of all shards in the root folder, including other encoders'."""
         return bytes_below(self.settings.root)
 
     def flush(self) -> None:
-        """Write what waits to be stored."""
+        """Writes pending clips."""
         if self._writer is not None:
             self._writer.flush()
 
     def space(self, encoder: AudioEncoder) -> str:
-        """SHA-256 of all that the states depend on besides the clip.
+        """SHA-256 of everything that the states depend on besides the clip.
 
-        Computed anew when a tensor or the precision was changed; changes through `.data` go
-        unnoticed by torch, and here.
+        Recomputed when a tensor or the precision changes; changes through `.data` are not detected,
+        by torch either.
 
         Raises:
-            ConfigError: the encoder is trained.
+            ConfigError: if the encoder is trainable.
         """
         self._refuse_trained(encoder)
         tensors = dict(_tensors(encoder))
@@ -194,26 +195,26 @@ class EncoderCache:
         return self._space
 
     def __call__(self, encoder: AudioEncoder, entry: Mapping[str, Any]) -> AudioTokens:
-        """The states of a batch: those that are known are read, the others encoded and stored.
+        """The tokens of a batch: reads cached states, encodes and stores the others.
 
         Args:
-            entry: of this encoder, as `AudioFrontend.collate` gives it.
+            entry: the encoder's entry of a batch from `AudioFrontend.collate`.
 
         Returns:
-            AudioTokens as of the encoder itself, in the clips' order. Tokens behind the end of a
-            known clip are zero.
+            AudioTokens as the encoder returns them, in batch order; padding tokens of cached clips
+            are zero.
 
         Raises:
-            ConfigError: the encoder was changed since the known states were looked up, or half
-                precision cannot hold its states.
+            ConfigError: if the encoder has changed since the states were looked up, or its states
+                overflow half precision.
         """
-        if "keys" not in entry:  # of a data set, or a caller, that knows nothing of the cache
+        if "keys" not in entry:  # from a dataset or caller without cache support
             return _encoded(encoder, entry)
         space = self.space(encoder)
         if space != self.shards.space:
             raise ConfigError(
-                f"encoder {self.name!r}: its weights, settings or precision have changed since its "
-                "cache was opened; start anew"
+                f"encoder {self.name!r}: weights, settings or precision have changed since its "
+                "cache was opened; restart"
             )
         if not any(entry["keys"]):
             return self._known(entry)
@@ -234,7 +235,7 @@ class EncoderCache:
         return both.select(order)
 
     def fill(self, encoder: AudioEncoder, entry: Mapping[str, Any]) -> AudioTokens:
-        """Encode and store the clips of a batch that are not known; their states alone."""
+        """Encodes and stores the uncached clips of a batch; returns only their tokens."""
         frames = entry["frames"][_rows_unknown(entry)]
         counts = [n for n, key in zip(entry["windows"].tolist(), entry["keys"], strict=True) if key]
         tokens = _encoded(encoder, {"features": entry["features"], "frames": frames})
@@ -243,7 +244,7 @@ class EncoderCache:
         if self.settings.dtype == "half":
             self._check_fits(states)
             rounded = tokens.features.to(torch.float16).to(tokens.features.dtype)
-            tokens = replace(tokens, features=rounded)  # as it is read later
+            tokens = replace(tokens, features=rounded)  # as read back later
         states = states.to("cpu", self._dtype)
         by_clip = valid.split(counts)
         clips = map(
@@ -255,12 +256,12 @@ class EncoderCache:
         number, parts = self.part
         for key, clip in zip(filter(None, entry["keys"]), clips, strict=True):
             mine = int(key, 16) % parts == number
-            if mine and torch.isfinite(clip.states).all():  # what is not is the trainer's to find
+            if mine and torch.isfinite(clip.states).all():  # the trainer reports non-finite ones
                 self._writer.add(key, clip)
         return tokens
 
     def _known(self, entry: Mapping[str, Any]) -> AudioTokens:
-        """Of the clips that are known, rows of all tokens of a window, zero behind the end."""
+        """Tokens of the cached clips `[windows, N, D]`, zero after a window's valid tokens."""
         like = self._window.features
         states = entry["states"].to(like.device, like.dtype)
         mask = _first(entry["valid"], like.shape[1]).to(like.device)
@@ -278,8 +279,8 @@ class EncoderCache:
         largest = float(states.abs().masked_fill(~finite, 0).max())
         if largest > _HALF_MAX:
             raise ConfigError(
-                f"model.encoders.{self.name}.cache.dtype=half: a state is {largest:.3g}, and half "
-                f"precision ends at {_HALF_MAX:.0f}; leave dtype out"
+                f"model.encoders.{self.name}.cache.dtype=half: a state is {largest:.3g}, over half "
+                f"precision's maximum of {_HALF_MAX:.0f}; remove dtype"
             )
 
     def _refuse_trained(self, encoder: nn.Module) -> None:
@@ -289,30 +290,30 @@ class EncoderCache:
             for n, m in encoder.named_modules()
             if m.training
         ]
-        what = f"its parameters are trained: {trained[0]}" if trained else ""
+        what = f"its parameters are trainable: {trained[0]}" if trained else ""
         if not what and changing:
             norms = [name for name in changing if "BatchNorm" in name]
             what = f"it is in training mode: {(norms or changing)[0]}"
         if what:
             raise ConfigError(
-                f"model.encoders.{self.name}.cache is for a frozen encoder, and {what}, ...; its "
-                "states change from step to step. Leave cache out, or freeze it "
+                f"model.encoders.{self.name}.cache needs a frozen encoder, but {what}, ...; its "
+                "states would change from step to step. Remove cache, or freeze the encoder "
                 "(model.stage.encoders=frozen)"
             )
 
 
-def hear(
+def encode_audio(
     encoders: Mapping[str, AudioEncoder],
     caches: Mapping[str, EncoderCache],
     audio: Mapping[str, Mapping[str, Any]],
 ) -> Iterator[tuple[str, AudioTokens]]:
-    """`(name, tokens of the batch)` of each encoder, read where they are kept.
+    """Yields `(encoder name, tokens of the batch)`, from the cache where there is one.
 
     Args:
-        audio: what `AudioFrontend.collate` gave.
+        audio: the output of `AudioFrontend.collate`.
 
     Raises:
-        ValueError: an encoder without features.
+        ValueError: if features of an encoder are missing.
     """
     for name, encoder in encoders.items():
         if name not in audio:
@@ -322,7 +323,7 @@ def hear(
 
 
 def settings_of(features: AudioFeatures) -> dict[str, Any]:
-    """Everything that a front end was set to."""
+    """All settings of a front end."""
     return {"type": type(features).__name__, **_plain(vars(features))}
 
 
@@ -332,13 +333,13 @@ def _encoded(encoder: AudioEncoder, entry: Mapping[str, Any]) -> AudioTokens:
 
 
 def _rows_unknown(entry: Mapping[str, Any]) -> Tensor:
-    """Bool `[sum W]` on the CPU: the windows of clips that are not known."""
+    """Bool `[sum W]` on the CPU: windows of clips that are not cached."""
     unknown = torch.tensor([bool(key) for key in entry["keys"]])
     return unknown.repeat_interleave(entry["windows"])
 
 
 def _first(counts: Tensor, length: int) -> Tensor:
-    """Bool `[W, length]`: the first so many of each row."""
+    """Mask, bool `[W, length]`: True for the first `counts` of each row."""
     return torch.arange(length, device=counts.device) < counts[:, None]
 
 
@@ -348,14 +349,14 @@ def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _precision(device_type: str) -> list[str]:
-    """Autocast as it is now, and the precision of float32 products."""
+    """The current autocast dtype, and the precision of float32 matmuls."""
     on = torch.is_autocast_enabled(device_type)
     autocast = str(torch.get_autocast_dtype(device_type)) if on else "none"
     return [autocast, torch.get_float32_matmul_precision()]
 
 
 def _settings_of(encoder: nn.Module) -> list:
-    """What its modules are and are set to: heads, activations, the layer that is given, ..."""
+    """Types and settings of all modules: heads, activations, selected layers, ..."""
     found = [
         [name, type(module).__name__, _plain(vars(module))]
         for name, module in encoder.named_modules()
@@ -374,8 +375,8 @@ def _that_matter(values: Mapping[str, Any]) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str | None]:
-    """Of whatever states are computed by, decoder and resampler included; None: not installed."""
-    import soundfile  # as where files are decoded
+    """Versions of everything that affects the states; None: not installed."""
+    import soundfile  # lazy, as in audio decoding
 
     found = {"pal_plugin": __version__, "libsndfile": soundfile.__libsndfile_version__}
     for package in _PACKAGES:

@@ -1,10 +1,10 @@
-"""Encoder states on disk, by clip: a folder of safetensors shards that many processes read and add
-to at the same time.
+"""Encoder states on disk: a folder of safetensors shards, read and extended by several processes
+concurrently.
 
-Design choice: a shard is written once, whole or not at all, under a name of its own, so nobody
-needs a lock and nothing is ever changed. The index is what the shards' headers say; a process that
-misses a clip looks whether the folder has changed since it read them. All valid tokens of a shard
-are one tensor, so a clip is one slice of it.
+Design choice: a shard is written once, atomically, under a unique name, so no locks are needed and
+nothing is modified. The index comes from the shards' headers; on a cache miss a process checks
+whether the folder has changed. The valid tokens of a shard form one tensor; a clip is a slice of
+it.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from pal_plugin.utils.weights import write_tensors
 
 FORMAT = "pal_plugin encoder states 1"
 SUFFIX = ".safetensors"
-#: A shard is written when so much waits, or when the first clip has waited so long.
+#: A shard is written when this much is pending, or when the oldest clip has waited this long.
 SHARD_BYTES, WAIT_S = 64 * 2**20, 60.0
 _STALE_S = 24 * 3600
 
 
 class ClipStates(NamedTuple):
-    """One clip: valid tokens of its windows one after the other, `[sum valid, D]`; valid tokens of
-    each window, Long `[W]`; its feature frames, Long `[W]`."""
+    """States of one clip: valid tokens of all windows, concatenated, `[sum valid, D]`; valid tokens
+    per window, long `[W]`; feature frames per window, long `[W]`."""
 
     states: Tensor
     valid: Tensor
     frames: Tensor
 
     def entry(self) -> dict[str, Tensor]:
-        """As a clip's features are."""
+        """The states as an entry in place of features."""
         return {"states": self.states, "valid": self.valid, "frames": self.frames}
 
     @property
@@ -52,12 +52,12 @@ class ClipStates(NamedTuple):
 
 
 class StateShards:
-    """The shards of one folder, as a reader sees them; it can be sent to other processes.
+    """Read access to the shards of a folder; picklable.
 
     Args:
-        folder: where they are; it need not exist.
-        space: what made the states besides the clips. Shards of another one are left alone.
-        sizes_only: `find` gives states `[0, D]`, for who only asks what is there.
+        folder: the folder; need not exist.
+        space: hash of what the states depend on; shards with a different one are ignored.
+        sizes_only: `find` returns empty states `[0, D]`, for callers that only check presence.
     """
 
     def __init__(self, folder: Path, space: str, *, sizes_only: bool = False) -> None:
@@ -68,7 +68,7 @@ class StateShards:
 
     def __contains__(self, key: str) -> bool:
         path = self._where.get(key)
-        if path is not None and not path.exists():  # another process found it damaged
+        if path is not None and not path.exists():  # another process removed a damaged shard
             self._forget(path, FileNotFoundError())
         if key not in self._where:
             self._look()
@@ -79,7 +79,7 @@ class StateShards:
         return len(self._where)
 
     def find(self, key: str) -> ClipStates | None:
-        """The states of a clip, None where they are not there (any more) or damaged."""
+        """The states of a clip; None if missing, deleted or damaged."""
         if key not in self:
             return None
         path = self._where[key]
@@ -90,7 +90,7 @@ class StateShards:
             return None
 
     def _look(self) -> None:
-        """Read the headers of new shards, if there may be any."""
+        """Reads the headers of new shards, if the folder has changed."""
         try:
             changed_ns = self.folder.stat().st_mtime_ns
         except FileNotFoundError:
@@ -101,7 +101,7 @@ class StateShards:
             if path.name not in self._seen:
                 self._seen.add(path.name)
                 self._read_header(path)
-        # A shard that came in between may have left the same time: then it is looked at again.
+        # A shard added within the timestamp's resolution would be missed: check again next time.
         recent = time.time_ns() - changed_ns < 10**8
         self._changed_ns = -1 if recent else changed_ns
 
@@ -113,72 +113,72 @@ class StateShards:
             self._forget(path, error)
             return
         if facts.get("format") != FORMAT or facts.get("space") != self.space:
-            logging.warning("%s is no shard of these states and is not read; move it away", path)
+            logging.warning("%s is not a shard of these states; ignoring it", path)
             return
         self._where |= dict.fromkeys(json.loads(facts["keys"]), path)
 
     def _forget(self, path: Path, error: Exception) -> None:
-        """Encode a shard's clips again; a damaged one is removed."""
+        """Drops a shard, so that its clips are encoded again; deletes it if damaged."""
         if not isinstance(error, FileNotFoundError):
-            logging.warning("%s cannot be read (%s); its clips are encoded again", path, error)
-        if not isinstance(error, OSError):  # which may be another's fault than the shard's
+            logging.warning("cannot read %s (%s); encoding its clips again", path, error)
+        if not isinstance(error, OSError):  # an OSError may not be the shard's fault
             path.unlink(missing_ok=True)
         self._where = {key: place for key, place in self._where.items() if place != path}
 
 
 class ShardWriter:
-    """Adds clips to a folder.
+    """Adds clips to a folder of shards.
 
     Args:
-        shards: what is there already.
-        root: the cache's folder, which holds those of all encoders.
-        limit_bytes: of all shards below `root`; what would exceed it is not written.
+        shards: the existing shards.
+        root: the cache's root folder, with the shards of all encoders.
+        limit_bytes: maximum total size of the shards below `root`, in bytes.
     """
 
     def __init__(self, shards: StateShards, root: Path, limit_bytes: float) -> None:
         self.shards, self.root, self.limit_bytes = shards, root, limit_bytes
-        self.closed = False  # whether it has stopped writing, for want of space
+        self.closed = False  # whether it has stopped writing (size limit, write error)
         self._waiting: dict[str, ClipStates] = {}
         self._bytes, self._since = 0, 0.0
 
     def add(self, key: str, clip: ClipStates) -> None:
-        """Keep a clip's states, on the CPU, unless they are there."""
+        """Adds a clip's states, on the CPU, unless they are stored already."""
         if self.closed or key in self._waiting or key in self.shards:
             return
         if not self._waiting:
             self._since = time.monotonic()
-        # A copy: a part of a batch's states would keep all of them.
+        # Copy: a view would keep the whole batch's states alive.
         self._waiting[key] = ClipStates(*(tensor.clone() for tensor in clip))
         self._bytes += clip.nbytes
         if self._bytes >= SHARD_BYTES or time.monotonic() - self._since >= WAIT_S:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits. The limit, or a folder that takes no more, ends the writing alone."""
+        """Writes pending clips. At the size limit or on a write error, stops writing for good."""
         waiting, size = self._waiting, self._bytes
         self._waiting, self._bytes = {}, 0
         if not waiting or self.closed:
             return
         if bytes_below(self.root) + size > self.limit_bytes:
-            self._close(f"the limit of {gb(self.limit_bytes)} (limit_gb) is reached")
+            self._close(f"limit_gb of {gb(self.limit_bytes)} is reached")
             return
         try:
             write_shard(self.shards.folder, self.shards.space, waiting)
-        except (OSError, SafetensorError) as error:  # a full disk, or a folder that is another's
-            self._close(f"it cannot be written to ({error})")
+        except (OSError, SafetensorError) as error:  # e.g. a full disk, or no permission
+            self._close(f"cannot write ({error})")
 
     def _close(self, why: str) -> None:
         self.closed = True
         logging.warning(
-            "%s: %s; clips that are not there yet are encoded each time", self.shards.folder, why
+            "%s: %s; clips that are not cached yet are encoded every time", self.shards.folder, why
         )
 
 
 def write_shard(folder: Path, space: str, clips: Mapping[str, ClipStates]) -> Path:
-    """One shard of these clips, whole or absent."""
+    """Writes clips to a new shard, atomically; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     _remove_stale(folder)
-    with torch.autocast("cpu", enabled=False):  # which has no cat of float16
+    with torch.autocast("cpu", enabled=False):  # autocast has no float16 cat on the CPU
         columns = [torch.cat(column) for column in zip(*clips.values(), strict=True)]
     tensors = dict(zip(ClipStates._fields, columns, strict=True))
     tensors["windows"] = torch.tensor([len(clip.valid) for clip in clips.values()])
@@ -194,16 +194,16 @@ def write_shard(folder: Path, space: str, clips: Mapping[str, ClipStates]) -> Pa
 
 
 def bytes_below(root: Path) -> int:
-    """Bytes of all shards below a folder."""
+    """Total size in bytes of all shards below a folder."""
     total = 0
     for path in root.rglob(f"*{SUFFIX}"):
-        with contextlib.suppress(FileNotFoundError):  # removed since
+        with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
             total += path.stat().st_size
     return total
 
 
 def gb(count: float) -> str:
-    """Bytes for people, in decimal units as disks are sold."""
+    """Formats a number of bytes in decimal units."""
     for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if count >= size:
             return f"{count / size:.3g} {unit}"
@@ -211,11 +211,11 @@ def gb(count: float) -> str:
 
 
 class _DamagedError(Exception):
-    """A clip's bytes are not those that were written."""
+    """Checksum mismatch in a clip's data."""
 
 
 class _Shard:
-    """An open shard; the clips' places in it follow from what is stored of their windows."""
+    """An open shard; clip offsets are computed from the stored window counts."""
 
     def __init__(self, path: Path) -> None:
         self._file = safe_open(path, "pt")
@@ -234,7 +234,7 @@ class _Shard:
         first, last = (0, 0) if sizes_only else token
         states = self._file.get_slice("states")[first:last]
         if not sizes_only and _crc(states) != self._crc[number]:
-            raise _DamagedError("a checksum differs")
+            raise _DamagedError("checksum mismatch")
         return ClipStates(states, self._valid[window].clone(), self._frames[window].clone())
 
 
@@ -248,7 +248,7 @@ def _crc(states: Tensor) -> int:
 
 
 def _remove_stale(folder: Path) -> None:
-    """Remove what processes that were killed long ago had begun to write."""
+    """Removes partial files of processes that were killed long ago."""
     for path in folder.glob(f".*{SUFFIX}.*.partial"):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > _STALE_S:

@@ -1,8 +1,8 @@
 """CLAP: LAION's HTSAT audio tower (arXiv 2211.06687), on transformers.ClapAudioModel.
 
-Design choice: the tokens are the map before pooling, reordered to a time-major grid whose rows
-go from low to high frequency. Only the unfused path is offered: the fused one picks a random
-clip as "longer", so its features are not deterministic.
+Design choice: the tokens are the feature map before pooling, reordered to a time-major grid with
+rows of increasing frequency. Only unfused models are supported: the fused front end picks a random
+clip of a batch as "longer", so its features are not deterministic.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from pal_plugin.types import AudioTokens
 from pal_plugin.utils.hub import fetch
 from pal_plugin.utils.weights import load_weights, read_weights
 
-#: Least mel power.
+#: Minimum mel power.
 FLOOR = 1e-10
 _DEFAULTS = ClapAudioConfig().to_dict()
 CONFIG_NAMES = tuple(sorted(set(_DEFAULTS) - set(PretrainedConfig().to_dict()) - {"model_type"}))
 _NO_FUSION = (
-    "fused CLAP, whose features are random: it hears a random clip as longer; "
+    "fused CLAP, whose features are random: it treats a random clip as longer; "
     "use an unfused one, such as laion/clap-htsat-unfused"
 )
 
@@ -34,15 +34,18 @@ _NO_FUSION = (
 class CLAPFeatures(AudioFeatures):
     """Log-mel in dB, equal to `ClapFeatureExtractor` (unfused, `padding="pad"`).
 
-    Each window is one clip to the reference: filled up with zeros, centred frames. The Fourier
-    transform is in float64 in the fast mode too: in float32 its rounding alone, 160 dB below a
-    frame's peak, would be up to 0.6 dB in cells that are nearly as low (a loud sweep has some).
+    Each window is one clip to the reference: zero-padded, centred frames. The FFT uses float64 in
+    the fast mode too: float32 rounding errors, 160 dB below a frame's peak, would be up to 0.6 dB
+        in
+    equally quiet cells (as in a loud sweep).
 
     Args:
-        window_s: seconds per window.
-        n_fft: length of the Fourier transform in samples.
-        hop_length: samples between frames.
-        n_mels: mel bins between `low_hz` and `high_hz` (slaney scale and norm).
+        window_s: window length in seconds.
+        n_fft: FFT length in samples.
+        hop_length: hop length in samples.
+        n_mels: number of mel bins between `low_hz` and `high_hz` (Slaney scale and norm).
+        low_hz, high_hz: frequency range in Hz.
+        sample_rate_hz: sampling rate in Hz.
         windowing: `overlap_s`, `max_s`, `precision` of AudioFeatures.
     """
 
@@ -63,7 +66,7 @@ class CLAPFeatures(AudioFeatures):
         self.low_hz, self.high_hz = low_hz, high_hz
 
     def extract(self, clips: list[Tensor]) -> tuple[Tensor, list[int]]:
-        """Clips -> (`[sum W, 1, T, n_mels]`, valid frames), T = 1 + window samples // hop."""
+        """Clips [S] -> (`[sum W, 1, T, n_mels]`, valid frames), T = 1 + window samples // hop."""
         windows, device = self.cut(clips), clips[0].device
         filters = slaney_filters(
             self.n_fft,
@@ -87,13 +90,13 @@ class CLAP(AudioEncoder):
     """CLAP audio encoder; the defaults are LAION's unfused HTSAT.
 
     Args:
-        window_s: seconds per window (the map always covers one window, so its columns are
-            `window_s / grid[0]` seconds long).
+        window_s: window length in seconds (the feature map always spans one window, so its columns
+            are `window_s / grid[0]` seconds long).
         config: fields of `transformers.ClapAudioConfig` by name, such as `spec_size`,
             `num_mel_bins`, `depths`, `num_attention_heads`, `patch_embeds_hidden_size`.
 
     Raises:
-        ValueError: fusion is on, or the sizes leave no whole grid.
+        ValueError: if fusion is enabled, or the sizes do not give an integer grid.
     """
 
     Features = CLAPFeatures
@@ -105,7 +108,7 @@ class CLAP(AudioEncoder):
         if config.get("enable_fusion"):
             raise ValueError(_NO_FUSION)
         config = ClapAudioConfig(**config)
-        # The tower's real width; transformers scales the random weights by this field.
+        # The actual output width; transformers scales the initialization by this field.
         self.width = config.patch_embeds_hidden_size * 2 ** (len(config.depths) - 1)
         config.hidden_size = self.width
         self.n_mels = config.num_mel_bins
@@ -132,18 +135,18 @@ class CLAP(AudioEncoder):
         return self.as_tokens(tokens, frames, mel.shape[2] / self.grid[0], self.grid)
 
     def check(self, features: CLAPFeatures) -> None:
-        """As `AudioEncoder.check`; a window must also fit the model's map."""
+        """See `AudioEncoder.check`; a window must also fit the model's input size."""
         super().check(features)
         frames = 1 + features.window_samples // features.hop_length
         if frames > self.max_frames:
             raise ValueError(
-                f"a window of {features.window_s} s makes {frames} frames, the model reads up to "
+                f"a window of {features.window_s} s has {frames} frames, the model accepts at most "
                 f"{self.max_frames}; use shorter windows or a larger hop_length or spec_size"
             )
 
     def train(self, mode: bool = True) -> CLAP:
-        """BatchNorm layers whose parameters are frozen stay in eval mode: they would otherwise
-        go on moving their running statistics."""
+        """BatchNorm layers with frozen parameters stay in eval mode, which keeps their running
+        statistics fixed."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
@@ -152,7 +155,7 @@ class CLAP(AudioEncoder):
 
     @classmethod
     def sizes_of(cls, path: Path) -> dict[str, Any]:
-        """Of a folder: its `config.json`."""
+        """Sizes in a folder's `config.json`."""
         if not Path(path).is_dir():
             return {}
         stored = ClapAudioConfig.from_pretrained(path).to_dict()
@@ -160,14 +163,14 @@ class CLAP(AudioEncoder):
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, **model) -> CLAP:
-        """Read a file of the given size, or a `save_pretrained` folder, whose `config.json` gives
-        the size. Keys as in ClapAudioModel or ClapModel, whose text
-        half is dropped. `path` may be an id of the Hugging Face hub.
+        """Loads a file of the configured size, or a `save_pretrained` folder or Hub id, whose
+        `config.json` gives the size. Key names as in ClapAudioModel or ClapModel (its text tower is
+        dropped).
 
         Raises:
-            ValueError: a fused checkpoint, or names every key that is missing, unexpected or of
-                another shape.
-            HubError: the id's files could not be had.
+            ValueError: if the checkpoint is a fused one, or keys are missing, unexpected or have
+                the wrong shape; lists all of them.
+            HubError: if the files of a Hub id cannot be downloaded.
         """
         given, path = path, fetch(path)
         model = cls.arguments_for(cls.sizes_of(path), model, path)
@@ -188,7 +191,7 @@ class CLAP(AudioEncoder):
 
 
 def grid_of(config: ClapAudioConfig) -> tuple[int, int]:
-    """(time, frequency) cells of the map before pooling; raises where they are not whole."""
+    """(time, frequency) cells of the map before pooling. Raises ValueError if not integers."""
     if config.spec_size % config.num_mel_bins:
         raise ValueError(
             f"CLAP needs spec_size as a multiple of num_mel_bins, got {config.spec_size} "
@@ -201,13 +204,13 @@ def grid_of(config: ClapAudioConfig) -> tuple[int, int]:
     side, rest = divmod(config.spec_size, shrinks)
     if rest or side % folds:
         raise ValueError(
-            f"CLAP's map would not be whole: spec_size {config.spec_size} is shrunk {shrinks} "
-            f"times (stride {stride}, {len(config.depths)} stages) and must leave a multiple of "
-            f"spec_size / num_mel_bins = {folds} cells a side"
+            f"CLAP's grid is not an integer: spec_size {config.spec_size} is downsampled by "
+            f"{shrinks} (stride {stride}, {len(config.depths)} stages) and must leave a multiple "
+            f"of spec_size / num_mel_bins = {folds} cells per side"
         )
     if side < config.window_size:
         raise ValueError(
-            f"CLAP's last stage has {side} cells a side, less than window_size "
+            f"CLAP's last stage has {side} cells per side, less than window_size "
             f"{config.window_size}; use fewer stages, a larger spec_size or a smaller window_size"
         )
     return side * folds, side // folds

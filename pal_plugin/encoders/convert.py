@@ -1,11 +1,11 @@
-"""Copies the tensors of a torch file to .safetensors, without running anything that is in it.
+"""Copies the tensors of a torch file to .safetensors without executing anything in the file.
 
     python -m pal_plugin.encoders.convert IN.pt OUT.safetensors
 
-For training files such as fairseq's, which hold settings (`args`, `cfg`) as Python objects beside
-the weights. Design choice: the objects are not made at all. Unpickling runs whatever a file names;
-here only the functions that put a tensor together are looked up, and every other name stands for
-an object that takes anything and does nothing. So neither trust nor fairseq is needed.
+For training checkpoints such as fairseq's, which hold settings (`args`, `cfg`) as pickled Python
+objects. Design choice: these objects are never constructed. Unpickling calls whatever a file names;
+here only the functions that rebuild tensors are resolved, and every other name becomes an inert
+placeholder. So the file need not be trusted and fairseq need not be installed.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from pal_plugin.utils.weights import (
 
 
 def _without_state(data: Tensor, requires_grad: bool, hooks: Any, state: Any) -> Tensor:
-    """A parameter without the attributes that were set on it."""
+    """Rebuilds a parameter without its custom attributes."""
     return torch._utils._rebuild_parameter(data, requires_grad, hooks)
 
 
 def _without_type(rebuild: Any, kind: Any, arguments: tuple, state: Any) -> Any:
-    """The plain tensor of one with attributes, or of a class of its own (a `nn.Buffer`)."""
+    """Rebuilds a tensor subclass, or one with attributes, as a plain tensor."""
     return rebuild(*arguments)
 
 
@@ -51,7 +51,7 @@ _ALLOWED = {
 
 
 class Inert:
-    """Stands for any object of a file: takes what unpickling may do to one, and does nothing."""
+    """Placeholder for any pickled object: accepts all operations of unpickling, does nothing."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
@@ -75,46 +75,46 @@ def _load(file: BinaryIO, **arguments: Any) -> Any:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
-    """The named tensors of a `.pt` file, those under "model" or "state_dict" where they are nested,
-    and the keys beside them that hold anything else.
+    """The named tensors of a `.pt` file (nested under "model" or "state_dict", if present), and the
+    keys with other content.
 
     Raises:
-        ValueError: no file of `torch.save`, or one without named tensors.
+        ValueError: if the file was not written by `torch.save`, or has no named tensors.
     """
     check_is_no_stand_in(path)
     check_is_torch_file(path)
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            # torch.load would hand a TorchScript archive to a loader of its own.
+            # torch.load would pass a TorchScript archive to another loader.
             if any(name.endswith("constants.pkl") for name in archive.namelist()):
                 raise ValueError(f"{path.name} is a TorchScript archive, not a file of torch.save")
     reader = SimpleNamespace(Unpickler=_TensorsOnly, load=_load, __name__="tensors only")
     try:
-        # Not torch's own restriction, which refuses such files whole, but the stricter `reader`:
-        # it makes tensors and inert stand-ins, and calls nothing that the file names.
+        # Not weights_only, which rejects such files, but the stricter `reader`: it creates
+        # tensors and placeholders, and calls nothing that the file names.
         content = torch.load(path, map_location="cpu", pickle_module=reader, weights_only=False)
     except (
         *(pickle.UnpicklingError, EOFError, OSError, RuntimeError),
         *(AttributeError, TypeError),
     ) as error:
-        raise ValueError(f"{path.name} is no file that torch.save wrote: {error}") from error
+        raise ValueError(f"{path.name} was not written by torch.save: {error}") from error
     entries = named_entries(content, path.name)
-    # Copies, as .safetensors takes no views of one memory.
+    # Clones, since .safetensors does not allow shared storage.
     tensors = {
         key: value.detach().clone().contiguous()
         for key, value in entries.items()
         if isinstance(value, Tensor)
     }
     if not tensors:
-        raise ValueError(f"{path.name} holds no named tensors; keys: {list(content)[:10]}")
+        raise ValueError(f"{path.name} has no named tensors; keys: {list(content)[:10]}")
     return tensors, [str(key) for key in entries if key not in tensors]
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m pal_plugin.encoders.convert",
-        description="Copy the tensors of a torch file to .safetensors. Nothing of the file is "
-        "executed: names of functions and classes in it are not looked up.",
+        description="Copy the tensors of a torch file to .safetensors. Nothing in the file is "
+        "executed; names of functions and classes in it are not resolved.",
     )
     parser.add_argument("source", metavar="IN.pt", type=Path)
     parser.add_argument("target", metavar="OUT.safetensors", type=Path)
@@ -124,7 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.target.suffix != ".safetensors":
         parser.error(f"expected OUT.safetensors, got {options.target.name}")
     if options.target.exists():
-        parser.error(f"{options.target} exists; move it away first")
+        parser.error(f"{options.target} exists; move or delete it first")
     try:
         tensors, others = read_tensors(options.source)
     except ValueError as error:
@@ -133,7 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
     values = sum(tensor.numel() for tensor in tensors.values())
     print(f"{options.target}: {len(tensors)} tensors, {values / 1e6:.2f} M values")
     if others:
-        print(f"left out, as they are no plain tensors: {', '.join(others)}")
+        print(f"skipped, not plain tensors: {', '.join(others)}")
     return 0
 
 

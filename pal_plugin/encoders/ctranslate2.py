@@ -1,7 +1,7 @@
-"""Whisper's encoder, or its decoder, out of a file of CTranslate2, the format of faster-whisper.
+"""Reads Whisper's encoder or decoder from a CTranslate2 file, the format of faster-whisper.
 
-Design choice: read here, since the library runs models and gives no tensors away. Such a file is a
-list of named arrays, so nothing of it is run; every size in it is checked against what is there.
+Design choice: parsed here, since the library runs models but does not expose tensors. The file is a
+list of named arrays, so nothing is executed; all sizes are checked against the file size.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from pal_plugin.utils.weights import check_is_no_stand_in
 
 FILE, SPEC, VERSION, REVISION = "model.bin", "WhisperSpec", 6, 3
 ENCODER, DECODER = "encoder", "decoder"
-#: By the numbers that stand for them in the file.
+#: Data types by their code in the file.
 DTYPES = (
     *(torch.float32, torch.int8, torch.int16, torch.int32, torch.float16),
     torch.bfloat16,
 )
-#: Settings of a part that are no weights; `num_heads` and `pre_norm` are read.
+#: Variables that are settings, not weights; of these, `num_heads` and `pre_norm` are used.
 _SETTINGS = (
     *("activation", "alibi", "num_heads", "pre_norm", "scale_embeddings"),
     *("alignment_heads", "alignment_layer", "start_from_zero_embedding"),
@@ -45,7 +45,7 @@ _NAMES = {
     "ffn/linear_0/": "fc1.",
     "ffn/linear_1/": "fc2.",
 }
-#: Several projections in one, rows upon rows: the attention and its projections.
+#: Fused projections, stacked by rows: the attention module and its projections.
 _STACKED = {
     "self_attention/linear_0/": ("self_attn", ("q_proj", "k_proj", "v_proj")),
     "attention/linear_1/": ("encoder_attn", ("k_proj", "v_proj")),
@@ -56,7 +56,7 @@ _SCALE = "_scale"
 
 @dataclass(frozen=True)
 class Variable:
-    """An array of the file; `start` is its first byte."""
+    """An array in the file; `start` is its byte offset."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -64,22 +64,22 @@ class Variable:
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Size in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
 def is_ctranslate2(path: str | Path) -> bool:
-    """Whether `path` is a folder of this format and of no other."""
+    """Whether `path` is a folder with a CTranslate2 model and no other weights."""
     path = Path(path)
     stock = any(path.glob("*.safetensors")) or any(path.glob("pytorch_model*.bin"))
     return (path / FILE).is_file() and not stock
 
 
 def whisper_sizes(folder: Path) -> dict[str, int]:
-    """Sizes by the names of `transformers.WhisperConfig`, from the file's table; no weight is read.
+    """Sizes by names of `transformers.WhisperConfig`, from the file's table; reads no weights.
 
     Raises:
-        ValueError: a damaged file, or one of another model, version or type; named.
+        ValueError: if the file is damaged, or has another model, version or dtype.
     """
     path = Path(folder) / FILE
     table = read_table(path)
@@ -87,7 +87,9 @@ def whisper_sizes(folder: Path) -> dict[str, int]:
     def shape(name: str, rank: int) -> tuple[int, ...]:
         found = table.get(f"encoder/{name}")
         if found is None or len(found.shape) != rank:
-            raise ValueError(f"{path}: no encoder/{name} of {rank} dimensions; is it a Whisper?")
+            raise ValueError(
+                f"{path}: expected encoder/{name} with {rank} dimensions, as in a Whisper"
+            )
         return found.shape
 
     width, mels, _ = shape("conv1/weight", 3)
@@ -96,7 +98,7 @@ def whisper_sizes(folder: Path) -> dict[str, int]:
     with open(path, "rb") as file:
         heads = int(_tensor(file, table["encoder/num_heads"]))
     if heads < 1 or width % heads:
-        raise ValueError(f"{path}: {heads} heads do not share a width of {width}")
+        raise ValueError(f"{path}: width {width} is not divisible by {heads} heads")
     return {
         "d_model": width,
         "encoder_layers": len(layers),
@@ -108,26 +110,26 @@ def whisper_sizes(folder: Path) -> dict[str, int]:
 
 
 def decoder_heads(folder: Path) -> int:
-    """The decoder's attention heads. Raises ValueError as `whisper_sizes`."""
+    """Number of attention heads of the decoder. Raises ValueError as `whisper_sizes`."""
     path = Path(folder) / FILE
     variable = read_table(path).get(f"{DECODER}/num_heads")
     if variable is None or variable.shape:
-        raise ValueError(f"{path}: no {DECODER}/num_heads of 0 dimensions; is it a Whisper?")
+        raise ValueError(f"{path}: expected {DECODER}/num_heads with 0 dimensions, as in a Whisper")
     with open(path, "rb") as file:
         return int(_tensor(file, variable))
 
 
 def whisper_weights(folder: Path, part: str = ENCODER) -> dict[str, Tensor]:
-    """One part's weights: names of `transformers.WhisperModel`, `encoder.` or `decoder.` in front.
+    """The encoder's or decoder's weights, with key names as in `transformers.WhisperModel`.
 
-    Floats are as the file has them; integers with a scale become float32. Names that are not known
-    here are left as they are, for who loads them to report.
+    Floats keep their dtype; quantized integers are dequantized to float32. Unknown names are kept,
+    so that loading reports them.
 
     Args:
         part: `ENCODER` or `DECODER`.
 
     Raises:
-        ValueError: as `whisper_sizes`, or a layer that Whisper does not have.
+        ValueError: as `whisper_sizes`, or if a layer does not match Whisper.
     """
     path = Path(folder) / FILE
     table = read_table(path)
@@ -145,15 +147,15 @@ def whisper_weights(folder: Path, part: str = ENCODER) -> dict[str, Tensor]:
             weights |= _renamed(part, place, value, path)
         norm = table.get(f"{part}/pre_norm")
         if norm is not None and not _tensor(file, norm):
-            raise ValueError(f"{path} normalises behind its layers, Whisper in front of them")
+            raise ValueError(f"{path} has post-norm layers; expected pre-norm, as in a Whisper")
     return weights
 
 
 def read_table(path: Path) -> dict[str, Variable]:
-    """What the file holds, by name.
+    """The variables in the file, by name.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: if the file does not exist.
         ValueError: see `whisper_sizes`.
     """
     check_is_no_stand_in(path)
@@ -163,7 +165,7 @@ def read_table(path: Path) -> dict[str, Variable]:
         def take(count: int) -> bytes:
             data = file.read(count)
             if len(data) < count:
-                raise ValueError(f"{path} is cut off at {size} bytes; fetch it again")
+                raise ValueError(f"{path} is truncated at {size} bytes; download it again")
             return data
 
         def number(form: str) -> int:
@@ -177,37 +179,37 @@ def read_table(path: Path) -> dict[str, Variable]:
 
         if (version := number("I")) != VERSION:
             raise ValueError(
-                f"{path} is no CTranslate2 file of format version {VERSION}, which is the one that "
-                f"is read here (it begins with {version})"
+                f"{path}: expected CTranslate2 format version {VERSION}, the only supported one, "
+                f"got {version}"
             )
         if (spec := text()) != SPEC:
-            raise ValueError(f"{path} holds a {spec!r}; expected {SPEC}, a Whisper")
+            raise ValueError(f"{path}: expected a {SPEC} model, got {spec!r}")
         if (revision := number("I")) != REVISION:
-            raise ValueError(f"{path} is revision {revision} of {SPEC}; expected {REVISION}")
+            raise ValueError(f"{path}: expected revision {REVISION} of {SPEC}, got {revision}")
         table: dict[str, Variable] = {}
         for _ in range(number("I")):
             name, rank = text(), number("B")
             shape, kind, length = tuple(number("I") for _ in range(rank)), number("B"), number("I")
             if kind >= len(DTYPES):
                 known = ", ".join(f"{i} {dtype}" for i, dtype in enumerate(DTYPES))
-                raise ValueError(f"{path}: {name} is of the unknown type {kind}; known: {known}")
+                raise ValueError(f"{path}: {name} has the unknown dtype {kind}; known: {known}")
             variable = Variable(shape, DTYPES[kind], file.tell())
             if name in table or variable.size != length:
                 raise ValueError(
-                    f"{path} is damaged: {name} is there twice, or its {length} bytes are not "
+                    f"{path} is damaged: {name} is repeated, or its {length} bytes do not match "
                     f"{variable.dtype} {list(shape)}"
                 )
             if variable.start + length > size:
                 raise ValueError(
-                    f"{path} is cut off: {size} bytes, {name} ends at {variable.start + length}; "
-                    "fetch it again"
+                    f"{path} is truncated: {size} bytes, {name} ends at {variable.start + length}; "
+                    "download it again"
                 )
             table[name] = variable
             file.seek(length, 1)
-        for _ in range(2 * number("I")):  # further names of variables; the encoder has none
+        for _ in range(2 * number("I")):  # aliases of variables; the encoder has none
             text()
         if file.tell() != size:
-            raise ValueError(f"{path} is damaged: {size - file.tell()} bytes follow its end")
+            raise ValueError(f"{path} is damaged: {size - file.tell()} bytes of trailing data")
     return table
 
 
@@ -218,14 +220,16 @@ def _tensor(file: BinaryIO, variable: Variable) -> Tensor:
 
 
 def _scaled(value: Tensor, scale: Tensor, where: str) -> Tensor:
-    """Integers are weights times the scale of their row, or of the whole where it is one number."""
+    """Dequantizes integers by a scale per row, or a single scale."""
     if scale.numel() not in (1, len(value)):
-        raise ValueError(f"{where} {list(value.shape)} has {scale.numel()} scales")
+        raise ValueError(
+            f"{where} {list(value.shape)} has {scale.numel()} scales; expected 1 or rows"
+        )
     return value.float() / scale.float().reshape(-1, *(1,) * (value.dim() - 1))
 
 
 def _renamed(part: str, place: str, value: Tensor, path: Path) -> dict[str, Tensor]:
-    """One variable, `place` being its name behind `part`."""
+    """Renames a variable; `place` is its name without the `part/` prefix."""
     layer = re.match(r"layer_(\d+)/", place)
     inner = place[layer.end() :] if layer else place
     front = f"{part}.layers.{layer[1]}." if layer else f"{part}."
@@ -234,12 +238,12 @@ def _renamed(part: str, place: str, value: Tensor, path: Path) -> dict[str, Tens
             kind = inner.removeprefix(theirs)
             if len(value) % len(projections):
                 raise ValueError(
-                    f"{path}: {part}/{place} has {len(value)} rows, no multiple of "
+                    f"{path}: {part}/{place} has {len(value)} rows, expected a multiple of "
                     f"{len(projections)}"
                 )
             rows = dict(zip(projections, value.chunk(len(projections)), strict=True))
             if kind == "bias" and rows.pop("k_proj").any():
-                raise ValueError(f"{path}: {part}/{place} has a bias of keys, Whisper has none")
+                raise ValueError(f"{path}: {part}/{place} has a key bias; Whisper has none")
             return {f"{front}{attention}.{name}.{kind}": row for name, row in rows.items()}
     for theirs, ours in _NAMES.items():
         if inner.startswith(theirs):

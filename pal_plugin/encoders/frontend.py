@@ -1,7 +1,7 @@
-"""One clip in, the features of every encoder out; or the encoder's states, where they are kept.
+"""Computes the features of a clip for every encoder, or looks up cached encoder states.
 
-Design choice: a clip is decoded once and resampled once per sample rate; encoders with the same
-rate share the resampled waveform. A clip whose states are all known is not decoded.
+Design choice: a clip is decoded once and resampled once per sampling rate; encoders with the same
+rate share the resampled waveform. A clip with all states cached is not decoded.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from pal_plugin.encoders.cache import CacheSettings
 from pal_plugin.encoders.cache_shards import StateShards
 from pal_plugin.utils.spelling import reject_unknown
 
-#: A rest shorter than this opens no window of its own: it is less than one feature frame, and many
-#: files of "5 s" or "10 s" are a few samples longer.
+#: A remainder shorter than this (in s) opens no window: it is less than one feature frame, and
+#: many files of "5 s" or "10 s" are a few samples longer.
 MIN_TAIL_S = 0.01
 _KEYS = ("type", "features", "model", "checkpoint", "hidden_states", "cache")
 
 
 class AudioFrontend:
-    """Front end of a list of encoders.
+    """Front ends of a set of encoders.
 
     Args:
-        encoders: `{name: {"type": ..., "features": {...}}}`; the entries `model`, `checkpoint` and
-            `hidden_states`, which belong to the encoder itself, may be present and are not read.
+        encoders: `{name: {"type": ..., "features": {...}}}`; the keys `model`, `checkpoint` and
+            `hidden_states` of the encoder itself are allowed and ignored.
 
     Attributes:
-        caches: settings of the encoders whose states are to be kept, by name.
-        shards: where their states are looked up; empty until a run opens them (`look_in`).
+        caches: cache settings by encoder, where caching is on.
+        shards: cached states by encoder; empty until a run opens them (`look_in`).
 
     Raises:
-        ValueError: no encoders, an entry without type, unknown keys, types, arguments of features
-            or settings of a cache.
+        ValueError: if there are no encoders, an entry has no type, or a key, type, argument or
+            cache setting is invalid.
     """
 
     def __init__(self, encoders: dict[str, dict[str, Any]]) -> None:
@@ -62,34 +62,34 @@ class AudioFrontend:
         if len({settings.variants for settings in self.caches.values()}) > 1:
             given = {name: settings.variants for name, settings in self.caches.items()}
             raise ValueError(
-                f"all encoders hear the same variants of a clip, but cache.variants are {given}; "
-                "give the same number"
+                f"cache.variants must be equal, since encoders share the variants of a clip; got "
+                f"{given}"
             )
 
     def look_in(self, shards: Mapping[str, StateShards]) -> None:
-        """Look clips up there from now on, by encoder."""
+        """Enables lookups of cached states, by encoder."""
         self.shards = dict(shards)
 
     def of_kept(self) -> AudioFrontend:
-        """That of the encoders whose states are looked up, without the others."""
+        """A copy restricted to the encoders with cached states."""
         mine = copy.copy(self)
         mine.features = {name: self.features[name] for name in self.shards}
         return mine
 
     def __call__(self, source: Any) -> Features:
-        """Features of one clip, or its states.
+        """Features of one clip, or its cached states.
 
         Args:
-            source: whatever `load_audio` reads.
+            source: anything that `load_audio` reads.
 
         Returns:
-            `{name: {"features": [W, ...], "frames": Long[W]}}`, W windows that hold all of the
-            clip (up to `max_s` of the features, which is logged where it cuts) but a rest below
-            `MIN_TAIL_S`. W may differ between encoders whose windows differ. What `find_or_make`
-            says of encoders whose states are kept.
+            `{name: {"features": [W, ...], "frames": long [W]}}`, W windows that cover the clip (up
+            to `max_s`; longer clips are truncated and logged) except for a remainder below
+            `MIN_TAIL_S`. W may differ between encoders. For encoders with a cache, see
+            `find_or_make`.
 
         Raises:
-            AudioError: the clip cannot be used.
+            AudioError: if the clip cannot be decoded.
         """
         if not self.shards:
             return self.make(source, self.features)
@@ -97,14 +97,15 @@ class AudioFrontend:
         return self.find_or_make(key, lambda names: self.make(source, names))
 
     def find_or_make(self, key: str, make: Callable[[list[str]], Features]) -> Features:
-        """The states that are known, and for the other encoders what `make(names)` gives.
+        """Looks up cached states; calls `make(names)` for the encoders without.
 
         Args:
-            key: of the clip in the shards.
+            key: the clip's key in the shards.
 
         Returns:
-            By encoder `{"states": [sum valid, D], "valid": Long[W], "frames": Long[W]}` of a known
-            clip; otherwise features, with the `key` to store them by where they are to be kept.
+            By encoder: `{"states": [sum valid, D], "valid": long [W], "frames": long [W]}` of a
+                cached
+            clip; otherwise features, with the `key` to store them under if the encoder has a cache.
         """
         known = {name: shards.find(key) for name, shards in self.shards.items()}
         result = {name: clip.entry() for name, clip in known.items() if clip is not None}
@@ -115,16 +116,14 @@ class AudioFrontend:
 
     @torch.no_grad()
     def make(self, source: Any, names: Iterable[str]) -> Features:
-        """Features of one clip for these encoders; as of a call."""
+        """Features of one clip for the given encoders; see `__call__`."""
         waveform, rate_hz = load_audio(source)
         self._report_cuts(source, len(waveform), rate_hz)
         resampled: dict[tuple[int, int], Tensor] = {}
         result = {}
         for name in names:
             features = self.features[name]
-            length = _without_tail(
-                features.heard_samples(len(waveform), rate_hz), rate_hz, features
-            )
+            length = _without_tail(features.used_samples(len(waveform), rate_hz), rate_hz, features)
             key = (length, features.sample_rate_hz)
             if key not in resampled:
                 resampled[key] = resample(waveform[:length], rate_hz, features.sample_rate_hz)
@@ -132,10 +131,10 @@ class AudioFrontend:
         return result
 
     def _report_cuts(self, source: Any, samples: int, rate_hz: int) -> None:
-        """One warning for each limit that is exceeded."""
+        """Logs one warning per exceeded length limit."""
         cut: dict[float, list[str]] = {}
         for name, features in self.features.items():
-            if features.heard_samples(samples, rate_hz) < samples:
+            if features.used_samples(samples, rate_hz) < samples:
                 cut.setdefault(features.max_s, []).append(name)
         named = isinstance(source, str | Path)
         clip = str(source) if named else getattr(source, "name", "a clip")
@@ -143,17 +142,18 @@ class AudioFrontend:
             report_cut(clip, samples / rate_hz, max_s, names)
 
     def joined(self, batch: Batch) -> Features:
-        """`batch["audio"]`, whose forms are told apart here, as `collate` gives it.
+        """`batch["audio"]` as `collate` returns it, whichever accepted form it has.
 
-        It may be that already; or clips, each what `load_audio` reads or the features of one clip;
-        or those of one clip alone.
+        Accepted forms: the output of `collate`; a list of clips, each anything that `load_audio`
+            reads
+        or the features of one clip; or the features of a single clip.
 
         Raises:
-            ValueError: no clip, or one that does not stand in a list.
+            ValueError: if there are no clips, or a clip is not in a list.
         """
         audio = batch.get("audio")
         if is_one_clip(audio):
-            raise ValueError("samples['audio'] is one clip; write a list of clips: [clip]")
+            raise ValueError("samples['audio'] is one clip; expected a list of clips: [clip]")
         if isinstance(audio, dict) and audio:
             if "windows" not in next(iter(audio.values())):
                 return self.collate([audio])
@@ -161,7 +161,7 @@ class AudioFrontend:
         clips = list(audio) if audio is not None else []
         if not clips:
             raise ValueError(
-                "expected samples['audio'] (what the audio processor makes, or a list of paths or "
+                "expected samples['audio'] (output of the audio processor, or a list of paths or "
                 f"(array, rate) pairs); the sample has the keys {sorted(batch)}. To ask without "
                 "audio, mask it: samples['audio_mask'] = torch.zeros(rows, dtype=torch.bool)"
             )
@@ -172,16 +172,16 @@ class AudioFrontend:
 
     @staticmethod
     def collate(clips: list[Features]) -> Features:
-        """Join the clips of a batch along the windows.
+        """Concatenates the clips of a batch along the windows.
 
         Returns:
-            `{name: {"features": [sum W, ...], "frames": Long[sum W], "windows": Long[C]}}`;
-            `windows[c]` consecutive rows belong to clip c. Where states are kept also `keys`, a
-            list of C texts, empty for a known clip; `features` then has the rows of the others,
-            and the known ones have `states` [tokens, D] and `valid`, Long, tokens of each window.
+            `{name: {"features": [sum W, ...], "frames": long [sum W], "windows": long [C]}}`;
+            `windows[c]` consecutive rows belong to clip c. With a cache also `keys`, a list of C
+            strings, empty for cached clips; `features` then has rows of the other clips only, and
+            the cached ones have `states` [tokens, D] and `valid`, long, tokens per window.
 
         Raises:
-            ValueError: no clips, or clips with different encoders.
+            ValueError: if there are no clips, or clips have different encoders.
         """
         if not clips:
             raise ValueError("cannot collate an empty list of clips")
@@ -195,17 +195,17 @@ class AudioFrontend:
 
 
 def _is_features(clip: Any) -> bool:
-    """Whether a clip has been through the front end; what datasets give is a mapping too."""
+    """Whether a clip is front-end output (datasets' clips are mappings too)."""
     return isinstance(clip, dict) and not is_one_clip(clip)
 
 
 def _counted_here(entry: dict[str, Any]) -> dict[str, Any]:
-    """With its counts on the CPU, also where somebody moved the whole batch."""
+    """Moves the counts back to the CPU, in case the whole batch was moved to a device."""
     return {k: v.cpu() if k in COUNT_KEYS else v for k, v in entry.items()}
 
 
 def _joined(clips: list[dict[str, Any]]) -> dict[str, Any]:
-    """The entries of one encoder."""
+    """Collates the entries of one encoder."""
     tensors = {
         part: torch.cat([clip[part] for clip in clips if part in clip])
         for part in ("features", "states", "valid", "frames")
@@ -218,7 +218,7 @@ def _joined(clips: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _without_tail(samples: int, rate_hz: int, features: AudioFeatures) -> int:
-    """Samples to keep: all, or whole windows where hardly anything follows them."""
+    """Number of samples to keep: drops a remainder below `MIN_TAIL_S` after whole windows."""
     overlap = features.overlap_s * rate_hz
     shift = features.window_s * rate_hz - overlap
     full, rest = divmod(samples - overlap, shift)

@@ -1,8 +1,8 @@
-"""SSLAM: an EAT-style audio ViT on log-mel patches (arXiv 2506.12222), on timm's parts.
+"""SSLAM: an EAT-style audio ViT on log-mel patches (arXiv 2506.12222), built from timm modules.
 
-Design choice: timm's PatchEmbed and Block with an own post-norm `forward`, and not timm's
+Design choice: timm's PatchEmbed and Block with a post-norm `forward`, rather than timm's
 VisionTransformer, whose `pre_norm=True` drops the bias of the patch convolution. The state dict
-has timm's key names; the fixed position table is computed and not saved.
+has timm's key names; the fixed position table is computed, not saved.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ MEAN, STD = -4.268, 4.569
 
 
 def padded_frames(window_s: float) -> int:
-    """Frames of a window: 100 per second, rounded up to whole pairs of patches (32 frames), so
-    that 10 s make the reference's 1024 and 5 s make 512."""
+    """Frames per window: 100 per second, rounded up to a multiple of 32 (two patches), so that 10 s
+    give the reference's 1024 and 5 s give 512."""
     return -(-round(window_s * 100) // (2 * PATCH)) * (2 * PATCH)
 
 
 class SSLAMFeatures(AudioFeatures):
-    """Kaldi filter bank at 16 kHz, normalised as the reference does.
+    """Kaldi log-mel filter bank at 16 kHz, normalized as in the reference.
 
     The clip's mean is subtracted and its filter bank computed once, then cut into windows of
     `100 * window_s` frames, which overlap by `100 * overlap_s`. Each is zero-padded to
-    `padded_frames(window_s)` and then normalised `(x + 4.268) / (2 * 4.569)`: padding is +0.4671,
-    as in the reference. Kaldi makes a frame only where its 25 ms fit, so a clip of exactly one
-    window has two frames less than the window. A last window shorter than 25 ms (a clip of 0.02 s,
-    for one) is filled up with zeros to one frame.
+    `padded_frames(window_s)` frames and then normalized as `(x + 4.268) / (2 * 4.569)`, so padding
+    is +0.4671, as in the reference. Kaldi only produces frames where 25 ms fit, so a clip of
+    exactly one window has two frames fewer than the window. A last window shorter than 25 ms (e.g.
+    a clip of 0.02 s) is zero-padded to one frame.
 
     Args:
-        window_s: seconds per window, a multiple of 0.01.
+        window_s: window length in seconds, a multiple of 0.01.
         windowing: `overlap_s` (a multiple of 0.01), `max_s`, `precision` of AudioFeatures.
     """
 
@@ -54,7 +54,7 @@ class SSLAMFeatures(AudioFeatures):
         super().__init__(RATE_HZ, window_s, **windowing)
 
     def extract(self, clips: list[Tensor]) -> tuple[Tensor, list[int]]:
-        """Clips -> (`[sum W, 1, T, 128]`, valid frames)."""
+        """Clips [S] -> (`[sum W, 1, T, 128]`, valid frames), T = padded_frames(window_s)."""
         mel, frames = windowed_filter_bank(
             [clip - clip.mean() for clip in clips],
             [len(self.window_lengths(len(clip))) for clip in clips],
@@ -67,10 +67,10 @@ class SSLAMFeatures(AudioFeatures):
 
 
 def sincos_table(width: int, time_cells: int, freq_cells: int) -> Tensor:
-    """Fixed 2-D positions `[1, time_cells * freq_cells, width]`, time-major.
+    """Fixed 2-D sine-cosine positions `[1, time_cells * freq_cells, width]`, time-major.
 
-    The first half of the channels encodes frequency, the second half time; each half is
-    sin then cos of position * 10000^(-i / (width / 4)).
+    The first half of the channels encodes frequency, the second half time; each half is the sine,
+    then the cosine of position * 10000^(-i / (width / 4)).
     """
     if width % 4:
         raise ValueError(f"SSLAM's position table needs a width divisible by 4, got {width}")
@@ -86,7 +86,7 @@ def sincos_table(width: int, time_cells: int, freq_cells: int) -> Tensor:
 
 
 class PostNormBlock(Block):
-    """timm's Block with the norms after the residual sums."""
+    """timm's Block with LayerNorm after the residual additions."""
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm1(x + self.drop_path1(self.attn(x)))
@@ -99,12 +99,12 @@ class SSLAM(AudioEncoder):
     Args:
         embed_dim: width, divisible by 4 and by `num_heads`.
         depth: number of blocks.
-        num_heads: attention heads.
-        mlp_ratio: width of the MLP by `embed_dim`.
-        max_time_cells: length of the position table in patches of 0.16 s; a longer input raises.
-            A checkpoint's own table takes its place.
-        window_s: seconds per window, for `grid`.
-        drop_path_rate: stochastic depth of the last block (0 in the first, linear between).
+        num_heads: number of attention heads.
+        mlp_ratio: MLP width relative to `embed_dim`.
+        max_time_cells: length of the position table in patches of 0.16 s; longer inputs raise.
+            Overridden by a checkpoint's own table.
+        window_s: window length in seconds; determines `grid`.
+        drop_path_rate: stochastic depth rate of the last block (linear from 0 in the first).
     """
 
     Features = SSLAMFeatures
@@ -149,14 +149,14 @@ class SSLAM(AudioEncoder):
 
     @property
     def span_s(self) -> float:
-        """The rows of a window that is filled up to `padded_frames` cover more than it lasts."""
+        """Seconds that a padded window spans, which is more than `window_s`."""
         return padded_frames(self.window_s) / 100
 
     def forward(self, features: Tensor, frames: Tensor | None = None) -> AudioTokens:
         """`[W, 1, T, 128]`, T a multiple of 16 -> AudioTokens `[W, T/16 * 8, D]`, grid (T/16, 8).
 
-        The reference has no padding mask, so padding takes part in the attention here too; only
-        the returned mask excludes it.
+        As in the reference there is no padding mask in the attention, so padding is attended to;
+        only the returned mask excludes it.
         """
         mel = self.as_input(features, 4, f"[W, 1, T, {MEL_BINS}]")
         if mel.shape[1] != 1 or mel.shape[3] != MEL_BINS or mel.shape[2] % PATCH:
@@ -172,7 +172,7 @@ class SSLAM(AudioEncoder):
                 f"cells, the input has {time_cells}; use shorter windows or raise max_time_cells"
             )
         x = self.patch_embed(mel) + self.pos_embed[:, :cells].to(mel.dtype)
-        # CLS goes in front after the positions were added and has none itself.
+        # CLS is prepended after adding positions; it has none.
         x = self.norm_pre(torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1))
         hidden = self.chosen(lambda: self._through_blocks(x))
         return self.as_tokens(hidden[:, 1:], frames, PATCH, (time_cells, self.freq_cells))
@@ -189,17 +189,17 @@ class SSLAM(AudioEncoder):
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, **model) -> SSLAM:
-        """Read a timm-style, fairseq or Hugging Face checkpoint of the given size, pretrained or
-        fine-tuned; EAT's checkpoints are of the same architecture and layouts.
+        """Loads a timm, fairseq or Hugging Face checkpoint of the configured size, pretrained or
+        fine-tuned; EAT checkpoints have the same architecture and layouts.
 
         Args:
-            path: a file, a folder with `model.safetensors`, or an id of the Hugging Face hub.
-            model: arguments of the class; without them the base model. The length of the position
-                table is the checkpoint's.
+            path: a file, a folder with `model.safetensors`, or a Hugging Face Hub id.
+            model: constructor arguments; the base model by default. The checkpoint determines the
+                length of the position table.
 
         Raises:
-            ValueError: names every key that is missing, unexpected or of another shape.
-            HubError: the id's files could not be had.
+            ValueError: if keys are missing, unexpected or have the wrong shape; lists all of them.
+            HubError: if the files of a Hub id cannot be downloaded.
         """
         path = fetch(path)
         weights = to_timm_layout(read_weights(path))
@@ -208,8 +208,8 @@ class SSLAM(AudioEncoder):
         if positions is not None:
             if positions.dim() != 3 or positions.shape[-1] != encoder.width:
                 raise ValueError(
-                    f"{path}: pos_embed {tuple(positions.shape)} does not fit "
-                    f"[1, cells, {encoder.width}]"
+                    f"{path}: expected pos_embed [1, cells, {encoder.width}], "
+                    f"got {tuple(positions.shape)}"
                 )
             encoder.pos_embed = positions.to(torch.float32)
         load_weights(encoder, weights, path)
@@ -234,18 +234,18 @@ _HUGGING_FACE = {
     "fixed_positional_encoder.positions": "pos_embed",
     "pre_norm.": "norm_pre.",
 }
-# The pretraining decoder and EMA teacher, and the head of the fine-tuned file.
+# The pretraining decoder and EMA teacher, and the head of the fine-tuned checkpoint.
 _NOT_ENCODER = ("modality_encoders.IMAGE.decoder.", "_ema", "fc_norm.", "head.")
 
 
 def to_timm_layout(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the three public layouts to timm's keys; what is no part of the encoder is dropped,
-    every other key is kept so that loading can report it."""
+    """Renames the three public layouts to timm's keys; drops what is not part of the encoder and
+    keeps unknown keys, so that loading reports them."""
     hugging_face = any(k.removeprefix("model.").startswith("local_encoder.") for k in weights)
     renames = _HUGGING_FACE if hugging_face else _FAIRSEQ
     result = {}
     for full_key, value in weights.items():
-        # The Hugging Face file and the fine-tuned fairseq file both put "model." in front.
+        # The Hugging Face and the fine-tuned fairseq checkpoint prefix keys with "model.".
         key = full_key.removeprefix("model.")
         if key.startswith(_NOT_ENCODER):
             continue

@@ -1,7 +1,7 @@
 """Whisper's encoder (arXiv 2212.04356), on transformers.WhisperEncoder; no decoder is built.
 
-Design choice: a window is filled up to the encoder's full length, as in the reference, and the
-outputs after the clip's end are masked instead of computed differently.
+Design choice: windows are padded to the encoder's full length, as in the reference, and outputs
+after the clip's end are masked.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from pal_plugin.utils.spelling import reject_unknown
 from pal_plugin.utils.weights import load_weights, read_weights
 
 N_FFT, HOP_SAMPLES = 400, 160
-#: Least mel power.
+#: Minimum mel power.
 FLOOR = 1e-10
 POSITIONS_PER_S = 50
-#: Sizes of the base model, of `transformers.WhisperConfig`.
+#: Sizes of the base model, as fields of `transformers.WhisperConfig`.
 BASE = {
     "d_model": 512,
     "encoder_layers": 6,
@@ -44,11 +44,11 @@ _POSITIONS = "encoder.embed_positions.weight"
 class WhisperFeatures(AudioFeatures):
     """Log-mel equal to `WhisperFeatureExtractor`, 100 frames per second at 16 kHz.
 
-    The dynamic range is limited to 8 decades below the loudest cell of each window, as in the
-    reference, so a window's values depend on that window alone.
+    The dynamic range is limited to 8 decades below each window's maximum, as in the reference, so
+    windows are independent of each other.
 
     Args:
-        window_s: seconds per window.
+        window_s: window length in seconds.
         n_mels: 80, or 128 for large-v3.
         windowing: `overlap_s`, `max_s`, `precision` of AudioFeatures.
     """
@@ -60,7 +60,7 @@ class WhisperFeatures(AudioFeatures):
         self.n_mels = n_mels
 
     def extract(self, clips: list[Tensor]) -> tuple[Tensor, list[int]]:
-        """Clips -> (`[sum W, n_mels, T]`, valid frames), T = 100 * window_s."""
+        """Clips [S] -> (`[sum W, n_mels, T]`, valid frames per window), T = 100 * window_s."""
         windows, device = self.cut(clips), clips[0].device
         filters = slaney_filters(
             N_FFT, self.n_mels, self.sample_rate_hz, 0.0, 8000.0, self.dtype, device
@@ -81,18 +81,17 @@ class Whisper(AudioEncoder):
     """Whisper encoder; the defaults are the base model.
 
     Args:
-        max_source_positions: outputs per window at 50 Hz; 1500 for the published models.
-        window_s: seconds per window; gives `max_source_positions` where that is not given.
-        short_windows: a checkpoint of longer windows is taken, with the first of its positions.
-            Whisper was trained on whole windows, so its features change (docs/weights.md).
+        max_source_positions: outputs per window, at 50 Hz; 1500 for the published models.
+        window_s: window length in seconds; determines `max_source_positions` unless that is given.
+        short_windows: load a checkpoint with longer windows, using its first positions only.
+            Whisper was trained on full windows, so its features change (docs/weights.md).
         config: fields of `transformers.WhisperConfig` by name: the sizes `d_model`,
             `encoder_layers`, `encoder_attention_heads`, `encoder_ffn_dim`, `num_mel_bins`, and the
-            rates in training `dropout`, `attention_dropout`, `activation_dropout`,
+            training rates `dropout`, `attention_dropout`, `activation_dropout`,
             `encoder_layerdrop`.
 
     Raises:
-        ValueError: another field, or `window_s` and `max_source_positions` that contradict each
-            other.
+        ValueError: if a field is unknown, or `window_s` contradicts `max_source_positions`.
     """
 
     Features = WhisperFeatures
@@ -112,8 +111,8 @@ class Whisper(AudioEncoder):
         self.window_s = max_source_positions / POSITIONS_PER_S
         if window_s is not None and abs(window_s - self.window_s) > 1e-6:
             raise ValueError(
-                f"max_source_positions {max_source_positions} are {self.window_s} s, but window_s "
-                f"is {window_s}; give one of them, or {round(window_s * POSITIONS_PER_S)} positions"
+                f"max_source_positions {max_source_positions} is {self.window_s} s, but window_s "
+                f"is {window_s}; set only one, or {round(window_s * POSITIONS_PER_S)} positions"
             )
         config = {**BASE, **config, "max_source_positions": max_source_positions}
         self.encoder = WhisperEncoder(WhisperConfig(**config, attn_implementation="sdpa"))
@@ -136,11 +135,11 @@ class Whisper(AudioEncoder):
         hidden = self.chosen(lambda: self.encoder(mel).last_hidden_state)
         return self.as_tokens(hidden, frames, 2)
 
-    def give(self, hidden_states: Sequence[int]) -> None:
-        """As `AudioEncoder.give`; the norm at the end goes too, and no layer may be left out."""
+    def select_hidden_states(self, hidden_states: Sequence[int]) -> None:
+        """See `AudioEncoder.select_hidden_states`; removes the final norm; needs LayerDrop off."""
         if self.encoder.config.encoder_layerdrop:
             raise ValueError("hidden_states need every layer; set model: {encoder_layerdrop: 0}")
-        super().give(hidden_states)
+        super().select_hidden_states(hidden_states)
         self.encoder.layer_norm = nn.Identity()
 
     @property
@@ -150,7 +149,7 @@ class Whisper(AudioEncoder):
 
     @classmethod
     def sizes_of(cls, path: Path) -> dict[str, Any]:
-        """Of a folder: its `config.json`, or the table of its CTranslate2 file."""
+        """Sizes in a folder's `config.json`, or in its CTranslate2 file."""
         if not Path(path).is_dir():
             return {}
         if is_ctranslate2(path):
@@ -162,8 +161,8 @@ class Whisper(AudioEncoder):
     def arguments_for(
         cls, stored: Mapping[str, Any], given: Mapping[str, Any], source: str | Path
     ) -> dict[str, Any]:
-        """As `AudioEncoder.arguments_for`; with `short_windows` the length of the windows is given
-        and not the checkpoint's."""
+        """See `AudioEncoder.arguments_for`; with `short_windows`, the configured window length wins
+        over the checkpoint's."""
         positions, wanted = stored.get("max_source_positions"), given.get("max_source_positions")
         if wanted is None and given.get("window_s"):
             wanted = round(given["window_s"] * POSITIONS_PER_S)
@@ -174,29 +173,29 @@ class Whisper(AudioEncoder):
         whole_s, window_s = positions / POSITIONS_PER_S, wanted / POSITIONS_PER_S
         if wanted > positions:
             raise ValueError(
-                f"the windows of {source} last {whole_s:g} s, those asked for {window_s:g} s; "
-                f"set features: {{window_s: {whole_s:g}}}: longer clips are heard in several"
+                f"{source} has windows of {whole_s:g} s, got window_s {window_s:g}; set "
+                f"features: {{window_s: {whole_s:g}}}: longer clips are split into windows"
             )
         if not given.get("short_windows"):
             raise ValueError(
-                f"the windows of {source} last {whole_s:g} s, those asked for {window_s:g} s; set "
-                f"features: {{window_s: {whole_s:g}}} (and no other max_source_positions), or "
-                f"model: {{short_windows: true}}, which takes the first {wanted} of its "
-                f"{positions} positions and changes its features somewhat (docs/weights.md)"
+                f"{source} has windows of {whole_s:g} s, got window_s {window_s:g}; set "
+                f"features: {{window_s: {whole_s:g}}} (and remove max_source_positions), or "
+                f"model: {{short_windows: true}}, which uses the first {wanted} of its "
+                f"{positions} positions and slightly changes its features (docs/weights.md)"
             )
         return {**sizes, "max_source_positions": wanted}
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, **model) -> Whisper:
-        """Read a file of the given size, or a folder, which gives the size itself: one of
-        `save_pretrained`, or of CTranslate2 (faster-whisper). Keys as in WhisperEncoder,
-        WhisperModel or WhisperForConditionalGeneration, whose decoder is dropped. `path` may be an
-        id of the Hugging Face hub.
+        """Loads a file of the configured size, or a folder that gives the size: of
+        `save_pretrained` or CTranslate2 (faster-whisper). Key names as in WhisperEncoder,
+        WhisperModel or WhisperForConditionalGeneration (the decoder is dropped). `path` may be a
+        Hugging Face Hub id.
 
         Raises:
-            ValueError: sizes that contradict the folder's, or every key that is missing, unexpected
-                or of another shape.
-            HubError: the id's files could not be had.
+            ValueError: if sizes contradict the folder's, or keys are missing, unexpected or have
+                the wrong shape; lists all of them.
+            HubError: if the files of a Hub id cannot be downloaded.
         """
         path = fetch(path)
         model = cls.arguments_for(cls.sizes_of(path), model, path)
@@ -211,7 +210,7 @@ class Whisper(AudioEncoder):
 
 
 def _encoder_weights(path: Path) -> dict[str, Tensor]:
-    """Of a file or a folder, by the names of the class."""
+    """The encoder's weights in a file or folder, by this class's key names."""
     if is_ctranslate2(path):
         return whisper_weights(path)
     weights = {}

@@ -37,7 +37,7 @@ def check_question(question: Any) -> None:
             f"several questions about one clip: {_SEVERAL}"
         )
     if not isinstance(question, str):
-        raise ValueError(f"the question is {question!r}; expected a text")
+        raise ValueError(f"the question is {question!r}; expected text")
 
 
 def check_candidates(candidates: Any) -> Sequence[str]:
@@ -53,7 +53,7 @@ def check_candidates(candidates: Any) -> Sequence[str]:
         raise ValueError("candidates is empty; expected at least one text")
     for number, text in enumerate(candidates):
         if not isinstance(text, str) or not text.strip():
-            raise ValueError(f"candidates[{number}] is {text!r}; expected a text")
+            raise ValueError(f"candidates[{number}] is {text!r}; expected text")
     return candidates
 
 

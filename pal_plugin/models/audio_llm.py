@@ -21,7 +21,7 @@ from pal_plugin.attention.keys_values import precompute
 from pal_plugin.audio.io import is_one_clip
 from pal_plugin.batch import Batch, questions_of
 from pal_plugin.encoders.base import by_output, encoder_of
-from pal_plugin.encoders.cache import hear
+from pal_plugin.encoders.cache import encode_audio
 from pal_plugin.integration import LLMInputs, RoutedAudio, flamingo, route
 from pal_plugin.llm.families import embedding_scale
 from pal_plugin.llm.head import logits_of
@@ -65,7 +65,7 @@ class AudioLLM(StoredModel):
         audio = self.frontend.joined(samples)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.stage.encoders == "full"):
             tokens = {}
-            for name, given in hear(self.encoders, self.caches, audio):
+            for name, given in encode_audio(self.encoders, self.caches, audio):
                 tokens |= by_output(name, self.encoders[name], given)
         encoded = {}
         for group, connector in self.connectors.items():

@@ -17,9 +17,9 @@ MISTAKES = {
     "audio": (["convert", "fsdd", "--audio", "gone", "--out", "o"], "no audio folder at gone"),
     "annotations": (
         ["convert", "esc50", "--audio", ".", "--annotations", "gone.csv", "--out", "o"],
-        "no annotations at gone.csv",
+        "no annotation file at gone.csv",
     ),
-    "none": (["convert", "fsdd", "--audio", ".", "--out", "o"], "no clip in"),
+    "none": (["convert", "fsdd", "--audio", ".", "--out", "o"], "no clips in"),
     "verify": (["verify", "gone"], "no shards at"),
     "stats": (["stats", "gone.tar"], "no shards at"),
     "show": (["show", "gone-*.tar"], "no shards at"),

@@ -52,7 +52,7 @@ def test_a_name_with_a_path_beats_the_same_name_elsewhere(folder):
     assert files.find("test/1.wav")[0] == "test/1.wav"
     found, why = files.find("1.wav")
     assert found is None
-    assert "2 files have this name" in why
+    assert "ambiguous name, 2 files match" in why
 
 
 def test_no_name_leads_out_of_the_folder(folder, tmp_path):

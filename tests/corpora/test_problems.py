@@ -25,7 +25,7 @@ CASES = {
         "audiocaps",
         "t.csv",
         AUDIOCAPS + "1,ab,30,A dog\n2,cd,30, \n",
-        "t.csv, line 3: expected a text as caption",
+        "t.csv, line 3: expected text as caption",
     ),
     "audiocaps start": (
         "audiocaps",
@@ -37,19 +37,19 @@ CASES = {
         "clotho",
         "c.csv",
         CLOTHO + "a.wav,1,2,,4,5\n",
-        "c.csv, line 2: expected a text as caption_3, got ''",
+        "c.csv, line 2: expected text as caption_3, got ''",
     ),
     "esc50": (
         "esc50",
         "e.csv",
         "filename,fold,category\na.wav,1,\nb.wav,1,dog\n",
-        "e.csv, line 2: expected a text as answer",
+        "e.csv, line 2: expected text as answer",
     ),
     "fsd50k": (
         "fsd50k",
         "dev.csv",
         'fname,labels,mids,split\n64,"Bark,",/m/1,train\n65,Rain,/m/3,val\n',
-        "dev.csv, line 2: expected a text as label, got ''",
+        "dev.csv, line 2: expected text as label, got ''",
     ),
     "vggsound": (
         "vggsound",
@@ -73,19 +73,19 @@ CASES = {
         "mmau",
         "m.json",
         [CHOICE, {**CHOICE, "question": None}],
-        "m.json, entry 2, id 1: expected a text as question, got None (NoneType)",
+        "m.json, entry 2, id 1: expected text as question, got None (NoneType)",
     ),
     "openaqa": (
         "openaqa",
         "o.json",
         [OPEN, {**OPEN, "output": ""}],
-        "o.json, entry 2: expected a text as answer, got ''",
+        "o.json, entry 2: expected text as answer, got ''",
     ),
     "openaqa file": (
         "openaqa",
         "o.json",
         [OPEN, {**OPEN, "audio_id": None}],
-        "o.json, entry 2: expected a file's name as audio_id, got None",
+        "o.json, entry 2: expected a file name as audio_id, got None",
     ),
     "compar pair": (
         "compar_test",
@@ -113,7 +113,7 @@ CASES = {
         "m.csv",
         "dataset,dataset_identifier,question,correct_answer,distractor_1_answer,"
         "distractor_2_answer,distractor_3_answer\nsdd,1.json,,a,b,c,d\nsdd,1.json,q,a,b,c,d\n",
-        "m.csv, line 2: expected a text as question",
+        "m.csv, line 2: expected text as question",
     ),
 }
 

@@ -25,7 +25,7 @@ def test_a_broken_row_is_named_with_its_line(read):
         read("esc50", {"e.csv": "filename,fold,category\na.wav,1,dog\nb.wav,1\n"})
     with pytest.raises(ConfigError, match="no column 'category'"):
         read("esc50", {"e.csv": "filename,fold,categories\na.wav,1,dog\n"})
-    with pytest.raises(ConfigError, match="is not JSON"):
+    with pytest.raises(ConfigError, match="is not valid JSON"):
         read("mmau", {"m.json": "[{"})
 
 
@@ -69,21 +69,21 @@ def test_lines_of_a_known_encoding_are_read_in_it_beside_those_in_utf8(tmp_path)
 def test_what_is_no_text_is_told(tmp_path, data):
     path = tmp_path / "t.csv"
     path.write_bytes(data)
-    with pytest.raises(ConfigError, match=r"t\.csv is no text in UTF-8.*save it as UTF-8"):
+    with pytest.raises(ConfigError, match=r"t\.csv is not UTF-8 text.*save it as UTF-8"):
         read_csv(path, ("audio",))
 
 
 def test_a_mark_of_another_encoding_that_does_not_hold_is_told(tmp_path):
     path = tmp_path / "t.csv"
     path.write_bytes("a".encode("utf-16") + b"\x00")
-    with pytest.raises(ConfigError, match="begins as utf-16 and is not"):
+    with pytest.raises(ConfigError, match="has a utf-16 byte order mark but is not"):
         read_text(path)
 
 
 def test_a_column_that_is_there_twice_is_told(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("audio,caption, caption,caption\na.wav,one,two,three\n")
-    with pytest.raises(ConfigError, match=r"t\.csv, line 1: the column 'caption' is there 3 times"):
+    with pytest.raises(ConfigError, match=r"t\.csv, line 1: column 'caption' occurs 3 times"):
         read_csv(path, ("audio",))
     path.write_text("audio,label,,\na.wav,dog,,\n")  # columns without a name are none
     assert read_csv(path, ("audio",))[0]["label"] == "dog"
@@ -92,11 +92,11 @@ def test_a_column_that_is_there_twice_is_told(tmp_path):
 def test_a_key_that_is_there_twice_is_told_with_its_line(tmp_path):
     path = tmp_path / "t.jsonl"
     path.write_text('{"a": 1}\n{"a": 1, "a": 2}\n')
-    with pytest.raises(ConfigError, match=r"t\.jsonl, line 2, .*the key 'a' is there 2 times"):
+    with pytest.raises(ConfigError, match=r"t\.jsonl, line 2, .*key 'a' occurs 2 times"):
         read_rows(path, ())
-    with pytest.raises(ConfigError, match="x is not JSON"):
+    with pytest.raises(ConfigError, match="x is not valid JSON"):
         parsed("x", "[" * 100_000)
-    with pytest.raises(ConfigError, match=r"Extra data.*JSON lines are named \.jsonl"):
+    with pytest.raises(ConfigError, match=r"Extra data.*name a file of JSON lines \.jsonl"):
         parsed("x", "{}\n{}")
 
 

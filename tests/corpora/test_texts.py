@@ -23,13 +23,13 @@ from pal_plugin.utils.errors import ConfigError
         (" \n", "got ' \\n'"),
         ("\u200b", "got '\\u200b'"),
         ("caf\udce9", "bytes that are not UTF-8 in 'caf\\xe9'; save the file as UTF-8"),
-        ("\ud83d", "half of a character in '\\ud83d'"),
+        ("\ud83d", "unpaired surrogate in '\\ud83d'"),
         ("a\0b", "a NUL character in 'a\\x00b'"),
     ],
 )
 def test_what_is_no_text_is_told(value, fault):
     assert fault in text_fault(value)
-    with pytest.raises(ConfigError, match="expected a text as label, got"):
+    with pytest.raises(ConfigError, match="expected text as label, got"):
         checked_text(value, "label")
 
 
@@ -54,5 +54,5 @@ def test_a_label_has_one_form(label):
 
 def test_labels_that_read_the_same_are_told():
     (told,) = same_in_print(["dog's bark", "rain", "dog\u2019s bark", "Rain"])
-    assert "the labels \"dog's bark\", 'dog\u2019s bark' read the same" in told
+    assert "the labels \"dog's bark\", 'dog\u2019s bark' look the same" in told
     assert len(same_in_print(["off-road", "off\u2010road", "\ufb01re", "fire"])) == 2

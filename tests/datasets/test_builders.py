@@ -57,7 +57,7 @@ def test_shards(build, make_shard):
     paths = {split: str(make_shard(f"{split}.tar", {"a": None, "b": None})) for split in SPLITS}
     settings = {"build_info": {"shards": paths, "counts": {"val": 2}}}
     assert kinds(build("pal_shards", settings)) == EXPECTED
-    with pytest.raises(ConfigError, match=r"state build_info\.counts\.extra"):
+    with pytest.raises(ConfigError, match=r"set build_info\.counts\.extra"):
         build("pal_shards", settings, ["train"])
 
 

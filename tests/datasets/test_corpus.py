@@ -28,11 +28,11 @@ def test_clips_that_are_there_are_told_apart_from_those_that_are_not(clips, capl
     assert [clip.id for clip in found] == ["0", "2"]
     assert labels == ["bell", "rain"]
     assert left_out == ["1: no file; tried 1.wav"]
-    assert "1 clips or questions of 'val' cannot be used: 1: no file" in caplog.text
+    assert "1 clips or questions of 'val' are unusable: 1: no file" in caplog.text
     assert [clip.id for clip in clips({"fold": 1}, required=True)[0]] == ["0", "2"]
-    with pytest.raises(ConfigError, match=r"cannot be used: 1: no f.*allow_missing=true"):
+    with pytest.raises(ConfigError, match=r"are unusable: 1: no f.*allow_missing=true"):
         clips(required=True)
-    with pytest.raises(ConfigError, match="cannot be used"):  # nothing is left
+    with pytest.raises(ConfigError, match="are unusable"):  # nothing is left
         clips({"fold": 2})
 
 
@@ -52,5 +52,5 @@ def test_a_later_pass_is_an_index_beyond_the_length(clips):
     dataset = CorpusDataset(found, str, str.strip, mix, train=True)
     assert len(dataset) == 2
     assert dataset[1]["sample_id"] == dataset[3]["sample_id"] == "2"
-    with pytest.raises(ConfigError, match="none of 2 clips .* tasks caption; they hold classif"):
+    with pytest.raises(ConfigError, match="none of 2 clips .* tasks caption; found classif"):
         CorpusDataset(found, str, str.strip, QuestionMix({"caption": 1.0}, None, 1))

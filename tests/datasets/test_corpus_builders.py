@@ -75,11 +75,11 @@ def test_original_files_need_no_conversion(esc, build):
 def test_the_general_name_takes_the_format(esc, build):
     datasets = build("pal_corpus", info_of(*esc, format="esc50"))
     assert len(datasets["train"]) == 6
-    with pytest.raises(ConfigError, match="format must name the dataset"):
+    with pytest.raises(ConfigError, match=r"set build_info\.format to one of"):
         build("pal_corpus", info_of(*esc))
     with pytest.raises(ConfigError, match="Did you mean 'esc50'"):
         build("pal_corpus", info_of(*esc, format="esc"))
-    with pytest.raises(ConfigError, match="this dataset is 'esc50'"):
+    with pytest.raises(ConfigError, match="the dataset is 'esc50'"):
         build("pal_esc50", info_of(*esc, format="clotho"))
 
 
@@ -103,7 +103,7 @@ def test_another_wording_and_other_settings(esc, build):
         build("pal_esc50", info_of(*esc), candidates=["bell", True])
     datasets = build("pal_esc50", info_of(*esc), candidates=["bell", "cafe\u0301", "caf\u00e9"])
     assert datasets["val"][1]["items"][0]["candidates"] == ["bell", "caf\u00e9"]
-    with pytest.raises(ConfigError, match="none of 6 clips holds a question of the tasks caption"):
+    with pytest.raises(ConfigError, match="none of 6 clips has an item of the tasks caption"):
         build("pal_esc50", info_of(*esc), tasks={"classification": 0})
     with pytest.raises(ConfigError, match="unknown key 'file'. Did you mean 'files'"):
         build("pal_esc50", {"annotations": {"val": {"file": "x"}}})
@@ -113,13 +113,13 @@ def test_missing_audio_is_told_in_training_and_stops_evaluation(esc, build, capl
     folder, csv = esc
     (folder / "1.wav").unlink()
     (folder / "7.wav").unlink()
-    with pytest.raises(ConfigError, match=r"1 clips or questions of 'val' cannot be used: 7: no f"):
+    with pytest.raises(ConfigError, match=r"1 clips or questions of 'val' are unusable: 7: no f"):
         build("pal_esc50", info_of(folder, csv))
     assert len(build("pal_esc50", info_of(folder, csv), splits=["train"])["train"]) == 5
-    assert "1 clips or questions of 'train' cannot be used: 1: no file; tried 1.wav" in caplog.text
+    assert "1 clips or questions of 'train' are unusable: 1: no file; tried 1.wav" in caplog.text
     datasets = build("pal_esc50", info_of(folder, csv, allow_missing=True))
     assert len(datasets["val"]) == 2
-    assert "'val' cannot be used: 7" in caplog.text
+    assert "'val' are unusable: 7" in caplog.text
 
 
 def test_broken_audio_is_skipped_in_training_and_stops_evaluation(esc, build):
@@ -151,7 +151,7 @@ def test_shards_by_a_pattern_bring_labels_and_what_was_left_out(esc, build, tmp_
     (esc[0] / "2.wav").write_bytes(b"")
     out = converted(esc, tmp_path / "out", shard_clips=3)
     pattern = f"{out}/esc50-{{00000..00002}}.tar"
-    with pytest.raises(ConfigError, match="1 clips or questions of 'val' cannot be used: 2: "):
+    with pytest.raises(ConfigError, match="1 clips or questions of 'val' are unusable: 2: "):
         build("pal_shards", {"shards": {"val": pattern}})
     datasets = build("pal_shards", {"shards": {"val": pattern}, "allow_missing": True})
     assert next(iter(datasets["val"]))["items"][0]["candidates"] == list(LABELS)
@@ -178,29 +178,29 @@ def test_shards_of_a_folder_bring_their_labels_and_the_same_items(esc, build, tm
 def test_a_pipe_needs_its_number_of_clips_in_evaluation(esc, build, tmp_path):
     out = converted(esc, tmp_path / "out", shard_clips=3)
     pipe = f"pipe:cat {out}/esc50-{{00000..00002}}.tar"
-    with pytest.raises(ConfigError, match=r"state build_info\.counts\.val"):
+    with pytest.raises(ConfigError, match=r"set build_info\.counts\.val"):
         build("pal_shards", {"shards": {"val": pipe}})
     datasets = build("pal_shards", {"shards": {"val": pipe, "train": pipe}, "counts": {"val": 9}})
     assert len(list(datasets["val"])) == len(datasets["val"]) == 9
-    with pytest.raises(TypeError, match="not known"):
+    with pytest.raises(TypeError, match="unknown"):
         len(datasets["train"])
 
 
 def test_what_conversion_left_out_stops_evaluation(esc, build, tmp_path, caplog):
     (esc[0] / "2.wav").write_bytes(b"")
     out = str(converted(esc, tmp_path / "out"))
-    with pytest.raises(ConfigError, match="1 clips or questions of 'test' cannot be used: 2: "):
+    with pytest.raises(ConfigError, match="1 clips or questions of 'test' are unusable: 2: "):
         build("pal_shards", {"shards": {"test": out}})
     datasets = build("pal_shards", {"shards": {"test": out, "train": out}, "allow_missing": True})
     assert len(datasets["test"]) == 8
-    assert "'train' cannot be used: 2" in caplog.text
+    assert "'train' are unusable: 2" in caplog.text
 
 
 def test_shards_that_are_not_there_are_named(build, tmp_path):
-    with pytest.raises(ConfigError, match="names no split"):
+    with pytest.raises(ConfigError, match="has no splits"):
         build("pal_shards", {})
     with pytest.raises(ConfigError, match="no shards at .*gone"):
         build("pal_shards", {"shards": {"val": str(tmp_path / "gone-{000..002}.tar")}})
     (tmp_path / "conversion.json").write_text(json.dumps({}))
-    with pytest.raises(ConfigError, match="not finished"):
+    with pytest.raises(ConfigError, match="unfinished"):
         build("pal_shards", {"shards": {"val": str(tmp_path)}})

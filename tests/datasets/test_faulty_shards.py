@@ -107,8 +107,8 @@ def test_short_clips_and_six_channels_are_heard(write):
     [
         ({"b.wav": sound()}, "got wav"),
         ({"b.json": json.dumps({"id": "b", **FACTS}).encode()}, "got json"),
-        ({"b.wav": sound(), "b.json": b"{"}, "its json cannot be read"),
-        ({"b.wav": sound(), "b.json": b"[]"}, "holds no list of items"),
+        ({"b.wav": sound(), "b.json": b"{"}, "cannot parse json"),
+        ({"b.wav": sound(), "b.json": b"[]"}, "has no list of items"),
     ],
     ids=["no json", "no audio", "broken json", "no items"],
 )
@@ -161,8 +161,8 @@ def test_a_tar_that_is_cut_between_two_clips_is_known_by_its_count(write):
     assert len(list(stream([path], False))) == 2  # nothing in the tar tells
     heard, skipped = one_pass([path], 3, counts={path: 3})
     assert heard == ["b0", "b1"]
-    assert skipped == {f"the end in {path}": "it holds 2 of 3 clips"}
-    with pytest.raises(ConfigError, match="holds 2 of 3 clips"):
+    assert skipped == {f"the end in {path}": "expected 3 clips, read 2"}
+    with pytest.raises(ConfigError, match="expected 3 clips, read 2"):
         list(stream([path], False, counts={path: 3}))
 
 
@@ -186,9 +186,9 @@ def test_a_command_that_fails_is_named(write):
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        ("cat {0}; exit 3", "its command ended with exit code 3"),
-        ("cat {0}; sleep 0.2; exit 3", "its command ended with exit code 3"),
-        ("cat {0} {0}", "data follow the end of the archive (a shard is one tar; list several)"),
+        ("cat {0}; exit 3", "command exited with code 3"),
+        ("cat {0}; sleep 0.2; exit 3", "command exited with code 3"),
+        ("cat {0} {0}", "data after the end of the archive"),
     ],
 )
 def test_a_command_loses_no_clip_and_what_is_wrong_at_its_end_is_named(write, command, says):
@@ -201,7 +201,7 @@ def test_a_command_loses_no_clip_and_what_is_wrong_at_its_end_is_named(write, co
 
 def test_shards_that_are_all_gone_end_with_an_error(tmp_path):
     dataset = stream([str(tmp_path / "gone.tar")], True)
-    with pytest.raises(ConfigError, match=r"none of \d clips can be used"):
+    with pytest.raises(ConfigError, match=r"none of \d clips is usable"):
         list(islice(dataset, 9))
 
 

@@ -126,7 +126,7 @@ def test_every_wrong_key_is_named(stock, ast, tmp_path):
     start = "audio_spectrogram_transformer."
     weights["foreign.bias"] = weights.pop(f"{start}embeddings.cls_token")
     save_file(weights, tmp_path / "wrong.safetensors")
-    with pytest.raises(ValueError, match="does not fit AST") as error:
+    with pytest.raises(ValueError, match="does not match AST") as error:
         AST.from_checkpoint(tmp_path / "wrong.safetensors", window_s=2.08, **SIZE)
     for part in ("missing keys: embeddings.cls_token", "unexpected keys: foreign.bias"):
         assert part in str(error.value)

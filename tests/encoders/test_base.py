@@ -111,9 +111,9 @@ def test_half_precision_weights_take_float_features(name):
             "sslam",
             {"window_s": 2.56},
             {"window_s": 1.28},
-            r"'sslam': its windows last 2\.56 s.*1\.28",
+            r"'sslam': encoder windows are 2\.56 s.*1\.28",
         ),
-        ("clap", {"window_s": 5.0}, {}, r"'clap': its windows last 5\.0 s.*10\.0 s"),
+        ("clap", {"window_s": 5.0}, {}, r"'clap': encoder windows are 5\.0 s.*10\.0 s"),
         ("clap", {}, {"window_s": 20.0}, r"'clap': a window of 20\.0 s makes 2001 frames.*1024"),
     ],
 )

@@ -12,7 +12,7 @@ import torch
 
 from pal_plugin.encoders import build_encoder
 from pal_plugin.encoders import cache as cache_module
-from pal_plugin.encoders.cache import CacheSettings, EncoderCache, hear
+from pal_plugin.encoders.cache import CacheSettings, EncoderCache, encode_audio
 from pal_plugin.encoders.frontend import AudioFrontend
 from pal_plugin.utils.errors import ConfigError
 
@@ -82,7 +82,7 @@ def tokens_of(it, batch, frontend=None):
     """Tokens of a batch of clips; through the cache, which then holds it."""
     frontend = frontend or it.frontend
     audio = frontend.collate([frontend(clip) for clip in batch])
-    (tokens,) = dict(hear({"it": it.encoder}, {"it": it.cache}, audio)).values()
+    (tokens,) = dict(encode_audio({"it": it.encoder}, {"it": it.cache}, audio)).values()
     it.cache.flush()
     return tokens, audio["it"]
 
@@ -187,7 +187,7 @@ print(*(heard({str(tmp_path)!r}, kind).cache.shards.space for kind in ENTRIES))
         lambda it: it.encoder.cls_token.add_(1e-3),
         lambda it: it.encoder.pos_embed.add_(1e-3),  # a buffer that is not saved
         lambda it: it.encoder.double(),
-        lambda it: it.encoder.give([0, 1]),
+        lambda it: it.encoder.select_hidden_states([0, 1]),
         lambda it: setattr(it.encoder.blocks[0].attn, "scale", 0.5),
         lambda it: setattr(it.plain.features["it"], "precision", "exact"),
         lambda it: setattr(it.plain.features["it"], "max_s", 5.0),
@@ -232,7 +232,7 @@ def test_an_encoder_that_trains_is_refused_by_name(tmp_path):
     features = it.plain.features["it"]
     trained = copy.deepcopy(it.encoder).requires_grad_(True)
     with pytest.raises(
-        ConfigError, match=r"encoders\.it\.cache.*parameters are trained: cls_token"
+        ConfigError, match=r"encoders\.it\.cache.*parameters are trainable: cls_token"
     ):
         it.cache.open(trained, features)
     lora = copy.deepcopy(it.encoder)
@@ -333,5 +333,5 @@ def test_settings_that_cannot_be_used_name_the_encoder(given, says):
 
 def test_all_encoders_hear_the_same_variants():
     entries = {n: {"type": n, "cache": {"variants": v}} for n, v in (("sslam", 2), ("clap", 3))}
-    with pytest.raises(ValueError, match="give the same number"):
+    with pytest.raises(ValueError, match=r"cache\.variants must be equal"):
         AudioFrontend(entries)

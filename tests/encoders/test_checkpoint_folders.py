@@ -131,5 +131,7 @@ def test_another_number_of_mels_is_noticed_when_the_encoder_is_built(tmp_path):
             build_encoder("whisper", large, features=features)
     encoder = build_encoder("whisper", large, features={"window_s": 1.0, "n_mels": 128})
     assert isinstance(encoder, Whisper)
-    with pytest.raises(ValueError, match=r"encoder 'clap': it reads 32 mels, its features make 64"):
+    with pytest.raises(
+        ValueError, match=r"encoder 'clap': encoder expects 32 mels, its features have 64"
+    ):
         build_encoder("clap", {**CLAP_SIZE, "num_mel_bins": 32})

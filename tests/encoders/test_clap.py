@@ -151,7 +151,7 @@ def test_frozen_batch_norm_keeps_its_statistics_in_training():
     [
         ({"enable_fusion": True}, "fused CLAP"),
         ({"spec_size": 100}, "multiple of num_mel_bins"),
-        ({"num_mel_bins": 8}, "would not be whole"),
+        ({"num_mel_bins": 8}, "grid is not an integer"),
         ({"depths": [1] * 4, "num_attention_heads": [1] * 4}, "less than window_size"),
     ],
 )

@@ -98,7 +98,7 @@ def test_tensors_of_every_form_arrive_and_the_rest_is_listed(tmp_path, capsys):
     written = load_file(target)
     assert written.keys() == forms.keys()
     assert all(torch.equal(written[key], torch.Tensor(forms[key].detach())) for key in forms)
-    assert "left out, as they are no plain tensors: step, names" in capsys.readouterr().out
+    assert "skipped, not plain tensors: step, names" in capsys.readouterr().out
 
 
 def test_an_interrupted_conversion_leaves_no_checkpoint(tmp_path, monkeypatch):
@@ -180,9 +180,9 @@ def test_nothing_is_overwritten_and_help_says_what_is_done(tmp_path, capsys):
     target.write_bytes(b"mine")
     (tmp_path / "in.pt").write_bytes(b"")
     for arguments, message in (
-        ([str(tmp_path / "in.pt"), str(target)], "exists; move it away"),
+        ([str(tmp_path / "in.pt"), str(target)], "exists; move or delete it"),
         ([str(tmp_path / "in.pt"), str(tmp_path / "out.pt")], r"expected OUT.safetensors"),
-        (["--help"], "Nothing of the file is"),
+        (["--help"], "Nothing in the file is"),
     ):
         with pytest.raises(SystemExit):
             main(arguments)

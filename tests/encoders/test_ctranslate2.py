@@ -221,11 +221,11 @@ def test_int8_is_near_what_was_rounded(model):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"version": 5}, r"no CTranslate2 file of format version 6.*begins with 5"),
+        ({"version": 5}, r"expected CTranslate2 format version 6.*got 5"),
         ({"spec": "TransformerSpec"}, r"holds a 'TransformerSpec'; expected WhisperSpec"),
         ({"revision": 2}, r"revision 2 of WhisperSpec; expected 3"),
         ({"kind": 9}, r"unknown type 9; known: 0 torch\.float32"),
-        ({"kind": 4}, r"damaged: \S+ is there twice, or its \d+ bytes are not torch\.float16"),
+        ({"kind": 4}, r"damaged: \S+ is repeated, or its \d+ bytes do not match torch\.float16"),
     ],
 )
 def test_foreign_files_are_named(model, tmp_path, change, says):
@@ -238,13 +238,13 @@ def test_files_that_are_cut_anywhere_are_named(model, tmp_path):
     whole = packed(variables(model))
     for length in {*range(1, 200, 7), *range(200, len(whole), 997), len(whole) - 1}:
         write(tmp_path, whole[:length])
-        with pytest.raises(ValueError, match=rf"{tmp_path}/model\.bin is cut off"):
+        with pytest.raises(ValueError, match=rf"{tmp_path}/model\.bin is truncated"):
             read_table(tmp_path / "model.bin")
     write(tmp_path, b"")
     with pytest.raises(ValueError, match="is empty"):
         Whisper.from_checkpoint(tmp_path)
     write(tmp_path, whole + b"\0")
-    with pytest.raises(ValueError, match="damaged: 1 bytes follow its end"):
+    with pytest.raises(ValueError, match="damaged: 1 bytes of trailing data"):
         Whisper.from_checkpoint(tmp_path)
 
 
@@ -263,11 +263,11 @@ def test_sizes_that_lie_are_not_believed(model, tmp_path):
         ("encoder/conv1/weight", None, r"no encoder/conv1/weight of 3 dimensions"),
         ("encoder/layer_1/ffn/linear_1/bias", None, r"missing keys: encoder\.layers\.1\.fc2\.bias"),
         ("encoder/layer_0/extra/weight", torch.ones(1), r"unexpected keys: \S+extra/weight"),
-        ("encoder/num_heads", torch.tensor(5, dtype=torch.int16), "5 heads do not share a width"),
-        ("encoder/layer_0/self_attention/linear_0/bias", torch.ones(36), "a bias of keys"),
-        ("encoder/layer_0/self_attention/linear_0/bias", torch.ones(35), "no multiple of 3"),
+        ("encoder/num_heads", torch.tensor(5, dtype=torch.int16), "is not divisible by 5 heads"),
+        ("encoder/layer_0/self_attention/linear_0/bias", torch.ones(36), "a key bias"),
+        ("encoder/layer_0/self_attention/linear_0/bias", torch.ones(35), "a multiple of 3"),
         ("encoder/conv2/bias", torch.ones(12, dtype=torch.int8), r"int8 without \S+bias_scale"),
-        ("encoder/pre_norm", torch.tensor(0, dtype=torch.int8), "normalises behind its layers"),
+        ("encoder/pre_norm", torch.tensor(0, dtype=torch.int8), "post-norm layers"),
     ],
 )
 def test_another_model_is_named(model, tmp_path, name, value, says):

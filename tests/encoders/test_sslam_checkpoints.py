@@ -127,7 +127,9 @@ def test_no_other_key_is_dropped_and_none_may_be_missing(weights, tmp_path, layo
 
 
 def test_the_defaults_are_the_base_model(weights, tmp_path):
-    with pytest.raises(ValueError, match=r"pos_embed \(1, 40, 16\) does not fit \[1, cells, 768\]"):
+    with pytest.raises(
+        ValueError, match=r"expected pos_embed \[1, cells, 768\], got \(1, 40, 16\)"
+    ):
         SSLAM.from_checkpoint(write(weights, tmp_path, "safetensors"))
 
 

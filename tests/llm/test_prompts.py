@@ -109,7 +109,7 @@ def test_errors():
 
 def test_an_empty_question_is_refused_in_training_as_in_use(tiny_config):
     _, text = load_llm(tiny_config("lal")["llm"]["path"])
-    with pytest.raises(ValueError, match="question 1 is ' '; expected a text that asks"):
+    with pytest.raises(ValueError, match="question 1 is ' '; expected a non-blank question"):
         text.tokenized({"text_input": ["What?", " "], "text_output": ["a bell", "rain"]})
 
 

@@ -51,7 +51,7 @@ def test_no_clip_and_several_are_told(clip, told):
 @pytest.mark.parametrize(
     ("question", "told"),
     [
-        (None, "the question is None; expected a text"),
+        (None, "the question is None; expected text"),
         (5, "the question is 5"),
         (b"what?", "the question is b'what"),
         (["What?", "Who?"], "expected one question, got a list of 2; .*model.generate"),

@@ -46,7 +46,7 @@ def reference_loss(model, samples):
         attention_mask=inputs.mask,
         position_ids=inputs.positions,
         labels=labels,
-        **inputs.heard,
+        **inputs.audio_kwargs,
     ).loss
 
 
@@ -160,7 +160,7 @@ def test_clips_come_as_any_iterable(tiny_model, two_clips, tmp_path):
     assert len(model.encode(tuple(clips))) == 2
     assert len(model.encode(list(clips[0]))) == 1
     for clip in (clips[0], list(clips[0]), "a.wav", tmp_path / "a.wav", b"RIFF"):
-        with pytest.raises(ValueError, match=r"is one clip; write a list of clips: \[clip\]"):
+        with pytest.raises(ValueError, match=r"is one clip; expected a list of clips: \[clip\]"):
             model.encode_audio({"audio": clip})
 
 
@@ -200,7 +200,7 @@ def test_an_answer_stops_at_the_end_of_a_turn(tiny_model, two_clips, prompt):
 @pytest.mark.parametrize("question", ["", " \n"])
 def test_an_empty_question_is_refused(tiny_model, two_clips, question):
     model = tiny_model("lal")
-    with pytest.raises(ValueError, match=r"question 0 is .*expected a text"):
+    with pytest.raises(ValueError, match=r"question 0 is .*expected text"):
         model.ask(two_clips["audio"][0], question)
     samples = {**two_clips, "text_input": ["What do you hear?", question]}
     with pytest.raises(ValueError, match=r"question 1 is "):
@@ -235,7 +235,7 @@ def test_errors_say_what_came(tiny_model, two_clips):
         model.generate(two_clips, max_tokens=3)
     with pytest.raises(ValueError, match="no samples"):
         model.generate({**two_clips, "audio": [(torch.zeros(0).numpy(), 16_000)] * 2})
-    with pytest.raises(ValueError, match="is one clip; write a list"):
+    with pytest.raises(ValueError, match="is one clip; expected a list"):
         model.generate({**two_clips, "audio": "clip.wav"})
     bad = torch.full((1000,), float("nan")).numpy()
     with pytest.raises(ValueError, match="finite"):
@@ -267,7 +267,7 @@ def test_slips_of_who_asks_are_told_before_anything_is_heard(tiny_model, two_cli
         (None, "expected a batch, .* got NoneType"),
         ([], "expected a batch, .* got list"),
         ({"audio": [None], "text_input": ["What?"]}, r"samples\['audio'\]\[0\] is None"),
-        ({"text_input": [None]}, r"samples\['text_input'\]\[0\] is None; expected a text"),
+        ({"text_input": [None]}, r"samples\['text_input'\]\[0\] is None; expected text"),
         ({"text_input": ["What?", ["Who?"]]}, r"samples\['text_input'\]\[1\] is \['Who\?'\]"),
     ],
 )

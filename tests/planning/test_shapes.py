@@ -81,7 +81,7 @@ def test_a_plan_and_a_training_run_refuse_the_sizes_of_another_model(
 ):
     """The pocket's sizes of `model_type: lal`, and another Whisper."""
     pocket = type_section("lal")["encoders"]["whisper"]
-    says = r"d_model 384 and not 96, encoder_layers 4 and not 3.*model: null"
+    says = r"d_model 384, not 96, encoder_layers 4, not 3.*model: null"
     if checkpoint == "a folder":
         sizes = {"d_model": 384, "encoder_layers": 4, "encoder_attention_heads": 6}
         WhisperConfig(**sizes, encoder_ffn_dim=1536).save_pretrained(tmp_path)

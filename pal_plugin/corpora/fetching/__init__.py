@@ -1,1 +1,1 @@
-"""Public clips from their documented addresses, checked and laid out as the recipes read them."""
+"""Downloads public clips from their documented URLs, verifies and lays them out for the recipes."""

@@ -1,4 +1,4 @@
-"""What a source is: the archive of one commit, and which of its files are taken."""
+"""The interface of a downloadable source: a repository archive at one commit and its clips."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import ClassVar
 
 @dataclass(frozen=True)
 class Clip:
-    """A file of an archive.
+    """A file in an archive.
 
     Args:
-        path: in the archive, below its one folder.
-        name: here.
-        sha256: of its content, as the source counts it; None where it is not known.
+        path: path in the archive, relative to its top-level folder.
+        name: file name on disk after placement.
+        sha256: expected digest (see `Archive.digest`); None where it is not known.
     """
 
     path: str
@@ -27,19 +27,19 @@ class Clip:
 
 
 class Archive(ABC):
-    """A repository at a commit, whose content cannot change.
+    """A repository at a fixed commit, so its content cannot change.
 
     Attributes:
-        name: of `pal data fetch`.
-        about: for a person.
+        name: the argument of `pal data fetch`.
+        about: one-line description.
         repository: `owner/name` on GitHub.
         commit: 40 hexadecimal digits.
-        megabytes: of the download, about.
-        licence: of the whole, for a person.
-        licence_url: its text.
-        changes: what is changed on the way, as the licences ask to say.
-        folder: below the folder that is asked for.
-        unknown: which clips no hash is known of, for a person.
+        megabytes: approximate download size in MB.
+        licence: licence of the dataset as a whole, as text.
+        licence_url: URL of the licence text.
+        changes: modifications made to the files, which the licences require to be named.
+        folder: subfolder of the output folder.
+        unknown: describes the clips without a known hash.
     """
 
     name: ClassVar[str]
@@ -55,50 +55,50 @@ class Archive(ABC):
 
     @property
     def top(self) -> str:
-        """The one folder of the archive."""
+        """The top-level folder of the archive."""
         return f"{self.repository.partition('/')[2]}-{self.commit}"
 
     def url(self, base: str) -> str:
-        """Where GitHub documents the archive to be.
+        """The URL that GitHub documents for the archive.
 
         Args:
-            base: `https://github.com`, or a mirror that answers as it does.
+            base: `https://github.com`, or a mirror with the same URL layout.
         """
         return f"{base.rstrip('/')}/{self.repository}/archive/{self.commit}.zip"
 
     @abstractmethod
     def known(self) -> list[Clip]:
-        """The clips whose hashes are known; all of them must be in the archive."""
+        """Clips with known hashes; the archive must contain all of them."""
 
     @abstractmethod
     def other(self, path: str) -> Clip | None:
-        """The clip without a known hash that a path of the archive is, or None: it is not taken."""
+        """The clip at an archive path without a known hash; None to skip the path."""
 
     @abstractmethod
     def digest(self, data: bytes) -> str:
-        """SHA-256 of what is heard in a file: the archive's, or the one that is kept here.
+        """SHA-256 of a file's audio content, equal for the archived and the placed file.
 
         Raises:
-            AudioError: it cannot be decoded.
+            AudioError: if the file cannot be decoded.
         """
 
     @abstractmethod
     def kept(self, data: bytes) -> bytes:
-        """The file as it is kept here."""
+        """The bytes to write to disk for a file of the archive."""
 
     @abstractmethod
     def tables(self, clips: Sequence[Clip], folder: Path) -> dict[str, str]:
-        """CSVs by name, for clips that are in `folder`."""
+        """CSV texts by file name, for the clips in `folder`."""
 
 
 def read_table(name: str) -> list[dict[str, str]]:
-    """Rows of a CSV beside this module."""
+    """Rows of a CSV next to this module."""
     text = Path(__file__).with_name(name).read_text("utf-8")
     return list(csv.DictReader(io.StringIO(text)))
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
-    """A CSV with a header and plain line ends."""
+    """A CSV with a header row and `\\n` line ends."""
     file = io.StringIO()
     writer = csv.DictWriter(file, columns, lineterminator="\n")
     writer.writeheader()

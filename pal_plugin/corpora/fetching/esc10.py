@@ -1,4 +1,4 @@
-"""ESC-10: ten kinds of environmental sound in five folds, as its repository had it with audio."""
+"""ESC-10: ten classes of environmental sound in five folds, from the repository with the audio."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from pal_plugin.audio.decoding import decode
 from pal_plugin.corpora.fetching.archive import Archive, Clip, csv_text, read_table
 
-#: Target and category of ESC-50, by folder.
+#: ESC-50's target and category of each folder.
 _KINDS = {
     "001 - Dog bark": (0, "dog"),
     "002 - Rain": (10, "rain"),
@@ -33,12 +33,12 @@ _LICENCE_URLS = {
     "CC-BY": "http://creativecommons.org/licenses/by/3.0/",
     "CC-Sampling+": "http://creativecommons.org/licenses/sampling+/1.0/",
 }
-#: The fold of no known hashes, which the recipes do not train on either.
+#: The fold without known hashes; the recipes do not train on it.
 _LAST_FOLD = "5"
 
 
 class Esc10(Archive):
-    """Folds 1 to 4 are `esc10_f1234.csv`, as the recipes have it; fold 5 is a CSV of its own."""
+    """Folds 1 to 4 go to `esc10_f1234.csv`, which the recipes use; fold 5 has its own CSV."""
 
     name = "esc10"
     about = "ESC-10: 400 clips of 5 s, ten kinds of environmental sound"
@@ -52,27 +52,27 @@ class Esc10(Archive):
     unknown = "fold 5"
 
     def known(self) -> list[Clip]:
-        """Folds 1 to 4."""
+        """Clips of folds 1 to 4."""
         return [Clip(r["path"], _name(r["path"]), r["sha256"]) for r in read_table("esc10.csv")]
 
     def other(self, path: str) -> Clip | None:
-        """Fold 5."""
+        """A clip of fold 5."""
         found = _PATH.fullmatch(path)
         if not found or found["kind"] not in _KINDS or found["fold"] != _LAST_FOLD:
             return None
         return Clip(path, _name(path), None)
 
     def digest(self, data: bytes) -> str:
-        """Of the bytes, which are kept; they are decoded to see that they can be."""
+        """SHA-256 of the bytes, which are kept unchanged; decodes them as a check."""
         decode(data)
         return hashlib.sha256(data).hexdigest()
 
     def kept(self, data: bytes) -> bytes:
-        """The same."""
+        """The bytes unchanged."""
         return data
 
     def tables(self, clips: Sequence[Clip], folder: Path) -> dict[str, str]:
-        """The two CSVs in ESC-50's columns, and who made the clips."""
+        """The two CSVs in ESC-50's columns, and the attribution of each clip."""
         parts: dict[str, list[dict]] = {"esc10_f1234.csv": [], "esc10_f5.csv": []}
         facts = {row["path"]: row for row in read_table("esc10.csv")}
         credits_ = []

@@ -1,8 +1,8 @@
-"""`pal data fetch`: an archive is downloaded, its clips checked and put where the recipes look.
+"""`pal data fetch`: downloads an archive, verifies its clips and places them for the recipes.
 
-Nothing of an archive is believed: its files are looked up by the names that a source gives, and
-written under names that the source makes. A clip is there whole or not at all; `SOURCE.json` comes
-last, and a folder without it is filled by the same command.
+The archive is not trusted: only paths that the source defines are read, and only names that the
+source builds are written. Clips are written atomically; `SOURCE.json` is written last, and running
+the same command again completes a folder without it.
 """
 
 from __future__ import annotations
@@ -32,54 +32,55 @@ from pal_plugin.utils.files import file_sha256, replace_text, replacing, write_j
 from pal_plugin.utils.spelling import did_you_mean, first_of
 
 SOURCES: dict[str, Archive] = {source.name: source for source in (Esc10(), Fsdd())}
-#: What a folder's clips are and where they came from.
+#: Describes a folder's clips and their origin.
 SOURCE = "SOURCE.json"
 GITHUB = "https://github.com"
-#: A mirror in its place.
+#: Environment variable with a mirror to use instead of GitHub.
 MIRROR = "PAL_GITHUB"
-#: Of one clip; more is none of them.
+#: Maximum size of a clip in bytes.
 _MOST_BYTES = 20_000_000
-#: What zipfile raises for an archive that is cut off or was changed on the way.
+#: Exceptions of zipfile for a truncated or corrupted archive.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
 
 
 def source_of(name: str) -> Archive:
-    """The source of that name.
+    """The source of this name.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: if there is none.
     """
     if name not in SOURCES:
-        raise ConfigError(f"no command fetches {name!r}. {did_you_mean(name, list(SOURCES))}")
+        raise ConfigError(f"no source {name!r} to fetch. {did_you_mean(name, list(SOURCES))}")
     return SOURCES[name]
 
 
 def default_folder() -> Path:
-    """`$PAL_DATA/audio`, where the recipes of `projects/pal/mini` look.
+    """`$PAL_DATA/audio`, where the recipes of `projects/pal/mini` look for audio.
 
     Raises:
-        ConfigError: PAL_DATA is not set.
+        ConfigError: if PAL_DATA is not set.
     """
     if not os.environ.get("PAL_DATA"):
         raise ConfigError(
-            "where to? Give --out FOLDER, or set PAL_DATA (the clips go to its audio/)"
+            "no output folder: give --out FOLDER, or set PAL_DATA (clips go to $PAL_DATA/audio)"
         )
     return Path(os.environ["PAL_DATA"]).expanduser() / "audio"
 
 
 def fetch(source: Archive, out: str | Path, base: str | None = None) -> dict[str, Any]:
-    """The clips of a source in `OUT/FOLDER`; fetched where they are not there yet.
+    """Fetches the clips of a source into `OUT/FOLDER`, unless they are already there.
 
     Args:
-        base: address in place of `https://github.com`, of a mirror that answers as it does; None:
-            `$PAL_GITHUB`, else GitHub itself.
+        base: base URL of a mirror with GitHub's URL layout; None: `$PAL_GITHUB`, else
+            `https://github.com`.
 
     Returns:
-        What `SOURCE.json` says: `clips`, `checked_by_hash`, `not_checked_by_hash` and more.
+        The content of `SOURCE.json`: `clips`, `checked_by_hash`, `not_checked_by_hash` and more.
 
     Raises:
-        DownloadError: the archive cannot be had.
-        ConfigError: it is not what it should be, with the names of the clips; these are not kept.
+        DownloadError: if the archive cannot be downloaded.
+        ConfigError: if the archive or its clips differ from what is expected; names the clips,
+            which are not kept.
     """
     folder = Path(out).expanduser() / source.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -90,18 +91,18 @@ def fetch(source: Archive, out: str | Path, base: str | None = None) -> dict[str
         url = source.url(base or os.environ.get(MIRROR) or GITHUB)
         archive = folder / f".{source.name}-{source.commit[:12]}.zip"
         if not archive.exists():
-            logging.info("from %s", url)
+            logging.info("downloading %s", url)
             download(url, archive, source.megabytes * 10**6)
         try:
             with zipfile.ZipFile(archive) as opened:
                 clips, left_out = _placed(source, opened, _chosen(source, opened), folder)
         except (*_DAMAGED, ConfigError, OSError) as error:
             if isinstance(error, OSError) and error.errno != errno.EINVAL:
-                raise  # a full disk; EINVAL is a place in front of the file, in a damaged list
+                raise  # e.g. a full disk; EINVAL is a negative seek in a damaged file list
             archive.unlink()  # the next try downloads it again
             if isinstance(error, ConfigError):
                 raise
-            raise ConfigError(f"{url} gave a damaged archive ({error}); try again") from error
+            raise ConfigError(f"the archive from {url} is damaged ({error}); try again") from error
         tables = source.tables(clips, folder)
         for name, text in tables.items():
             replace_text(folder / name, text)
@@ -117,7 +118,7 @@ def fetch(source: Archive, out: str | Path, base: str | None = None) -> dict[str
 
 
 def whole(source: Archive, folder: Path) -> dict[str, Any] | None:
-    """What `SOURCE.json` says, if all it speaks of is there as it was written; else None."""
+    """The content of `SOURCE.json` if all files it lists are present and unchanged; else None."""
     try:
         facts = json.loads((folder / SOURCE).read_text("utf-8"))
         names = set(facts["tables"])
@@ -131,7 +132,7 @@ def whole(source: Archive, folder: Path) -> dict[str, Any] | None:
 
 
 def _chosen(source: Archive, archive: zipfile.ZipFile) -> list[Clip]:
-    """The clips of an archive that are taken."""
+    """The clips of an archive to extract."""
     known = {clip.path: clip for clip in source.known()}
     top, chosen = f"{source.top}/", {}
     for name in archive.namelist():
@@ -141,8 +142,8 @@ def _chosen(source: Archive, archive: zipfile.ZipFile) -> list[Clip]:
             chosen[path] = clip
     if lost := sorted(known.keys() - chosen.keys()):
         raise ConfigError(
-            f"the archive of {source.repository} lacks {len(lost)} of {len(known)} clips, which "
-            f"are expected below {top}: {first_of(lost)}"
+            f"the archive of {source.repository} lacks {len(lost)} of {len(known)} clips expected "
+            f"below {top}: {first_of(lost)}"
         )
     return list(chosen.values())
 
@@ -150,10 +151,10 @@ def _chosen(source: Archive, archive: zipfile.ZipFile) -> list[Clip]:
 def _placed(
     source: Archive, archive: zipfile.ZipFile, clips: Sequence[Clip], folder: Path
 ) -> tuple[list[Clip], list[str]]:
-    """The clips that are in the folder now, and what is wrong with those of unknown hash that are
-    not."""
+    """Extracts clips to the folder; returns them, and the faults of skipped clips without a known
+    hash."""
     placed, faults, left_out = [], [], []
-    for clip in tqdm(clips, desc=f"{source.name}: check and place", unit="clip"):
+    for clip in tqdm(clips, desc=f"{source.name}: verify and extract", unit="clip"):
         try:
             data = _read(archive, f"{source.top}/{clip.path}")
             found = source.digest(data)
@@ -161,7 +162,7 @@ def _placed(
             (left_out if clip.sha256 is None else faults).append(f"{clip.path}: {error}")
             continue
         if clip.sha256 not in (None, found):
-            faults.append(f"{clip.path} has the SHA-256 {found}, expected {clip.sha256}")
+            faults.append(f"{clip.path}: expected SHA-256 {clip.sha256}, got {found}")
             continue
         if not _is_here(source, folder / clip.name, found):
             with replacing(folder / clip.name) as temporary:
@@ -169,9 +170,9 @@ def _placed(
         placed.append(clip)
     if faults:
         raise ConfigError(
-            f"{len(faults)} of {len(clips)} clips of {source.repository} are not what they should "
-            f"be: {first_of(faults, '; ')}. They are not used, and the archive is removed; if this "
-            "comes again, the address gives other clips than the recipes were made with"
+            f"{len(faults)} of {len(clips)} clips of {source.repository} failed verification: "
+            f"{first_of(faults, '; ')}. They were not written and the archive was deleted; if this "
+            "happens again, the URL serves other clips than the recipes were made with"
         )
     return placed, left_out
 
@@ -179,8 +180,8 @@ def _placed(
 def _read(archive: zipfile.ZipFile, name: str) -> bytes:
     member = archive.getinfo(name)
     if member.file_size > _MOST_BYTES:
-        raise AudioError(f"{member.file_size} bytes are no clip of a few seconds")
-    return archive.read(member)  # checks the sum that the archive has of it
+        raise AudioError(f"expected at most {_MOST_BYTES} bytes, got {member.file_size}")
+    return archive.read(member)  # zipfile verifies the CRC
 
 
 def _is_here(source: Archive, path: Path, digest: str) -> bool:
@@ -206,6 +207,6 @@ def _facts(source: Archive, url: str, clips: Sequence[Clip]) -> dict[str, Any]:
 
 
 def _sha256(folder: Path, names: Iterable[str]) -> str:
-    """One hash over the files' hashes and names."""
+    """One hash over the names and hashes of all files."""
     lines = (f"{file_sha256(folder / name)}  {name}\n" for name in sorted(names))
     return hashlib.sha256("".join(lines).encode()).hexdigest()

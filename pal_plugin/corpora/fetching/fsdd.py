@@ -1,4 +1,4 @@
-"""The Free Spoken Digit Dataset: ten digits, each 50 times, by speakers who are named."""
+"""The Free Spoken Digit Dataset: ten digits, each spoken 50 times by each named speaker."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pal_plugin.corpora.fetching.archive import Archive, Clip, csv_text, read_ta
 _RATE_HZ = 8000
 _PATH = re.compile(r"recordings/((?P<digit>\d)_(?P<speaker>[a-z]+)_(?P<take>\d{1,3}))\.wav")
 _CSV = ("file", "digit", "speaker", "index", "seconds")
-#: Whose clips the recipes know.
+#: Speakers with known hashes, used by the recipes.
 _SPEAKERS = ("george", "jackson", "lucas", "nicolas")
 
 
 class Fsdd(Archive):
-    """Four speakers are `fsdd.csv`, as the recipes have it; the others are a CSV of their own."""
+    """The recipes' four speakers go to `fsdd.csv`; all others have their own CSV."""
 
     name = "fsdd"
     about = "Free Spoken Digit Dataset: 3000 clips of half a second, the digits in English"
@@ -33,26 +33,26 @@ class Fsdd(Archive):
     unknown = "speakers other than george, jackson, lucas and nicolas"
 
     def known(self) -> list[Clip]:
-        """The four speakers."""
+        """Clips of the four speakers."""
         return [
             Clip(f"recordings/{row['clip']}.wav", f"{row['clip']}.flac", row["sha256"])
             for row in read_table("fsdd.csv")
         ]
 
     def other(self, path: str) -> Clip | None:
-        """The other speakers."""
+        """A clip of another speaker."""
         found = _PATH.fullmatch(path)
         if not found or found["speaker"] in _SPEAKERS:
             return None
         return Clip(path, f"{found[1]}.flac", None)
 
     def digest(self, data: bytes) -> str:
-        """Of the samples, int16 in little endian: WAV and FLAC have the same."""
-        decode(data)  # a missing end is told by its name
+        """SHA-256 of the samples as little-endian int16, equal for WAV and FLAC."""
+        decode(data)  # reports truncation by name
         return hashlib.sha256(_samples(data).tobytes()).hexdigest()
 
     def kept(self, data: bytes) -> bytes:
-        """As FLAC."""
+        """The samples as FLAC."""
         import soundfile
 
         file = io.BytesIO()
@@ -75,11 +75,11 @@ class Fsdd(Archive):
 
 
 def _samples(data: bytes):
-    """Samples [S], int16 in little endian."""
+    """Samples [S] as little-endian int16."""
     import soundfile
 
     with soundfile.SoundFile(io.BytesIO(data)) as sound:
         kind = (sound.samplerate, sound.channels, sound.subtype)
         if kind != (_RATE_HZ, 1, "PCM_16"):
-            raise AudioError(f"expected mono of 16 bits at {_RATE_HZ} Hz, got {kind}")
+            raise AudioError(f"expected 16-bit mono PCM at {_RATE_HZ} Hz, got {kind}")
         return sound.read(dtype="int16").astype("<i2")

@@ -1,4 +1,4 @@
-"""The table of datasets: their readers, what they need, and what is known of their licences."""
+"""The table of supported datasets: their readers, annotation files and known licences."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Reader:
     """One dataset.
 
     Attributes:
-        read: annotation files and audio folder to a corpus.
-        about: what it is, in a line.
-        annotations: the files it takes.
-        optional: whether it can be read without any.
-        finish: of the records that `where` left, None where nothing is left to do.
-        licence: of the dataset as a whole, None where it is not known here; see the data's own
-            pages before you publish anything.
+        read: maps annotation files and the audio folder to a corpus.
+        about: one-line description.
+        annotations: the annotation files it accepts.
+        optional: whether annotation files are optional.
+        finish: postprocesses the records after `where` filtering; None where not needed.
+        licence: licence of the dataset as a whole, None if not known; check the dataset's own
+            pages before publishing anything.
     """
 
     read: Callable[[Sequence[Path], AudioFolder], Corpus]
@@ -70,7 +70,7 @@ READERS: dict[str, Reader] = {
     "esc50": Reader(read_esc50, "ESC-50, 50 classes", "esc50.csv", licence="CC BY-NC 3.0"),
     "fsd50k": Reader(
         read_fsd50k,
-        "FSD50K, 200 classes, several a clip",
+        "FSD50K, 200 classes, multi-label",
         "dev.csv or eval.csv, vocabulary.csv, *_clips_info_FSD50K.json",
         licence="CC BY 4.0 as a set; each clip has its own",
     ),
@@ -86,7 +86,7 @@ READERS: dict[str, Reader] = {
     ),
     "audioset": Reader(
         read_audioset,
-        "AudioSet, 527 classes, several a clip",
+        "AudioSet, 527 classes, multi-label",
         "*_segments.csv or *.lbl, class_labels_indices.csv",
         licence="labels CC BY 4.0",
     ),
@@ -110,7 +110,7 @@ READERS: dict[str, Reader] = {
     "fsdd": Reader(
         read_fsdd,
         "free spoken digits",
-        "none: the file names say all",
+        "none: labels are in the file names",
         optional=True,
         licence="CC BY-SA 4.0",
     ),
@@ -128,7 +128,7 @@ def reader(dataset: str) -> Reader:
     """The reader of a dataset.
 
     Raises:
-        ConfigError: it is not in the table.
+        ConfigError: if the dataset is unknown.
     """
     if dataset not in READERS:
         raise ConfigError(f"no dataset {dataset!r}. {did_you_mean(dataset, list(READERS))}")
@@ -136,18 +136,18 @@ def reader(dataset: str) -> Reader:
 
 
 def annotation_files(dataset: str, annotations: Sequence[str | Path]) -> list[Path]:
-    """The files, of which each is there; a look at them is quicker than listing the audio.
+    """Checks that the annotation files exist, which is faster than listing the audio first.
 
     Raises:
-        ConfigError: an unknown dataset, no file where one is needed, or one that is not there.
+        ConfigError: if the dataset is unknown, or a required file is missing.
     """
     entry = reader(dataset)
     files = [Path(path).expanduser() for path in annotations]
     if not files and not entry.optional:
-        raise ConfigError(f"{dataset} needs annotations: {entry.annotations}")
+        raise ConfigError(f"{dataset} needs annotation files: {entry.annotations}")
     for path in files:
         if not path.is_file():
-            raise ConfigError(f"no annotations at {path}; expected {entry.annotations}")
+            raise ConfigError(f"no annotation file at {path}; expected {entry.annotations}")
     return files
 
 
@@ -157,27 +157,27 @@ def read_corpus(
     folder: AudioFolder,
     where: Mapping[str, Sequence[str]] | None = None,
 ) -> Corpus:
-    """The records of a dataset's original files; audio is not opened.
+    """Reads a dataset's original files into records; audio files are not opened.
 
     Args:
         dataset: a name in `READERS`.
-        annotations: its files.
-        folder: its audio.
-        where: `{column: accepted values}`, applied to the facts of clips and questions.
+        annotations: the annotation files.
+        folder: the audio folder.
+        where: `{column: accepted values}`, matched against the facts of clips and items.
 
     Raises:
-        ConfigError: an unknown dataset, a file that is not there or not as expected, nothing left.
+        ConfigError: if the dataset is unknown, a file is missing or malformed, or no clip is left.
     """
     entry, files = reader(dataset), annotation_files(dataset, annotations)
     corpus = selected(entry.read(files, folder), where or {})
     if not corpus.records:
         problems = "; ".join(corpus.problems[:3])
-        raise ConfigError(f"{dataset}: no clip in {', '.join(map(str, files))} {problems}".strip())
+        raise ConfigError(f"{dataset}: no clips in {', '.join(map(str, files))} {problems}".strip())
     records = entry.finish(corpus.records) if entry.finish else corpus.records
     return Corpus(with_unique_ids(records), corpus.labels, printable(corpus.problems))
 
 
 def builders() -> dict[str, str]:
-    """For the registry of datasets: `pal_NAME` for each reader, by "module:Class"."""
-    room = "pal_plugin.datasets.corpus_builders"
-    return {f"pal_{name}": f"{room}:{name.title().replace('_', '')}Builder" for name in READERS}
+    """Entries for the dataset registry: `pal_NAME` of each reader to "module:Class"."""
+    module = "pal_plugin.datasets.corpus_builders"
+    return {f"pal_{name}": f"{module}:{name.title().replace('_', '')}Builder" for name in READERS}

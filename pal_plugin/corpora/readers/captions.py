@@ -1,4 +1,4 @@
-"""AudioCaps (versions 1 and 2) and Clotho: several human captions of a clip are one item.
+"""AudioCaps (versions 1 and 2) and Clotho: all human captions of a clip form one item.
 
 Sources: the files of cdjkim/audiocaps and of Clotho 2.1.
 """
@@ -20,9 +20,9 @@ _CAPTIONS = [f"caption_{number}" for number in range(1, 6)]
 
 
 def read_audiocaps(files: Sequence[Path], folder: AudioFolder) -> Corpus:
-    """`audiocap_id, youtube_id, start_time, caption`; clips last 10 s.
+    """Columns `audiocap_id, youtube_id, start_time, caption`; clips are 10 s long.
 
-    Files are named by the video (`youtube_names`), or by `audiocap_id`, which is tried last.
+    Files are named after the video (`youtube_names`), or after `audiocap_id`, which is tried last.
     """
     clips: dict[tuple[str, float], list[Row]] = {}
     problems: list[str] = []
@@ -42,18 +42,18 @@ def read_audiocaps(files: Sequence[Path], folder: AudioFolder) -> Corpus:
 
 
 def read_clotho(files: Sequence[Path], folder: AudioFolder) -> Corpus:
-    """`file_name, caption_1 .. caption_5`, and of the metadata each clip's licence and keywords."""
+    """Columns `file_name, caption_1 .. caption_5`; licence and keywords come from the metadata."""
     captions, metadata = [], {}
     for path in files:
         if "caption_1" in first_line(path):
             captions += read_csv(path, ("file_name", *_CAPTIONS))
         else:
             columns = ("file_name", "keywords", "license")
-            rows = read_csv(path, columns, other="cp1252")  # as it was published
+            rows = read_csv(path, columns, other="cp1252")  # the published encoding
             metadata.update({row["file_name"]: row for row in rows})
     if not captions:
         raise ConfigError(
-            "Clotho needs a file with captions (file_name, caption_1 .. caption_5), such as "
+            "Clotho needs a file with captions (file_name, caption_1 .. caption_5), e.g. "
             "clotho_captions_development.csv; the metadata is optional"
         )
     records, problems = [], []

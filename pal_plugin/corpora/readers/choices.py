@@ -1,7 +1,7 @@
 """Multiple choice and chat: MMAU, MuChoMusic, AIR-Bench (foundation and chat).
 
 Sources: the files of Sakshi113/MMAU, mulab-mir/muchomusic and OFA-Sys/AIR-Bench. An entry whose
-answer is not among its choices is listed as a problem; nobody could answer it.
+answer is not among its choices is reported as a problem, since it cannot be answered correctly.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _DISTRACTORS = ("distractor_1_answer", "distractor_2_answer", "distractor_3_answ
 def read_mmau(files: Sequence[Path], folder: AudioFolder) -> Corpus:
     """`id, audio_id, question, choices, answer, task, category, sub-category, difficulty, ...`.
 
-    `choices` may be a list or the text of one; any number of them.
+    `choices` is a list of any length, or its text.
     """
     rows, problems = [], []
     for path in files:
@@ -50,12 +50,12 @@ def read_mmau(files: Sequence[Path], folder: AudioFolder) -> Corpus:
 
 
 def read_muchomusic(files: Sequence[Path], folder: AudioFolder) -> Corpus:
-    """`dataset, dataset_identifier, question, correct_answer, distractor_1_answer, ...`.
+    """Columns `dataset, dataset_identifier, question, correct_answer, distractor_1_answer, ...`.
 
-    The options are shuffled by a seed of the question's own, so that they stay when rows go. Of
-    `sdd` the audio is `12/345.2min.mp3` or `345.mp3` (MTG-Jamendo), of `musiccaps` the video's id,
-    alone or as `[ID]-[START-END].wav` (the table has no times, so whatever times the file has);
-    both identifiers end in `.json`.
+    Options are shuffled with a seed derived from the question, so the order does not depend on
+    other rows. For `sdd` the audio is `12/345.2min.mp3` or `345.mp3` (MTG-Jamendo); for `musiccaps`
+    it is the video id, alone or as `[ID]-[START-END].wav` (the table has no times, so any match).
+    Identifiers end in `.json`.
     """
     rows, problems = [], []
     timed = _timed_files(folder)
@@ -85,9 +85,9 @@ def read_muchomusic(files: Sequence[Path], folder: AudioFolder) -> Corpus:
 
 
 def read_airbench(files: Sequence[Path], folder: AudioFolder) -> Corpus:
-    """Foundation (`choice_a .. choice_d`) and chat (`meta_info`) entries; one file may hold either.
+    """Foundation (`choice_a .. choice_d`) and chat (`meta_info`) entries; a file may mix both.
 
-    Audio is `TASK_DATASET/PATH`, or PATH alone.
+    The audio is `TASK_DATASET/PATH`, or `PATH` alone.
     """
     rows, problems = [], []
     for path in files:
@@ -113,13 +113,13 @@ def _airbench_item(row: dict[str, Any]) -> dict[str, Any]:
     answer = str(row["answer_gt"])
     letter = answer.strip().upper()
     if answer not in map(str, choices) and len(letter) == 1 and letter in "ABCD":
-        # Of all four: an empty one keeps its letter.
+        # Indexes all four choices: an empty one keeps its letter.
         answer = str(given["ABCD".index(letter)] or "")
     return multiple_choice("airbench", row["question"], choices, answer, row["task_name"], **more)
 
 
 def _listed(choices: Any) -> Any:
-    """The choices as a list; one public copy has them as text, in JSON or in Python's notation."""
+    """The choices as a list; one public copy stores them as JSON text or Python literals."""
     if not isinstance(choices, str):
         return choices
     try:
@@ -129,7 +129,7 @@ def _listed(choices: Any) -> Any:
 
 
 def _literal(text: str) -> list[Any]:
-    """A list in Python's notation; an empty one where it is none."""
+    """Parses a Python literal list; returns an empty list if it is none."""
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -138,7 +138,7 @@ def _literal(text: str) -> list[Any]:
 
 
 def _timed_files(folder: AudioFolder) -> dict[str, dict[str, str]]:
-    """Files named `[VIDEO]-[START-END]`, by video and start."""
+    """Files named `[VIDEO]-[START-END]`, by video id and start."""
     found: dict[str, dict[str, str]] = {}
     for path in folder.files:
         named = _MUSICCAPS.fullmatch(without_extension(path).rpartition("/")[2])
@@ -158,7 +158,7 @@ def _music_names(
     if dataset == "musiccaps":
         video, _, start = name.rpartition("_")
         video, files = video or name, timed.get(video or name, {})
-        if start not in files and len(files) != 1:  # between several nothing is guessed
+        if start not in files and len(files) != 1:  # ambiguous: do not guess
             files = {}
         found = [files.get(start) or next(iter(files.values()))] if files else []
         return video, (name, *found, f"Y{video}", f"[{video}]")

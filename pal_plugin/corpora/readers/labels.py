@@ -1,7 +1,7 @@
-"""Datasets of one label or several labels a clip: ESC-50, FSD50K, VocalSound, VGGSound, AudioSet,
+"""Single-label and multi-label datasets: ESC-50, FSD50K, VocalSound, VGGSound, AudioSet,
 DCASE 2017 task 4.
 
-Each asks the question that LTU and GAMA put to all of them; the answer is the label's text.
+All use the prompt that LTU and GAMA use for them; the answer is the label text.
 Sources: the datasets' own files; the label lists of YuanGongND/ltu.
 """
 
@@ -40,7 +40,7 @@ VOCALSOUND = {
 
 
 def read_esc50(files: Sequence[Path], folder: AudioFolder) -> Corpus:
-    """`filename, fold, target, category, esc10, src_file, take`; where fold=1,2 selects folds."""
+    """`filename, fold, target, category, esc10, src_file, take`; fold=1,2 selects folds."""
     records, problems = [], []
     for path in files:
         for row in read_csv(path, ("filename", "fold", "category")):
@@ -52,10 +52,10 @@ def read_esc50(files: Sequence[Path], folder: AudioFolder) -> Corpus:
 
 
 def read_fsd50k(files: Sequence[Path], folder: AudioFolder) -> Corpus:
-    """`fname, labels, mids` and in dev.csv `split` (train, val).
+    """Columns `fname, labels, mids`, and `split` (train, val) in dev.csv.
 
-    The vocabulary (no header: `index, label, mid`) gives the 200 labels in their order; without it
-    they are those that occur. `*_clips_info_FSD50K.json` gives each clip's licence.
+    The vocabulary (no header: `index, label, mid`) gives the 200 labels in order; without it, the
+    labels are those that occur. `*_clips_info_FSD50K.json` gives each clip's licence.
     """
     rows, vocabulary, about = [], [], {}
     for path in files:
@@ -83,9 +83,9 @@ def read_fsd50k(files: Sequence[Path], folder: AudioFolder) -> Corpus:
 def read_vocalsound(files: Sequence[Path], folder: AudioFolder) -> Corpus:
     """File names `f0003_0_throatclearing.wav`: sex and speaker, collection, class.
 
-    Without annotations all files below the folder; with the authors' `datafiles/*.json`
-    (`{"data": [{"wav": ...}]}`) those that they name. `class_labels_indices_vs.csv` is read past:
-    its six names are known.
+    Without annotations, reads all files below the folder; with the authors' `datafiles/*.json`
+    (`{"data": [{"wav": ...}]}`), only the files they list. `class_labels_indices_vs.csv` is
+    accepted and ignored: its six names are known.
     """
     lists = [path for path in files if ending(path) == ".json"]
     for path in set(files) - set(lists):
@@ -103,7 +103,7 @@ def read_vocalsound(files: Sequence[Path], folder: AudioFolder) -> Corpus:
         speaker, _, kind = without_extension(name).rpartition("/")[2].partition("_")
         label = VOCALSOUND.get(kind.rpartition("_")[2])
         if label is None or not speaker:
-            problems.append(f"{name}: not named SPEAKER_COLLECTION_CLASS.wav")
+            problems.append(f"{name}: expected a name like SPEAKER_COLLECTION_CLASS.wav")
             continue
         facts = {"speaker": speaker, "sex": speaker[0]}
         records.append(Record(record_id(name), name, [classification(CLASSIFY, label)], facts))
@@ -111,7 +111,7 @@ def read_vocalsound(files: Sequence[Path], folder: AudioFolder) -> Corpus:
 
 
 def read_vggsound(files: Sequence[Path], folder: AudioFolder) -> Corpus:
-    """No header: video, start second, label, split; clips last 10 s."""
+    """No header; columns video, start second, label, split; clips are 10 s long."""
     records, problems = [], []
     for path in files:
         for row in read_plain_csv(path, ("video", "start", "label", "split")):
@@ -128,9 +128,9 @@ def read_vggsound(files: Sequence[Path], folder: AudioFolder) -> Corpus:
 
 def read_audioset(files: Sequence[Path], folder: AudioFolder) -> Corpus:
     """Segments (`YTID, start_seconds, end_seconds, positive_labels`) and
-    `class_labels_indices.csv` (`index, mid, display_name`), which turns mids into names.
+    `class_labels_indices.csv` (`index, mid, display_name`), which maps mids to names.
 
-    Instead of segments a `.lbl` manifest as in EAT and SSLAM: file stem, tab, mids.
+    A `.lbl` manifest as in EAT and SSLAM (file stem, tab, mids) may replace the segments.
     """
     names: dict[str, str] = {}
     rows: list[tuple[Row, str, list[str], str, dict[str, Any]]] = []
@@ -160,18 +160,18 @@ def read_audioset(files: Sequence[Path], folder: AudioFolder) -> Corpus:
         with listed(problems, row):
             unknown = [mid for mid in mids.split(",") if mid not in names]
             if unknown:
-                raise ConfigError(f"{stem}: {', '.join(unknown)} is not in the table of labels")
+                raise ConfigError(f"{stem}: {', '.join(unknown)} is not in the label table")
             item = tags(CLASSIFY, [names[mid] for mid in mids.split(",")])
             records.append(Record(stem, audio, [item], facts, tuple(others)))
     return Corpus(records, list(names.values()), problems)
 
 
 def read_dcase17(files: Sequence[Path], folder: AudioFolder) -> Corpus:
-    """`{video}_{start}_{end}.wav`, onset, offset, label, separated by tabs; one row an event.
+    """Tab-separated `{video}_{start}_{end}.wav`, onset, offset, label; one row per event.
 
-    With a header as in its later forms (DESED), or without. A clip's labels are what is asked; the
-    times stay with the clip as `events`. The audio is named with a `Y` in front, the table mostly
-    without; both are tried both ways.
+    With a header, as in later releases (DESED), or without. The target is the clip's set of labels;
+    the times stay with the clip as `events`. Audio files are usually prefixed with `Y`, the table
+    usually not; both names are tried.
     """
     columns = ("filename", "onset", "offset", "event_label")
     clips: dict[str, list[list]] = {}
@@ -197,10 +197,10 @@ def _spaced(label: str) -> str:
 
 
 def label_in(row: Row, column: str) -> str:
-    """A label of a table of labels, which is of no use without each of them.
+    """An entry of a label table, which is useless if incomplete.
 
     Raises:
-        ConfigError: it is empty or damaged; names the line.
+        ConfigError: if the label is empty or damaged; names the line.
     """
     try:
         return checked_label(row[column], column)

@@ -1,6 +1,6 @@
-"""A user's own data: a CSV with a header, or JSON lines.
+"""Custom data: a CSV with a header, or JSON lines.
 
-Design choice: the columns say what is asked, so there is nothing to configure: `label`, `labels`,
+Design choice: the columns define the task, so there is nothing to configure: `label`, `labels`,
 `caption`, `transcript`, or `question` with `answer` (and `choices`). All other columns are facts.
 """
 
@@ -33,11 +33,11 @@ _OTHER = ("id", "items")
 
 
 def read_own(files: Sequence[Path], folder: AudioFolder) -> Corpus:
-    """Rows as above; rows of the same file make one clip, each item with the facts of its row.
+    """Reads rows as above; rows of the same file form one clip, each item with its row's facts.
 
     In a CSV, `labels`, `captions` and `choices` are separated by `|`. In JSON lines they are lists,
-    and `items` may be a list of items in the package's own form. A row that cannot be used is
-    listed as a problem.
+    and `items` may be a list of items in the package's format. Unusable rows are reported as
+    problems.
     """
     rows, problems = [], []
     for path in files:
@@ -50,10 +50,9 @@ def read_own(files: Sequence[Path], folder: AudioFolder) -> Corpus:
 
 
 def joined_captions(records: Sequence[Record]) -> list[Record]:
-    """The captions that several rows give for one clip become one item with all of them.
+    """Merges the caption items of a clip that share a question into one with all references.
 
-    Of the rows' facts those stay on which all agree. This comes after `where`, which may select
-    rows.
+    Keeps the facts on which all merged items agree. Runs after `where`, which may select rows.
     """
     joined = []
     for record in records:
@@ -80,8 +79,8 @@ def _record(row: Row) -> Record:
     audio = given.get(column)
     if not isinstance(audio, str):
         raise ConfigError(
-            f"expected the audio file's name under one of {', '.join(_AUDIO)}, "
-            f"got the columns {', '.join(given)}"
+            f"expected the audio file name in one of the columns {', '.join(_AUDIO)}, "
+            f"got {', '.join(given)}"
         )
     taken = {column, *_ASKED, *_OTHER}
     facts = {name: value for name, value in given.items() if name not in taken}
@@ -101,16 +100,16 @@ def _rows(path: Path) -> list[Row]:
         for name in ("labels", "choices", "captions"):
             if row.get(name):
                 parts = [part.strip() for part in row[name].removesuffix("|").split("|")]
-                # A choice that is blank is told, as its letter would be another's.
+                # A blank choice is kept and reported: dropping it would shift the letters.
                 row[name] = parts if name == "choices" else [part for part in parts if part]
     return rows
 
 
 def _text(name: str, value: Any) -> str:
-    """A text, or a whole number or truth value as one; pandas writes NaN for what is absent."""
+    """Text, or an int or bool as text; rejects NaN, which pandas writes for missing values."""
     if isinstance(value, str | int):
         return str(value)
-    raise ConfigError(f"{name} is {value!r}, expected a text")
+    raise ConfigError(f"expected text as {name}, got {value!r}")
 
 
 def _items(row: dict[str, Any]) -> list[Item]:
@@ -131,7 +130,7 @@ def _items(row: dict[str, Any]) -> list[Item]:
         )
     if "answer" in row:
         if not question:
-            raise ConfigError("there is an answer, and no question")
+            raise ConfigError("row has an answer but no question")
         answer = _text("answer", row["answer"])
         if "choices" in row:
             items.append(multiple_choice("mmau", question, row["choices"], answer, "choice"))
@@ -140,8 +139,8 @@ def _items(row: dict[str, Any]) -> list[Item]:
     if not items:
         near = [did_you_mean(name, _ASKED) for name in row if name not in (*_AUDIO, *_OTHER)]
         raise ConfigError(
-            f"nothing is asked; expected label, labels, caption, captions, transcript, or "
-            f"question with answer, got {', '.join(row)}. {near[0] if near else ''}".strip()
+            f"no task: expected label, labels, caption, captions, transcript, or question with "
+            f"answer, got {', '.join(row)}. {near[0] if near else ''}".strip()
         )
     return items
 

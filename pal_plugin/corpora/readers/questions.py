@@ -1,9 +1,8 @@
-"""Questions with free answers: OpenAQA (LTU), GAMA's training JSON and CompA-R, CompA-R-test,
-Clotho-AQA.
+"""Open-ended questions: OpenAQA (LTU), GAMA's training JSON and CompA-R, CompA-R-test, Clotho-AQA.
 
 Sources: the field lists of YuanGongND/ltu and Sreyan88/GAMA, the columns of clotho_aqa_train.csv,
-clotho_aqa_val.csv and clotho_aqa_test.csv. Paths in the JSON are those of the authors' disks; the
-audio is found by the ends of the paths.
+clotho_aqa_val.csv and clotho_aqa_test.csv. The JSON files hold paths on the authors' disks; audio
+is matched by path suffix.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from pal_plugin.utils.errors import ConfigError
 
 
 def read_openaqa(files: Sequence[Path], folder: AudioFolder) -> Corpus:
-    """`instruction, input, audio_id, dataset, task, output`; GAMA's has no `input`.
+    """Keys `instruction, input, audio_id, dataset, task, output`; GAMA's has no `input`.
 
-    The question is the instruction, with the input on a line of its own where there is one.
+    The question is the instruction, followed by the input on its own line if there is one.
     """
     rows, problems = [], []
     for path in files:
@@ -40,7 +39,7 @@ def read_openaqa(files: Sequence[Path], folder: AudioFolder) -> Corpus:
 
 
 def read_compar_test(files: Sequence[Path], folder: AudioFolder) -> Corpus:
-    """CompA-R-test: several instructions a clip, judged with the caption and the events."""
+    """CompA-R-test: several instructions per clip, judged given the caption and the events."""
     records, problems = [], []
     for path in files:
         for row in read_rows(path, ("audio_id", "instruction_output", "caption")):
@@ -60,11 +59,11 @@ def read_compar_test(files: Sequence[Path], folder: AudioFolder) -> Corpus:
 
 
 def read_clotho_aqa(files: Sequence[Path], folder: AudioFolder) -> Corpus:
-    """`file_name, QuestionText, answer, confidence`; one row for each of three people's answers.
+    """Columns `file_name, QuestionText, answer, confidence`; one row per annotator (three).
 
-    The answer is the most frequent one. Where it is yes or no, it alone is accepted, and a question
-    without a majority is a problem; of one-word answers all are accepted. Every item's facts hold
-    `given` and `confidence` of each person, and `agreement` ("unanimous", "majority", "none").
+    The answer is the most frequent one. For yes/no questions only it is accepted, and a tie is
+    reported as a problem; for single-word answers all are accepted. Each item's facts hold `given`
+    and `confidence` per annotator, and `agreement` ("unanimous", "majority", "none").
     """
     questions: dict[tuple[str, str], list[Row]] = {}
     problems: list[str] = []
@@ -101,7 +100,7 @@ def _voted(question: str, rows: Sequence[Row]) -> Item:
     tied = len(counts) > 1 and counts[1][1] == votes
     closed = set(given) <= {"yes", "no"}
     if closed and tied:
-        raise ConfigError(f"as many say yes as no to {question!r}")
+        raise ConfigError(f"annotators are tied between yes and no on {question!r}")
     agreement = "majority" if 2 * votes > len(given) else "none"
     facts = {
         "agreement": "unanimous" if votes == len(given) else agreement,

@@ -1,4 +1,4 @@
-"""LibriSpeech and the free spoken digits: what is said is in the folder, beside the audio.
+"""LibriSpeech and the Free Spoken Digit Dataset, whose transcripts come with the audio.
 
 Sources: the LibriSpeech README; the file names of Jakobovski/free-spoken-digit-dataset.
 """
@@ -19,9 +19,9 @@ DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 
 
 def read_librispeech(files: Sequence[Path], folder: AudioFolder) -> Corpus:
-    """`SPEAKER/CHAPTER/ID.flac` with `SPEAKER-CHAPTER.trans.txt` (`ID TEXT` a line) beside.
+    """`SPEAKER/CHAPTER/ID.flac` next to `SPEAKER-CHAPTER.trans.txt` (lines of `ID TEXT`).
 
-    Transcripts are looked for below the audio folder, or are those given as annotations.
+    Transcripts are the given annotation files, or searched for below the audio folder.
     """
     paths = list(files) or sorted(folder.root.rglob("[!.]*.trans.txt"))
     if not paths:
@@ -49,14 +49,14 @@ def read_librispeech(files: Sequence[Path], folder: AudioFolder) -> Corpus:
 
 
 def read_fsdd(files: Sequence[Path], folder: AudioFolder) -> Corpus:
-    """`DIGIT_SPEAKER_TAKE.wav`: all such files below the folder, or those that a CSV's column
-    `file` names; where speaker=jackson selects speakers."""
+    """`DIGIT_SPEAKER_TAKE.wav`: all such files below the folder, or those in a CSV's column `file`;
+    select speakers by speaker=jackson."""
     names = [row["file"] for path in files for row in read_csv(path, ("file",))]
     records, problems = [], []
     for name in names if files else folder.files:
         parts = without_extension(name).rpartition("/")[2].split("_")
         if len(parts) != 3 or not (parts[0].isdigit() and len(parts[0]) == 1):
-            problems.append(f"{name}: not named DIGIT_SPEAKER_TAKE")
+            problems.append(f"{name}: expected a name like DIGIT_SPEAKER_TAKE.wav")
             continue
         digit, speaker, take = parts
         word = DIGITS[int(digit)]

@@ -1,1 +1,1 @@
-"""Shards of public datasets: written, read, verified, counted and shown."""
+"""Shards: writing, reading, verification, statistics and previews."""

@@ -1,10 +1,10 @@
-"""Original files to shards: `pal data convert`.
+"""Converts original files to shards: `pal data convert`.
 
-Design choice: which clip goes into which shard follows from the annotations and the files that are
-there alone, and each shard's record holds a digest of all that decides its content, with size and
-time of every file. So the number of workers changes nothing, a conversion goes on exactly where it
-was, and a file that was repaired is read again. An output folder holds one conversion; another one
-into it is refused.
+Design choice: the assignment of clips to shards depends only on the annotations and the files
+present, and each shard's record holds a digest of everything that determines its content,
+including size and modification time of every file. So the number of workers does not matter, an
+interrupted conversion resumes exactly, and a repaired file is read again. An output folder holds
+one conversion; a different one is refused.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from pal_plugin.utils.runtime import usable_cores
 from pal_plugin.utils.spelling import did_you_mean
 from pal_plugin.utils.workers import run_jobs
 
-VERSION = 2  # raise it when the same files give other shards than before
+VERSION = 2  # increment when the same input yields different shards
 INDEX, REQUEST = "index.json", "conversion.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _OURS = re.compile(
@@ -64,29 +64,30 @@ def convert(
     resume: bool = True,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Write the shards of a dataset and their index.
+    """Writes the shards of a dataset and their index.
 
     Args:
         dataset: a name in `readers.READERS`.
-        audio: folder of the audio files.
-        annotations: the dataset's own files.
-        out: folder for the shards, new or of the same conversion.
-        split: a name for the shards and the index.
-        where: `{column: accepted values}`; rows by fold, split, speaker and so on.
-        form: "keep" (the files' own bytes), "flac" or "ogg" (mono).
-        rate_hz: of "flac" and "ogg"; None leaves each clip's own.
-        shard_clips: clips in a shard.
-        min_seconds: shorter clips are listed and left out.
-        workers: processes; None: one a core.
-        resume: keep finished shards of the same conversion; False replaces whatever conversion is
-            in `out`.
+        audio: folder with the audio files.
+        annotations: the dataset's annotation files.
+        out: output folder, new or of the same conversion.
+        split: split name, used for the shards and the index.
+        where: `{column: accepted values}`; selects rows by fold, split, speaker and so on.
+        form: "keep" (original bytes), "flac" or "ogg" (mono).
+        rate_hz: sampling rate of "flac" and "ogg"; None keeps each clip's own.
+        shard_clips: clips per shard.
+        min_seconds: shorter clips are skipped and listed.
+        workers: number of processes; None: one per core.
+        resume: keep finished shards of the same conversion; False replaces any conversion in
+            `out`.
+        progress: show a progress bar.
 
     Returns:
-        The index, which is also written to `out/index.json`.
+        The index, also written to `out/index.json`.
 
     Raises:
-        ConfigError: files or options that do not fit, no audio at all, or in `out` a conversion of
-            other annotations, another audio folder or other options; what differs is named.
+        ConfigError: if files or options are invalid, no audio is found, or `out` holds a conversion
+            with different annotations, audio folder or options; names the differences.
     """
     _check(split, form, rate_hz, shard_clips, min_seconds, workers)
     files = annotation_files(dataset, annotations)
@@ -114,7 +115,7 @@ def convert(
         (out / INDEX).unlink(missing_ok=True)
     done = len(clips) - sum(len(job["clips"]) for job in left)
     if done:
-        logging.info("%d of %d shards are there already", len(jobs) - len(left), len(jobs))
+        logging.info("%d of %d shards already exist", len(jobs) - len(left), len(jobs))
     with tqdm(total=len(clips), initial=done, desc=name, unit="clip", disable=not progress) as bar:
         run_jobs(write_shard, left, workers or usable_cores(), bar.update)
     index = printable(_index(request, corpus, jobs, missing))
@@ -123,22 +124,24 @@ def convert(
 
 
 def read_index(folder: str | Path) -> dict[str, Any]:
-    """The index of converted shards.
+    """Reads the index of converted shards.
 
     Raises:
-        ConfigError: there is none, because the folder is another one or the conversion not done.
+        ConfigError: if there is none: another kind of folder, or an unfinished conversion.
     """
     path = Path(folder).expanduser() / INDEX
     if not path.is_file():
         reason = "expected a folder written by: pal data convert"
         if (path.parent / REQUEST).is_file():
-            reason = "its conversion is not finished; run the same pal data convert again"
+            reason = (
+                "its conversion is unfinished; run the same pal data convert again to resume it"
+            )
         raise ConfigError(f"no {INDEX} in {folder}: {reason}")
     return parsed(path, path.read_text("utf-8"))
 
 
 def summary(index: Mapping[str, Any]) -> str:
-    """What was converted and what was not, in a few lines."""
+    """A few lines on what was converted and what was skipped."""
     lines = [
         f"{index['clips']} clips, {index['seconds'] / 3600:.2f} h, in {len(index['shards'])} "
         f"shards; items: " + ", ".join(f"{n} {task}" for task, n in index["tasks"].items())
@@ -146,7 +149,7 @@ def summary(index: Mapping[str, Any]) -> str:
     for kind in ("missing", "broken", "too_short", "duplicates", "problems"):
         entries = index[kind]
         if entries:
-            lines.append(f"{kind.replace('_', ' ')}: {len(entries)}, such as {_short(entries[0])}")
+            lines.append(f"{kind.replace('_', ' ')}: {len(entries)}, e.g. {_short(entries[0])}")
     return "\n".join(lines)
 
 
@@ -159,11 +162,11 @@ def _check(
     workers: int | None,
 ) -> None:
     if split is not None and not _NAME.fullmatch(split):
-        raise ConfigError(f"split is {split!r}; expected letters, digits, _ and -")
+        raise ConfigError(f"expected letters, digits, _ and - as split, got {split!r}")
     if form not in FORMATS:
         raise ConfigError(f"no format {form!r}. {did_you_mean(form, FORMATS)}")
     if rate_hz is not None and (form == "keep" or rate_hz < 1):
-        raise ConfigError(f"a rate of {rate_hz} Hz needs --format flac or ogg, and 1 or more")
+        raise ConfigError(f"a rate of {rate_hz} Hz needs --format flac or ogg, and 1 Hz or more")
     for name, value in (("shard_clips", shard_clips), ("workers", workers)):
         if value is not None and value < 1:
             raise ConfigError(f"{name} is {value}; expected 1 or more")
@@ -172,7 +175,7 @@ def _check(
 
 
 def _present(corpus: Corpus, folder: AudioFolder) -> tuple[list[dict], list[dict]]:
-    """`(clips with their files, missing)`, both in the order of the annotations."""
+    """`(clips with their files, missing clips)`, both in annotation order."""
     clips, missing = [], []
     for record in corpus.records:
         file, why = folder.find(record.audio, *record.others)
@@ -182,8 +185,8 @@ def _present(corpus: Corpus, folder: AudioFolder) -> tuple[list[dict], list[dict
         clips.append({"id": record.id, "file": file, "items": record.items, "facts": record.facts})
     if not clips:
         raise ConfigError(
-            f"none of {len(missing)} clips has its audio in {folder.root} ({len(folder.files)} "
-            f"audio files there); first: {missing[0]['reason']}"
+            f"found no audio for any of {len(missing)} clips in {folder.root} "
+            f"({len(folder.files)} audio files); first: {missing[0]['reason']}"
         )
     for key, clip in zip(safe_keys(clip["id"] for clip in clips), clips, strict=True):
         clip["key"] = key
@@ -191,7 +194,7 @@ def _present(corpus: Corpus, folder: AudioFolder) -> tuple[list[dict], list[dict
 
 
 def _claim(out: Path, request: dict, resume: bool) -> None:
-    """Make `out` the folder of this conversion, or refuse."""
+    """Reserves `out` for this conversion, or raises."""
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file; expected a folder for the shards")
     known = out / REQUEST
@@ -199,8 +202,8 @@ def _claim(out: Path, request: dict, resume: bool) -> None:
     strangers = [name for name in names if not _OURS.fullmatch(name)]
     if strangers or (names and not known.is_file()):
         raise ConfigError(
-            f"{out} holds other files ({', '.join(sorted(strangers)[:3]) or 'not of a conversion'})"
-            "; choose a new folder for the shards"
+            f"{out} holds other files ({', '.join(sorted(strangers)[:3]) or 'of no conversion'})"
+            "; choose a new output folder"
         )
     if known.is_file() and resume:
         before = parsed(known, known.read_text("utf-8"))
@@ -211,8 +214,8 @@ def _claim(out: Path, request: dict, resume: bool) -> None:
         ]
         if changed:
             raise ConfigError(
-                f"{out} holds another conversion ({'; '.join(changed)}); choose another folder, or "
-                "replace it with --no-resume"
+                f"{out} holds a different conversion ({'; '.join(changed)}); choose another "
+                "folder, or overwrite it with --no-resume"
             )
     out.mkdir(parents=True, exist_ok=True)
     if not resume:
@@ -222,7 +225,7 @@ def _claim(out: Path, request: dict, resume: bool) -> None:
 
 
 def _change(name: str, before: Any, now: Any) -> str:
-    """An option's old and new value; of annotations the files, or which of them changed inside."""
+    """An option's old and new value; for annotations, the files or those with changed content."""
     if name == "annotations" and isinstance(before, list):
         names = [[file["name"] for file in files] for files in (before, now)]
         if names[0] == names[1]:
@@ -234,13 +237,13 @@ def _change(name: str, before: Any, now: Any) -> str:
 
 
 def _remove_others(out: Path, keep: set[str]) -> None:
-    """Remove half-written files and shards that this conversion no longer has."""
+    """Removes partial files and shards that are no longer part of this conversion."""
     keep = keep | {record_path(Path(name)).name for name in keep} | {INDEX, REQUEST}
     for path in sorted(out.iterdir()):
         if path.name not in keep and _OURS.fullmatch(path.name):
             if path.suffix == ".tar":
                 (out / INDEX).unlink(missing_ok=True)
-                logging.info("removed %s, which this conversion no longer has", path)
+                logging.info("removed %s, no longer part of this conversion", path)
             path.unlink()
 
 
@@ -267,9 +270,7 @@ def _index(
     for job in jobs:
         record = finished(Path(job["path"]), job["digest"])
         if record is None:
-            raise RuntimeError(
-                f"{job['path']} was written and is not whole; is someone else there?"
-            )
+            raise RuntimeError(f"{job['path']} is incomplete; is another process writing here?")
         records.append(record)
     clips = [clip for record in records for clip in record["clips"]]
     tasks: Counter = Counter()

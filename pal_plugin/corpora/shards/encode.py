@@ -1,8 +1,8 @@
-"""A clip's bytes for the shard: as they are, or as FLAC or Ogg Vorbis at a stated rate.
+"""Encodes a clip for a shard: original bytes, or FLAC or Ogg Vorbis at a given rate.
 
-Design choice: the whole clip is decoded in either case, since only that shows that it is whole;
-what is kept is then the file's own bytes. The same input gives the same bytes, so libsndfile's
-random number in Ogg pages is replaced (a resumed conversion must give identical shards).
+Design choice: the whole clip is always decoded, since only that proves it intact, even where the
+original bytes are kept. Encoding is deterministic: libsndfile's random serial number in Ogg pages
+is replaced (a resumed conversion must give identical shards).
 """
 
 from __future__ import annotations
@@ -20,19 +20,21 @@ from pal_plugin.audio.truncation.whole import ogg_pages
 
 _BLOCK = 2**16  # samples; libsndfile's Vorbis encoder overflows its stack on long blocks
 _INTEGERS = ("PCM_S8", "PCM_U8", "PCM_16")
-#: Each byte with its bits in reverse.
+#: Each byte with its bits reversed.
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _LOSSY = ("VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III")
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Bytes of a clip and what is known of them.
+    """An encoded clip.
 
     Attributes:
-        seconds: decoded length.
-        rate_hz, channels: of the bytes.
-        clipped: samples that left the range -1..1 and were cut to it in writing.
+        data: the encoded bytes.
+        extension: file extension, without the dot.
+        seconds: decoded length in seconds.
+        rate_hz, channels: format of `data`.
+        clipped: number of samples outside -1..1, clipped on encoding.
     """
 
     data: bytes
@@ -43,37 +45,37 @@ class Encoded:
     clipped: int = 0
 
 
-#: What libsndfile writes.
+#: Highest sampling rate that libsndfile writes, in Hz.
 HIGHEST_HZ = {"ogg": 200_000, "flac": 655_350}
 
 
 def encode(
     data: bytes, extension: str, form: str, rate_hz: int | None, name: str = "the clip"
 ) -> Encoded:
-    """A clip in the form of the shard.
+    """Encodes a clip for a shard.
 
-    FLAC and OGG hold the mean of the channels, which is what models hear; FLAC has 24 bits where
-    the source has more than 16.
+    FLAC and Ogg are mono (the mean of the channels, as models use it); FLAC has 24 bits if the
+    source has more than 16.
 
     Args:
-        data: the file.
-        extension: of the file, without the dot.
+        data: the file content.
+        extension: extension of the file, without the dot.
         form: one of `writing.FORMATS`.
-        rate_hz: of "flac" and "ogg"; None leaves the clip's own.
-        name: what messages call it.
+        rate_hz: sampling rate for "flac" and "ogg"; None keeps the clip's own.
+        name: name used in error messages.
 
     Raises:
-        AudioError: the clip is broken.
+        AudioError: if the clip cannot be decoded, or the format does not support the rate.
     """
     samples, own_hz, channels = decode(named(data, name))
     seconds = len(samples) / own_hz
     if form == "keep":
         return Encoded(data, extension, seconds, own_hz, channels)
     rate_hz = rate_hz or own_hz
-    if rate_hz > HIGHEST_HZ[form]:  # libsndfile dies of it
+    if rate_hz > HIGHEST_HZ[form]:  # libsndfile crashes
         raise AudioError(
-            f"{form} holds at most {HIGHEST_HZ[form]} Hz, and this would be {rate_hz}; choose a "
-            "--rate, or --format keep"
+            f"{form} supports at most {HIGHEST_HZ[form]} Hz, got {rate_hz}; set a lower --rate, "
+            "or use --format keep"
         )
     samples = _resampled(samples, own_hz, rate_hz)
     clipped = int((np.abs(samples) > 1).sum())
@@ -91,7 +93,7 @@ def encode(
 
 
 def without_serial(data: bytes) -> bytes:
-    """An Ogg file whose stream has the serial number 0, with checksums to match (RFC 3533)."""
+    """An Ogg file with the stream serial number set to 0 and checksums updated (RFC 3533)."""
     pages = bytearray(data)
     for at, _, end in ogg_pages(data):
         pages[at + 14 : at + 18] = bytes(4)
@@ -103,7 +105,7 @@ def without_serial(data: bytes) -> bytes:
 def _resampled(samples: np.ndarray, own_hz: int, rate_hz: int) -> np.ndarray:
     if rate_hz == own_hz:
         return samples
-    import torch  # not above: it takes longer to import than a shard without it takes to write
+    import torch  # lazy: importing it takes longer than writing a shard without resampling
 
     from pal_plugin.audio.io import resample
 
@@ -111,7 +113,7 @@ def _resampled(samples: np.ndarray, own_hz: int, rate_hz: int) -> np.ndarray:
 
 
 def _subtype(data: bytes) -> str:
-    """libsndfile's name of the coding; what only PyAV reads counts as lossy."""
+    """libsndfile's subtype; files that only PyAV reads count as lossy."""
     try:
         return soundfile.info(io.BytesIO(data)).subtype
     except soundfile.SoundFileError:
@@ -119,6 +121,6 @@ def _subtype(data: bytes) -> str:
 
 
 def _checksum(page: bytes) -> bytes:
-    """Ogg's CRC: zlib's with the bits of each byte in reverse, and without its inversions."""
+    """Ogg's CRC: zlib's with the bits of each byte reversed, and without its inversions."""
     crc = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return crc.to_bytes(4, "big").translate(_REVERSED)

@@ -1,8 +1,8 @@
-"""Reading shards again: which there are, and their clips one by one, with what is wrong named.
+"""Reads shards: resolves their locations and iterates over their samples, errors included.
 
-Design choice: WebDataset's own reader does the reading, so shards may be anywhere it can read from
-(`pipe:` commands for object stores too); its errors are turned into entries, so that a caller
-decides whether to go on.
+Design choice: WebDataset does the reading, so shards may be anywhere it reads from (including
+`pipe:` commands for object stores); its errors become entries, so that the caller decides
+whether to continue.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from pal_plugin.corpora.tables import each_key_once
 from pal_plugin.corpora.texts import one_form, text_fault
 from pal_plugin.utils.errors import ConfigError
 
-#: Lists of an index: clips of the annotations that are not in the shards.
+#: Lists in an index of clips that are annotated but not in the shards.
 LEFT_OUT = ("missing", "broken", "too_short", "problems")
 
 
 @dataclass(frozen=True)
 class Shards:
-    """Shards and what is known of them.
+    """A set of shards and their indices.
 
     Attributes:
-        urls: paths, or what else WebDataset opens.
-        indices: the `index.json` beside them, by folder, where there is one.
+        urls: paths, or other URLs that WebDataset opens.
+        indices: parsed `index.json` by folder, where present.
     """
 
     urls: list[str]
     indices: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def index_of(self, url: str) -> dict[str, Any] | None:
-        """The index of the folder that a shard is in."""
+        """The index of the folder that holds a shard; None if there is none."""
         return self.indices.get(str(Path(url).parent))
 
     @cached_property
     def entries(self) -> dict[str, dict[str, Any]]:
-        """What an index says of each shard that it lists: its name and, of our own, more."""
+        """Index entries by URL of the listed shards: the name and, from `convert`, more."""
         known = {
             str(Path(folder, entry["name"])): entry
             for folder, index in self.indices.items()
@@ -57,14 +57,14 @@ class Shards:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Clips in each shard, of which an index says so."""
+        """Number of clips by URL, where an index gives it."""
         return {url: entry["clips"] for url, entry in self.entries.items() if "clips" in entry}
 
     @property
     def index(self) -> dict[str, Any] | None:
-        """The one index; of several what they say together: labels, and what was left out.
+        """The index; several are merged into one with labels and left-out clips.
 
-        The labels are None where they are not known of every shard. None where there is no index.
+        Labels are None unless known for every shard. None without any index.
         """
         indices = list(self.indices.values())
         everywhere = all(self.index_of(url) is not None for url in self.urls)
@@ -78,25 +78,25 @@ class Shards:
 
     @property
     def clips(self) -> int | None:
-        """Clips in all shards, None where it is not known of each."""
+        """Total number of clips; None unless known for every shard."""
         counts = self.counts
         if set(self.urls) <= counts.keys():
             return sum(counts[url] for url in self.urls)
         index = self.index or {}
         whole = len(index.get("shards", ())) == len(self.urls)
-        return index.get("clips") if whole else None  # an index that counts the folder only
+        return index.get("clips") if whole else None  # an index that only counts the folder
 
 
 def find_shards(source: str | Path | Sequence[str | Path]) -> Shards:
-    """The shards that a path, a pattern or a command stands for, with the indices beside them.
+    """Resolves a path, pattern or command to shards and the indices next to them.
 
     Args:
-        source: a folder (with an index: what it lists), a tar, a pattern with `{00..09}` or `*`
-            (with an index: also what it lists and is not there), a `pipe:` command (with `{00..09}`
-            for several), or a list of these.
+        source: a folder (with an index: the shards it lists), a tar file, a pattern with `{00..09}`
+            or `*` (with an index: includes listed shards that are missing), a `pipe:` command (with
+            `{00..09}` for several), or a list of these.
 
     Raises:
-        ConfigError: nothing is there.
+        ConfigError: if no shards are found.
     """
     if isinstance(source, list | tuple):
         parts = [find_shards(entry) for entry in source]
@@ -130,18 +130,18 @@ def find_shards(source: str | Path | Sequence[str | Path]) -> Shards:
         urls += found
     if not urls or not any(Path(url).is_file() for url in urls):
         raise ConfigError(
-            f"no shards at {source}; expected a folder written by pal data convert, a tar, a "
-            "pattern such as 'train-{00000..00009}.tar', or 'pipe:COMMAND'"
+            f"no shards at {source}; expected a folder written by pal data convert, a tar file, "
+            "a pattern such as 'train-{00000..00009}.tar', or 'pipe:COMMAND'"
         )
     return Shards(urls, indices)
 
 
 def read_shard(url: str) -> Iterator[dict[str, Any]]:
-    """Raw samples of one shard, `{"__key__", "__url__", extension: bytes}`.
+    """Yields the raw samples of a shard, `{"__key__", "__url__", extension: bytes}`.
 
-    What cannot be read comes as `{"__key__", "__url__", "__error__": reason}`, at its place.
+    Read errors are yielded in place, as `{"__key__", "__url__", "__error__": reason}`.
     """
-    # Not above: it imports torch, and that nothing is there can be told without.
+    # Lazy: it imports torch, which is not needed to report missing shards.
     from webdataset.tariterators import group_by_keys, tar_file_expander, url_opener
 
     errors: list[Exception] = []
@@ -156,13 +156,13 @@ def read_shard(url: str) -> Iterator[dict[str, Any]]:
         for source in opened:
             stream = stack.enter_context(source["stream"])
             if hasattr(stream, "proc"):  # a pipe:
-                # It would drop the block just read if the command has failed by then.
+                # Otherwise webdataset drops the block just read if the command has failed by then.
                 stream.ignore_errors = True
         files = tar_file_expander(opened, handler=keep, select_files=_is_member)
         for sample in group_by_keys(files, handler=keep):
-            key = f"behind {sample['__key__']}"
+            key = f"after {sample['__key__']}"
             yield sample
-        if errors:  # the first; what follows comes of it
+        if errors:  # report the first; later ones are its consequences
             reason = str(errors[0].args[0] if errors[0].args else errors[0]).split(" @ <")[0]
             if isinstance(errors[0], FileNotFoundError):
                 reason = "no such file"
@@ -173,47 +173,47 @@ def read_shard(url: str) -> Iterator[dict[str, Any]]:
 
 
 def _is_member(name: str) -> bool:
-    """Not what macOS leaves beside the files that it packs."""
+    """Whether a member is a sample file, and not metadata that macOS adds to archives."""
     return not name.rpartition("/")[2].startswith(".") and "__MACOSX/" not in f"/{name}"
 
 
 def _wrong_at_the_end(stream: Any) -> str | None:
-    """What is wrong with a stream whose archive was read without an error, None if nothing is."""
+    """The fault that follows an archive read without errors, e.g. trailing data; None if none."""
     while block := stream.read(2**20):
         if block.strip(b"\0"):
-            return "data follow the end of the archive (a shard is one tar; list several)"
+            return "data after the end of the archive (a shard is one tar; list several separately)"
     status = stream.proc.wait() if hasattr(stream, "proc") else 0
     if status and status not in stream.ignore_status:
-        return f"its command ended with exit code {status}"
+        return f"command exited with code {status}"
     return None
 
 
 def parts(raw: dict[str, Any]) -> tuple[str, bytes, dict[str, Any]]:
-    """`(extension, audio, facts)` of a raw sample; the items in the facts are as they are.
+    """Splits a raw sample into `(extension, audio, facts)`; items are not validated.
 
     Raises:
-        ValueError: no audio, no JSON, or JSON without a list of items; the message says which.
+        ValueError: if it lacks audio or JSON, or the JSON has no list of items; says which.
     """
     if "__error__" in raw:
         raise ValueError(raw["__error__"])
     extension = next((name for name in AUDIO_EXTENSIONS if name in raw), None)
     if extension is None or "json" not in raw:
         have = ", ".join(name for name in raw if not name.startswith("_")) or "nothing"
-        raise ValueError(f"expected audio (such as wav, flac, ogg, mp3) and json, got {have}")
+        raise ValueError(f"expected audio (e.g. wav, flac, ogg, mp3) and json, got {have}")
     try:
         facts = json.loads(raw["json"], object_pairs_hook=each_key_once)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"its json cannot be read: {error}") from error
+        raise ValueError(f"cannot parse json: {error}") from error
     if not isinstance(facts, dict) or not isinstance(facts.get("items"), list):
-        raise ValueError("its json holds no list of items")
+        raise ValueError("json has no list of items")
     return extension, raw[extension], facts
 
 
 def parse(raw: dict[str, Any]) -> tuple[str, bytes, dict[str, Any]]:
-    """`parts`, with items in the package's form (`items.checked_items`).
+    """`parts`, with validated and normalized items (`items.checked_items`).
 
     Raises:
-        ValueError: as `parts`, or an item that cannot be asked; the message says which and why.
+        ValueError: as `parts`, or if an item is invalid; says which and why.
     """
     extension, audio, facts = parts(raw)
     return extension, audio, {**facts, "items": checked_items(facts["items"])}
@@ -221,15 +221,15 @@ def parse(raw: dict[str, Any]) -> tuple[str, bytes, dict[str, Any]]:
 
 def _folder(path: Path) -> Shards:
     if (path / REQUEST).is_file():
-        read_index(path)  # says so where the conversion is not finished
+        read_index(path)  # raises if the conversion is unfinished
     index = _index(path)
     tars = sorted(map(str, path.glob("[!.]*.tar")))
     if index is not None:
         urls = [str(path / entry["name"]) for entry in index["shards"]]
         others = [Path(tar).name for tar in tars if tar not in urls]
         if others:
-            told = "%s lists %d tars not, such as %s; they are not read"
-            logging.warning(told, path / INDEX, len(others), ", ".join(others[:3]))
+            message = "%s does not list %d tar files (e.g. %s); ignoring them"
+            logging.warning(message, path / INDEX, len(others), ", ".join(others[:3]))
         return Shards(urls, {str(path): index})
     if not tars:
         raise ConfigError(f"no shards in {path}; expected *.tar or an {INDEX}")
@@ -237,11 +237,11 @@ def _folder(path: Path) -> Shards:
 
 
 def _index(folder: Path) -> dict[str, Any] | None:
-    """The index in a folder; None where there is none, or another program's."""
+    """Reads the index in a folder; None if there is none, or it is another program's."""
     if not (folder / INDEX).is_file():
         if (folder / REQUEST).is_file():
             logging.warning(
-                "the conversion in %s is not finished; nothing is checked by it", folder
+                "the conversion in %s is unfinished; shards are not checked against it", folder
             )
         return None
     index = read_index(folder)
@@ -250,22 +250,22 @@ def _index(folder: Path) -> dict[str, Any] | None:
         entries = [{"name": entry} if isinstance(entry, str) else entry for entry in entries]
         if all(isinstance(e, dict) and isinstance(e.get("name"), str) for e in entries):
             return {**index, "shards": entries, "labels": _labels(folder, index.get("labels"))}
-    logging.warning("%s is not an index of shards; nothing is checked by it", folder / INDEX)
+    logging.warning("%s is not an index of shards; ignoring it", folder / INDEX)
     return None
 
 
 def _labels(folder: Path, labels: Any) -> list[str] | None:
-    """The labels of an index, in the form that items have them."""
+    """The labels of an index, normalized as in items."""
     if labels is None:
         return None
     faults = map(text_fault, labels) if isinstance(labels, list) else [f"got {labels!r:.80}"]
-    for told in filter(None, faults):
-        raise ConfigError(f"{folder / INDEX}: expected a list of texts as labels, {told}")
+    for fault in filter(None, faults):
+        raise ConfigError(f"{folder / INDEX}: expected a list of texts as labels, {fault}")
     return list(dict.fromkeys(map(one_form, labels)))
 
 
 def _expanded(text: str) -> list[str]:
-    """What `{00..09}` and `::` stand for."""
+    """Expands `{00..09}` and `::`."""
     if "{" not in text and "::" not in text:
         return [text]
     from webdataset.shardlists import expand_urls

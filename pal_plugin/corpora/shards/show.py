@@ -1,4 +1,4 @@
-"""A few clips of shards as a page: what is asked, and a picture of what is heard."""
+"""Preview of a few clips in shards: a log-mel picture, questions and answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MELS, _FRAMES, _ITEMS, _WIDTH = 64, 800, 5, 74
 
 
 def sample_clips(shards: Shards, count: int, seed: int) -> list[dict[str, Any]]:
-    """`count` clips drawn from the first shard that a shuffle gives, and further ones if needed."""
+    """Draws `count` clips, from as few shards as needed, in random order."""
     urls = list(shards.urls)
     rng = random.Random(seed)
     rng.shuffle(urls)
@@ -31,12 +31,12 @@ def sample_clips(shards: Shards, count: int, seed: int) -> list[dict[str, Any]]:
         if len(clips) == count:
             break
     if not clips:
-        raise ConfigError(f"no clip in {', '.join(shards.urls[:3])}")
+        raise ConfigError(f"no clips in {', '.join(shards.urls[:3])}")
     return clips
 
 
 def text_of(raw: dict[str, Any]) -> str:
-    """A clip's facts and questions as lines; what is wrong with it where it cannot be read."""
+    """A clip's facts and items as lines of text; the error if it cannot be parsed."""
     try:
         _, _, facts = parse(raw)
     except ValueError as error:
@@ -58,10 +58,10 @@ def text_of(raw: dict[str, Any]) -> str:
 
 
 def draw_page(clips: list[dict[str, Any]], path: Path) -> None:
-    """One row a clip: log-mel picture and text, as a PNG.
+    """Renders one row per clip, log-mel picture and text, to a PNG.
 
     Raises:
-        ConfigError: matplotlib is not installed.
+        ConfigError: if matplotlib is not installed.
     """
     figure = new_figure(14, 2.6 * len(clips))
     for row, raw in zip(figure.subplots(len(clips), 2, squeeze=False), clips, strict=True):
@@ -81,7 +81,7 @@ def draw_page(clips: list[dict[str, Any]], path: Path) -> None:
             textwrap.fill(line, _WIDTH, subsequent_indent="    ")
             for line in text_of(raw).split("\n")
         ]
-        # A dollar sign would begin a formula.
+        # An unescaped dollar sign would start math mode.
         row[1].text(0, 1, "\n".join(wrapped).replace("$", r"\$"), va="top", fontsize=9)
         row[1].axis("off")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def draw_page(clips: list[dict[str, Any]], path: Path) -> None:
 
 
 def log_mel(waveform: torch.Tensor, rate_hz: int) -> torch.Tensor:
-    """`[S]` -> `[64, frames]` in dB, at most about 800 frames whatever the length."""
+    """Log-mel for display: waveform [S] -> [64, frames] in dB, at most about 800 frames."""
     window = 1 << max(6, round(0.032 * rate_hz).bit_length() - 1)
     n_fft = max(window, 512)
     mel = torchaudio.transforms.MelSpectrogram(
@@ -99,6 +99,6 @@ def log_mel(waveform: torch.Tensor, rate_hz: int) -> torch.Tensor:
         hop_length=max(window // 4, len(waveform) // _FRAMES),
         n_mels=_MELS,
     )
-    # The transform mirrors half of n_fft at both ends.
+    # The transform reflects n_fft / 2 samples at both ends.
     padded = torch.nn.functional.pad(waveform, (0, max(0, n_fft - len(waveform))))
     return 10 * torch.log10(mel(padded) + 1e-10)

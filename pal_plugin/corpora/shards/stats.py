@@ -1,4 +1,4 @@
-"""What is in shards: counts, durations, rates, labels; as a table and as a picture."""
+"""Statistics of shards: counts, durations, rates, labels; as a table and as a plot."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.pictures import new_figure
 from pal_plugin.utils.tables import text_table
 
-_SHOWN = 30  # labels in the picture
+_SHOWN = 30  # labels in the plot
 
 
 @dataclass
 class Statistics:
-    """Counts over the clips of shards; seconds of each clip in `seconds`."""
+    """Counts over clips; `seconds` holds each clip's length, `answers` the word counts."""
 
     seconds: list[float] = field(default_factory=list)
     rates_hz: Counter = field(default_factory=Counter)
@@ -31,7 +31,11 @@ class Statistics:
 
 
 def statistics(shards: Shards) -> Statistics:
-    """Read the JSON of every clip; audio is not decoded."""
+    """Collects statistics from the JSON of every clip; audio is not decoded.
+
+    Raises:
+        ConfigError: if no clip can be parsed.
+    """
     stats = Statistics()
     for url in shards.urls:
         for raw in read_shard(url):
@@ -51,12 +55,12 @@ def statistics(shards: Shards) -> Statistics:
                 if item["task"] == "classification":
                     stats.labels.update(item.get("labels", [item["answer"]]))
     if not stats.tasks:
-        raise ConfigError(f"no clip can be read: {'; '.join(stats.unreadable[:3]) or 'empty'}")
+        raise ConfigError(f"no readable clips: {'; '.join(stats.unreadable[:3]) or 'empty'}")
     return stats
 
 
 def table(stats: Statistics) -> str:
-    """The statistics as lines of text."""
+    """The statistics as a text table."""
     clips = sum(stats.rates_hz.values())
     rows = [("clips", clips), ("items", sum(stats.tasks.values()))]
     if stats.seconds:
@@ -84,10 +88,10 @@ def table(stats: Statistics) -> str:
 
 
 def plot(stats: Statistics, path: Path) -> None:
-    """Durations, rates and labels as one PNG.
+    """Plots durations, sampling rates and labels to a PNG.
 
     Raises:
-        ConfigError: matplotlib is not installed.
+        ConfigError: if matplotlib is not installed.
     """
     common = stats.labels.most_common(_SHOWN)
     figure = new_figure(15, max(4, 0.22 * len(common)))

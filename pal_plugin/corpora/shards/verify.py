@@ -1,6 +1,6 @@
-"""Are shards as they were written? `pal data verify`.
+"""Verifies the integrity of shards: `pal data verify`.
 
-Design choice: everything is checked and every fault is named, instead of stopping at the first.
+Design choice: checks everything and reports every fault, instead of stopping at the first.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _CLOSE_S = 1e-3
 
 
 def verify(shards: Shards, tick: Callable[[int], None] = lambda n: None) -> list[str]:
-    """All faults of shards, each with its shard and clip; none means that all is well.
+    """All faults of a set of shards, each with shard and clip; empty if they are intact.
 
-    With an index: the hash of each shard and clip, and their numbers; each folder by its own. In
-    any case: every clip decodes, is as long as its JSON says, and the JSON is complete.
+    With an index: checks hashes and counts of shards and clips, per folder. Always: every clip
+    decodes, its length matches its JSON, and its items are valid.
 
     Args:
-        tick: told of every n clips checked.
+        tick: progress callback, called with the number of clips checked since the last call.
     """
     faults: list[str] = []
     seen: dict[Path, set[str]] = {}
@@ -37,7 +37,7 @@ def verify(shards: Shards, tick: Callable[[int], None] = lambda n: None) -> list
         if index is not None and entry is None:
             faults.append(f"{url}: not in the index")
         if expected and Path(url).is_file() and file_sha256(Path(url)) != expected:
-            faults.append(f"{url}: its hash differs from the index")
+            faults.append(f"{url}: SHA-256 differs from the index")
         hashes = (index or {}).get("clip_sha256")
         clips, keys = 0, seen.setdefault(Path(url).parent, set())
         for raw in read_shard(url):
@@ -45,11 +45,11 @@ def verify(shards: Shards, tick: Callable[[int], None] = lambda n: None) -> list
             clips += "__error__" not in raw
             key = raw["__key__"]
             if key in keys and "__error__" not in raw:
-                faults.append(f"{url}, {key}: a second clip of this name")
+                faults.append(f"{url}, {key}: duplicate key")
             keys.add(key)
             faults += [f"{url}, {key}: {fault}" for fault in _faults(raw, hashes)]
         if clips != counts.get(url, clips):
-            faults.append(f"{url}: holds {clips} of {counts[url]} clips")
+            faults.append(f"{url}: expected {counts[url]} clips, read {clips}")
     return faults
 
 
@@ -61,22 +61,22 @@ def _faults(raw: dict, hashes: dict[str, str] | None) -> list[str]:
     digest = hashlib.sha256(audio).hexdigest()
     faults = []
     if facts.get("sha256", digest) != digest:
-        faults.append("the audio's hash differs from its json")
+        faults.append("audio SHA-256 differs from json")
     if hashes is not None:
         if raw["__key__"] not in hashes:
             faults.append("not in the index")
         elif hashes[raw["__key__"]] != digest:
-            faults.append("the audio's hash differs from the index")
+            faults.append("audio SHA-256 differs from the index")
     if not facts["items"]:
-        faults.append("its json holds no items")
+        faults.append("json has no items")
     faults += item_faults(facts["items"])
     try:
         samples, rate_hz, _ = decode(named(audio, raw["__key__"]))
     except AudioError as error:
         return [*faults, str(error)]
-    stated_s = facts.get("seconds", len(samples) / rate_hz)
-    if not isinstance(stated_s, int | float):
-        faults.append(f"its json says {stated_s!r:.80} as seconds, expected a number")
-    elif abs(len(samples) / rate_hz - stated_s) > _CLOSE_S:
-        faults.append(f"decodes to {len(samples) / rate_hz:.3f} s, its json says {stated_s} s")
+    expected_s = facts.get("seconds", len(samples) / rate_hz)
+    if not isinstance(expected_s, int | float):
+        faults.append(f"expected a number as seconds in json, got {expected_s!r:.80}")
+    elif abs(len(samples) / rate_hz - expected_s) > _CLOSE_S:
+        faults.append(f"expected {expected_s} s (json), decoded {len(samples) / rate_hz:.3f} s")
     return faults

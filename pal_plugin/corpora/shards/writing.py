@@ -1,8 +1,8 @@
-"""One shard: a tar in WebDataset's layout, and a small record beside it that marks it as whole.
+"""Writes one shard: a tar in WebDataset's layout, and a record that marks it as complete.
 
-Design choice: tar and record are each written under another name and renamed, the record last and
-with the tar's hash. So a process killed at any time leaves nothing that could be taken for whole,
-and a finished shard is known without opening it.
+Design choice: tar and record are each written to a temporary name and renamed, the record last and
+with the tar's hash. So a process killed at any time leaves no shard that looks complete, and a
+finished shard is recognized without opening it.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from pal_plugin.utils.errors import ConfigError, UserError
 from pal_plugin.utils.files import file_sha256, replace_text, replacing
 from pal_plugin.utils.printable import json_text
 
-#: Forms of a clip in a shard: the file's own bytes, or re-encoded in mono.
+#: Audio formats in a shard: original bytes, or re-encoded as mono.
 FORMATS = ("keep", "flac", "ogg")
 _KEY_LENGTH = 60
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 def safe_keys(ids: Iterable[str]) -> list[str]:
-    """Names of clips within a tar: letters, digits, `_` and `-`, and unique, for any ids.
+    """Keys of clips within a tar: unique, of letters, digits, `_` and `-`, for any ids.
 
-    WebDataset cuts a name at its first dot, leaves out names such as `__x__`, and tar programs
-    follow `/` and `..`; an id that had to be changed gets a piece of its hash.
+    WebDataset cuts names at the first dot and skips names like `__x__`, and tar programs follow
+    `/` and `..`; an id that had to be changed gets part of its hash appended.
     """
     keys, seen = [], set()
     for name in ids:
@@ -40,21 +40,21 @@ def safe_keys(ids: Iterable[str]) -> list[str]:
         if not plain or plain != name or plain.lower() in seen:
             digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
             key = f"{plain}-{digest[:10]}".lstrip("-")
-        seen.add(key.lower())  # some file systems take upper and lower case for the same
+        seen.add(key.lower())  # some file systems are case-insensitive
         keys.append(key)
     return keys
 
 
 def record_path(shard: Path) -> Path:
-    """The record of `NAME.tar`: `NAME.json`."""
+    """Path of the record of `NAME.tar`: `NAME.json`."""
     return shard.with_suffix(".json")
 
 
 def finished(shard: Path, digest: str | None = None) -> dict[str, Any] | None:
-    """The shard's record, if it is whole; None otherwise.
+    """The record of a complete shard; None if the shard is incomplete.
 
     Args:
-        digest: of what should be in it; another digest is another shard.
+        digest: expected digest of the shard's input; a different one counts as incomplete.
     """
     try:
         record = json.loads(record_path(shard).read_text("utf-8"))
@@ -67,17 +67,18 @@ def finished(shard: Path, digest: str | None = None) -> dict[str, Any] | None:
 
 
 def write_shard(job: dict[str, Any], tick: Callable[[int], None]) -> None:
-    """Write a shard and its record; `tick(n)` is told of every n clips done.
+    """Writes a shard and its record.
 
     The record holds `shard`, `digest`, `bytes`, `sha256`, `clips` (written, with hashes), `broken`
-    (with the reasons), `too_short`.
+    (with reasons), `too_short`.
 
     Args:
         job: `path`, `digest`, `audio` (folder), `format`, `rate_hz`, `min_seconds`, and `clips`,
             each `{"key", "id", "file", "items", "facts"}`.
+        tick: progress callback, called with the number of clips done since the last call.
 
     Raises:
-        ConfigError: it cannot be written (a full disk, no permission).
+        ConfigError: if writing fails (e.g. disk full, no permission).
     """
     path = Path(job["path"])
     record = {"shard": path.name, "digest": job["digest"], "bytes": 0, "sha256": ""}
@@ -89,19 +90,19 @@ def write_shard(job: dict[str, Any], tick: Callable[[int], None]) -> None:
                     _add(tar, clip, job, record)
                     tick(1)
             record.update(bytes=partial.stat().st_size, sha256=file_sha256(partial))
-            record_path(path).unlink(missing_ok=True)  # of an older shard of this name
+            record_path(path).unlink(missing_ok=True)  # of an older shard with this name
         write_json(record_path(path), record)
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error}") from error
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that the file is there as a whole or not at all."""
+    """Writes JSON atomically."""
     replace_text(path, json_text(value, indent=1) + "\n")
 
 
 def _add(tar: tarfile.TarFile, clip: dict, job: dict, record: dict) -> None:
-    from pal_plugin.corpora.shards.encode import encode  # not above: it needs libsndfile
+    from pal_plugin.corpora.shards.encode import encode  # lazy: it needs libsndfile
 
     named = {"id": clip["id"], "file": clip["file"]}
     source = Path(job["audio"], clip["file"])
@@ -125,15 +126,15 @@ def _add(tar: tarfile.TarFile, clip: dict, job: dict, record: dict) -> None:
     if encoded.clipped:
         about["clipped_samples"] = encoded.clipped
     source_sha256 = {"source_sha256": hashlib.sha256(data).hexdigest()}
-    stated = clip["facts"].get("licence")
-    licence = {"licence": stated} if stated else {}
+    licence_text = clip["facts"].get("licence")
+    licence = {"licence": licence_text} if licence_text else {}
     facts = {"id": clip["id"], **about, "source": clip["file"], **source_sha256, **licence}
     facts.update(facts=clip["facts"], items=clip["items"])
     text = json_text(facts, separators=(",", ":")).encode()
     for extension, content in sorted({encoded.extension: encoded.data, "json": text}.items()):
         member = tarfile.TarInfo(f"{clip['key']}.{extension}")
         member.size, member.mode = len(content), 0o444
-        member.uname = member.gname = "bigdata"  # as WebDataset's own writer has them
+        member.uname = member.gname = "bigdata"  # as WebDataset's own writer sets them
         tar.addfile(member, io.BytesIO(content))
     tasks = Counter(item["task"] for item in clip["items"])
     record["clips"].append(

@@ -55,7 +55,7 @@ class Ear:
         self.encoder = build_encoders({self.name: entry})[self.name].eval()
         self._norm = self.encoder.encoder.layer_norm
         states = range(len(self.encoder.stack) + 1)
-        self.encoder.give(states)
+        self.encoder.select_hidden_states(states)
         self.layers = [*map(str, states), END]
 
     @torch.no_grad()

@@ -44,7 +44,7 @@ def test_flac_has_the_samples_of_the_wav():
     "data", [encoded(samples(0), 16000), encoded(np.stack([samples(0)] * 2, axis=1))]
 )
 def test_another_kind_of_file_is_refused(data):
-    with pytest.raises(AudioError, match="mono of 16 bits at 8000 Hz"):
+    with pytest.raises(AudioError, match="16-bit mono PCM at 8000 Hz"):
         Fsdd().digest(data)
 
 

@@ -104,7 +104,7 @@ def test_a_choice_that_is_no_text_is_listed(read):
     corpus = read("mmau", {"M.JSON": rows})
     assert [item["id"] for item in corpus.records[0].items] == ["1"]
     assert len(corpus.problems) == len(bad)
-    assert all("expected a text as choice 2, got" in problem for problem in corpus.problems)
+    assert all("expected text as choice 2, got" in problem for problem in corpus.problems)
 
 
 def test_a_choice_that_airbench_leaves_empty_keeps_no_place_and_another_is_listed(read):
@@ -123,4 +123,4 @@ def test_a_choice_that_airbench_leaves_empty_keeps_no_place_and_another_is_liste
     corpus = read("airbench", {"f.json": [row, {**row, "uniq_id": 2, "choice_c": float("nan")}]})
     assert corpus.records[0].items[0]["candidates"] == ["1", "2"]
     (problem,) = corpus.problems
-    assert "f.json, entry 2, id 2: expected a text as choice 3, got nan" in problem
+    assert "f.json, entry 2, id 2: expected text as choice 3, got nan" in problem

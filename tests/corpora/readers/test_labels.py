@@ -32,7 +32,7 @@ def test_synthetic_vocalsound_is_in_its_file_names(read):
     corpus = read("vocalsound", {}, names)
     assert [r.items[0]["answer"] for r in corpus.records] == ["throat clearing", "sniff"]
     assert len(corpus.labels) == 6
-    assert corpus.problems == ["readme_x.wav: not named SPEAKER_COLLECTION_CLASS.wav"]
+    assert corpus.problems == ["readme_x.wav: expected a name like SPEAKER_COLLECTION_CLASS.wav"]
     listed = {"data": [{"wav": "/home/g/audio_16k/m0010_1_sniff.wav", "labels": "/m/1"}]}
     (record,) = read("vocalsound", {"te.json": listed}, names).records
     assert record.facts == {"speaker": "m0010", "sex": "m"}
@@ -54,7 +54,7 @@ def test_synthetic_audioset_segments(read, tmp_path):
     corpus = read("audioset", {"e.csv": segments, "l.csv": table}, ["Y-x.wav"])
     (record,) = corpus.records
     assert record.items[0]["labels"] == ["Speech", "Bark, dog"]
-    assert corpus.problems == ["e.csv, line 5: yy: /m/9 is not in the table of labels"]
+    assert corpus.problems == ["e.csv, line 5: yy: /m/9 is not in the label table"]
     assert found(corpus, tmp_path) == ["Y-x.wav"]
     with pytest.raises(ConfigError, match="class_labels_indices"):
         read("audioset", {"e.csv": segments})
@@ -83,5 +83,5 @@ def test_labels_of_a_table_have_one_form_and_are_whole(read, tmp_path):
     assert corpus.labels == [corpus.records[0].items[0]["answer"]] == ["caf\u00e9 noise"]
     assert corpus.records[0].facts["licence"] == "CC0"
     (tmp_path / "bad.csv").write_bytes(b"0,Bark,/m/1\n1,caf\xe9,/m/2\n")
-    with pytest.raises(ConfigError, match=r"bad\.csv, line 2: expected a text as label, got bytes"):
+    with pytest.raises(ConfigError, match=r"bad\.csv, line 2: expected text as label, got bytes"):
         read_corpus("fsd50k", [tmp_path / "dev.csv", tmp_path / "bad.csv"], AudioFolder(tmp_path))

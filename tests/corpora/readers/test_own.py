@@ -36,9 +36,9 @@ def test_own_csv_and_json_lines_say_what_is_asked(read):
     ).records
     assert a.items[0]["answers"] == ["x\u2028y", "z"]
     assert b.items[0]["question_type"] == "qa"
-    with pytest.raises(ConfigError, match=r"line 2: nothing is asked.*Did you mean 'label'"):
+    with pytest.raises(ConfigError, match=r"line 2: no task.*Did you mean 'label'"):
         read("own", {"o.csv": "audio,lable\na.wav,dog\n"})
-    with pytest.raises(ConfigError, match="name under one of audio"):
+    with pytest.raises(ConfigError, match="name in one of the columns audio"):
         read("own", {"o.csv": "sound,label\na.wav,dog\n"})
 
 
@@ -87,30 +87,30 @@ def test_other_columns_for_the_file_and_ids_are_kept(read):
 @pytest.mark.parametrize(
     ("bad", "told"),
     [
-        ({"caption": 5}, "expected a text as caption, got 5 (int)"),
-        ({"caption": "  "}, "expected a text as caption, got '  '"),
+        ({"caption": 5}, "expected text as caption, got 5 (int)"),
+        ({"caption": "  "}, "expected text as caption, got '  '"),
         ({"captions": "one"}, "expected a list as captions, got 'one'"),
-        ({"captions": ["x", ""]}, "expected a text as caption, got ''"),
-        ({"caption": "\ud83d"}, "got half of a character"),
-        ({"label": ["a", "b"]}, "label is ['a', 'b'], expected a text"),
-        ({"label": float("nan")}, "label is nan, expected a text"),
-        ({"transcript": 12}, "expected a text as answer, got 12 (int)"),
+        ({"captions": ["x", ""]}, "expected text as caption, got ''"),
+        ({"caption": "\ud83d"}, "got an unpaired surrogate"),
+        ({"label": ["a", "b"]}, "expected text as label, got ['a', 'b']"),
+        ({"label": float("nan")}, "expected text as label, got nan"),
+        ({"transcript": 12}, "expected text as answer, got 12 (int)"),
         ({"labels": "a|b"}, "expected a list as labels"),
         ({"question": "Who?", "answer": "x", "choices": "x|y"}, "expected a list of choices"),
         ({"question": "Who?", "answer": "z", "choices": ["x", "y"]}, "'z' is not among the"),
-        ({"question": 3, "answer": "z"}, "expected a text as question, got 3 (int)"),
-        ({"answer": "z"}, "there is an answer, and no question"),
+        ({"question": 3, "answer": "z"}, "expected text as question, got 3 (int)"),
+        ({"answer": "z"}, "row has an answer but no question"),
         ({"items": [{"task": "qa", "question": "q"}]}, "item 0 has no answer"),
         ({"items": [{"task": "captoin", "question": "q", "answer": "a"}]}, "'caption'?"),
         ({"items": ["x"]}, "item 0 is 'x', expected an object"),
-        ({}, "nothing is asked"),
+        ({}, "no task"),
         ({"question": "Q?", "answer": "x", "choices": ["x", None]}, "text as choice 2, got None"),
         ({"question": "Q?", "answer": "x", "choices": ["x", ""]}, "text as choice 2, got ''"),
         ({"question": "Q?", "answer": "x", "choices": ["x", float("nan")]}, "choice 2, got nan"),
         ({"question": "Q?", "answer": "x", "choices": ["x", ["y"]]}, "text as choice 2, got ['y']"),
-        ({"labels": ["x", None]}, "labels is None, expected a text"),
-        ({"captions": ["x", ["y"]]}, "expected a text as caption, got ['y'] (list)"),
-        ({"label": "\u200b"}, "expected a text as answer"),
+        ({"labels": ["x", None]}, "expected text as labels, got None"),
+        ({"captions": ["x", ["y"]]}, "expected text as caption, got ['y'] (list)"),
+        ({"label": "\u200b"}, "expected text as answer"),
         ({"caption": "a\0b"}, "got a NUL character"),
     ],
 )
@@ -139,7 +139,7 @@ def test_one_label_in_several_forms_of_unicode_is_one(read):
     assert corpus.labels == ["caf\u00e9"]
     assert {record.items[0]["answer"] for record in corpus.records} == {"caf\u00e9"}
     corpus = read("own", {"o.csv": "audio,label\na.wav,dog's\nb.wav,dog\u2019s\n"})
-    assert "read the same; expected one of them" in corpus.problems[0]
+    assert "look the same; expected one of them" in corpus.problems[0]
 
 
 def test_a_row_with_bytes_that_are_not_utf8_is_listed(tmp_path):
@@ -148,7 +148,7 @@ def test_a_row_with_bytes_that_are_not_utf8_is_listed(tmp_path):
     assert [record.items[0]["answer"] for record in corpus.records] == ["\u72d7"]
     (problem,) = corpus.problems
     assert problem.startswith(
-        "t.csv, line 3: expected a text as caption, got bytes that are not UTF-8"
+        "t.csv, line 3: expected text as caption, got bytes that are not UTF-8"
     )
     assert "'caf\\xe9'" in problem
 
@@ -171,4 +171,4 @@ def test_a_blank_choice_in_a_table_is_listed(read):
     csv = "audio,question,answer,choices\na.wav,Q?,dog,dog||cat\nb.wav,Q?,dog,dog|cat|\n"
     corpus = read("own", {"o.csv": csv})
     assert [record.items[0]["candidates"] for record in corpus.records] == [["dog", "cat"]]
-    assert corpus.problems == ["o.csv, line 2: expected a text as choice 2, got ''"]
+    assert corpus.problems == ["o.csv, line 2: expected text as choice 2, got ''"]

@@ -49,9 +49,9 @@ def test_synthetic_rows_that_cannot_be_used_are_named(read):
     corpus = read("clotho_aqa", {"clotho_aqa_test.csv": text})
     assert [item["answers"] for item in corpus.records[0].items] == [["bell"]]
     assert corpus.problems == [
-        "clotho_aqa_test.csv, line 5: expected a text as answer, got ''",
-        "clotho_aqa_test.csv, line 6: expected a text as QuestionText, got ''",
-        "clotho_aqa_test.csv, line 2: as many say yes as no to 'Is it?'",
+        "clotho_aqa_test.csv, line 5: expected text as answer, got ''",
+        "clotho_aqa_test.csv, line 6: expected text as QuestionText, got ''",
+        "clotho_aqa_test.csv, line 2: annotators are tied between yes and no on 'Is it?'",
     ]
     with pytest.raises(ConfigError, match="no column 'QuestionText'"):
         read("clotho_aqa", {"x.csv": "file_name,question,answer,confidence\na.wav,q,a,yes\n"})
@@ -123,7 +123,7 @@ def test_an_input_that_is_no_text_is_listed(read):
     row = {"instruction": "q", "audio_id": "a.wav", "dataset": "d", "task": "t", "output": "o"}
     corpus = read("openaqa", {"o.json": [{**row, "input": ""}, {**row, "input": float("nan")}]})
     assert len(corpus.records[0].items) == 1
-    assert corpus.problems == ["o.json, entry 2: expected a text as input, got nan (float)"]
+    assert corpus.problems == ["o.json, entry 2: expected text as input, got nan (float)"]
 
 
 def test_one_answer_in_two_forms_of_unicode_is_one(read):

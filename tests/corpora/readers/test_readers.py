@@ -10,9 +10,9 @@ from pal_plugin.utils.errors import ConfigError
 def test_unknown_datasets_and_missing_files_are_named(read, tmp_path):
     with pytest.raises(ConfigError, match="Did you mean 'clotho'"):
         read("cloth", {})
-    with pytest.raises(ConfigError, match="mmau needs annotations: mmau-test-mini.json"):
+    with pytest.raises(ConfigError, match="mmau needs annotation files: mmau-test-mini.json"):
         read("mmau", {})
-    with pytest.raises(ConfigError, match="no annotations at .*gone.csv"):
+    with pytest.raises(ConfigError, match="no annotation file at .*gone.csv"):
         read_corpus("esc50", [tmp_path / "gone.csv"], AudioFolder(tmp_path))
 
 

@@ -21,7 +21,7 @@ def test_synthetic_digits(read):
     (record,) = corpus.records
     assert record.items[0]["answers"] == ["seven", "7"]
     assert record.facts == {"speaker": "jackson", "take": "3"}
-    assert corpus.problems == ["notes.wav: not named DIGIT_SPEAKER_TAKE"]
+    assert corpus.problems == ["notes.wav: expected a name like DIGIT_SPEAKER_TAKE.wav"]
 
 
 def test_a_line_of_a_transcript_that_holds_no_text_is_listed(read, tmp_path):
@@ -38,4 +38,4 @@ def test_a_line_of_a_transcript_with_bytes_that_are_not_utf8_is_listed(read, tmp
     corpus = read("librispeech", {})
     assert [record.items[0]["answer"] for record in corpus.records] == ["CAF\u00c9"]
     (problem,) = corpus.problems
-    assert problem.startswith("1-2.trans.txt, line 2: expected a text as answer, got bytes")
+    assert problem.startswith("1-2.trans.txt, line 2: expected text as answer, got bytes")

@@ -147,7 +147,7 @@ def test_a_killed_conversion_goes_on_to_the_same_shards(write_own, tmp_path):
     process.kill()
     process.communicate()  # until its workers, whose output this is too, have ended
     assert 4 <= len(list(out.glob("own-*.json"))) <= 6
-    with pytest.raises(ConfigError, match="not finished"):
+    with pytest.raises(ConfigError, match="unfinished"):
         read_index(out)
     run(folder, annotations, out, shard_clips=5, form="ogg", rate_hz=8000)
     run(folder, annotations, tmp_path / "whole", shard_clips=5, form="ogg", rate_hz=8000)
@@ -202,7 +202,7 @@ def test_another_conversion_into_the_same_folder_is_refused(write_own, good, tmp
     out = tmp_path / "out"
     run(folder, annotations, out)
     before = files_of(out)
-    with pytest.raises(ConfigError, match=r"another conversion \(format 'keep' -> 'flac'\)"):
+    with pytest.raises(ConfigError, match=r"a different conversion \(format 'keep' -> 'flac'\)"):
         run(folder, annotations, out, form="flac")
     assert files_of(out) == before
     run(folder, annotations, out, shard_clips=2, resume=False)
@@ -255,7 +255,7 @@ def test_names_in_another_encoding_are_written_escaped(tmp_path, capsys):
     command = ["data", "convert", "fsdd", "--audio", str(folder), "--out", str(out)]
     assert main([*command, "--workers", "2", "--shard-size", "1"]) == 0
     index = read_index(out)
-    assert index["problems"] == [r"notes\xff.wav: not named DIGIT_SPEAKER_TAKE"]
+    assert index["problems"] == [r"notes\xff.wav: expected a name like DIGIT_SPEAKER_TAKE.wav"]
     facts = [json.loads(data) for name, data in members(out).items() if name.endswith("json")]
     assert sorted(fact["source"] for fact in facts) == [r"7_j\xf6rg_0.wav", "8_jörg_0.wav"]
     assert sorted(fact["id"] for fact in facts) == [r"7_j\xf6rg_0", "8_jörg_0"]
@@ -295,7 +295,7 @@ def test_audio_that_came_later_is_taken_in(write_own, good, tmp_path):
 
 def test_no_audio_at_all_is_an_error_with_the_names_tried(write_own, tmp_path):
     folder, annotations = write_own({"a.wav": None})
-    with pytest.raises(ConfigError, match=r"none of 1 clips has its audio.*tried a\.wav"):
+    with pytest.raises(ConfigError, match=r"found no audio for any of 1 clips.*tried a\.wav"):
         run(folder, annotations, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

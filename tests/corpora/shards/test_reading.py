@@ -52,8 +52,8 @@ def test_a_shard_that_vanished_or_changed_is_seen_by_a_pattern(made, pattern):
     path.write_bytes(path.read_bytes().replace(b"kind 0", b"kind 9"))
     faults = verify(find_shards(pattern.format(out=out)))
     assert f"{out}/own-00001.tar, the shard: no such file" in faults
-    assert f"{out}/own-00001.tar: holds 0 of 3 clips" in faults
-    assert f"{out}/own-00002.tar: its hash differs from the index" in faults
+    assert f"{out}/own-00001.tar: expected 3 clips, read 0" in faults
+    assert f"{out}/own-00002.tar: SHA-256 differs from the index" in faults
     assert len(faults) == 3
 
 
@@ -69,9 +69,9 @@ def test_several_folders_are_checked_as_each_alone(made):
     alone = [*verify(find_shards(a)), *verify(find_shards(b))]
     assert verify(find_shards([a, b])) == alone
     assert alone == [
-        f"{b}/own-00000.tar: its hash differs from the index",
+        f"{b}/own-00000.tar: SHA-256 differs from the index",
         f"{b}/own-00000.tar, new: not in the index",
-        f"{b}/own-00000.tar: holds 4 of 3 clips",
+        f"{b}/own-00000.tar: expected 3 clips, read 4",
     ]
     both = find_shards([a, b])
     assert both.clips == 14
@@ -88,7 +88,7 @@ def test_a_tar_beside_the_index_is_told_of(made, caplog):
     out = made("a")
     (out / "more.tar").write_bytes((out / "own-00000.tar").read_bytes())
     assert len(find_shards(out).urls) == 3
-    assert "lists 1 tars not, such as more.tar" in caplog.text
+    assert "does not list 1 tar files (e.g. more.tar); ignoring them" in caplog.text
     assert f"{out}/more.tar: not in the index" in verify(find_shards(f"{out}/*.tar"))
 
 
@@ -106,10 +106,10 @@ def test_an_index_of_another_program_is_no_index(made, caplog):
 def test_shards_of_an_unfinished_conversion(made, caplog):
     out = made("a")
     (out / "index.json").unlink()
-    with pytest.raises(ConfigError, match="not finished"):
+    with pytest.raises(ConfigError, match="unfinished"):
         find_shards(out)
     assert len(find_shards(f"{out}/*.tar").urls) == 3
-    assert "is not finished; nothing is checked by it" in caplog.text
+    assert "is unfinished; shards are not checked against it" in caplog.text
 
 
 @pytest.fixture
@@ -143,9 +143,12 @@ def test_a_foreign_item_without_a_type_has_its_tasks(foreign):
     [
         ({"question": "q", "answer": "a"}, "item 1 has no task"),
         ({"task": "qa"}, "item 1 has no question, answer"),
-        ({**ITEM, "answer": 3}, "item 1 has no text as answer"),
-        ({**ITEM, "answers": "a"}, "item 1 has no list as answers"),
-        ({**ITEM, "task": "captoin"}, "item 1 has the task 'captoin', .*Did you mean 'caption'"),
+        ({**ITEM, "answer": 3}, "item 1 needs text as answer"),
+        ({**ITEM, "answers": "a"}, "item 1 needs a list as answers"),
+        (
+            {**ITEM, "task": "captoin"},
+            "item 1 has an unknown task 'captoin' .*Did you mean 'caption'",
+        ),
         ("q", "item 1 is 'q', expected an object"),
     ],
 )
@@ -173,13 +176,13 @@ def raw(text):
     [
         (
             b'{"items": [], "id": "a", "id": "b"}',
-            "json cannot be read: the key 'id' is there 2 times",
+            "cannot parse json: key 'id' occurs 2 times",
         ),
-        (b'{"items": [{"question": "caf\xe9"}]}', "json cannot be read: .*utf-8"),
-        (b"[" * 100_000, "json cannot be read"),
+        (b'{"items": [{"question": "caf\xe9"}]}', "cannot parse json: .*utf-8"),
+        (b"[" * 100_000, "cannot parse json"),
         (
             b'{"items": [{"task": "qa", "question": "?", "answer": "2", "answers": ["2", 2]}]}',
-            r"item 0 has no text as answers\[1\], got 2 \(int\)",
+            r"item 0 needs text as answers\[1\], got 2 \(int\)",
         ),
     ],
 )

@@ -18,15 +18,18 @@ def test_verify_finds_nothing_in_good_shards(shards, capsys):
     ("change", "fault"),
     [
         (lambda m: {**m, "c1.wav": m["c1.wav"][:-100]}, "c1: .* cut off"),
-        (lambda m: {**m, "c1.wav": clip_bytes()}, "c1: the audio's hash differs from its json"),
-        (lambda m: {**m, "c1.wav": clip_bytes()}, "c1: the audio's hash differs from the index"),
-        (lambda m: {**m, "c1.wav": clip_bytes(seconds=0.5)}, "c1: decodes to 0.500 s, its json"),
+        (lambda m: {**m, "c1.wav": clip_bytes()}, "c1: audio SHA-256 differs from json"),
+        (lambda m: {**m, "c1.wav": clip_bytes()}, "c1: audio SHA-256 differs from the index"),
+        (
+            lambda m: {**m, "c1.wav": clip_bytes(seconds=0.5)},
+            "c1: expected 1.0 s .json., decoded 0.500 s",
+        ),
         (lambda m: {n: d for n, d in m.items() if n != "c1.json"}, "c1: expected audio .*got wav"),
         (lambda m: {n: d for n, d in m.items() if n != "c1.wav"}, "c1: expected audio .*got json"),
-        (lambda m: {**m, "c1.json": b"{"}, "c1: its json cannot be read"),
-        (lambda m: {**m, "c1.json": b'{"items": []}'}, "c1: its json holds no items"),
+        (lambda m: {**m, "c1.json": b"{"}, "c1: cannot parse json"),
+        (lambda m: {**m, "c1.json": b'{"items": []}'}, "c1: json has no items"),
         (lambda m: {**m, "c1.json": b'{"items": [{"task": "qa"}]}'}, "c1: item 0 has no quest"),
-        (lambda m: {n: d for n, d in m.items() if "c1" not in n}, "holds 3 of 4 clips"),
+        (lambda m: {n: d for n, d in m.items() if "c1" not in n}, "expected 4 clips, read 3"),
         (lambda m: {**m, "new.wav": m["c1.wav"], "new.json": m["c1.json"]}, "new: not in the ind"),
     ],
 )
@@ -44,6 +47,6 @@ def test_verify_sees_a_shard_that_is_cut_gone_or_changed(shards, capsys):
     second.unlink()
     assert main(["data", "verify", str(shards)]) == 1
     out = capsys.readouterr().out
-    assert f"{first.name}: its hash differs" in out
+    assert f"{first.name}: SHA-256 differs" in out
     assert f"{first.name}: holds" in out
     assert f"{second.name}, the shard: no such file" in out

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pal_plugin.encoders.cache import hear
+from pal_plugin.encoders.cache import encode_audio
 from pal_plugin.models.audio_llm import AudioLLM
 from pal_plugin.models.stages import parameter_counts
 from pal_plugin.planning.skeleton import build_skeleton
@@ -108,7 +108,7 @@ def _step(model: AudioLLM, work: Workload) -> Callable[[], None]:
     """A training step with kept encoder states. A rate of 0 leaves the weights as they are."""
     batch = make_batch(model, work)
     with torch.no_grad():
-        kept = dict(hear(model.encoders, {}, model.frontend.joined(batch.samples)))
+        kept = dict(encode_audio(model.encoders, {}, model.frontend.joined(batch.samples)))
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.0)
     hearing = [(model.encoders[name], tokens) for name, tokens in kept.items()]
 
