@@ -76,6 +76,14 @@ class AudioTokens:
             hidden=None if self.hidden is None else self.hidden[index],
         )
 
+    def arranged(self, index: Tensor) -> AudioTokens:
+        """The clips `index` (Long `[B, K]`, -1 for none) of each conversation, one behind the
+        other: `[B, K N, D]`; no grid."""
+        index = index.to(self.mask.device)
+        mask = (self.mask[index] & (index >= 0)[..., None]).flatten(1)
+        hidden = None if self.hidden is None else self.hidden[index].flatten(1)
+        return AudioTokens(self.features[index].flatten(1, 2), mask, hidden=hidden)
+
     def hiding(self, columns: Tensor) -> AudioTokens:
         """A copy whose `columns` (bool `[N]` or `[B, N]`) nobody hears; the positions of all others
         stay as they are, while masking a column moves those behind it."""

@@ -51,7 +51,7 @@ def sdpa(module, query, key, value, mask, audio, audio_kv, dropout=0.0, scaling=
     k = key.shape[2]
     key, value = _behind(audio_kv, key, value)
     n, groups = query.shape[2], query.shape[1] // key.shape[1]
-    if mask is None and not audio.padded and _flash_kernel(query, key, value):
+    if mask is None and audio.seen_by_all and _flash_kernel(query, key, value):
         bias = causal_lower_right(n, key.shape[2])
         out = nn.functional.scaled_dot_product_attention(
             query, key, value, bias, dropout, scale=scaling, enable_gqa=groups > 1
@@ -85,6 +85,11 @@ def flash(
     Args:
         mask: `[R, k]`, or None where no text is padded.
     """
+    if audio.places is not None:
+        raise ValueError(
+            "flash_attention_2 takes audio in front of the text only, and here it stands among it; "
+            "load the LLM with attn_implementation='sdpa'"
+        )
     length = audio_kv[0].shape[2] + key.shape[2]
     if sliding_window is not None and sliding_window < length:
         raise ValueError(
@@ -243,9 +248,9 @@ def _additive(mask: Tensor | None, audio: AudioContext, query: Tensor, k: int) -
         mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, floor)
     else:
         mask = mask.clamp(min=floor)
-    if audio.padded:
-        valid = repeat_rows(audio.mask, rows)[:, None, None]
-        over_audio = torch.zeros_like(valid, dtype=query.dtype).masked_fill(~valid, floor)
+    if not audio.seen_by_all:
+        visible = audio.visible(rows)[:, None]
+        over_audio = torch.zeros_like(visible, dtype=query.dtype).masked_fill(~visible, floor)
         mask = mask.expand(rows, -1, -1, -1)
     else:
         over_audio = query.new_zeros(mask.shape[0], 1, 1, audio.mask.shape[1])
@@ -287,7 +292,7 @@ def _few_queries(
     scores = torch.cat(
         [by_row(by_clip(folded) @ audio_key.transpose(2, 3)), folded @ key.transpose(2, 3)], dim=-1
     )
-    if mask is not None or audio.padded or n > 1:
+    if mask is not None or not audio.seen_by_all or n > 1:
         joint = _joint_mask(mask, audio, query, key.shape[2], groups)
         floor = hidden(joint.dtype)
         scores = torch.where(joint > floor, scores + joint, floor)
@@ -322,7 +327,7 @@ def _block_mask(mask, audio: AudioContext, rows: int, n: int, m: int, k: int, de
         text = torch.ones(n, k, dtype=torch.bool, device=device).tril(k - n).expand(rows, n, k)
     else:
         text = create_mask(mask.mask_mod, rows, None, n, k, device=device)[:, 0]
-    over_audio = repeat_rows(audio.mask, rows)[:, None].expand(-1, n, -1)
+    over_audio = audio.visible(rows).expand(-1, n, -1)
     seen = torch.cat([over_audio, text], dim=-1)
     return create_block_mask(
         lambda b, h, q, kv: seen[b, q, kv], rows, None, n, m + k, device=device

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pal_plugin.attention.layout import audio_positions, text_positions
 from pal_plugin.types import AudioTokens
 
 
@@ -21,10 +22,12 @@ class PassCache:
     Args:
         normed: `[B, m, D]`, H over its root mean square, which the norms of all layers divide by;
             None where they differ.
+        index: Long `[R, n]`, how many valid tokens of its row precede each query, itself not
+            counted; only where audio stands among the text (`AudioContext.places`).
     """
 
-    def __init__(self, normed: Tensor | None = None) -> None:
-        self.normed = normed
+    def __init__(self, normed: Tensor | None = None, index: Tensor | None = None) -> None:
+        self.normed, self.index = normed, index
         self._made: dict[Hashable, tuple[object, Any]] = {}
 
     def once(self, key: Hashable, make: Callable[[], Any], owner: object) -> Any:
@@ -51,11 +54,15 @@ class AudioContext:
             layer are of the columns that it attends to.
         spans: `(columns, layers)` of the groups in their order, where not all layers see all of
             them; `layers` is then found from these.
-        positions: Long `[B or 1, m]`, where keys stand before the text, which is at 0 and on; None:
-            the valid tokens of each sample are counted, -count..-1. Rotary embeddings make this the
-            same function as audio 0..m-1 and text from m on, and it leaves the audio independent
-            of the text and the text's positions untouched.
+        positions: Long `[B or 1, m]`, of the keys; None: they are counted (`layout.py`). Audio in
+            front of the text is at -count..-1 and the text at 0 and on. Rotary embeddings make this
+            the same function as audio 0..m-1 and text from m on, and it leaves the audio
+            independent of the text and the text's positions untouched.
         gains: `[L, m]` or None, what each of the LLM's L layers multiplies N(H) with (LAL).
+        places: Long `[B, m]`, how many valid tokens of its row precede each audio token, which the
+            tokens behind it attend to and those before it do not; None: all audio precedes the row.
+        clip_kv: K/V by layer as `kv`, of which the keys are not rotated yet: those of a clip
+            wherever it stands (`models/audio_kv.py`).
         cache: of one forward pass (`in_pass`); None outside of it.
 
     B may also divide the number of text rows, which then ask about one clip each in turn: row i
@@ -69,6 +76,10 @@ class AudioContext:
     spans: tuple[tuple[int, frozenset[int] | None], ...] | None = None
     positions: Tensor | None = field(default=None, compare=False, repr=False)
     gains: Tensor | None = field(default=None, compare=False, repr=False)
+    places: Tensor | None = field(default=None, compare=False, repr=False)
+    clip_kv: dict[int, tuple[Tensor, Tensor]] | None = field(
+        default=None, compare=False, repr=False
+    )
     cache: PassCache | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -84,14 +95,21 @@ class AudioContext:
         if self.padded:
             clean = torch.where(self.mask[..., None], self.features, 0)
             object.__setattr__(self, "features", clean)
+            if self.places is not None:
+                object.__setattr__(self, "places", torch.where(self.mask, self.places, 0))
         if self.gains is not None and self.gains.shape[1:] != self.mask.shape[1:]:
             raise ValueError(
                 f"AudioContext.gains is {tuple(self.gains.shape)}; expected [layers, m] for the "
                 f"mask {tuple(self.mask.shape)}"
             )
+        if self.places is not None and self.places.shape != self.mask.shape:
+            raise ValueError(
+                f"AudioContext.places is {tuple(self.places.shape)}; expected that of the mask, "
+                f"{tuple(self.mask.shape)}"
+            )
         if self.positions is None:
-            rows = self.mask if self.padded else self.mask[:1]
-            object.__setattr__(self, "positions", counted(rows))
+            rows = self.mask if self.padded or self.places is not None else self.mask[:1]
+            object.__setattr__(self, "positions", audio_positions(rows, self.places))
         self._by_spans  # noqa: B018 - made here, where no compiler is: no layer then has to
 
     def _check_spans(self) -> None:
@@ -182,11 +200,12 @@ class AudioContext:
         def taken(tensor: Tensor) -> Tensor:
             return torch.cat([tensor[:, part] for part in columns], 1)
 
-        names = ("features", "mask", "positions", "gains")
+        names = ("features", "mask", "positions", "gains", "places")
         values = {n: taken(getattr(self, n)) for n in names if getattr(self, n) is not None}
         if self.cache is not None:
             normed = self.cache.normed
-            values["cache"] = PassCache(None if normed is None else taken(normed))
+            normed = None if normed is None else taken(normed)
+            values["cache"] = PassCache(normed, self.cache.index)
         return self._copied(spans=None, **values)
 
     def _copied(self, **fields) -> AudioContext:
@@ -210,13 +229,46 @@ class AudioContext:
         return self if self.kv is not None else self.with_empty_kv_cache()
 
     def with_empty_kv_cache(self) -> AudioContext:
-        """A copy without a graph that keeps K/V from now on, and none from before."""
+        """A copy without a graph that keeps K/V from now on, and none of a call before."""
         gains = None if self.gains is None else self.gains.detach()
         return replace(self, features=self.features.detach(), gains=gains, kv={})
+
+    def without_kv(self) -> AudioContext:
+        """A copy without any K/V, for another LLM."""
+        return replace(self, kv=None, clip_kv=None)
 
     def in_pass(self, normed: Tensor | None = None) -> AudioContext:
         """A copy for one forward pass; `normed`: see `PassCache`."""
         return self._copied(cache=PassCache(normed))
+
+    def positions_behind(self, index: Tensor) -> Tensor:
+        """Positions of text tokens at `index`, Long `[R, n]`; see `layout.py`."""
+        mask, places = (repeat_rows(x, len(index)) for x in (self.mask, self.places))
+        return text_positions(index, mask, places)
+
+    def seen_from(self, index: Tensor) -> AudioContext:
+        """A copy for queries at `index`, see `PassCache`; without `places` where all audio precedes
+        all of them, as in decoding. (This asks the device, once in a pass.)
+
+        Raises:
+            ValueError: fewer rows than clips, or not a multiple.
+        """
+        last = repeat_rows(self.places, len(index)).amax(1)
+        if bool((last <= index.amin(1)).all()):
+            return self._copied(places=None)
+        return self._copied(cache=PassCache(self.cache and self.cache.normed, index))
+
+    @property
+    def seen_by_all(self) -> bool:
+        """Whether every query attends to every column."""
+        return not self.padded and self.places is None
+
+    def visible(self, rows: int) -> Tensor:
+        """Which audio tokens each query attends to: bool `[R, n or 1, m]`."""
+        valid = repeat_rows(self.mask, rows)[:, None]
+        if self.places is None:
+            return valid
+        return valid & (repeat_rows(self.places, rows)[:, None] <= self.cache.index[..., None])
 
     def select(self, index: Tensor) -> AudioContext:
         """Clips `index` (Long `[R]`), K/V included, without columns that none of them has."""
@@ -232,9 +284,10 @@ class AudioContext:
         if spans is not None:
             parts = kept.split([columns for columns, _ in spans])
             spans = tuple((int(p.sum()), s[1]) for p, s in zip(parts, spans, strict=True))
-        kv = self.kv
-        if kv is not None:
-            kv = {layer: self._selected(layer, kept, index, both) for layer, both in kv.items()}
+        kv, clip_kv = (
+            found and {n: self._selected(n, kept, index, both) for n, both in found.items()}
+            for found in (self.kv, self.clip_kv)
+        )
         return AudioContext(
             self.features[index][:, kept],
             mask[:, kept],
@@ -243,7 +296,48 @@ class AudioContext:
             spans,
             positions[:, kept],
             None if self.gains is None else self.gains[:, kept],
+            None if self.places is None else self.places[index][:, kept],
+            clip_kv,
         )
+
+    def arranged(self, index: Tensor) -> AudioContext:
+        """The clips `index` (Long `[B, K]`, -1 for none) of each conversation: those of each span
+        one behind the other. Where they stand is still to be said (`places`, `positions`).
+        Columns that were hidden before count for no position any more: hide them afterwards.
+        """
+        index = index.to(self.mask.device)
+        columns = [columns for columns, _ in self.spans or ((self.mask.shape[1], None),)]
+
+        def joined(tensor: Tensor, columns: Sequence[int]) -> Tensor:  # [C, m, ...] -> [B, K m, ..]
+            return torch.cat([p[index].flatten(1, 2) for p in tensor.split(columns, 1)], 1)
+
+        count = index.shape[1]
+        valid = torch.cat([(index >= 0).repeat_interleave(width, 1) for width in columns], 1)
+        gains = None
+        if self.gains is not None:
+            gains = torch.cat([g.repeat(1, count) for g in self.gains.split(columns, 1)], 1)
+        clip_kv = self.clip_kv and {
+            layer: tuple(
+                joined(t.transpose(1, 2), self._columns_in(layer)).transpose(1, 2).contiguous()
+                for t in both
+            )
+            for layer, both in self.clip_kv.items()
+        }
+        return AudioContext(
+            joined(self.features, columns),
+            joined(self.mask, columns) & valid,
+            self.layers,
+            None,
+            self.spans and tuple((count * width, layers) for width, layers in self.spans),
+            gains=gains,
+            clip_kv=clip_kv,
+        )
+
+    def _columns_in(self, layer: int) -> list[int]:
+        """Columns of each span that a layer attends to."""
+        if self.spans is None:
+            return [self.mask.shape[1]]
+        return [width for width, layers in self.spans if layers is None or layer in layers]
 
     def _selected(self, layer: int, kept: Tensor, index: Tensor, both: tuple) -> tuple:
         """K and V of a layer, of the columns that it attends to and that are kept."""
@@ -273,12 +367,6 @@ def _of_columns(gains: Sequence[Tensor | None], columns: Sequence[int]) -> Tenso
     return torch.cat(
         [(torch.ones_like(given) if g is None else g)[:, None].expand(-1, n) for g, n in parts], 1
     )
-
-
-def counted(mask: Tensor) -> Tensor:
-    """-count..-1 over the valid tokens of each row of a mask `[B, m]`."""
-    valid = mask.long()
-    return valid.cumsum(-1) - 1 - valid.sum(-1, keepdim=True)
 
 
 def rows_per_clip(clips: int, rows: int) -> int:

@@ -37,7 +37,8 @@ def audio_keys_values(attention: nn.Module, audio: AudioContext, like: Tensor):
             lambda: families.rotary_table(adapter, features, audio.positions),
             owner=adapter.rotary,
         )
-    key, value = _projected(attention, adapter, audio, features)
+    known = (audio.clip_kv or {}).get(attention.layer_idx)
+    key, value = known or _projected(attention, adapter, audio, features)
     return (key if table is None else families.rotate(adapter, key, table)), value
 
 
@@ -79,19 +80,20 @@ def _with_gain(normed: Tensor, gain: Tensor | None) -> Tensor:
 
 @torch.no_grad()
 def precompute(llm: nn.Module, audio: AudioContext) -> AudioContext:
-    """The same context with the K/V of all its layers, for any number of later calls.
+    """The same context with the K/V of all its layers (`clip_kv`), for any number of later calls.
 
-    They depend on the audio and the LLM's weights alone, not on any text (audio is at -m..-1).
+    They depend on the audio and the LLM's weights alone, not on any text, nor, before their rotary
+    embedding, on where the clip stands.
     """
     decoder = unwrapped(llm).get_decoder()
-    like = decoder.get_input_embeddings().weight
     normed = normed_once(decoder, audio)
-    kv = {
-        index: _in_rows(audio_keys_values(attention, normed.at(index), like))
-        for index, (attention, _) in enumerate(attached(decoder, "audio").adapters)
-        if audio.attends_in(index)
-    }
-    return replace(audio, kv=kv)
+    kind = decoder.get_input_embeddings().weight.dtype
+    kv = {}
+    for index, (attention, adapter) in enumerate(attached(decoder, "audio").adapters):
+        if audio.attends_in(index):
+            part = normed.at(index)
+            kv[index] = _in_rows(_projected(attention, adapter, part, part.features.to(kind)))
+    return replace(audio, clip_kv=kv)
 
 
 def cached_keys_values(
@@ -117,7 +119,7 @@ def normed_once(decoder: nn.Module, audio: AudioContext) -> AudioContext:
     if torch.compiler.is_compiling():  # which finds and fuses the repetition by itself
         return audio
     adapters = attached(decoder, "audio").adapters
-    if audio.kv or not families.norms_are_shared(adapters):
+    if audio.kv or audio.clip_kv or not families.norms_are_shared(adapters):
         return audio.in_pass()
     features = audio.features.to(decoder.get_input_embeddings().weight.dtype)
     return audio.in_pass(families.normalise(adapters[0][1], features))

@@ -22,6 +22,7 @@ from pal_plugin.attention.attached import LALAttachment, attached, keep, release
 from pal_plugin.attention.backends import BACKENDS, hidden, text_only
 from pal_plugin.attention.context import AudioContext, rows_per_clip
 from pal_plugin.attention.keys_values import cached_keys_values, normed_once
+from pal_plugin.attention.layout import text_index, text_of
 from pal_plugin.integration import checking, generation, lal
 from pal_plugin.llm import families
 from pal_plugin.llm.gradient_checkpointing import NonReentrant, refuse_reentrant
@@ -243,7 +244,7 @@ def _before_the_layers(decoder: nn.Module, args: tuple, kwargs: dict):
         except BaseException:
             record.unchecked = True
             raise
-    if audio.kv and decoder.training and torch.is_grad_enabled():
+    if (audio.kv or audio.clip_kv) and decoder.training and torch.is_grad_enabled():
         raise ValueError(
             "cached audio keys and values carry no gradient; train on the audio itself"
         )
@@ -252,8 +253,13 @@ def _before_the_layers(decoder: nn.Module, args: tuple, kwargs: dict):
     if audio.layers and not 0 <= min(audio.layers) <= max(audio.layers) < layers:
         raise ValueError(f"audio.layers is {sorted(audio.layers)}; the LLM has 0..{layers - 1}")
     args, kwargs = _positioned(decoder, args, kwargs) or (args, kwargs)
-    audio = _by_row(decoder, audio, len(_text(args, kwargs)))
-    return args, {**kwargs, "audio": normed_once(decoder, audio)}
+    text = text_of(args, kwargs)
+    audio = normed_once(decoder, _by_row(decoder, audio, len(text)))
+    if audio.places is not None:
+        index = text_index(text, kwargs)
+        kwargs = {**kwargs, "position_ids": audio.positions_behind(index)}
+        audio = audio.seen_from(index)
+    return args, {**kwargs, "audio": audio}
 
 
 def _by_row(decoder: nn.Module, audio: AudioContext, rows: int) -> AudioContext:
@@ -271,14 +277,6 @@ def _by_row(decoder: nn.Module, audio: AudioContext, rows: int) -> AudioContext:
     return audio.select(index.repeat_interleave(rows_per_clip(len(audio), rows)))
 
 
-def _text(args: tuple, kwargs: dict) -> Tensor:
-    """Ids `[R, n]` or embeddings `[R, n, D]` that the decoder is given."""
-    text = kwargs.get("inputs_embeds")
-    if text is None:
-        text = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
-    return text
-
-
 def _positioned(module: nn.Module, args: tuple, kwargs: dict):
     """Positions that count the valid tokens of the text, where nobody gave any."""
     mask = kwargs.get("attention_mask")
@@ -286,9 +284,7 @@ def _positioned(module: nn.Module, args: tuple, kwargs: dict):
         return None
     if not isinstance(mask, Tensor) or mask.dim() != 2:
         return None
-    text = _text(args, kwargs)
-    positions = (mask.long().cumsum(-1) - 1).clamp(min=0)
-    return args, {**kwargs, "position_ids": positions[:, -text.shape[1] :]}
+    return args, {**kwargs, "position_ids": text_index(text_of(args, kwargs), kwargs)}
 
 
 for _stock, _backend in BACKENDS.items():

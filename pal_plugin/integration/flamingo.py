@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from pal_plugin.attention.attached import Attachment, attached, keep, release, unwrapped
 from pal_plugin.attention.context import AudioContext, rows_per_clip
+from pal_plugin.attention.layout import text_index, text_of
 from pal_plugin.integration import generation
 from pal_plugin.llm.gradient_checkpointing import refuse_reentrant
 
@@ -57,8 +58,9 @@ class GatedCrossAttention(nn.Module):
 
     def keys_values(self, audio: AudioContext) -> tuple[Tensor, Tensor]:
         """`[B, heads, m, head size]` each; kept where the context keeps them (inference)."""
-        if audio.kv is not None and self.layer in audio.kv:
-            return audio.kv[self.layer]
+        for known in (audio.clip_kv, audio.kv):
+            if known is not None and self.layer in known:
+                return known[self.layer]
         normed = self.norm_audio(audio.at(self.layer).features.to(self.norm_audio.weight.dtype))
         key, value = (
             proj(normed).unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -82,11 +84,15 @@ class GatedCrossAttention(nn.Module):
         query = query.unflatten(-1, (self.heads, -1)).transpose(1, 2)
         audio = audio.at(self.layer)
         key, value = self.keys_values(audio)
-        mask = audio.mask[:, None, None] if audio.padded else None
-        out = nn.functional.scaled_dot_product_attention(query, key, value, mask)
+        mask = None
+        if not audio.seen_by_all:
+            mask = audio.visible(rows).expand(-1, n, -1).reshape(len(audio), shared * n, -1)
+        out = nn.functional.scaled_dot_product_attention(
+            query, key, value, mask if mask is None else mask[:, None]
+        )
         out = self.o_proj(out.transpose(1, 2).flatten(2))
-        if audio.padded:  # a clip without any audio adds nothing, and no NaN
-            out = torch.where(audio.mask.any(-1)[:, None, None], out, 0)
+        if mask is not None:  # text without any audio before it gets nothing, and no NaN
+            out = torch.where(mask.any(-1, keepdim=True), out, 0)
         return out.reshape(rows, n, -1)
 
 
@@ -135,7 +141,10 @@ def attach(
         layer.register_forward_pre_hook(_hook(blocks, str(index)), with_kwargs=True)
         for index, layer in enumerate(decoder.layers)
     ]
-    hooks.append(decoder.register_forward_pre_hook(_before_the_layers, with_kwargs=True))
+    # Before LAL's, which counts audio in the position ids that this one reads.
+    hooks.append(
+        decoder.register_forward_pre_hook(_before_the_layers, with_kwargs=True, prepend=True)
+    )
     keep(decoder, "cross_audio", Attachment(hooks))
     generation.accept(llm)
     return blocks
@@ -159,21 +168,23 @@ def detach(llm: nn.Module) -> nn.Module:
 @torch.no_grad()
 def precompute(blocks: nn.ModuleDict, audio: AudioContext) -> AudioContext:
     """The same context with the K/V of all blocks, for any number of later calls."""
-    kept = replace(audio, kv={})
-    for block in blocks.values():
-        if audio.attends_in(block.layer):
-            block.keys_values(kept)
-    return kept
+    used = (block for block in blocks.values() if audio.attends_in(block.layer))
+    return replace(audio, clip_kv={block.layer: block.keys_values(audio) for block in used})
 
 
-def _before_the_layers(decoder: nn.Module, args: tuple, kwargs: dict) -> None:
+def _before_the_layers(decoder: nn.Module, args: tuple, kwargs: dict):
     if kwargs.get("audio") is not None and not attached(decoder, "audio"):
         raise ValueError(
             "expected cross_audio= for cross attention, got audio=, which only LAL uses: "
             "call pal_plugin.integration.attach first"
         )
-    if kwargs.get("cross_audio") is not None:
-        refuse_reentrant(decoder)
+    audio = kwargs.get("cross_audio")
+    if audio is None:
+        return None
+    refuse_reentrant(decoder)
+    if isinstance(audio, AudioContext) and audio.places is not None:  # else a layer refuses it
+        audio = audio.seen_from(text_index(text_of(args, kwargs), kwargs))
+    return args, {**kwargs, "cross_audio": audio}
 
 
 class _hook:

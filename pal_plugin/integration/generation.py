@@ -80,7 +80,7 @@ class _Generate:
             check_context(audio, keyword, llm.get_decoder().config.hidden_size)
             if assistant is not None:  # which is given the same context, and has other K/V
                 _check_assistant(assistant, keyword, audio)
-                audio = audio.with_empty_kv_cache()
+                audio = audio.without_kv()
             kwargs[keyword] = audio.with_kv_cache()
         with _through_peft(llm) if given else contextlib.nullcontext():
             return type(llm).generate(llm, *args, **kwargs)

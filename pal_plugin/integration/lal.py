@@ -5,13 +5,12 @@ norms Q_n and K_n (PAL paper, arXiv 2506.10423, section "LAL"):
 
     q_i = R(p_i) Q_n(W_Q N(h_i))                       text rows only
     k_j = R(p_j) K_n(W_K N([H; h]_j)),  v_j = W_V N([H; h]_j)
-    a_i = softmax_j(q_i . k_j / sqrt(d)) v_j           j over all valid audio and text j <= i
+    a_i = softmax_j(q_i . k_j / sqrt(d)) v_j           j over valid audio and text up to i
 
 H is the same at every layer; audio makes no queries and never enters an FFN. The LLM's own W_K and
-W_V project it: there are no new weights inside the LLM. Not in the paper: a gain per layer, N(H) ->
-g_l N(H), lets audio begin quietly (docs/lal.md). These equations run: `attach(llm, plain=True)`.
+W_V project it. Not in the paper: a gain per layer, N(H) -> g_l N(H), lets audio begin quietly
+(docs/lal.md). `attach(llm, plain=True)` runs what is here, and the fast way is compared with it.
 The layer itself makes q, k and v of the text; here is the audio's part and the attention over both.
-The fast way (`keys_values.py`, `backends.py`) is compared with it for every family.
 
 R text rows, B clips (R is a multiple of B), H query and G key heads of size d, n queries, t text
 keys, m audio tokens, D the LLM's width.
@@ -43,8 +42,7 @@ def attention(
     """Attention of one layer over audio and text, as transformers calls it.
 
     Args:
-        module: the layer's attention, of an attached LLM.
-        query, key, value: of the text, rotated: `[R, H, n, d]`, `[R, G, t, d]` twice.
+        module, query, key, value: of the text, rotated: `[R, H, n, d]`, `[R, G, t, d]` twice.
         mask: of the text as eager attention and SDPA have it; None: each row sees up to itself.
 
     Returns:
@@ -53,14 +51,17 @@ def attention(
     gain = None if audio.gains is None else audio.gains[module.layer_idx][:, None]
     features = audio.features.to(query.dtype)  # [B, m, D]
     kv = keys_values(module, features, audio.positions, gain)  # [B, G, m, d] twice
-    rows = len(query) // len(features)  # that ask about each clip
-    k_audio, v_audio, valid = (x.repeat_interleave(rows, 0) for x in (*kv, audio.mask))
+    rows = len(query) // len(features)  # per clip
+    k_audio, v_audio, seen = (x.repeat_interleave(rows, 0) for x in (*kv, audio.mask[:, None]))
+    if audio.places is not None:  # audio among the text is seen by what is behind it
+        places = audio.places.repeat_interleave(rows, 0)[:, None]  # [R, 1, m]
+        seen = seen & (places <= audio.cache.index[..., None])  # [R, n, m]
     k = torch.cat([k_audio.to(key.dtype), key], 2)  # [R, G, m + t, d]
     v = torch.cat([v_audio.to(value.dtype), value], 2)
     n, t = query.shape[2], key.shape[2]
     text = _text_bias(mask, n, t, query).expand(len(query), 1, n, t)
-    sees_audio = torch.where(valid, 0.0, _UNSEEN)[:, None, None].expand(-1, 1, n, -1)
-    bias = torch.cat([sees_audio, text], 3)  # [R, 1, n, m + t]
+    over_audio = torch.where(seen, 0.0, _UNSEEN)[:, None].expand(-1, 1, n, -1)
+    bias = torch.cat([over_audio, text], 3)  # [R, 1, n, m + t]
     weights = _weights(query, k, bias, scaling, softcap, getattr(module, "sinks", None))
     weights = nn.functional.dropout(weights, dropout, module.training)
     attended = weights @ v.repeat_interleave(query.shape[1] // v.shape[1], 1)  # [R, H, n, d]
@@ -74,7 +75,7 @@ def keys_values(
 
     Args:
         features: H, `[B, m, D]`.
-        positions: `[B or 1, m]`, in front of the text, whose first token is at 0.
+        positions: `[B or 1, m]`, as `attention/layout.py` counts them.
         gain: g_l, `[m, 1]`, or None.
     """
     layer, size = module.lal_adapter, module.head_dim  # what the family calls its parts; d
@@ -88,10 +89,9 @@ def keys_values(
         k, v = module.k_proj(normed), module.v_proj(normed)
     if layer.family.key_norm == "width":
         k = module.k_norm(k)
-    k, v = (x.unflatten(-1, (-1, size)) for x in (k, v))  # [B, m, G, d]
+    k, v = (x.unflatten(-1, (-1, size)).transpose(1, 2) for x in (k, v))  # [B, G, m, d]
     if layer.family.key_norm == "head":
         k = module.k_norm(k)
-    k, v = k.transpose(1, 2), v.transpose(1, 2)
     if layer.rotary is not None:
         cos, sin = layer.rotary(features, positions, *layer.rotary_args)
         k = layer.rotate(k, k, cos, sin)[1]  # R(p_j); the function turns queries and keys

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pal_plugin.attention.layout import row_columns
 from pal_plugin.types import AudioTokens
 
 
@@ -34,13 +35,17 @@ class Row:
     columns: tuple[Tensor, ...]
 
 
-def assemble(segments: Sequence[tuple[Tensor, Tensor]], side: str) -> Row:
-    """Put segments behind each other, in each row the valid tokens only.
+def assemble(
+    segments: Sequence[tuple[Tensor, Tensor]], side: str, columns: Sequence[Tensor] | None = None
+) -> Row:
+    """Put segments into rows, of which each holds its valid tokens only.
 
     Args:
-        segments: `(features [R, t, D], mask [R, t])` of one type and width, in the order in which
-            they are read; t differs, and padding may stand anywhere in a segment.
+        segments: `(features [R, t, D], mask [R, t])` of one type and width; t differs, and padding
+            may stand anywhere in a segment.
         side: where a row is padded, "left" (to generate) or "right".
+        columns: of each segment Long `[R, t]`, where its valid tokens go before any padding; None:
+            one segment behind the other.
 
     Raises:
         ValueError: no segments, some that differ in rows or width, or another side.
@@ -57,8 +62,9 @@ def assemble(segments: Sequence[tuple[Tensor, Tensor]], side: str) -> Row:
         )
     features = torch.cat([f for f, _ in segments], 1)
     valid = torch.cat([mask.bool() for _, mask in segments], 1)
-    columns = (valid.long().cumsum(1) - 1).clamp(min=0)
-    if valid.is_meta or bool(valid.all()):  # a plan knows no lengths
+    in_order = columns is None
+    columns = (valid.long().cumsum(1) - 1).clamp(min=0) if in_order else torch.cat([*columns], 1)
+    if valid.is_meta or (in_order and bool(valid.all())):  # a plan knows no lengths
         return Row(features, valid, tuple(columns.split(_lengths(segments), 1)))
     counts = valid.sum(1, keepdim=True)
     longest = int(counts.max())
@@ -69,7 +75,7 @@ def assemble(segments: Sequence[tuple[Tensor, Tensor]], side: str) -> Row:
     embeds = embeds.index_put((row, columns[row, at]), features[row, at])
     column = torch.arange(longest, device=valid.device)
     mask = column < counts if side == "right" else column >= longest - counts
-    columns = columns.clamp(max=max(longest - 1, 0))
+    columns = columns.clamp(0, max(longest - 1, 0))
     return Row(embeds, mask, tuple(columns.split(_lengths(segments), 1)))
 
 
@@ -79,8 +85,9 @@ def prepend(
     mask: Tensor,
     embedding_scale: float = 1.0,
     side: str = "right",
+    places: Tensor | None = None,
 ) -> Row:
-    """Put audio in front of the text.
+    """Put audio in front of the text, or in it.
 
     Args:
         tokens: audio, features `[R, m, D]`.
@@ -88,6 +95,8 @@ def prepend(
         mask: `[R, n]`, 1 or True where a text token is valid.
         embedding_scale: what the LLM multiplies its inputs with; the audio is divided by it.
         side: see `assemble`.
+        places: Long `[R, m]`, how many valid text tokens precede each audio token (`layout.py`);
+            None: none.
 
     Raises:
         ValueError: hidden columns.
@@ -98,7 +107,8 @@ def prepend(
             "in a sequence (PLITS) the audio behind them attends to them: mask them instead"
         )
     audio = tokens.features.to(embeds.dtype) / embedding_scale
-    return assemble([(audio, tokens.mask), (embeds, mask)], side)
+    columns = None if places is None else row_columns(mask, tokens.mask, places)
+    return assemble([(audio, tokens.mask), (embeds, mask)], side, columns)
 
 
 def _lengths(segments: Sequence[tuple[Tensor, Tensor]]) -> list[int]:

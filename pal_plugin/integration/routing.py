@@ -9,13 +9,14 @@ Nothing here knows what an encoder is called.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from pal_plugin.attention.context import AudioContext, rows_per_clip
+from pal_plugin.attention.layout import audio_positions, places_in_row
 from pal_plugin.integration.plits import prepend
 from pal_plugin.types import AudioTokens
 
@@ -119,27 +120,82 @@ class RoutedAudio:
         return RoutedAudio(*(part if part is None else part.select(index) for part in self.parts))
 
     def with_text(
-        self, embeds: Tensor, mask: Tensor, embedding_scale: float = 1.0, side: str = "right"
+        self,
+        embeds: Tensor,
+        mask: Tensor,
+        embedding_scale: float = 1.0,
+        side: str = "right",
+        clips: ClipPlaces | None = None,
     ) -> LLMInputs:
-        """Put a text beside or behind the audio.
+        """Put a text behind the audio, or around it.
 
         Args:
             embeds: text embeddings `[R, n, D]`; R is a multiple of the clips, B (several questions
-                about each, in the order of the clips).
+                about each, in the order of the clips), or of the conversations in `clips`.
             mask: `[R, n]` text mask.
             embedding_scale: what the LLM multiplies its inputs with (`families.embedding_scale`).
             side: where rows are padded: "left" to generate, else "right".
+            clips: which of the clips each conversation holds, and where; None: one clip each, in
+                front of the text.
         """
-        tokens = self.prefix
+        routed = self if clips is None else self.arranged(clips.index)
+        tokens, audio, cross_audio = routed.parts
+        places = None
+        if clips is not None and tokens is not None:
+            places = clips.of_columns([tokens.mask.shape[1] // clips.index.shape[1]])
+        if clips is not None:
+            audio, cross_audio = (
+                context and clips.put(context, tokens and tokens.mask, places)
+                for context in (audio, cross_audio)
+            )
         if tokens is None:
-            return LLMInputs(embeds, mask, self.audio, None, self.cross_audio)
+            return LLMInputs(embeds, mask, audio, None, cross_audio)
         times = rows_per_clip(len(tokens), len(embeds))
         if times > 1:
-            tokens = tokens.select(torch.arange(len(tokens)).repeat_interleave(times))
-        row = prepend(tokens, embeds, mask, embedding_scale, side)
-        return LLMInputs(
-            row.embeds, row.mask.to(mask.dtype), self.audio, row.columns[-1], self.cross_audio
-        )
+            index = torch.arange(len(tokens)).repeat_interleave(times)
+            tokens = tokens.select(index)
+            places = None if places is None else places[index.to(places.device)]
+        row = prepend(tokens, embeds, mask, embedding_scale, side, places)
+        return LLMInputs(row.embeds, row.mask.to(mask.dtype), audio, row.columns[-1], cross_audio)
+
+    def arranged(self, index: Tensor) -> RoutedAudio:
+        """The clips `index` (Long `[B, K]`, -1 for none) of each conversation, one behind the
+        other in each of its groups."""
+        return RoutedAudio(*(part and part.arranged(index) for part in self.parts))
+
+
+@dataclass(frozen=True)
+class ClipPlaces:
+    """The clips of B conversations, of at most K clips.
+
+    Args:
+        index: Long `[B, K]`, the number of each clip; -1 where a conversation has fewer.
+        places: Long `[B, K]`, how many valid tokens of the text precede each clip, in rising order;
+            0: it is in front of the text.
+    """
+
+    index: Tensor
+    places: Tensor
+
+    def of_columns(self, widths: Sequence[int]) -> Tensor:
+        """Places of columns, `[B, m]`, in groups of K clips, so many columns for each clip."""
+        return torch.cat([self.places.repeat_interleave(width, 1) for width in widths], 1)
+
+    def put(
+        self, context: AudioContext, prefix_mask: Tensor | None, prefix_places: Tensor | None
+    ) -> AudioContext:
+        """The context of arranged clips where they stand in a row, beside what is prepended."""
+        count = self.places.shape[1]
+        spans = context.spans or ((context.mask.shape[1], None),)
+        widths = [columns // count for columns, _ in spans]
+        places = self.of_columns(widths)
+        if prefix_mask is not None:
+            places = places_in_row(places, prefix_mask, prefix_places)
+        number = torch.arange(count, device=places.device)
+        clips = torch.cat([number.repeat_interleave(width) for width in widths])
+        positions = audio_positions(context.mask, places, clips)
+        inline = bool((places > 0).any())
+        return replace(context, places=places if inline else None, positions=positions)
 
 
 def route(

@@ -3,7 +3,9 @@
 What is kept, for m tokens of a clip in b bytes per number:
 
     "features"   H alone: m D b. Each call projects it again: 4 m D Hk d L FLOPs.
-    "kv"         also the keys and values of all L layers that hear it: 2 m L Hk d b more.
+    "kv"         also the keys and values of all L layers that hear it: 2 m L Hk d b more. Keys are
+                 kept before their rotary embedding, and rotated once where the clip is used: one
+                 file serves any place of any prompt.
 
 Llama-3.2-1B (D = 2048, L = 16, Hk d = 512), m = 576 in bfloat16: 2.4 MB and 18.9 MB more.
 
@@ -24,12 +26,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pal_plugin.attention.context import AudioContext, counted
+from pal_plugin.attention.context import AudioContext
+from pal_plugin.attention.layout import audio_positions
 from pal_plugin.integration.routing import RoutedAudio
 from pal_plugin.types import AudioTokens
 from pal_plugin.utils.weights import write_tensors
 
 STORES = ("features", "kv")
+#: Of the file. 1 (without a number in it) held keys rotated for the front of a text.
+VERSION = "2"
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,12 @@ class AudioKV:
             for name, context in contexts.items()
             if context.spans is not None
         }
-        facts = {"weights": self.weights, "layers": json.dumps(layers), "spans": json.dumps(spans)}
+        facts = {
+            "version": VERSION,
+            "weights": self.weights,
+            "layers": json.dumps(layers),
+            "spans": json.dumps(spans),
+        }
         write_tensors(self._tensors(), path, facts)
         return path
 
@@ -98,6 +108,11 @@ class AudioKV:
             raise ValueError(f"{path} cannot be read (is it complete?): {error}") from error
         if not {"weights", "layers"} <= facts.keys():
             raise ValueError(f"{path} was not written by AudioKV.save")
+        if facts.get("version") != VERSION:
+            raise ValueError(
+                f"{path} is an AudioKV file of version {facts.get('version', '1')}; expected "
+                f"{VERSION}: encode the audio again"
+            )
         if facts["weights"] != weights:
             raise ValueError(
                 f"{path} was made by other weights ({facts['weights'][:12]}, the model has "
@@ -123,12 +138,12 @@ class AudioKV:
                 continue
             found |= {f"{part}.features": value.features, f"{part}.mask": value.mask}
             if isinstance(value, AudioContext):
-                known = counted(value.mask if value.padded else value.mask[:1])
+                known = audio_positions(value.mask if value.padded else value.mask[:1])
                 if not torch.equal(value.positions, known):
                     found[f"{part}.positions"] = value.positions
             if getattr(value, "gains", None) is not None:
                 found[f"{part}.gains"] = value.gains
-            for layer, (key, val) in (getattr(value, "kv", None) or {}).items():
+            for layer, (key, val) in (getattr(value, "clip_kv", None) or {}).items():
                 found |= {f"{part}.{layer}.key": key, f"{part}.{layer}.value": val}
         return found
 
@@ -155,10 +170,10 @@ def _context(
         tensors["features"],
         tensors["mask"],
         _chosen(layers),
-        kv,
-        spans,
-        tensors.get("positions"),
-        tensors.get("gains"),
+        spans=spans,
+        positions=tensors.get("positions"),
+        gains=tensors.get("gains"),
+        clip_kv=kv,
     )
 
 

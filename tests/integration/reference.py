@@ -6,7 +6,7 @@ query after the other. Linear layers, norms and FFNs are called as modules, so t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ def lal_logits(
     layers: Collection[int] | None = None,
     columns: Callable[[int], list[int]] | None = None,
     gains: Tensor | None = None,
+    places: Sequence[int] | None = None,
 ) -> Tensor:
     """Logits `[n, V]` of a text `ids` (Long `[n]`) that hears `audio` `[m, D]`.
 
@@ -31,6 +32,7 @@ def lal_logits(
         layers: those that hear; None means all.
         columns: the audio tokens that a layer hears, by its index; None: all of them.
         gains: `[L, m]`, by which each layer multiplies the norm's output for the audio.
+        places: how many tokens of the text precede each audio token; None: none.
     """
     if hasattr(llm, "get_base_model"):
         llm = llm.get_base_model()
@@ -46,7 +48,8 @@ def lal_logits(
         heard = audio if layers is None or index in layers else audio[:0]
         chosen = range(len(heard)) if columns is None else columns(index)
         gain = torch.ones(len(heard)) if gains is None else gains[index][: len(heard)]
-        a = _attention(config, decoder, index, heard, h, chosen, gain)
+        where = [0] * len(heard) if places is None else places
+        a = _attention(config, decoder, index, heard, h, chosen, gain, where)
         if family in SANDWICHED:
             h = h + layer.post_attention_layernorm(a)
             ffn = layer.mlp(layer.pre_feedforward_layernorm(h))
@@ -78,6 +81,7 @@ def _attention(
     h: Tensor,
     columns: Collection[int],
     gain: Tensor,
+    places: Sequence[int],
 ) -> Tensor:
     """W_O a, before any norm that follows: `[n, D]`."""
     layer = decoder.layers[index]
@@ -103,8 +107,9 @@ def _attention(
     if family in ("qwen3", "qwen3_moe", "gemma3_text"):
         q, k = attention.q_norm(q), attention.k_norm(k)
     if family != "smollm3" or config.no_rope_layers[index]:
-        q = _rotate(q, torch.arange(m, m + n), *_rotary(config, decoder, index))
-        k = _rotate(k, torch.arange(m + n), *_rotary(config, decoder, index))
+        positions = _positions(places, n)
+        q = _rotate(q, positions[m:], *_rotary(config, decoder, index))
+        k = _rotate(k, positions, *_rotary(config, decoder, index))
     k, v = (x.repeat_interleave(heads // key_heads, dim=1) for x in (k, v))
 
     scale = (config.query_pre_attn_scalar if family in SANDWICHED else size) ** -0.5
@@ -115,13 +120,23 @@ def _attention(
     rows = []
     for i in range(n):
         first = max(0, i - window + 1)
-        seen = [*columns, *range(m + first, m + i + 1)]  # audio never leaves the window
+        before = [j for j in columns if places[j] <= i]  # audio never leaves the window
+        seen = [*before, *range(m + first, m + i + 1)]
         scores = _softcapped(torch.einsum("hd,jhd->hj", q[i], k[seen]) * scale, softcap)
         if family == "gpt_oss":  # a sink takes its share of the weight and gives nothing
             scores = torch.cat([scores, attention.sinks[:, None]], 1)
         weights = scores.softmax(-1)[:, : len(seen)]
         rows.append(torch.einsum("hj,jhd->hd", weights, v[seen]).flatten())
     return attention.o_proj(torch.stack(rows))
+
+
+def _positions(places: Sequence[int], n: int) -> Tensor:
+    """Of m audio tokens and n of text, `[m + n]`: all are counted as they are read."""
+    read = []
+    for i in range(n + 1):
+        read += [j for j, place in enumerate(places) if place == i]
+        read += [len(places) + i] if i < n else []
+    return torch.tensor(read).argsort()
 
 
 def _window(config, index: int) -> int | None:

@@ -51,7 +51,7 @@ def test_remembered_keys_are_those_of_the_layer(family):
     batch = Batch()
     audio = batch.audio(spans=SPANS)
     kept = precompute(llm, audio)
-    assert {key.shape[2] for key, _ in kept.kv.values()} <= {3, 4, 5}
+    assert {key.shape[2] for key, _ in kept.clip_kv.values()} <= {3, 4, 5}
     expected = batch.reference(llm, columns=columns)
     batch.check(llm(**batch.text, audio=kept).logits, expected)
     # The second clip has no columns 0 and 3: they go, of each layer's keys too.

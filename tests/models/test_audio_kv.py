@@ -129,6 +129,10 @@ def test_errors(tiny_model, two_clips, tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
     with pytest.raises(ValueError, match=r"not written by AudioKV\.save"):
         model.load_audio(tmp_path / "x.safetensors")
+    old = {"weights": kv.weights, "layers": "{}"}
+    save_file({"x": torch.zeros(1)}, tmp_path / "old.safetensors", old)
+    with pytest.raises(ValueError, match="AudioKV file of version 1; expected 2"):
+        model.load_audio(tmp_path / "old")
     (tmp_path / "y.safetensors").write_bytes(b"\0" * 20)
     with pytest.raises(ValueError, match="cannot be read"):
         AudioKV.load(tmp_path / "y.safetensors", kv.weights)

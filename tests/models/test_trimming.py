@@ -135,7 +135,7 @@ def test_questions_about_the_short_clip_do_not_carry_the_long_one(tiny_model):
     kept = once.select(torch.tensor([1]))
     assert kept.routed.audio.mask.shape[1] == sum(t.mask.shape[1] for t in rows.values())
     assert all(
-        k.shape[2] == kept.routed.audio.mask.shape[1] for k, _ in kept.routed.audio.kv.values()
+        k.shape[2] == kept.routed.audio.mask.shape[1] for k, _ in kept.routed.audio.clip_kv.values()
     )
     question = {"text_input": batch["text_input"][:1]}
     alone = model.predict_class({**question, "audio": batch["audio"][1:]}, ["rain", "a bell"])
