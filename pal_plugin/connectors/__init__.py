@@ -1,7 +1,7 @@
-"""Connectors: encoder tokens of one window -> tokens in the width of the LLM.
+"""Connectors: map encoder tokens of a window to tokens in the LLM's embedding width.
 
 A new connector is one file and one entry in `CONNECTORS`. Its constructor takes `widths` and
-`grids` of the encoders it reads and `out_width`, then its own plain arguments; its forward maps
+`grids` of the encoders it reads and `out_width`, then its own arguments; its forward maps
 `{encoder: AudioTokens}` to `AudioTokens`.
 """
 
@@ -18,13 +18,13 @@ CONNECTORS: dict[str, type[nn.Module]] = {"lfst": LFST, "mlp": MLP, "qformer": Q
 
 
 def build_connector(type: str, widths: dict, grids: dict, out_width: int, args: dict) -> nn.Module:
-    """Build a connector by name. Raises ValueError for unknown names or arguments."""
+    """Builds a connector by name. Raises ValueError for unknown names or arguments."""
     if type not in CONNECTORS:
         raise ValueError(f"unknown connector {type!r}; known: {', '.join(sorted(CONNECTORS))}")
     try:
         return CONNECTORS[type](widths, grids, out_width, **args)
     except SIZES_DO_NOT_FIT as error:
-        raise ValueError(f"connector {type!r} cannot be built of {args}: {error}") from error
+        raise ValueError(f"cannot build connector {type!r} with {args}: {error}") from error
 
 
 __all__ = ["CONNECTORS", "LFST", "MLP", "QFormer", "build_connector"]

@@ -1,14 +1,14 @@
 """LFST: the language-aligned and fine-grained spatiotemporal connector.
 
-One latent token is broadcast to every cell of a time-frequency grid and updated by cross attention
-with the *local* features of each grid encoder; a newline token closes each time row (PAL paper,
+One latent query is broadcast to every cell of a time-frequency grid and updated by cross-attention
+to the *local* features of each grid encoder; a newline token ends each time row (PAL paper,
 arXiv 2506.10423, section "LFST"; the aggregator follows Cambrian-1, arXiv 2406.16860). The output
-length depends on the grid and not on the number of encoders.
+length depends on the grid, not on the number of encoders.
 
-The design choice: nothing is computed or kept twice. Keys and values are projected on each
-encoder's own grid, and a cell that many queries see is paired with them by broadcasting instead of
-being copied; what is the same for all cells (the context, the first layer's query) is projected
-once per clip. The B x cells tiny attentions are batched elementwise products, not a loop.
+Design choice: nothing is computed or stored twice. Keys and values are projected on each encoder's
+own grid, and a cell seen by many queries is paired with them by broadcasting instead of copying;
+what all cells share (the context, the first layer's query) is projected once per clip. The
+B x cells tiny attentions are batched elementwise products, not a loop.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ Grid = tuple[int, int]
 
 
 class _Window:
-    """Which cells of an encoder's grid `[t, f]` a query cell of `[T, F]` looks at.
+    """Maps a query cell of grid `[T, F]` to the cells of an encoder's grid `[t, f]` it attends to.
 
-    On each axis a tile is one query cell with `size` cells, or one cell with `repeat` query cells.
-    Trimmed tokens have fewer tiles in time.
+    Along each axis, a tile is either one query cell with `size` encoder cells, or `repeat` query
+    cells with one encoder cell. Trimmed tokens have fewer tiles in time.
     Queries and cells are both viewed as `[B, tiles, repeat, size, tiles, repeat, size, ...]`, with
-    1 where the other one repeats, so that products pair them up by broadcasting.
+    size 1 where the other repeats, so that products pair them by broadcasting.
     """
 
     def __init__(self, name: str, cells: Grid, query: Grid) -> None:
         for have, want in zip(cells, query, strict=True):
             if have % want and want % have:
                 raise ValueError(
-                    f"encoder {name!r} has the grid {cells}, the query grid is {query}: on each "
-                    "axis one must divide the other"
+                    f"encoder {name!r} has the grid {cells}, the query grid is {query}; expected "
+                    "one to divide the other along each axis"
                 )
         self.tiles = tuple(min(have, want) for have, want in zip(cells, query, strict=True))
         self.size = tuple(max(1, have // want) for have, want in zip(cells, query, strict=True))
         self.repeat = tuple(max(1, want // have) for have, want in zip(cells, query, strict=True))
 
     def of_queries(self, query: Tensor) -> Tensor:
-        """`[B, T * F, ...]` -> the view above; `[B, 1, ...]` is the same query everywhere."""
+        """`[B, T * F, ...]` -> the view above; `[B, 1, ...]` is one query shared by all cells."""
         if query.shape[1] == 1:
             return query[:, None, None, None, None, None]
         (_, tf), (rt, rf) = self.tiles, self.repeat
@@ -57,7 +57,7 @@ class _Window:
         return cells.unflatten(2, (tf, 1, wf)).unflatten(1, (-1, 1, wt))
 
     def of_window(self, places: Tensor) -> Tensor:
-        """One value per place inside the window, `[wt, wf, ...]` -> the view above."""
+        """One value per position in the window, `[wt, wf, ...]` -> the view above."""
         return places[None, None, None, :, None, None]
 
     def by_query(self, pairs: Tensor) -> Tensor:
@@ -67,14 +67,14 @@ class _Window:
         return pairs.movedim(3, 5).flatten(5, 6).flatten(1, 4)
 
     def by_pair(self, windows: Tensor) -> Tensor:
-        """The reverse of `by_query`."""
+        """Inverse of `by_query`."""
         (_, tf), (rt, rf) = self.tiles, self.repeat
         return windows.unflatten(2, self.size).unflatten(1, (-1, rt, tf, rf)).movedim(5, 3)
 
     def sum(self, pairs: Tensor) -> Tensor:
-        """Pairs with one key or value each, summed over the window -> `[B, T * F, ...]`.
+        """Sums pairs with one key or value each over the window -> `[B, T * F, ...]`.
 
-        One axis at a time: both at once, or one of size 1, is ten times as slow on a CPU.
+        Sums one axis at a time: summing both, or one of size 1, is ten times slower on a CPU.
         """
         for axis, size in ((6, self.size[1]), (3, self.size[0])):
             pairs = pairs.sum(axis) if size > 1 else pairs.squeeze(axis)
@@ -82,7 +82,7 @@ class _Window:
 
 
 class _Layer(nn.Module):
-    """One update of all query cells; the encoders' keys are softmaxed jointly."""
+    """One update of all query cells; softmax runs over the keys of all encoders jointly."""
 
     def __init__(self, width: int, heads: int, windows: dict[str, _Window]) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class _Layer(nn.Module):
         self.to_out = nn.Linear(width, width, bias=False)
         self.norm_mlp = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
-        # A place inside the window; a window of one cell needs none.
+        # Position in the window; a window of one cell needs none.
         self.position = nn.ParameterDict(
             {
                 n: nn.Parameter(torch.randn(*w.size, width) * 0.02)
@@ -110,18 +110,27 @@ class _Layer(nn.Module):
     def forward(
         self, query: Tensor, context: Tensor, cells: dict[str, Tensor], seen: Tensor
     ) -> Tensor:
-        """query `[B, Q or 1, D]`, context `[B, 1, D]`, cells `{name: [B, t, f, D]}`, seen
-        `[B, Q, K]` -> `[B, Q, D]`."""
-        # proj_in([query; context]); the context is the same for all cells, so it is projected once.
-        # Split by rows of the transpose: the gradients of the halves are then joined without the
-        # slow copy of a transposed one.
+        """Updates the queries.
+
+        Args:
+            query: `[B, Q, D]`, or `[B, 1, D]` if shared by all cells.
+            context: `[B, 1, D]`.
+            cells: `{name: [B, t, f, D]}`.
+            seen: bool `[B, Q, K]`, the valid keys of each query.
+
+        Returns:
+            `[B, Q, D]`.
+        """
+        # proj_in([query; context]); the context is shared by all cells, so it is projected once.
+        # Splitting the transpose by rows joins the halves' gradients without the slow copy of a
+        # transposed one.
         of_query, of_context = self.proj_in.weight.t().split(query.shape[-1])
         mixed = F.linear(query, of_query.t()) + F.linear(self.proj_context(context), of_context.t())
         attended = self._attend(self.to_query(self.norm_query(mixed)), cells, seen)
         return query + self.mlp(self.norm_mlp(mixed + self.to_out(attended)))
 
     def _attend(self, query: Tensor, cells: dict[str, Tensor], seen: Tensor) -> Tensor:
-        """Products are elementwise: a head sees few keys, and no key is copied per query."""
+        """Elementwise products: a head has few keys, and no key is copied per query."""
         query = query.unflatten(-1, (self.heads, -1))
         scores, values = [], {}
         for name, window in self.windows.items():
@@ -143,20 +152,20 @@ class _Layer(nn.Module):
 
 
 class LFST(nn.Module):
-    """Fuse any number of grid encoders into a grid of LLM tokens with newlines.
+    """Fuses any number of grid encoders into a grid of LLM tokens with newlines.
 
     Args:
-        widths: `{encoder: width}`; the first encoder gives the global context.
+        widths: `{encoder: width}`; the first encoder provides the global context.
         grids: `{encoder: (time cells, frequency cells)}` of a full window.
-        out_width: width of the LLM.
-        grid: query grid (T, F); on each axis it divides or multiplies every encoder's grid.
-        width: inner width.
-        heads: attention heads.
+        out_width: embedding width of the LLM.
+        grid: query grid (T, F); divides or is a multiple of every encoder's grid along each axis.
+        width: hidden width.
+        heads: number of attention heads.
         layers: number of updates.
 
     Raises:
-        ValueError: an encoder without a grid, grids that do not divide each other, or a width
-            that the heads do not divide.
+        ValueError: if an encoder has no grid, grids do not divide each other, or `width` is not
+            divisible by `heads`.
     """
 
     def __init__(
@@ -173,11 +182,11 @@ class LFST(nn.Module):
         gridless = [name for name in widths if grids[name] is None]
         if gridless:
             raise ValueError(
-                f"lfst fuses time-frequency grids, but {gridless} give plain sequences; "
+                f"lfst fuses time-frequency grids, but {gridless} output plain sequences; "
                 "use the mlp or qformer connector for them"
             )
         if width % heads:
-            raise ValueError(f"lfst: heads must divide the width, got width {width}, heads {heads}")
+            raise ValueError(f"lfst: width {width} is not divisible by heads {heads}")
         self.grid = (int(grid[0]), int(grid[1]))
         self.windows = {name: _Window(name, grids[name], self.grid) for name in widths}
         self.project = nn.ModuleDict(
@@ -194,10 +203,10 @@ class LFST(nn.Module):
         self.newline = nn.Parameter(torch.randn(out_width) * out_width**-0.5)
 
     def forward(self, tokens: dict[str, AudioTokens]) -> AudioTokens:
-        """`{encoder: [B, t * f, D_e]}` -> `[B, T * (F + 1), out_width]`, grid `(T, F + 1)`; T is
-        that of the longest clip, in whole cells of every encoder.
+        """`{encoder: [B, t * f, D_e]}` -> `[B, T * (F + 1), out_width]`, grid `(T, F + 1)`; T
+        covers the longest clip of the batch, in whole cells of every encoder.
 
-        A cell is valid if any encoder has a valid cell in its window, a newline if its row has one.
+        A cell is valid if any encoder has a valid cell in its window; a newline if its row has one.
         A cell of LAION's CLAP lasts 0.3128 s and two of SSLAM's 0.32 s, so their grids drift apart
         by about 0.23 s over 10 s.
         """
@@ -210,7 +219,7 @@ class LFST(nn.Module):
             valid.append(window.by_query(window.of_cells(audio.mask.unflatten(1, audio.grid))))
         seen = torch.cat(valid, dim=-1)  # [B, Q, K]
         mask = seen.any(-1)
-        # Cells after the clip's end attend somewhere (they are masked later), or softmax gives NaN.
+        # Cells after the clip's end must attend to something (masked later), or softmax gives NaN.
         seen = seen | ~mask[..., None]
 
         first = next(iter(self.windows))
@@ -218,7 +227,7 @@ class LFST(nn.Module):
         context = (cells[first].flatten(1, 2) * weight).sum(1, keepdim=True)
         context = context / weight.sum(1, keepdim=True).clamp(min=1)
 
-        # The same vector in all cells: the first layer computes with one per clip.
+        # All cells share the initial query: the first layer computes it once per clip.
         query = self.query.expand(len(mask), 1, -1)
         for layer in self.layers:
             query = layer(query, context, cells, seen)
@@ -236,8 +245,8 @@ class LFST(nn.Module):
     def _trimmed(
         self, tokens: dict[str, AudioTokens]
     ) -> tuple[dict[str, AudioTokens], Tensor | None]:
-        """Tokens up to the end of the longest clip, and how many time rows each clip's query has;
-        None where an encoder does not tell."""
+        """Tokens trimmed to the longest clip, and the number of query time rows per clip; None if
+        an encoder does not report lengths."""
         if any(tokens[name].lengths is None for name in self.windows):
             return tokens, None
         needed = []

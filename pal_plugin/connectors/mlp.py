@@ -1,7 +1,7 @@
-"""MLP connector: every token (or every pooled run of tokens) is projected on its own.
+"""MLP connector: projects every token (or every pooled run of tokens) independently.
 
-Pooling by "concat" keeps all that a run holds and lets the first layer weigh it; by "mean" it costs
-no width, as in Qwen2-Audio (arXiv 2407.10759), which averages pairs before the final LayerNorm.
+"concat" pooling keeps all information and lets the first layer weight it; "mean" adds no width, as
+in Qwen2-Audio (arXiv 2407.10759), which averages pairs before the final LayerNorm.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ POOLINGS = ("concat", "mean")
 
 
 class MLP(nn.Module):
-    """Linear-GELU-Linear per token, after joining `pool` neighbouring tokens.
+    """Linear-GELU-Linear per token, after pooling `pool` neighbouring tokens.
 
     Args:
-        widths: `{encoder: width}` of the one encoder it reads.
-        grids: `{encoder: grid}`; not used, part of the connectors' common constructor.
-        out_width: width of the LLM.
-        hidden: width of the hidden layer; None means `out_width`.
-        pool: tokens joined into one. The last run of a clip is kept, however short.
-        pooling: "concat": each token is normalised, then the run is joined channel by channel, with
-            zeros for missing members. "mean": the run's valid tokens are averaged, then normalised.
+        widths: `{encoder: width}` of the single encoder it reads.
+        grids: `{encoder: grid}`; unused, part of the connectors' common constructor.
+        out_width: embedding width of the LLM.
+        hidden: hidden width; None: `out_width`.
+        pool: tokens per run. The last run of a clip is kept, however short.
+        pooling: "concat": normalize tokens, then concatenate the channels of a run, zero-padded.
+            "mean": average the valid tokens of a run, then normalize.
 
     Raises:
-        ValueError: several encoders, a `pool` below 1, or an unknown `pooling`.
+        ValueError: if there are several encoders, `pool` is below 1, or `pooling` is unknown.
     """
 
     def __init__(
@@ -54,16 +54,17 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(hidden, out_width)
 
     def forward(self, tokens: dict[str, AudioTokens]) -> AudioTokens:
-        """`{encoder: [W, N, D]}` -> `[W, ceil(N / pool), out_width]`, N trimmed.
+        """`{encoder: [W, N, D]}` -> `[W, ceil(N / pool), out_width]`, N trimmed to the longest
+        window.
 
-        A joined token is valid if any of its members is.
+        A pooled token is valid if any of its members is.
         """
         (audio,) = tokens.values()
         audio = audio.trimmed(self.pool)
         features = torch.where(audio.mask[..., None], audio.features, 0)
         mask = runs_of(audio.mask, self.pool)
         if self.pooling == "concat":
-            # A missing member is zero after the norm too, whatever the norm's bias.
+            # Missing members are zero after the norm, too, whatever its bias.
             normed = torch.where(audio.mask[..., None], self.norm(features), 0)
             joined = runs_of(normed, self.pool).flatten(2)
         else:

@@ -1,11 +1,11 @@
-"""Q-Former: learned queries read the audio by cross attention, many tokens become few.
+"""Q-Former: learned queries read the audio by cross-attention and compress it to few tokens.
 
-The architecture is BLIP-2's (arXiv 2301.12597, section 3.1), the module that of transformers. GAMA
-(arXiv 2406.11768) uses one set of 32 queries for all of the audio; SALMONN (arXiv 2310.13289,
-section 3.1) lets one query read each third of a second in turn, so that speech keeps its order.
+The architecture is BLIP-2's (arXiv 2301.12597, section 3.1), implemented by transformers. GAMA
+(arXiv 2406.11768) uses 32 queries for the whole audio; SALMONN (arXiv 2310.13289, section 3.1)
+applies one query to each third of a second in turn, which preserves the order of speech.
 
-The design choice: a run of tokens is an item of the batch. Both modes are then the same code, and
-all runs of all clips are read in one pass.
+Design choice: a run of tokens is a batch item. So both modes share their code, and all runs of all
+clips are processed in one pass.
 """
 
 from __future__ import annotations
@@ -24,40 +24,40 @@ from pal_plugin.types import AudioTokens
 class QFormer(nn.Module):
     """Queries over whole encoder windows, or over runs of `window` tokens.
 
-    Each encoder's tokens are normalised; those of several encoders are projected to one width and
-    read together. The first layer and every `cross_attention_frequency`-th from there read audio.
+    Encoder tokens are normalized; those of several encoders are projected to a common width and
+    concatenated. The first and then every `cross_attention_frequency`-th layer has cross-attention.
 
-    With one query there is nothing to weigh in its self-attention: query and key projections of
-    that get a gradient of zero. So do, in all attentions, the biases of keys (softmax ignores what
-    is added to all scores of a query). The architecture has these weights, and so they stay.
+    With a single query, self-attention has nothing to weight, so its query and key projections have
+    zero gradients. So have all key biases, in any attention (softmax is invariant to them). These
+    weights are part of the architecture and are kept.
 
     Args:
-        widths: `{encoder: width}`; one encoder where `window` is given.
-        grids: `{encoder: grid}`; not used, part of the connectors' common constructor.
-        out_width: width of the LLM.
-        queries: tokens that come out of a window or run; None means 32, or 1 per run.
-        window: tokens of a run; None: one run, the whole encoder window. Whisper makes 50 tokens a
-            second, so SALMONN's third of a second is 17.
-        hidden: inner width; the FFN is four times as wide.
+        widths: `{encoder: width}`; a single encoder if `window` is given.
+        grids: `{encoder: grid}`; unused, part of the connectors' common constructor.
+        out_width: embedding width of the LLM.
+        queries: output tokens per window or run; None: 32, or 1 per run.
+        window: tokens per run; None: the whole encoder window is one run. Whisper outputs 50 tokens
+            per second, so SALMONN's third of a second is 17.
+        hidden: hidden width; the FFN is four times as wide.
         layers: number of layers; SALMONN has 2.
-        heads: attention heads. A checkpoint does not tell how many it was trained with.
-        cross_attention_frequency: a layer of so many reads audio; SALMONN has 1.
-        encoder_width: width to which encoder tokens are projected before they are read. None: their
-            own where there is one encoder, else `hidden`.
-        dropout: in training, on attention weights and outputs of the Q-Former's layers.
-        checkpoint: Q-Former to start from: `.safetensors`, or `.pt`, `.pth`, `.bin` with nothing
-            but tensors, with the keys of LAVIS, SALMONN or transformers. It is read whenever the
-            connector is built. Its query tokens are taken where their number is `queries`. Its text
-            half and the other parts of the model in the file are left out.
+        heads: number of attention heads. Checkpoints do not store it.
+        cross_attention_frequency: one in this many layers has cross-attention; SALMONN uses 1.
+        encoder_width: width that encoder tokens are projected to. None: their own for a single
+            encoder, else `hidden`.
+        dropout: dropout rate of attention weights and layer outputs in training.
+        checkpoint: initial Q-Former weights: `.safetensors`, or `.pt`, `.pth`, `.bin` with tensors
+            only, with key names of LAVIS, SALMONN or transformers. Loaded whenever the connector is
+            built. Its query tokens are used if there are `queries` of them; its text branch and
+            other model components are skipped.
 
     Raises:
-        FileNotFoundError: no such checkpoint.
-        ValueError: several encoders with `window`, a size below 1, a `hidden` that the heads do not
-            divide, or a checkpoint that does not fit (it names every key).
+        FileNotFoundError: if the checkpoint does not exist.
+        ValueError: if there are several encoders with `window`, a size is below 1, `hidden` is not
+            divisible by `heads`, or the checkpoint does not match (names every key).
     """
 
-    #: Overlapping windows cannot be trimmed: a query reads all of its window, and where runs of
-    #: tokens end has nothing to do with the overlap.
+    #: Overlapping windows cannot be merged: queries read whole windows, and run boundaries do not
+    #: align with the overlap.
     in_time_order = False
 
     def __init__(
@@ -78,8 +78,8 @@ class QFormer(nn.Module):
         super().__init__()
         if window is not None and len(widths) != 1:
             raise ValueError(
-                "qformer: runs of tokens are those of one encoder, but with a window it was given "
-                f"{sorted(widths)}; leave window out, or make one group per encoder"
+                "qformer: window needs a single encoder, got "
+                f"{sorted(widths)}; remove window, or use one group per encoder"
             )
         if queries is None:
             queries = 32 if window is None else 1
@@ -91,7 +91,7 @@ class QFormer(nn.Module):
         }
         wrong = [f"{name}={size}" for name, size in sizes.items() if size < 1]
         if wrong:
-            raise ValueError(f"qformer: expected sizes from 1 on, got {', '.join(wrong)}")
+            raise ValueError(f"qformer: expected sizes of at least 1, got {', '.join(wrong)}")
         if encoder_width is None:
             encoder_width = hidden if len(widths) > 1 else next(iter(widths.values()))
         self.window = window
@@ -123,12 +123,12 @@ class QFormer(nn.Module):
                 self.query.data.copy_(trained)
 
     def forward(self, tokens: dict[str, AudioTokens]) -> AudioTokens:
-        """`{encoder: [W, N, D]}` -> `[W, queries, out_width]`, or with a window, in order of time,
-        `[W, runs * queries, out_width]` with runs = N / window, rounded, at least 1.
+        """`{encoder: [W, N, D]}` -> `[W, queries, out_width]`; with `window`, in temporal order,
+        `[W, runs * queries, out_width]` with runs = round(N / window), at least 1.
 
-        What `window` does not divide goes on as a run of its own, or with the last run where it is
-        less than half of one: Whisper's 1500 tokens make 88 runs of 17, the last of 21. The tokens
-        of a run are valid if any of its tokens is.
+        A remainder forms its own run, or joins the last one if shorter than half a run: Whisper's
+        1500 tokens give 88 runs of 17, the last of 21. A run's output tokens are valid if any of
+        its input tokens is.
         """
         tokens = {name: audio.trimmed(self.window or 1) for name, audio in tokens.items()}
         cells = torch.cat([self._read(name, tokens[name]) for name in self.norm], dim=1)
@@ -139,8 +139,7 @@ class QFormer(nn.Module):
             lengths = audio.lengths
             cells, mask = _runs(cells, mask, self.window)
         heard = mask.any(-1)
-        # A run after the clip's end reads zeros and is masked later; with nothing to read softmax
-        # would give NaN.
+        # Runs after the clip's end attend to zeros (masked later); softmax over nothing gives NaN.
         out = self.qformer(
             query_embeds=self.query.expand(len(cells), -1, -1),
             encoder_hidden_states=cells,
@@ -154,7 +153,7 @@ class QFormer(nn.Module):
         return AudioTokens(features, valid.reshape(clips, -1), lengths=lengths)
 
     def _read(self, name: str, audio: AudioTokens) -> Tensor:
-        """Normalised tokens of one encoder, `[W, N, encoder width]`."""
+        """Normalized and projected tokens of one encoder, `[W, N, encoder width]`."""
         normed = self.norm[name](torch.where(audio.mask[..., None], audio.features, 0))
         return self.project[name](normed) if name in self.project else normed
 
@@ -162,7 +161,7 @@ class QFormer(nn.Module):
 def _runs(cells: Tensor, mask: Tensor, window: int) -> tuple[Tensor, Tensor]:
     """`[W, N, D]` and `[W, N]` -> `[W * runs, L, D]` and `[W * runs, L]`, L >= window.
 
-    L is larger where the last run takes the rest along; the others see nothing beyond `window`.
+    L is larger if the last run includes the remainder; other runs are masked beyond `window`.
     """
     count = mask.shape[1]
     runs = max(1, (2 * count + window) // (2 * window))

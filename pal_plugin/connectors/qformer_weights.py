@@ -1,7 +1,7 @@
-"""Weights of a Q-Former that others trained, for transformers' `Blip2QFormerModel`.
+"""Loads pretrained Q-Former weights into transformers' `Blip2QFormerModel`.
 
-Design choice: only what a rule below names is left out (the text half, the other parts of the whole
-model in the file); whatever else is missing, left over or misshapen is an error that names it.
+Design choice: only keys matched by a rule below are skipped (the text branch, other components of
+a full model); any other missing, unexpected or mismatched key is an error that names it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from pal_plugin.utils.weights import load_weights, read_weights
 
-#: A Q-Former inside of a whole model: SALMONN's, LAVIS's BLIP-2, BLIP-2 of transformers.
+#: Prefix of a Q-Former within a full model: SALMONN's, LAVIS's BLIP-2, transformers' BLIP-2.
 _PREFIXES = ("speech_Qformer.", "Qformer.", "qformer.")
 _QUERIES = ("speech_query_tokens", "query_tokens")
-#: What such models consist of besides the Q-Former and its queries, in the same order.
+#: Other components of such models, in the same order.
 _OTHER_PARTS = (
     *("speech_encoder", "beats", "ln_speech", "ln_audio", "llama_model", "speech_llama_proj"),
     *("visual_encoder", "ln_vision", "vision_proj", "text_proj", "itm_head", "temp"),
@@ -25,7 +25,7 @@ _OTHER_PARTS = (
     *("vision_model", "language_model", "language_projection"),
     *("embeddings", "vision_projection", "text_projection"),
 )
-#: No words are read here: their embeddings, their half of each FFN, the head that predicts them.
+#: The unused text branch: embeddings, the text half of each FFN, the language-model head.
 _TEXT_HALF = re.compile(
     r"cls\.|embeddings\.(word_embeddings|position_embeddings|position_ids)"
     r"|encoder\.layer\.\d+\.(intermediate|output)\."
@@ -33,14 +33,14 @@ _TEXT_HALF = re.compile(
 
 
 def load_qformer(qformer: nn.Module, path: str | Path) -> Tensor | None:
-    """Load the checkpoint `path` into a `Blip2QFormerModel`.
+    """Loads the checkpoint `path` into a `Blip2QFormerModel`.
 
     Returns:
         The checkpoint's query tokens `[queries, hidden]`; None if it has none.
 
     Raises:
-        FileNotFoundError, ValueError: nothing readable there, or it does not fit; every missing,
-            unexpected and misshapen key is named.
+        FileNotFoundError, ValueError: if the file is missing, unreadable or does not match; names
+            every missing, unexpected and mismatched key.
     """
     weights, queries, unknown = from_lavis(read_weights(path))
     hint = f"check hidden, layers and cross_attention_frequency{_width_hint(weights, qformer)}"
@@ -51,11 +51,11 @@ def load_qformer(qformer: nn.Module, path: str | Path) -> Tensor | None:
 def from_lavis(
     weights: Mapping[str, Tensor],
 ) -> tuple[dict[str, Tensor], Tensor | None, list[str]]:
-    """Sort a checkpoint's tensors; keys as LAVIS, SALMONN or transformers write them.
+    """Sorts a checkpoint's tensors, with key names of LAVIS, SALMONN or transformers.
 
     Returns:
-        The Q-Former's tensors by their names in `Blip2QFormerModel`; the query tokens
-        `[queries, hidden]` or None; the keys that no rule knows.
+        The Q-Former's tensors by `Blip2QFormerModel` names; the query tokens `[queries, hidden]` or
+        None; unknown keys.
     """
     prefix = next((p for p in _PREFIXES if any(k.startswith(p) for k in weights)), "")
     own, queries, unknown = {}, None, []
@@ -72,21 +72,21 @@ def from_lavis(
 
 
 def _renamed(key: str) -> str:
-    """LAVIS's name of a tensor -> that of transformers; one of transformers stays as it is."""
+    """Renames LAVIS's key to transformers'; transformers' own keys are unchanged."""
     if key.startswith("embeddings.LayerNorm."):
         return key.removeprefix("embeddings.").replace("LayerNorm", "layernorm")
     return re.sub(r"\b((?:cross)?attention)\.self\.", r"\1.attention.", key)
 
 
 def _width_hint(weights: Mapping[str, Tensor], qformer: nn.Module) -> str:
-    """What to do where the checkpoint reads tokens of another width."""
+    """A hint for checkpoints with another encoder width; empty if it matches."""
     for key, ours in qformer.state_dict().items():
         theirs = weights.get(key)
         if not key.endswith("crossattention.attention.key.weight") or theirs is None:
             continue
         if theirs.shape[0] == ours.shape[0] and theirs.shape[1] != ours.shape[1]:
             return (
-                f". It reads encoder tokens of width {theirs.shape[1]}, here they have "
+                f". It expects encoder tokens of width {theirs.shape[1]}, got "
                 f"{ours.shape[1]}: encoder_width: {theirs.shape[1]} projects them"
             )
     return ""

@@ -1,1 +1,1 @@
-"""What a clip and a question go through: `pal_audio`, `pal_audio_augmented`, `pal_text`."""
+"""Processors of clips and questions: `pal_audio`, `pal_audio_augmented`, `pal_text`."""

@@ -1,4 +1,4 @@
-"""`pal_audio`: a clip, in whatever form, to the features of every encoder."""
+"""`pal_audio`: maps a clip, in any accepted form, to the features of every encoder."""
 
 from __future__ import annotations
 
@@ -25,28 +25,29 @@ class AudioProcessor:
         self.frontend = AudioFrontend(encoders)
 
     def __call__(self, item: Any) -> Features:
-        """`{encoder: {"features": [W, ...], "frames": Long[W]}}` of one clip.
+        """The features of a clip, `{encoder: {"features": [W, ...], "frames": long [W]}}`, W
+        windows.
 
         Args:
             item: path, bytes, file object or `(array, sample_rate_hz)`.
 
         Raises:
-            AudioError: the clip cannot be used.
+            AudioError: if the clip cannot be decoded.
         """
         return self.frontend(item)
 
     def look_in(self, shards: Mapping[str, StateShards]) -> None:
-        """Look the encoders' states up there from now on; `AudioFrontend.find_or_make` says how."""
+        """Enables lookups of cached encoder states, see `AudioFrontend.find_or_make`."""
         self.frontend.look_in(shards)
 
     @classmethod
     def from_config(cls, cfg: Any = None) -> AudioProcessor:
-        """From `{name: pal_audio, encoders: ...}`; without encoders, those of the pocket model."""
+        """Builds from `{name: pal_audio, encoders: ...}`; encoders default to the default model's."""
         return cls(encoders_of(cfg))
 
 
 def encoders_of(cfg: Any) -> dict[str, dict[str, Any]]:
-    """The encoders that a processor's configuration names; else those of the default model."""
+    """The encoders in a processor's configuration; else those of the default model."""
     encoders = None if cfg is None else cfg.get("encoders")
     if encoders is None:
         return default_encoders()
@@ -56,5 +57,5 @@ def encoders_of(cfg: Any) -> dict[str, dict[str, Any]]:
 
 
 def default_encoders() -> dict[str, dict[str, Any]]:
-    """The encoders of the package's default model."""
+    """Encoder settings of the package's default model."""
     return present(type_config("lal")["model"]["encoders"])

@@ -1,10 +1,10 @@
-"""`pal_audio_augmented`: `pal_audio` for training, with the clip changed before it is heard.
+"""`pal_audio_augmented`: `pal_audio` for training, with data augmentation.
 
-The changes are `pal_plugin.audio.augment`'s. A dataset that wants the same changes in every run
-calls `reseed` before each clip; without it they follow from the order of the calls.
+Augmentations are those of `pal_plugin.audio.augment`. For reproducible augmentation, datasets call
+`reseed` before each clip; otherwise it depends on the order of calls.
 
-Where encoder states are kept (`cache`), each clip has a fixed number of variants, of which a call
-draws one. All that is random in a variant follows from the clip and the variant's number.
+With cached encoder states (`cache`), each clip has a fixed number of augmented variants, of which a
+call draws one. All randomness of a variant is seeded by the clip and the variant's index.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class AugmentedAudioProcessor(AudioProcessor):
     """Wraps `AudioFrontend` and `Augment`.
 
     Args:
-        encoders: as of `pal_audio`.
-        augment: what is changed.
+        encoders: as for `pal_audio`.
+        augment: the augmentations.
 
     Attributes:
-        variant: where states are kept, the number of the variant that is made; None draws one.
+        variant: index of the variant to compute, if states are cached; None draws one.
 
     Raises:
-        ConfigError: states are to be kept and the number of variants is not given.
+        ConfigError: if states are cached but the number of variants is not set.
     """
 
     variant: int | None = None
@@ -51,17 +51,16 @@ class AugmentedAudioProcessor(AudioProcessor):
         self.variants = next((c.variants for c in self.frontend.caches.values()), 1)
         if self.variants is None:
             raise ConfigError(
-                f"the clips are augmented, and the states of {', '.join(self.frontend.caches)} "
-                "are to be kept: say how many fixed variants of each clip there are, for example "
-                "cache: {variants: 4}"
+                f"{', '.join(self.frontend.caches)}: caching augmented clips needs a fixed "
+                "number of variants per clip; set for example cache: {variants: 4}"
             )
 
     def reseed(self, key: str) -> None:
-        """Make the next clip's changes depend on `key` alone."""
+        """Seeds the augmentation of the next clip by `key`."""
         self.rng = random.Random(key)
 
     def __call__(self, item: Any) -> Features:
-        """Features of the changed clip, or its states; see `AudioProcessor`."""
+        """The features or cached states of the augmented clip; see `AudioProcessor`."""
         if self.frontend.shards:
             return self._variant(item)
         waveform, rate_hz = load_audio(item)
@@ -70,7 +69,7 @@ class AugmentedAudioProcessor(AudioProcessor):
         return self.augment.features(made, self.rng, self.frontend.features)
 
     def look_in(self, shards: Mapping[str, StateShards]) -> None:
-        """As `AudioProcessor`; recordings that are mixed in are read once, to know them again."""
+        """As `AudioProcessor`; also hashes the recordings that are mixed in."""
         super().look_in(shards)
         self._augmented_by = self.augment.identity() if shards else ""
 
@@ -84,7 +83,7 @@ class AugmentedAudioProcessor(AudioProcessor):
             changed = self.augment.waveform(waveform, rate_hz, random.Random(key))
             front_ends, made = self.frontend.features, {}
             for name, entry in self.frontend.make((changed, rate_hz), names).items():
-                # One by one, so that it does not matter which other encoders are made.
+                # Seeded per encoder, so that results do not depend on the other encoders.
                 rng = random.Random(f"{key} {sorted(settings_of(front_ends[name]).items())}")
                 made |= self.augment.features({name: entry}, rng, front_ends)
             return made
@@ -93,10 +92,10 @@ class AugmentedAudioProcessor(AudioProcessor):
 
     @classmethod
     def from_config(cls, cfg: Any = None) -> AugmentedAudioProcessor:
-        """From `{name: pal_audio_augmented, encoders: ..., augment: {...}}`.
+        """Builds from `{name: pal_audio_augmented, encoders: ..., augment: {...}}`.
 
         Raises:
-            ConfigError: an unknown key of `augment`, or a value it cannot take.
+            ConfigError: if a key of `augment` is unknown, or its value invalid.
         """
         settings = (cfg or {}).get("augment") or {}
         if OmegaConf.is_config(settings):

@@ -1,4 +1,4 @@
-"""`pal_text`: questions as they come from files, spreadsheets and people, cleaned up."""
+"""`pal_text`: normalizes white space of questions."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import Any
 
 
 class TextProcessor:
-    """Collapses white space; letters, case and punctuation stay."""
+    """Collapses white space; letters, case and punctuation are unchanged."""
 
     def __call__(self, item: str) -> str:
-        """The cleaned text.
+        """The normalized text.
 
         Raises:
-            ValueError: not a text, or nothing but white space.
+            ValueError: if it is not text, or blank.
         """
         if not isinstance(item, str) or not item.strip():
-            raise ValueError(f"a question must be a text that is not empty, got {item!r}")
+            raise ValueError(f"expected a non-blank text as question, got {item!r}")
         return " ".join(item.split())
 
     @classmethod

@@ -123,7 +123,7 @@ def test_bfloat16():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="heads must divide the width, got width 32, heads 5"):
+    with pytest.raises(ValueError, match="width 32 is not divisible by heads 5"):
         LFST(WIDTHS, GRIDS, 16, width=32, heads=5)
     with pytest.raises(ValueError, match=r"'sslam' has the grid \(64, 8\)"):
         connector((64, 3))

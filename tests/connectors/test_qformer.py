@@ -245,9 +245,9 @@ def test_dropout_is_on_in_training_only():
 
 def test_errors():
     widths = {"sslam": 6, "clap": 7}
-    with pytest.raises(ValueError, match=r"those of one encoder.*\['clap', 'sslam'\]"):
+    with pytest.raises(ValueError, match=r"needs a single encoder.*\['clap', 'sslam'\]"):
         connector(widths=widths, window=4)
-    with pytest.raises(ValueError, match="sizes from 1 on, got queries=0, window=0"):
+    with pytest.raises(ValueError, match="sizes of at least 1, got queries=0, window=0"):
         connector(queries=0, window=0)
     with pytest.raises(ValueError, match="hidden size .* not a multiple"):
         connector(heads=5)

@@ -113,7 +113,7 @@ def test_what_no_rule_names_is_an_error(tmp_path, change, message):
 def test_a_checkpoint_for_other_encoders_says_how_to_use_it(tmp_path):
     path = save(lavis_weights(width=20), tmp_path / "q.pt")
     with pytest.raises(
-        ValueError, match="tokens of width 20, here they have 12: encoder_width: 20"
+        ValueError, match="tokens of width 20, got 12: encoder_width: 20"
     ):
         connector(checkpoint=path)
     projected = connector(checkpoint=path, encoder_width=20)
