@@ -1,1 +1,1 @@
-"""The subcommands of the console command `pal`, one module each; `main` has their table."""
+"""Subcommands of the console command `pal`, one module each; `main` has their table."""

@@ -1,5 +1,5 @@
-"""`pal data`: list, fetch, convert, verify, stats, show, encode. The work is in
-`pal_plugin.corpora`, of encode in `pal_plugin.training`."""
+"""`pal data`: list, fetch, convert, verify, stats, show, encode. The work is done in
+`pal_plugin.corpora`, for encode in `pal_plugin.training`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ examples:
   pal data show shards/esc50-train -n 4 --out page.png
   pal data encode lal_stage1 --options model.encoders.sslam.cache=true
 
-pal data convert --help says more of converting.
+See pal data convert --help for conversions.
 """
 RATE_HZ = Number(1000, 384_000, whole=True)
 SHARD_CLIPS = Number(1, 10**6, whole=True)
@@ -37,36 +37,36 @@ PROCESSES = Number(1, 1024, whole=True)
 SHOWN = Number(1, 1000, whole=True)
 
 _CONVERT = """\
-The shards are tars in WebDataset's layout, each clip KEY.EXTENSION with KEY.json, which holds all
-captions or questions of the clip. OUT/index.json has counts, durations, hashes and licences, and
-lists every clip that is missing, broken (with the reason), too short, or there twice.
+The shards are tar files in WebDataset's layout: each clip is KEY.EXTENSION with KEY.json, which has
+all captions or questions of the clip. OUT/index.json has counts, durations, hashes and licences,
+and lists every clip that is missing, broken (with the reason), too short, or duplicated.
 
 examples:
-  # the files' own bytes, five folds of ESC-50 as two sets:
+  # original bytes, five folds of ESC-50 as two splits:
   pal data convert esc50 --audio ESC-50/audio --annotations ESC-50/meta/esc50.csv \\
       --where fold=1,2,3,4 --split train --out shards/esc50-train
   pal data convert esc50 --audio ESC-50/audio --annotations ESC-50/meta/esc50.csv \\
       --where fold=5 --split test --out shards/esc50-test
-  # FLAC at 16 kHz, by four processes:
+  # FLAC at 16 kHz, with four processes:
   pal data convert clotho --audio development --annotations clotho_captions_development.csv \\
       clotho_metadata_development.csv --format flac --rate 16000 --workers 4 --out shards/clotho
-  # nothing but folders:
+  # folders only, no annotations:
   pal data convert librispeech --audio LibriSpeech/test-clean --out shards/test-clean
   # your own: a CSV with the columns audio and label (or caption, transcript, question and answer)
   pal data convert own --audio clips --annotations mine.csv --out shards/mine
 
-Killed, or the disk full? The same command goes on where it was: what is finished stays, and the
-result is the same, whatever the number of workers. `pal data list` names the datasets.
+After an interruption the same command resumes: finished shards are kept, and the result does not
+depend on the number of workers. `pal data list` lists the datasets.
 """
 
 _FETCH = """\
 esc10   ESC-10, 400 clips of 5 s: ten kinds of environmental sound
 fsdd    Free Spoken Digit Dataset, 3000 clips: the digits in English
 
-They come from GitHub, the archive of one commit each, and are laid out as the recipes of
-projects/pal/mini read them. Each clip is checked by its hash where one is known; of the others,
-which the recipes do not use, it is said that they were not. Killed, or no connection? The same
-command goes on; what is whole stays. docs/data.md says more.
+They are downloaded from GitHub, as the archive of one commit each, and laid out as the recipes of
+projects/pal/mini read them. Clips are verified by their hashes where known; the others, which the
+recipes do not use, are reported as unverified. After an interruption the same command resumes. See
+docs/data.md.
 
 examples:
   PAL_DATA=FOLDER pal data fetch esc10 fsdd
@@ -74,10 +74,11 @@ examples:
 """
 
 _ENCODE = """\
-What frozen encoders make of each clip does not change, so it is made once and read by every run,
-stage and model type with these encoders (docs/training.md). A training run keeps it as it goes;
-this makes it ahead, for the splits that the recipe trains and evaluates on, on as many processes
-and machines as there are. It tells the bytes first. Interrupted, the same command goes on.
+The states of frozen encoders do not change, so they are computed once and read by every run, stage
+and model type with these encoders (docs/training.md). A training run fills the cache as it goes;
+this command fills it beforehand, for the splits that the recipe trains and evaluates on, with any
+number of processes and hosts. It logs the required size first. After an interruption the same
+command resumes.
 
 examples:
   pal data encode lal_stage1 --options model.encoders.sslam.cache=true --dry-run
@@ -87,12 +88,12 @@ examples:
 
 
 def resume(argv: Sequence[str], folder: Path | None) -> str:
-    """What is said after Ctrl-C."""
+    """How to resume after Ctrl-C; arguments as in `train.resume`."""
     return "the same command resumes"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The subcommands of `pal data`."""
+    """Add the subcommands of `pal data`."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     def action(name: str, do: Callable, about: str, epilog: str | None = None) -> Any:
@@ -107,70 +108,71 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.set_defaults(do=do)
         return parser
 
-    action("list", _list, "name the datasets that can be converted, and the files they take")
+    action("list", _list, "list the datasets that can be converted, and the files they need")
 
-    add = action("fetch", _fetch, "download public clips that are small", _FETCH).add_argument
+    add = action("fetch", _fetch, "download small public datasets", _FETCH).add_argument
     add("names", nargs="+", metavar="NAME", help="esc10, fsdd")
-    about = "a folder is made in it for each (default: PAL_DATA/audio)"
+    about = "parent folder of the datasets' folders (default: PAL_DATA/audio)"
     add("--out", metavar="FOLDER", help=about)
-    about = "a mirror that answers as https://github.com does (default: $PAL_GITHUB, or that)"
+    about = "a mirror of https://github.com (default: $PAL_GITHUB, or github.com itself)"
     add("--from", dest="base", metavar="URL", help=about)
 
     add = action(
-        "convert", _convert, "write a dataset's original files as shards", _CONVERT
+        "convert", _convert, "convert a dataset's original files to shards", _CONVERT
     ).add_argument
-    add("dataset", metavar="DATASET", help="a name of: pal data list")
+    add("dataset", metavar="DATASET", help="a name from: pal data list")
     add("--audio", required=True, metavar="DIR", help="folder of the audio files")
     add("--annotations", nargs="+", default=[], metavar="FILE", help="the dataset's own files")
-    add("--out", required=True, metavar="SHARDS", help="folder to write into")
-    add("--split", metavar="NAME", help="a name for these shards")
+    add("--out", required=True, metavar="SHARDS", help="output folder")
+    add("--split", metavar="NAME", help="split name of these shards")
     about = "only rows with these values, such as fold=1,2 or split=test"
     add("--where", nargs="+", default=[], metavar="COLUMN=VALUE,...", help=about)
-    about = "the files' own bytes (default), or re-encoded in mono"
+    about = "keep the original bytes (default), or re-encode in mono"
     add("--format", default="keep", metavar="keep|flac|ogg", help=about)
-    add("--rate", type=RATE_HZ.argument, metavar="HZ", help="of flac and ogg; else as it is")
-    about = "clips a shard (default 500)"
+    about = "sample rate of flac and ogg (default: that of the file)"
+    add("--rate", type=RATE_HZ.argument, metavar="HZ", help=about)
+    about = "clips per shard (default: 500)"
     add("--shard-size", type=SHARD_CLIPS.argument, default=500, metavar="CLIPS", help=about)
-    about = "shorter ones are left out (0.1)"
+    about = "skip shorter clips (default: 0.1)"
     add("--min-seconds", type=MIN_SECONDS.argument, default=0.1, metavar="S", help=about)
-    add("--workers", type=PROCESSES.argument, metavar="N", help="processes (default: one a core)")
+    add("--workers", type=PROCESSES.argument, metavar="N", help="processes (default: one per core)")
     add(
         "--resume",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="keep what an earlier run of this conversion finished (default); --no-resume replaces "
-        "whatever conversion is in SHARDS",
+        help="keep the finished shards of an interrupted conversion (default); --no-resume "
+        "replaces any conversion in SHARDS",
     )
 
     verify = action("verify", _verify, "check every hash, clip and JSON; exit code 1 if any fails")
-    stats = action("stats", _stats, "count what is in shards; with --out also as plots")
-    show = action(
-        "show", _show, "print a few clips; with --out also draw them with their spectrograms"
-    )
+    stats = action("stats", _stats, "print statistics of shards; with --out also plot them")
+    show = action("show", _show, "print a few clips; with --out also draw their spectrograms")
     for command in (verify, stats, show):
-        about = "a folder, tars, 'a-{000..009}.tar', or 'pipe:COMMAND'"
+        about = "a folder, tar files, 'a-{000..009}.tar', or 'pipe:COMMAND'"
         command.add_argument("shards", nargs="+", metavar="SHARDS", help=about)
-    stats.add_argument("--out", type=_picture, metavar="PNG", help="durations, rates and labels")
-    show.add_argument("-n", type=SHOWN.argument, default=4, metavar="N", help="clips (default 4)")
-    show.add_argument("--seed", type=SEED.argument, default=0, help="of the choice (default 0)")
-    show.add_argument("--out", type=_picture, metavar="PNG", help="the page")
+    about = "plot durations, sample rates and labels"
+    stats.add_argument("--out", type=_picture, metavar="PNG", help=about)
+    show.add_argument("-n", type=SHOWN.argument, default=4, metavar="N", help="clips (default: 4)")
+    about = "seed of the choice of clips (default: 0)"
+    show.add_argument("--seed", type=SEED.argument, default=0, help=about)
+    show.add_argument("--out", type=_picture, metavar="PNG", help="draw the spectrograms")
 
-    encode = action("encode", _encode, "make what frozen encoders give of each clip", _ENCODE)
+    encode = action("encode", _encode, "cache the states of frozen encoders", _ENCODE)
     options.add_recipe(encode)
-    about = "clips at a time of each process (default: run.batch_size_train)"
+    about = "clips per batch and process (default: run.batch_size_train)"
     encode.add_argument("--batch-size", type=BATCH.argument, metavar="CLIPS", help=about)
-    encode.add_argument("--dry-run", action="store_true", help="tell the bytes, and end")
+    encode.add_argument("--dry-run", action="store_true", help="only log the required size")
 
 
 def _picture(text: str) -> Path:
-    """A file that can be drawn; the ending chooses the format."""
+    """The path of a plot; its extension chooses the format."""
     if Path(text).suffix.lower() not in (".png", ".pdf", ".svg"):
         raise argparse.ArgumentTypeError(f"{text!r} must end in .png, .pdf or .svg")
     return Path(text)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what was asked. Returns the exit code."""
+    """Run the subcommand. Returns the exit code."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     return args.do(args)
 
@@ -212,18 +214,18 @@ def _fetch(args: argparse.Namespace) -> int:
     sources = [source_of(name) for name in dict.fromkeys(args.names)]
     out = Path(args.out) if args.out else default_folder()
     for source in sources:
-        # The licence is told before anything is downloaded.
+        # Show the licence before the download.
         _say(f"{source.about}\n  from {source.repository}, about {source.megabytes} MB")
         _say(f"  licence: {source.licence}, {source.licence_url}")
         facts = fetch(source, out, args.base)
         unchecked = facts["not_checked_by_hash"]
         _say(f"  {facts['clips']} clips in {out / source.folder}: {', '.join(facts['tables'])}")
-        _say(f"  checked by hash: {facts['checked_by_hash']}")
+        _say(f"  verified by hash: {facts['checked_by_hash']}")
         if unchecked["clips"]:
-            about = f"  decoded, but NOT checked by hash: {unchecked['clips']}"
-            _say(f"{about} ({unchecked['which']}), as no hash of them is known")
+            about = f"  decoded, but NOT verified by hash: {unchecked['clips']}"
+            _say(f"{about} ({unchecked['which']}), as their hashes are unknown")
         for fault in facts["left_out"]:
-            _say(f"  left out, cannot be used: {fault}")
+            _say(f"  skipped, unusable: {fault}")
     return 0
 
 
@@ -244,7 +246,7 @@ def _convert(args: argparse.Namespace) -> int:
     _say(summary(index))
     _say(f"written: {Path(args.out)}")
     if not index["clips"]:
-        _say("no clip can be used; the index says why of each")
+        _say("no usable clip; index.json gives the reason for each")
         return 1
     return 0
 

@@ -1,4 +1,4 @@
-"""`pal doctor`: what is installed, what is missing and for what, and whether the model hears."""
+"""`pal doctor`: installed and missing packages, the machine, a self-test of the shipped model."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from pal_plugin.version import __version__
 HELP = """\
 examples:
   pal doctor
-  pal doctor --no-test    # versions, machine and folders alone
+  pal doctor --no-test    # versions, machine and folders only
 
-The exit code is 1 where something that the package needs is missing or too old, or where the test
-fails, else 0. Paste what it prints into a report of a bug.
+The exit code is 1 if a required package is missing or has another version, or if the self-test
+fails, else 0. Paste the output into bug reports.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `pal doctor`."""
-    parser.add_argument(
-        "--no-test", action="store_true", help="do not let the shipped model answer about clips"
-    )
+    """Add the arguments of `pal doctor`."""
+    parser.add_argument("--no-test", action="store_true", help="skip the self-test")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what is found. Returns the exit code."""
+    """Print the report. Returns the exit code."""
     needs, features = core(), optional()
     _show(f"pal_plugin {__version__}", text_table(map(_row, needs), "l", rule=False))
     _show("machine", text_table(computer(), "l", rule=False))
     _show("features", text_table(map(_feature, features), "l", rule=False))
     _show("folders", text_table(folders(), "l", rule=False))
-    _show("weights here", "\n".join(cached_weights()) or "none; pal weights get small")
+    _show("cached weights", "\n".join(cached_weights()) or "none; pal weights get small")
     problems = [_problem(need) for need in needs if not need.fits]
     if not needs:
-        problems.append(f"{PACKAGE} is not installed, so what it needs is not known: pip install .")
+        problems.append(
+            f"{PACKAGE} is not installed, so its requirements are unknown: pip install ."
+        )
     if not args.no_test:
         problems += _tested()
     _show("problems", "\n".join(problems) or "none")
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tested() -> list[str]:
-    """What is wrong with the answers of the shipped model."""
+    """Problems found by the self-test of the shipped model."""
     begun = time.perf_counter()
     try:
         from transformers.utils.logging import disable_progress_bar
@@ -54,13 +54,15 @@ def _tested() -> list[str]:
 
         disable_progress_bar()
         heard = self_test()
-    # Whatever is broken here is what was asked for.
+    # Any error here is a finding of the report.
     except Exception as error:
-        return [f"the test could not be run: {type(error).__name__}: {error}"]
-    told = ", ".join(f"{one.truth}: {one.answer!r}" for one in heard)
-    _show("test", f"{told} ({time.perf_counter() - begun:.1f} s, imports included)")
+        return [f"the self-test failed to run: {type(error).__name__}: {error}"]
+    answers = ", ".join(f"{one.truth}: {one.answer!r}" for one in heard)
+    _show("self-test", f"{answers} ({time.perf_counter() - begun:.1f} s, imports included)")
     wrong = [one for one in heard if not one.right]
-    return [f"the shipped model hears {one.truth!r} as {one.answer!r}" for one in wrong]
+    return [
+        f"self-test: expected {one.truth!r}, the model answered {one.answer!r}" for one in wrong
+    ]
 
 
 def _row(need: Need) -> tuple[str, str, str]:

@@ -12,36 +12,36 @@ HELP = """\
 examples:
   # the newest run of a recipe, on the recipe's own validation and test splits:
   pal evaluate lal_stage1
-  # one certain run or checkpoint file:
+  # a specific run or checkpoint file:
   pal evaluate lal_stage1 --options model.checkpoint=output/lal_stage1-20260101-120000
-  # your own clips, described by a CSV in ESC-50's format:
+  # your own clips, with a CSV in ESC-50's format:
   pal evaluate mini/eval_esc50 \\
       --options data.audio=FOLDER data.annotations=CSV model.checkpoint=RUN_OR_FILE
 
-The model is built as the checkpoint's own JSON describes it, so that what is evaluated is what
-was trained; --options may change it, a run file's model section only chooses the checkpoint.
+The model is built from the checkpoint's own JSON, so that the trained model is evaluated; --options
+may change it, a run file's model section only chooses the checkpoint.
 python evaluate.py --cfg-path RECIPE.yaml is the same command.
 """
 
 
 def resume(argv: Sequence[str], folder: Path | None) -> str:
-    """How an interrupted evaluation goes on; arguments as in `train.resume`."""
+    """How to resume an interrupted evaluation; arguments as in `train.resume`."""
     if folder is None:
         again = options.same_command("evaluate", argv)
-        return f"nothing was evaluated yet; start again with: {again}"
+        return f"nothing has been evaluated yet; start again with: {again}"
     again = options.same_command("evaluate", argv, "--job-id", folder.name)
     return f"resume with: {again}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `pal evaluate`."""
+    """Add the arguments of `pal evaluate`."""
     options.add_recipe(parser)
     options.add_job_id(parser)
     parser.add_argument(
         "--mask-audio",
         action="store_true",
-        help="ask everything a second time without the audio, whatever the run file says; the "
-        "table shows both",
+        help="evaluate a second time with the audio masked, whatever the run file says; the table "
+        "shows both",
     )
 
 

@@ -1,7 +1,7 @@
-"""The console command `pal`: a table of subcommands, each a module that is imported when asked for.
+"""The console command `pal`: a table of subcommands, whose modules are imported on demand.
 
-A subcommand is one file with `add_arguments` and `run`, and one entry in `COMMANDS`. Nothing on the
-way to `--help` imports torch, and a `run` checks names and paths before it does.
+A subcommand is one file with `add_arguments` and `run`, and one entry in `COMMANDS`. `--help` does
+not import torch, and `run` checks names and paths before it does.
 """
 
 from __future__ import annotations
@@ -29,35 +29,35 @@ from pal_plugin.utils.errors import (
 from pal_plugin.utils.spelling import did_you_mean
 from pal_plugin.version import __version__
 
-#: By name: the module (`add_arguments(parser)`, `run(args) -> exit code`, `HELP`, shown under the
-#: arguments, and `resume(argv, run folder or None)`, what is said after Ctrl-C), and a line for
+#: By name: the module (`add_arguments(parser)`, `run(args) -> exit code`, `HELP`, shown below the
+#: arguments, and `resume(argv, run folder or None)`, the message after Ctrl-C), and a line for
 #: `pal --help`.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "train": ("pal_plugin.commands.train", "train a model as a recipe says"),
+    "train": ("pal_plugin.commands.train", "train a model by a recipe"),
     "evaluate": ("pal_plugin.commands.evaluate", "evaluate a trained model"),
     "plan": (
         "pal_plugin.commands.plan",
-        "parameters, FLOPs and memory of a recipe, before it runs",
+        "estimate parameters, FLOPs and memory of a recipe",
     ),
     "data": (
         "pal_plugin.commands.data",
-        "convert public datasets to shards; verify, count and show shards; encode clips ahead",
+        "convert datasets to shards; verify, count and show shards; cache encoder states",
     ),
     "weights": (
         "pal_plugin.commands.weights",
-        "fetch small published models: an LLM and an encoder",
+        "download small published models: an LLM and an encoder",
     ),
     "results": (
         "pal_plugin.commands.results",
-        "merge runs into one table with confidence intervals",
+        "tabulate the results of runs, with confidence intervals",
     ),
     "doctor": (
         "pal_plugin.commands.doctor",
-        "what is installed, what is missing and for what, and whether the shipped model hears",
+        "check installed packages and the machine, and run a self-test",
     ),
     "run": (
         "pal_plugin.commands.run",
-        "tell where a training run stands: steps, mix of the data, position in them",
+        "show the progress of a training run: steps, data mix, data position",
     ),
 }
 
@@ -72,11 +72,12 @@ examples:
 
 
 def main(argv: Sequence[str] | None = None, *, host: str | None = None) -> int:
-    """Entry of `pal`. Returns the exit code.
+    """Entry point of `pal`. Returns the exit code.
 
     Args:
-        host: a module, such as `pal_plugin.hosts.lavis`, that is imported if the recipe names
-            something that only it may know.
+        argv: arguments; None: those of the process.
+        host: a module, such as `pal_plugin.hosts.lavis`, that is imported if the recipe uses a name
+            that the core does not know.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0].startswith("-"):
@@ -99,7 +100,7 @@ def main(argv: Sequence[str] | None = None, *, host: str | None = None) -> int:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--traceback", action="store_true", help="show where an error came from in the code"
+        "--traceback", action="store_true", help="show the traceback of user errors too"
     )
     module.add_arguments(parser)
     args = parser.parse_args(rest)
@@ -124,13 +125,14 @@ def guarded(
     traceback: bool = False,
     resume: Callable[[Path | None], str] | None = None,
 ) -> int:
-    """The exit code of `run`; what the user can repair is printed as one message.
+    """The exit code of `run`; errors that the user can fix are printed as one message.
 
-    Anything else is a bug and keeps its traceback.
+    Any other error is a bug and keeps its traceback.
 
     Args:
-        traceback: the user's mistakes keep theirs too.
-        resume: what is said to whom stopped a run, by its folder, where there is one.
+        run: returns an exit code.
+        traceback: raise user errors too, with their traceback.
+        resume: message on how to resume an interrupted run, from its folder or None.
     """
     try:
         return run() or DONE
@@ -144,19 +146,19 @@ def guarded(
         print(f"error{_where()}: {_message(error)}", file=sys.stderr)
         return FAILED
     except Preempted as stop:
-        told = f"; {resume(stop.folder)}" if resume and stop.folder else ""
-        print(f"preempted{_where()}; state saved{told}", file=sys.stderr)
+        how = f"; {resume(stop.folder)}" if resume and stop.folder else ""
+        print(f"preempted{_where()}; state saved{how}", file=sys.stderr)
         return PREEMPTED
     except KeyboardInterrupt as stop:
-        told = "interrupted; what was written so far is whole"
+        message = "interrupted; all files written so far are complete"
         folder = stop.folder if isinstance(stop, Interrupted) else None
-        print(f"{told}; {resume(folder)}" if resume else told, file=sys.stderr)
+        print(f"{message}; {resume(folder)}" if resume else message, file=sys.stderr)
         return INTERRUPTED
 
 
 def _nobody_reads() -> bool:
-    """Whether what is printed goes to a program that has ended, such as `head`; from here on it
-    goes nowhere."""
+    """Whether stdout is a pipe whose reader has ended, such as `head`; if so, discard further
+    output."""
     if not hasattr(select, "poll"):
         return False
     place, watcher = sys.stdout.fileno(), select.poll()
@@ -168,21 +170,21 @@ def _nobody_reads() -> bool:
 
 
 def _of_the_disk(error: OSError) -> bool:
-    """Whether an error is about a file, or a full disk; others are bugs, or a network's."""
+    """Whether an error concerns a file or a full disk; others are bugs, or from the network."""
     kinds = (FileNotFoundError, NotADirectoryError, PermissionError)
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     return isinstance(error, kinds) or error.filename is not None or full
 
 
 def _where() -> str:
-    """Which process speaks, where there are several."""
+    """The rank of this process, if there are several."""
     distributed = sys.modules.get("pal_plugin.training.distributed")
     world = distributed.current() if distributed else None
     return f" in {world}" if world and world.size > 1 else ""
 
 
 def _message(error: Exception) -> str:
-    """The error's own words, without the traceback that a data worker wraps around them."""
+    """The error's message, without the traceback that a DataLoader worker wraps around it."""
     text = str(error)
     if not text.startswith("Caught "):
         return text

@@ -1,4 +1,4 @@
-"""What `pal train`, `pal evaluate` and `pal plan` have in common: a recipe and changes to it."""
+"""Arguments shared by `pal train`, `pal evaluate` and `pal plan`: a recipe and changes to it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pal_plugin.utils.runtime import Clock
 
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
-    """The recipe and `--options`."""
+    """Add the recipe and `--options`."""
     parser.add_argument(
         "recipe",
         nargs="*",
         metavar="RECIPE",
-        help="a run file, or a name such as lal_stage1; several are merged in their order. A "
-        "full-size recipe is a stage, an LLM and a variant, in any order",
+        help="a run file, or a name such as lal_stage1; several are merged in order. A full-size "
+        "recipe is a stage, an LLM and a variant, in any order",
     )
     parser.add_argument(
         "--cfg-path",
@@ -31,7 +31,7 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="YAML",
-        help="the same, in LAVIS's words",
+        help="the same, under LAVIS's name",
     )
     parser.add_argument(
         "--options",
@@ -44,30 +44,30 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
 
 
 def add_job_id(parser: argparse.ArgumentParser) -> None:
-    """`--job-id`."""
+    """Add `--job-id`."""
     parser.add_argument(
         "--job-id",
         type=_run_name,
         metavar="NAME",
         help="name of the run folder (default: RECIPE-DATE-TIME); an interrupted evaluation of "
-        "this name goes on",
+        "this name resumes",
     )
 
 
 def recipe_files(args: argparse.Namespace) -> list[Path]:
-    """The run files that were named.
+    """The run files given on the command line.
 
     Raises:
-        ConfigError: none, or one that is not there.
+        ConfigError: none is given, or one does not exist.
     """
     names = [*args.recipe, *args.cfg_path]
     if not names:
-        raise ConfigError("no recipe was named; for example: pal train lal_stage1")
+        raise ConfigError("no recipe given; for example: pal train lal_stage1")
     return find_recipes(names)
 
 
 def loader(args: argparse.Namespace, **given: Any) -> Any:
-    """`load_config` for what was named; keywords of both calls go to it."""
+    """`load_config` with the command line's files and options; keywords of both calls go to it."""
     from pal_plugin.config.run_config import load_config
 
     files = recipe_files(args)
@@ -75,11 +75,12 @@ def loader(args: argparse.Namespace, **given: Any) -> Any:
 
 
 def same_command(command: str, argv: Sequence[str], *more: str) -> str:
-    """The command line again, with other names of its run; what a launcher was given is `...`.
+    """The command line to run again, with `...` for a launcher's arguments.
 
     Args:
-        argv: what stood behind the command.
-        more: arguments in place of `--job-id` and `--resume`.
+        command: the subcommand.
+        argv: its arguments.
+        more: arguments that replace `--job-id` and `--resume`.
     """
     kept, tokens = [], list(argv)
     while tokens:
@@ -102,7 +103,7 @@ def _launcher() -> str:
 
 
 def start_log() -> Clock:
-    """Log with the time of day, of several processes the first; the clock counts the start."""
+    """Set up logging with the time of day, INFO on rank 0 only; returns the start-up clock."""
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))  # torch is not here yet
     logging.getLogger().setLevel(logging.INFO if rank == "0" else logging.WARNING)
@@ -110,9 +111,9 @@ def start_log() -> Clock:
 
 
 def _run_name(text: str) -> str:
-    """A folder's name, so that a run stays in `run.output_dir`."""
+    """The name of one folder, so that a run stays in `run.output_dir`."""
     if text in ("", ".", "..") or Path(text).name != text:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a name of one folder; run.output_dir chooses where it is made"
+            f"{text!r} is not the name of a single folder; run.output_dir sets its parent"
         )
     return text

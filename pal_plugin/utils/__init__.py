@@ -1,1 +1,1 @@
-"""What every room may use: errors, files, weights, hub, process."""
+"""Helpers for all packages: errors, files, weights, hub, processes."""

@@ -1,4 +1,4 @@
-"""Files from plain addresses: resumed where they broke off, there whole or not at all."""
+"""Downloads over HTTP: resumed after an interruption, and complete or absent."""
 
 from __future__ import annotations
 
@@ -20,33 +20,36 @@ _TRIES = 4
 _WAIT_S = 2.0
 _TIMEOUT_S = 60
 _BLOCK = 2**16
-#: What this machine's disk says, which no server can help.
+#: Errors of the local disk, for which a retry is pointless.
 _OURS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.ENOENT)
-#: The rest that was asked for is not there: what is here is whole, or of another file.
+#: The requested range does not exist: the partial file is complete, or of another file.
 _NO_SUCH_RANGE = 416
 
 
 class DownloadError(UserError):
-    """An address that gives nothing, or that breaks off again and again."""
+    """A URL that cannot be fetched."""
 
 
 def download(url: str, target: Path, expected: int | None = None) -> Path:
-    """Fetch `url` to `target`, with a progress bar.
+    """Download `url` to `target`, with a progress bar. Returns `target`.
 
-    What is not whole is `TARGET.part`, from which the next call goes on where the server can.
+    A partial download is kept as `TARGET.part`, from which the next call resumes if the server
+    supports ranges.
 
     Args:
-        expected: bytes, about, for the bar where the server does not say.
+        url: http or https.
+        target: the file to write.
+        expected: approximate size in bytes, for the progress bar if the server sends none.
 
     Raises:
-        DownloadError: no address, a file that cannot be written, the server refuses, or four tries
-            broke off.
+        DownloadError: an invalid URL, an unwritable file, a refusal by the server, or four
+            interrupted attempts.
     """
     part = target.with_name(f"{target.name}.part")
     reason: Exception | None = None
     for number in range(_TRIES):
         if number:
-            logging.info("%s broke off (%s), trying again", url, reason)
+            logging.info("download of %s interrupted (%s), retrying", url, reason)
             time.sleep(_WAIT_S * number)
         try:
             _fetch(url, part, expected)
@@ -54,14 +57,14 @@ def download(url: str, target: Path, expected: int | None = None) -> Path:
             if error.code == _NO_SUCH_RANGE and part.exists():
                 part.unlink()
             elif error.code < 500:
-                raise DownloadError(f"{url} is refused: {error}") from error
+                raise DownloadError(f"the server refused {url}: {error}") from error
             reason = error
-        except urllib.error.URLError as error:  # no server is reached
+        except urllib.error.URLError as error:  # the server is unreachable
             if not number:
-                raise DownloadError(_told(url, error.reason)) from error
+                raise DownloadError(_message(url, error.reason)) from error
             reason = error
         except (http.client.InvalidURL, ValueError) as error:
-            raise DownloadError(f"{url} is no address ({error}); expected https://...") from error
+            raise DownloadError(f"{url} is not a URL ({error}); expected https://...") from error
         except (OSError, http.client.HTTPException) as error:
             if getattr(error, "errno", None) in _OURS:
                 raise DownloadError(f"cannot write {part}: {error}") from error
@@ -70,7 +73,7 @@ def download(url: str, target: Path, expected: int | None = None) -> Path:
             force_to_disk(part)
             os.replace(part, target)
             return target
-    raise DownloadError(_told(url, reason)) from reason
+    raise DownloadError(_message(url, reason)) from reason
 
 
 def _fetch(url: str, part: Path, expected: int | None) -> None:
@@ -79,7 +82,7 @@ def _fetch(url: str, part: Path, expected: int | None) -> None:
     request = urllib.request.Request(url, headers=headers)
     with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
         if answer.status != http.client.PARTIAL_CONTENT:
-            have = 0  # the server begins at the beginning
+            have = 0  # the server ignored the range
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length else None
         settings = {"unit": "B", "unit_scale": True, "desc": part.name.removesuffix(".part")}
@@ -91,11 +94,12 @@ def _fetch(url: str, part: Path, expected: int | None) -> None:
                 file.write(block)
                 bar.update(len(block))
                 have += len(block)
-    if total is not None and have != total:  # what http.client does not tell of itself
-        raise ConnectionError(f"{have} bytes of {total} came")
+    if total is not None and have != total:  # http.client does not check it
+        raise ConnectionError(f"expected {total} bytes, read {have}")
 
 
-def _told(url: str, reason: object) -> str:
+def _message(url: str, reason: object) -> str:
     return (
-        f"cannot fetch {url}: {reason}. Is there a connection? Try again; it goes on where it was"
+        f"cannot download {url}: {reason}. Check the network connection and try again; the "
+        "download resumes"
     )

@@ -1,29 +1,29 @@
-"""Errors that are the user's to repair, and the exit code of each way a command ends."""
+"""Errors that the user can fix, and the exit codes of commands."""
 
 from pathlib import Path
 
 #: Exit codes: done; stopped by a UserError; stopped from the keyboard.
 DONE, FAILED, INTERRUPTED = 0, 2, 130
-#: Told to stop, with everything saved: "try again" (sysexits.h).
+#: Preempted with the state saved: "try again" (EX_TEMPFAIL of sysexits.h).
 PREEMPTED = 75
-#: As a shell tells of SIGPIPE: what was printed went to a program that had ended.
+#: As a shell reports SIGPIPE: the reader of stdout had ended.
 UNREAD = 141
 
 
 class UserError(Exception):
-    """Its message says what was expected, what came and what to do: printed without a traceback."""
+    """Printed without a traceback; its message says what was expected, what came, what to do."""
 
 
 class ConfigError(UserError, ValueError):
-    """A configuration, a checkpoint name or a dataset's description that cannot be used."""
+    """An invalid configuration, checkpoint or dataset description."""
 
 
-#: What libraries raise where sizes that are right each for itself do not go together.
+#: What libraries raise for sizes that are valid one by one but do not fit together.
 SIZES_DO_NOT_FIT = (ArithmeticError, AssertionError, IndexError, RuntimeError, TypeError)
 
 
 class Preempted(Exception):
-    """The run in a folder was told to stop, and its state is saved."""
+    """The run in `folder` was stopped by a signal; its state is saved."""
 
     def __init__(self, folder: Path | None = None) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Preempted(Exception):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C while a run wrote into a folder."""
+    """Ctrl-C during a run in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()

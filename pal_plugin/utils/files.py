@@ -1,4 +1,4 @@
-"""Files that are whole or absent, their hashes, and plain JSON."""
+"""Atomic writes (files are complete or absent), hashes, and plain JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def jsonable(value: Any) -> Any:
-    """Plain JSON types: tensors and numpy values become numbers or lists, NaN becomes null."""
+    """`value` as JSON types: tensors and arrays become numbers or lists, NaN and infinity null."""
     if isinstance(value, dict):
         return {str(k): jsonable(v) for k, v in value.items()}
     if isinstance(value, list | tuple | set):
@@ -38,28 +38,28 @@ def file_sha256(path: Path) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON; the file is replaced as a whole."""
+    """Write indented JSON; the file is replaced atomically."""
     replace_text(path, json.dumps(jsonable(value), indent=2) + "\n")
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
-    """Write one JSON value per line; the file is replaced as a whole."""
+    """Write one JSON value per line; the file is replaced atomically."""
     replace_text(
         path, "".join(json.dumps(jsonable(row), ensure_ascii=False) + "\n" for row in rows)
     )
 
 
 def read_jsonl(path: Path) -> list[Any]:
-    """The values of `write_jsonl`."""
+    """The values written by `write_jsonl`."""
     return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
 
 
 @contextlib.contextmanager
 def staged(path: Path) -> Iterator[Path]:
-    """A path of the same name in a temporary folder; what is written there is moved beside `path`.
+    """A path in a temporary folder to write to; afterwards its files are moved next to `path`.
 
-    Files written next to it (a checkpoint's JSON) are moved too, `path` itself last. If the block
-    raises, nothing is moved.
+    Further files in that folder (a checkpoint's JSON) are moved too, `path` itself last. If the
+    block raises, nothing is moved.
     """
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
         yield Path(folder) / path.name
@@ -72,7 +72,7 @@ def staged(path: Path) -> Iterator[Path]:
 
 
 def force_to_disk(path: Path) -> None:
-    """Have a file, or a folder's list of names, on the disk before going on."""
+    """fsync a file, or a folder's entries."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -82,9 +82,9 @@ def force_to_disk(path: Path) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to; it takes the place of `path` when the block ends.
+    """A temporary file to write to; it replaces `path` atomically when the block ends.
 
-    If the block raises, `path` is as it was. A killed process leaves `.NAME.PID.partial`.
+    If the block raises, `path` is unchanged. A killed process leaves `.NAME.PID.partial`.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -96,6 +96,6 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a text file; it is replaced as a whole."""
+    """Write a text file; it is replaced atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

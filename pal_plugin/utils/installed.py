@@ -1,7 +1,7 @@
-"""What the package needs, what of it is installed, and what each part of the rest is for.
+"""Required and optional packages, and which of them are installed.
 
-The requirements are read from the package's own metadata, so that they stand in setup.py alone.
-This module runs where nothing of it is installed.
+The requirements are read from the package's metadata, so that they are listed in setup.py only.
+This module works without any of them installed.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-#: The distribution.
+#: Name of the distribution.
 PACKAGE = "pal-plugin"
-#: Extras of setup.py that somebody who trains or evaluates may want, and what for.
+#: Extras of setup.py for users who train or evaluate, and their purpose.
 EXTRAS = {
     "m4a": "M4A, AAC and other formats of ffmpeg",
-    "eval": "F1, mAP and other figures of classification and tagging",
+    "eval": "F1, mAP and other metrics of classification and tagging",
     "captions": "CIDEr-D, FENSE and other scores of captions",
     "demo": "plots of data and results",
     "speech": "clips of pal_spoken",
     "watch": "TensorBoard",
     "lavis": "LAVIS as a host, beside salesforce-lavis itself",
 }
-#: What else may be wanted: the distribution, what for, and how to get it where that is not pip.
+#: Further optional distributions: purpose, and how to get them.
 OTHERS = (
     ("salesforce-lavis", "LAVIS as a host", "pip install --no-deps salesforce-lavis==1.0.2"),
     ("pycocoevalcap", "BLEU, CIDEr, METEOR and SPICE of captions", "pip install pycocoevalcap"),
@@ -31,24 +31,24 @@ OTHERS = (
     ("tinysoundfont", "clips of pal_notes", "pip install tinysoundfont"),
     ("wandb", "run.wandb", "pip install wandb"),
 )
-#: Programs: what for, and how to get them.
+#: Optional programs: purpose, and how to get them.
 PROGRAMS = (
     ("java", "METEOR, SPICE and the PTB tokenizer of captions", "install a Java runtime (JRE)"),
-    ("ffmpeg", "nothing here, PyAV brings its own; to repair files by hand", "ffmpeg.org"),
-    ("torchrun", "many processes on one machine", "it comes with torch"),
+    ("ffmpeg", "not used (PyAV includes it); to repair files manually", "ffmpeg.org"),
+    ("torchrun", "several processes on one host", "it comes with torch"),
 )
 
 
 @dataclass(frozen=True)
 class Need:
-    """Something that may be installed.
+    """A required or optional distribution or program.
 
     Attributes:
-        name: of the distribution, or the program.
-        version: what is installed (of a program where it is), None: nothing.
-        wanted: the versions that are, as in `>=2.6,<2.12`; empty: any.
-        fits: whether what is installed is among them.
-        purpose: what it is for.
+        name: of the distribution or program.
+        version: installed version (path of a program); None: not installed.
+        wanted: accepted versions, such as `>=2.6,<2.12`; empty: any.
+        fits: whether an accepted version is installed.
+        purpose: what it is used for.
         remedy: how to get it.
     """
 
@@ -61,12 +61,12 @@ class Need:
 
 
 def core() -> list[Need]:
-    """What the package cannot do without; empty where its metadata is not there."""
+    """Required distributions; empty if the package's metadata is not installed."""
     return list(_requirements(None))
 
 
 def optional() -> list[Need]:
-    """What single features need."""
+    """Distributions and programs that single features need."""
     found = [need for extra in EXTRAS for need in _requirements(extra)]
     for name, purpose, remedy in OTHERS:
         version = version_of(name)
@@ -78,7 +78,7 @@ def optional() -> list[Need]:
 
 
 def version_of(name: str) -> str | None:
-    """The version of a distribution; None where it is not installed."""
+    """The version of a distribution; None if it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -86,10 +86,10 @@ def version_of(name: str) -> str | None:
 
 
 def _requirements(extra: str | None) -> Iterator[Need]:
-    """Those of an extra that are no core ones, or the core ones."""
+    """The additional requirements of an extra; None: the core ones."""
     try:
         from packaging.requirements import Requirement
-    except ImportError:  # itself a requirement: nothing can be compared without it
+    except ImportError:  # itself a requirement; needed to compare versions
         version, remedy = version_of("packaging"), "pip install packaging"
         if extra is None:
             yield Need("packaging", version, "", False, "this package", remedy)

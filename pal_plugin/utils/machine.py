@@ -1,4 +1,4 @@
-"""The machine: cores, memory, GPUs, and the folders where things are kept."""
+"""The machine: cores, memory, GPUs, and the folders of caches and data."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ GB = 1e9
 
 
 def computer() -> list[tuple[str, str]]:
-    """Names and values: system, Python, cores that this process may use, memory, GPUs."""
+    """Names and values: system, Python, usable cores, memory, GPUs."""
     facts = [
         ("system", platform.platform()),
         ("python", platform.python_version()),
         ("cores", str(_cores())),
         ("memory", _memory()),
     ]
-    return facts + [("GPU", told) for told in _gpus()]
+    return facts + [("GPU", gpu) for gpu in _gpus()]
 
 
 def folders() -> list[tuple[str, str, str]]:
-    """What is kept where, and how much of it there is."""
+    """Contents, location and size, and the variable that sets it, of each folder."""
     hub = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
     hub = Path(os.environ.get("HF_HUB_CACHE") or hub / "hub")
     data = os.environ.get("PAL_DATA")
     rows = [
-        ("weights", weights_folder(), "PAL_CACHE moves it"),
-        ("encoder states", cache_folder() / "encoder_states", "PAL_CACHE moves it"),
-        ("Hugging Face hub", hub, "HF_HOME moves it"),
+        ("weights", weights_folder(), "set by PAL_CACHE"),
+        ("encoder states", cache_folder() / "encoder_states", "set by PAL_CACHE"),
+        ("Hugging Face hub", hub, "set by HF_HOME"),
     ]
-    told = [(what, f"{path} ({_size(path)})", how) for what, path, how in rows]
+    caches = [(what, f"{path} ({_size(path)})", how) for what, path, how in rows]
     place = f"{data} ({'a folder' if Path(data).is_dir() else 'no folder'})" if data else "-"
-    return [*told, ("data", place, "PAL_DATA says it; public datasets' recipes need it")]
+    return [*caches, ("data", place, "set by PAL_DATA; recipes of public datasets need it")]
 
 
 def cached_weights() -> list[str]:
-    """Names of what `pal weights get` fetched, and of models in the hub's cache."""
+    """Names of models from `pal weights get`, and of those in the hub's cache."""
     own = [f"weights://{path.name}" for path in _entries(weights_folder())]
     hub = (
         os.environ.get("HF_HUB_CACHE") or f"{os.environ.get('HF_HOME', '~/.cache/huggingface')}/hub"
@@ -72,8 +72,8 @@ def _gpus() -> Iterator[str]:
         yield f"unknown: torch cannot be imported ({error})"
         return
     if not torch.cuda.is_available():
-        built = "CUDA" if torch.version.cuda else "ROCm" if torch.version.hip else "the CPU alone"
-        yield f"none that torch sees; it is built for {built}"
+        built = "CUDA" if torch.version.cuda else "ROCm" if torch.version.hip else "CPU only"
+        yield f"none visible to torch (built for {built})"
         return
     for number in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(number)
@@ -86,6 +86,6 @@ def _entries(folder: Path) -> list[Path]:
 
 def _size(folder: Path) -> str:
     if not folder.is_dir():
-        return "not there"
+        return "does not exist"
     files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     return f"{sum(path.stat().st_size for path in files) / GB:.2f} GB"

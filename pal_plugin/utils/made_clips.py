@@ -1,4 +1,4 @@
-"""Clips that the package makes itself, kept in a folder: tars, and the index that comes last."""
+"""Generated clips in a folder: tar files, and an index that is written last."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INDEX = "index.json"
 
 
 def is_made(paths: Sequence[Path]) -> bool:
-    """Whether all files of a folder are there, and the index that marks it as complete."""
+    """Whether all files exist, and the index that marks their folder as complete."""
     return paths[0].with_name(INDEX).exists() and all(path.exists() for path in paths)
 
 
@@ -32,17 +32,20 @@ def make(
     workers: int | None,
     progress: bool,
 ) -> None:
-    """Do the jobs on several processes with a bar, then write the index.
+    """Run the jobs on several processes with a progress bar, then write the index.
 
     Args:
-        write: `write(job, tick)`; it skips what is there, and tells `tick(n)` of every n clips.
+        write: `write(job, tick)`; skips existing files, and calls `tick(n)` after every n clips.
+        jobs: see `run_jobs`.
+        folder: of the index.
         content: of the index.
-        clips, label: of the bar.
-        workers: processes; None: one a core.
-        progress: whether to show a bar, or lines of the log.
+        clips: total, for the progress bar.
+        label: of the progress bar.
+        workers: processes; None: one per core.
+        progress: whether to show a progress bar or log lines.
 
     Raises:
-        RuntimeError: with the worker's error, if one fails.
+        RuntimeError: a worker failed; contains its error.
     """
     with progress_bar(clips, label, "clip", shown=progress, lines=True) as bar:
         run_jobs(write, jobs, workers or usable_cores(), bar.update)
@@ -50,7 +53,7 @@ def make(
 
 
 def add_clip(tar: tarfile.TarFile, flac: bytes, record: dict[str, Any]) -> None:
-    """Add a clip under the `id` of its record: `ID.flac` and `ID.json`."""
+    """Add a clip, named by the `id` of its record: `ID.flac` and `ID.json`."""
     text = json.dumps(record, separators=(",", ":")).encode()
     for suffix, data in (("flac", flac), ("json", text)):
         member = tarfile.TarInfo(f"{record['id']}.{suffix}")

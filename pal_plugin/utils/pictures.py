@@ -1,4 +1,4 @@
-"""Pictures by matplotlib, which nothing else needs."""
+"""Figures by matplotlib, an optional package."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pal_plugin.utils.errors import ConfigError
 
 
 def new_figure(width_in: float, height_in: float) -> Any:
-    """An empty figure of matplotlib's, without a window.
+    """An empty matplotlib figure, without a window; sizes in inches.
 
     Raises:
         ConfigError: matplotlib is not installed.

@@ -1,6 +1,6 @@
-"""Texts that are no Unicode, such as file names in another encoding, in a form that can be written.
+"""Printable forms of texts with invalid Unicode, such as file names in another encoding.
 
-Python keeps a byte that is not UTF-8 as half of a character, which no file and no screen takes.
+Python keeps a byte that is not UTF-8 as a lone surrogate, which cannot be written or printed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _HALF = re.compile("[\ud800-\udfff]")
 
 
 def printable(value: Any) -> Any:
-    """A text, or all texts in lists and maps, with `\\xd6` for the byte D6 and so on."""
+    """A text, or all texts in lists and maps, with `\\xd6` for the byte D6 etc."""
     if isinstance(value, str):
         return _HALF.sub(_escaped, value)
     if isinstance(value, list | tuple):
@@ -24,7 +24,7 @@ def printable(value: Any) -> Any:
 
 
 def json_text(value: Any, **options: Any) -> str:
-    """JSON with letters as they are, of printable texts."""
+    """JSON without ASCII escapes, of printable texts."""
     text = json.dumps(value, ensure_ascii=False, **options)
     if _HALF.search(text):
         text = json.dumps(printable(value), ensure_ascii=False, **options)

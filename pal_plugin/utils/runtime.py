@@ -1,4 +1,4 @@
-"""The process: its memory, its cores, its progress bars."""
+"""The process: memory, cores, progress bars, start-up time."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from typing import Any
 
 from tqdm import tqdm
 
-#: Seconds between two lines of progress.
+#: Seconds between two log lines of progress.
 _LINE_S = 30.0
 # Numbers of glibc's malloc.h
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc keep freed memory instead of giving it back to the kernel.
+    """Let glibc keep freed memory instead of returning it to the kernel.
 
     A training step frees and allocates the same large tensors; by default each of them is mapped
-    anew and every page of it faulted in. Measured on 2 cores: alone, a step of the pocket LLM takes
-    the same time either way; beside six busy processes (a loader's workers, say) it takes a third.
+    again and every page of it faulted in. Measured on 2 cores: alone, a step of the pocket LLM
+    takes the same time either way; next to six busy processes (such as DataLoader workers) it takes
+    a third.
 
     Returns:
-        Whether it was done.
+        Whether it was set.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -41,7 +42,7 @@ def keep_freed_memory() -> bool:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: fewer than the machine has in a container or under Slurm."""
+    """Cores that this process may use; in a container or under Slurm fewer than the host has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -50,12 +51,14 @@ def usable_cores() -> int:
 def progress_bar(
     total: int | None, label: str, unit: str, *, shown: bool = True, lines: bool = False
 ) -> tqdm:
-    """A live bar on a terminal.
+    """A progress bar on a terminal, or log lines without one.
 
     Args:
-        total: of what it counts, None where that is not known.
-        shown: whether it is shown at all.
-        lines: without a terminal write to the log: at the beginning, now and then, at the end.
+        total: number of units, None if unknown.
+        label: in front of the bar.
+        unit: singular noun.
+        shown: whether to show anything.
+        lines: without a terminal, log at the start, every 30 s, and at the end.
     """
     live = sys.stderr.isatty()
     kind = _Lines if lines and not live else tqdm
@@ -64,11 +67,11 @@ def progress_bar(
 
 
 class _Lines(tqdm):
-    """A progress bar as lines of the log."""
+    """A progress bar as log lines."""
 
     def __init__(self, **arguments: Any) -> None:
-        told = "{desc}: {n_fmt} of {total_fmt} {unit}s in {elapsed}, ETA {remaining}"
-        settings = {"bar_format": told, "mininterval": _LINE_S, "miniters": 1, "leave": True}
+        form = "{desc}: {n_fmt} of {total_fmt} {unit}s in {elapsed}, ETA {remaining}"
+        settings = {"bar_format": form, "mininterval": _LINE_S, "miniters": 1, "leave": True}
         super().__init__(**{**arguments, **settings}, file=io.StringIO())
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
@@ -77,7 +80,7 @@ class _Lines(tqdm):
 
 
 def duration(seconds: float | None) -> str:
-    """As people read it: 4:05 are minutes and seconds, 1:04:05 begins with hours; None is "?"."""
+    """Seconds as "4:05" (minutes and seconds) or "1:04:05" (with hours); None is "?"."""
     if seconds is None:
         return "?"
     minutes, rest = divmod(round(seconds), 60)
@@ -86,14 +89,14 @@ def duration(seconds: float | None) -> str:
 
 
 class Clock:
-    """Counts how long a start takes, and what of it takes how long."""
+    """Measures the start-up time, in total and by part."""
 
     def __init__(self) -> None:
         self._begun, self._parts = time.perf_counter(), {}
 
     @contextmanager
     def counted(self, part: str) -> Iterator[None]:
-        """Count the block as a part of the start, and say that it begins."""
+        """Log `part` and measure the block."""
         logging.info("starting: %s", part)
         begun = time.perf_counter()
         yield

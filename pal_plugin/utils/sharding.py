@@ -1,4 +1,4 @@
-"""Tensors that may be shards of FSDP2's, as whole ones and back."""
+"""Convert tensors that FSDP2 may have sharded to full ones and back."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """A tensor put together from its shards; all processes must call it."""
+    """The full tensor, of the same (global) shape [...]. Collective: every rank must call it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def like(tensor: Tensor, place: Tensor) -> Tensor:
-    """A whole tensor, sharded and on the device as `place` is; all processes must call it."""
+    """A full tensor [...], on the device and with the sharding of `place` [...]. Collective."""
     tensor = tensor.to(place.device)
     if not isinstance(place, DTensor):
         return tensor

@@ -1,4 +1,4 @@
-"""Names in messages: the nearest known ones to one that is not, and the first of many."""
+"""Names in messages: suggestions for unknown names, and abbreviated lists."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 
 
 def neighbours(name: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """The known names nearest to `name`, best first; empty where nothing is near."""
+    """The known names closest to `name`, best first; empty if none is close."""
     return difflib.get_close_matches(name, [str(k) for k in known], n=count, cutoff=0.55)
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """A sentence for an error message: the nearest names, or all of them where none is near."""
+    """A sentence for an error message: the closest names, or all of them if none is close."""
     close = neighbours(name, known)
     if close:
         return f"Did you mean {' or '.join(repr(c) for c in close)}?"
@@ -20,13 +20,17 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
 
 
 def first_of(names: Sequence[object], separator: str = ", ", most: int = 10) -> str:
-    """The first names, and dots where there are more."""
+    """The first `most` names, and dots if there are more."""
     shown = separator.join(map(str, names[:most]))
     return f"{shown}{separator}..." if len(names) > most else shown
 
 
 def reject_unknown(given: Iterable[str], known: Iterable[str], where: str) -> None:
-    """Raise ValueError for names that are not known, with the nearest known name."""
+    """Raise ValueError for unknown names, with the closest known ones.
+
+    Args:
+        where: start of the message.
+    """
     known = sorted(known)
     problems = []
     for name in given:

@@ -1,4 +1,4 @@
-"""Tables of text: aligned for a terminal, or in Markdown."""
+"""Text tables: aligned for a terminal, or in Markdown."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 
 
 def text_table(rows: Iterable[Sequence[Any]], align: str, rule: bool = True) -> str:
-    """Rows of equally many cells as aligned lines, two spaces between the columns.
+    """Rows of cells as aligned lines, two spaces between the columns.
 
     Args:
-        align: "l" or "r" of each column, such as "llr"; the last one holds for all that follow.
-        rule: whether the first row is a head, with a line under it.
+        rows: equally long.
+        align: "l" or "r" per column, such as "llr"; the last one applies to all that follow.
+        rule: whether the first row is a header, with a line below it.
     """
     rows = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -29,7 +30,7 @@ def text_table(rows: Iterable[Sequence[Any]], align: str, rule: bool = True) -> 
 
 
 def markdown_table(rows: Sequence[Sequence[Any]], align: str) -> str:
-    """Rows of equally many cells in Markdown, the first one as head; `align` as of `text_table`."""
+    """Rows of cells as a Markdown table, the first one as header; `align` as in `text_table`."""
     lines = [
         "| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows
     ]

@@ -1,4 +1,4 @@
-"""Weights of others: files are read without running anything, and loaded whole or not at all."""
+"""Weight files: read without running code from them, and loaded completely or not at all."""
 
 from __future__ import annotations
 
@@ -20,9 +20,14 @@ from pal_plugin.utils.files import replacing
 def write_tensors(
     tensors: Mapping[str, Tensor], path: str | Path, metadata: dict[str, str] | None = None
 ) -> None:
-    """Write a safetensors file, whole or not at all, that whoever may read the folder may read.
+    """Write a safetensors file atomically, with the permissions of the umask.
 
-    `save_file` gives it to its owner only, so that a colleague could not load a checkpoint.
+    `save_file` makes it readable by its owner only, so that others could not load a checkpoint.
+
+    Args:
+        tensors: by name, of any shapes [...].
+        path: the file.
+        metadata: of the safetensors header.
     """
     mask = os.umask(0)
     os.umask(mask)
@@ -33,15 +38,14 @@ def write_tensors(
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint: `.safetensors`, a torch file (`.pt`, `.pth`, `.bin`; read with
-    `weights_only=True`), or a folder as `save_pretrained` writes it (shards included).
+    """The tensors of a checkpoint by name: `.safetensors`, a torch file (`.pt`, `.pth`, `.bin`;
+    read with `weights_only=True`), or a folder written by `save_pretrained` (sharded or not).
 
-    A training file that nests the weights under "model" or "state_dict" is unpacked.
+    Weights nested under "model" or "state_dict" are unpacked.
 
     Raises:
-        FileNotFoundError: nothing there.
-        ValueError: no known form, a file that is not what its name says or not complete, or one
-            that holds more than tensors.
+        FileNotFoundError: the checkpoint does not exist.
+        ValueError: an unknown format, a damaged or truncated file, or one with more than tensors.
     """
     path = Path(path)
     if path.is_dir():
@@ -61,69 +65,69 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         try:
             return load_file(path)
         except SafetensorError as error:
-            raise ValueError(f"{path} cannot be read (is it complete?): {error}") from error
+            raise ValueError(f"{path} is unreadable (truncated?): {error}") from error
     if path.suffix not in (".pt", ".pth", ".bin"):
         raise ValueError(f"expected a .safetensors, .pt, .pth or .bin checkpoint, got {path.name}")
     check_is_torch_file(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (EOFError, OSError, RuntimeError) as error:
-        raise ValueError(f"{path} cannot be read (is it complete?): {error}") from error
+        raise ValueError(f"{path} is unreadable (truncated?): {error}") from error
     except pickle.UnpicklingError as error:
         if "truncated" in str(error):
-            raise ValueError(f"{path} is cut off: {error}") from error
+            raise ValueError(f"{path} is truncated: {error}") from error
         raise ValueError(
-            f"{path.name} holds more than tensors and is not unpickled, because that runs code "
+            f"{path.name} contains more than tensors and is not unpickled, because that runs code "
             f"from the file. `python -m pal_plugin.encoders.convert {path} OUT.safetensors` copies "
-            "its tensors and runs nothing; then give OUT.safetensors"
+            "its tensors without running code; then give OUT.safetensors"
         ) from error
     return named_tensors(content, path.name)
 
 
 def check_is_no_stand_in(path: Path) -> None:
-    """Raise ValueError for what a failed download leaves under a checkpoint's name."""
+    """Raise ValueError for an empty file, a Git LFS pointer or a web page instead of weights."""
     with open(path, "rb") as file:
         head = file.read(64)
     if not head:
-        raise ValueError(f"{path} is empty (0 bytes); fetch it again")
+        raise ValueError(f"{path} is empty (0 bytes); download it again")
     if head.startswith(b"version https://git-lfs"):
         raise ValueError(
-            f"{path} is a pointer of Git LFS and not the weights; `git lfs pull` fetches them"
+            f"{path} is a Git LFS pointer, not the weights; run `git lfs pull` to download them"
         )
     if head.lstrip().startswith(b"<"):
-        raise ValueError(f"{path} is a web page and not the weights; download the file itself")
+        raise ValueError(f"{path} is a web page, not the weights; download the file itself")
 
 
 def check_is_torch_file(path: Path) -> None:
-    """Raise ValueError for what `torch.save` did not write, or not to its end."""
+    """Raise ValueError for a file that `torch.save` did not write, or that is truncated."""
     with open(path, "rb") as file:
         head = file.read(4)
     if head.startswith(b"PK"):  # an archive, whose directory is at its end
         if not zipfile.is_zipfile(path):
-            raise ValueError(f"{path} is cut off; fetch it again")
+            raise ValueError(f"{path} is truncated; download it again")
     elif not head.startswith(b"\x80"):  # a pickle, as torch wrote before 1.6
-        raise ValueError(f"{path} is no file that torch.save wrote; it begins with {head!r}")
+        raise ValueError(f"{path} was not written by torch.save; it begins with {head!r}")
 
 
 def named_tensors(content: object, name: str) -> dict[str, Tensor]:
-    """The tensors of a training file's content, which may nest them under "model" or "state_dict".
+    """The tensors in a checkpoint's content, which may nest them under "model" or "state_dict".
 
-    What is no tensor (an optimizer's state, a nested "_ema") is left out.
+    Other entries (optimizer state, a nested "_ema") are dropped.
 
     Raises:
-        ValueError: no mapping.
+        ValueError: the content is no mapping.
     """
     entries = named_entries(content, name)
     return {key: value for key, value in entries.items() if isinstance(value, Tensor)}
 
 
 def named_entries(content: object, name: str) -> Mapping[str, object]:
-    """What stands beside the tensors too; otherwise as `named_tensors`."""
+    """As `named_tensors`, with the entries that are no tensors."""
     for key in ("model", "state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping):
-        raise ValueError(f"{name} holds a {type(content).__name__}, expected named tensors")
+        raise ValueError(f"{name} contains a {type(content).__name__}, expected named tensors")
     return content
 
 
@@ -136,16 +140,18 @@ def load_weights(
     unknown: Iterable[str] = (),
     hint: str = "check the sizes in the encoder's 'model' settings and the file",
 ) -> None:
-    """Load every tensor, or say exactly what does not fit.
+    """Load all tensors into a module, or raise an error that lists all mismatches.
 
     Args:
+        module: to load into.
         weights: tensors by the module's names.
-        computed: endings of keys that may be absent because the module computes them itself.
-        unknown: further keys of the file that nothing is known about.
-        hint: what to look at where something does not fit.
+        source: of the weights, for the message.
+        computed: suffixes of keys that may be absent because the module computes them.
+        unknown: further keys of the file that could not be mapped.
+        hint: what to check if keys or shapes differ.
 
     Raises:
-        ValueError: names every missing, unexpected and misshapen key.
+        ValueError: lists every missing and unexpected key, and those of another shape.
     """
     own = module.state_dict()
     problems = {
@@ -164,5 +170,5 @@ def load_weights(
         raise ValueError(
             f"{source} does not fit {type(module).__name__}; {hint}. {'; '.join(listed)}"
         )
-    # Complete by the check above; the keys in `computed` keep the module's own values.
+    # Complete by the check above; keys in `computed` keep the module's own values.
     module.load_state_dict({**own, **weights})

@@ -1,8 +1,8 @@
-"""Jobs done by several processes, each given one after another.
+"""Run jobs on several worker processes.
 
-Design choice: plain subprocesses that read jobs from a pipe, one JSON line each, and not a process
-pool: this also works from a notebook or a script without a `__main__` guard, and as a worker's
-input ends with its parent, even by SIGKILL, none outlives it by more than a job.
+Design choice: plain subprocesses that read jobs from a pipe, one JSON line each, instead of a
+process pool: this also works from a notebook or a script without a `__main__` guard, and since a
+worker's input ends with its parent, even by SIGKILL, no worker outlives it by more than a job.
 """
 
 from __future__ import annotations
@@ -31,17 +31,18 @@ def run_jobs(
     workers: int,
     tick: Tick,
 ) -> None:
-    """Call `function(job, tick)` for each job; with one worker in this process.
+    """Call `function(job, tick)` for each job; a single worker is this process itself.
 
     Args:
-        function: of a module, which a worker imports.
-        jobs: what JSON can hold; `path` names a job in messages.
-        tick: told of every n clips done.
+        function: at module level, so that a worker can import it.
+        jobs: JSON values; `path` names a job in messages.
+        workers: number of processes.
+        tick: called with the number of clips done.
 
     Raises:
-        UserError: of a job; from a worker a `ConfigError` of the same words.
+        UserError: raised by a job; from a worker as a `ConfigError` with the same message.
         ConfigError: a process cannot be started.
-        RuntimeError: a worker died, or its job raised anything else.
+        RuntimeError: a worker died, or a job raised another error.
     """
     workers = min(workers, len(jobs))
     if workers <= 1:
@@ -65,16 +66,16 @@ def run_jobs(
         for thread in threads:
             thread.join()
     except BaseException as error:
-        errors.append(error)  # what is begun is finished, and nothing else begun
+        errors.append(error)  # workers finish their current job and stop
         raise
     if errors:
         raise errors[0]
 
 
 def _serve(name: str, left: deque, errors: list[BaseException], tick: Tick) -> None:
-    """One worker, until no job is left or one failed.
+    """Serve one worker until no job is left or one failed.
 
-    Whatever fails is in `errors`: an exception would end this thread alone, and nobody would know.
+    Failures go to `errors`: an exception would end this thread only, unnoticed.
     """
     try:
         with _started(name) as process:
@@ -110,39 +111,37 @@ def _started(name: str) -> subprocess.Popen:
             env=environment,
         )
     except OSError as error:
-        raise ConfigError(
-            f"cannot start a worker process: {error}; fewer --workers may do"
-        ) from error
+        raise ConfigError(f"cannot start a worker process: {error}; try fewer --workers") from error
 
 
 def _do(process: subprocess.Popen, job: dict[str, Any], tick: Tick) -> None:
-    with contextlib.suppress(BrokenPipeError):  # that it has ended is told below
+    with contextlib.suppress(BrokenPipeError):  # a dead worker is reported below
         process.stdin.write(json.dumps(job) + "\n")
         process.stdin.flush()
     for line in process.stdout:
-        told, value = json.loads(line)
-        if told == "clips":
+        kind, value = json.loads(line)
+        if kind == "clips":
             tick(value)
-        elif told == "done":
+        elif kind == "done":
             return
         else:
-            raise ConfigError(value) if told == "mistake" else RuntimeError(value)
+            raise ConfigError(value) if kind == "mistake" else RuntimeError(value)
     raise RuntimeError(
-        f"a worker ended while it wrote {job['path']} (status {process.wait()}); finished shards "
-        "are kept, the same command goes on"
+        f"a worker died while writing {job['path']} (status {process.wait()}); finished shards are "
+        "kept, the same command resumes"
     )
 
 
 def _work(name: str) -> None:
-    """Do the jobs of standard input.
+    """Run the jobs read from standard input.
 
-    Each answer is a line of JSON: `["clips", n]` as they are done, then `["done", null]`,
-    `["mistake", TEXT]` of a `UserError`, or `["bug", TRACEBACK]`.
+    Each answer is a line of JSON: `["clips", n]` for progress, then `["done", null]`,
+    `["mistake", TEXT]` for a `UserError`, or `["bug", TRACEBACK]`.
     """
-    answers, sys.stdout = sys.stdout, sys.stderr  # whatever libraries print goes elsewhere
+    answers, sys.stdout = sys.stdout, sys.stderr  # keep library output out of the answers
 
-    def answer(told: str, value: Any = None) -> None:
-        print(json.dumps([told, value]), file=answers, flush=True)
+    def answer(kind: str, value: Any = None) -> None:
+        print(json.dumps([kind, value]), file=answers, flush=True)
 
     module, _, function = name.partition(":")
     for line in sys.stdin:
@@ -151,7 +150,7 @@ def _work(name: str) -> None:
             getattr(importlib.import_module(module), function)(job, lambda n: answer("clips", n))
         except UserError as error:
             answer("mistake", str(error))
-        except Exception:  # whatever it is, run_jobs raises it in the parent, with this traceback
+        except Exception:  # run_jobs raises it in the parent, with this traceback
             answer("bug", f"{job['path']}: {traceback.format_exc()}")
         else:
             answer("done")

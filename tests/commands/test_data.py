@@ -71,7 +71,7 @@ def test_a_conversion_without_a_clip_that_can_be_used_is_no_success(tmp_path, ca
     where = ["--audio", str(tmp_path), "--annotations", str(tmp_path / "own.csv")]
     argv = ["data", "convert", "own", *where, "--out", str(tmp_path / "out"), "--workers", "1"]
     assert main(argv) == 1
-    assert "no clip can be used" in capsys.readouterr().out
+    assert "no usable clip" in capsys.readouterr().out
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch, tmp_path):

@@ -13,7 +13,7 @@ from pal_plugin.config.registry import Registry
 from pal_plugin.utils.errors import Interrupted, Preempted
 
 RUN = Path(__file__).parents[1] / "training" / "run_before_the_move" / "run"
-WHOLE = "interrupted; what was written so far is whole"
+WHOLE = "interrupted; all files written so far are complete"
 
 
 @pytest.fixture
@@ -51,19 +51,20 @@ def stopped(monkeypatch):
         (
             ["train", "lal_stage1"],
             Path("gone"),
-            "; no checkpoint was written yet (run.save_every, or the end of an epoch, writes one); "
-            "this starts anew in the same folder: pal train lal_stage1 --job-id gone --resume auto",
+            "; no checkpoint yet (they are written every run.save_every steps and after each "
+            "epoch); start over in the same folder with: pal train lal_stage1 --job-id gone "
+            "--resume auto",
         ),
         (
             ["train", "lal_stage1"],
             None,
-            "; nothing was trained yet; start again with: pal train lal_stage1",
+            "; nothing has been trained yet; start again with: pal train lal_stage1",
         ),
         (["evaluate", "lal_stage1"], RUN, "; resume with: pal evaluate lal_stage1 --job-id run"),
         (
             ["evaluate", "lal_stage1"],
             None,
-            "; nothing was evaluated yet; start again with: pal evaluate lal_stage1",
+            "; nothing has been evaluated yet; start again with: pal evaluate lal_stage1",
         ),
         (["data", "list"], None, "; the same command resumes"),
         (["weights", "list"], None, "; the same command starts again"),

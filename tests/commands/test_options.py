@@ -27,7 +27,7 @@ def test_recipes_may_be_named_in_either_way_and_are_merged_in_their_order(tmp_pa
 
 
 def test_without_a_recipe_an_example_is_given():
-    with pytest.raises(ConfigError, match="no recipe was named; for example: pal train"):
+    with pytest.raises(ConfigError, match="no recipe given; for example: pal train"):
         options.recipe_files(parsed())
 
 
@@ -36,4 +36,4 @@ def test_a_runs_name_is_that_of_one_folder(name, capsys):
     assert parsed("--job-id", "mine").job_id == "mine"
     with pytest.raises(SystemExit):
         parsed("--job-id", name)
-    assert f"{name!r} is not a name of one folder" in capsys.readouterr().err
+    assert f"{name!r} is not the name of a single folder" in capsys.readouterr().err

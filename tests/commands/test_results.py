@@ -42,7 +42,7 @@ def test_the_table_is_printed_or_written(run, capsys):
 
 def test_mistakes_say_what_there_is(run, capsys):
     for argv, told in (
-        ([run, "--figures", "wer"], "no run has wer; they have accuracy"),
+        ([run, "--figures", "wer"], "no run has wer; available: accuracy"),
         ([run.parent / "gone"], "gone"),
     ):
         assert main(["results", *map(str, argv)]) == 2

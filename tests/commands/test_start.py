@@ -54,10 +54,10 @@ def test_help_imports_nothing_heavy(command, tmp_path):
     ("argv", "says"),
     [
         (["trian"], "Did you mean 'train'"),
-        (["train"], "no recipe was named"),
+        (["train"], "no recipe given"),
         (["train", "lal_stgae1"], "Did you mean 'lal_stage1'"),
         (["train", "gone.yaml"], "no configuration file gone.yaml"),
-        (["data", "encode"], "no recipe was named"),
+        (["data", "encode"], "no recipe given"),
         (["data", "encode", "lal_stage1", "--batch-size", "0"], "--batch-size: got '0'"),
         (["train", "lal_stage1", "--options", "run.sede=1"], "Did you mean 'seed'"),
         (["train", "lal_stage1", "--options", "run.shard_streams=0"], "run.shard_streams is 0"),

@@ -63,11 +63,11 @@ def test_a_gguf_is_unpacked_once_also_one_that_was_there(cache, capsys, monkeypa
     monkeypatch.setattr(gguf, "unpack", unpack)
     argv = ["weights", "get", "whisper-tiny.en"]
     assert main(argv) == 0
-    assert "unpacking it, once" in capsys.readouterr().out
+    assert "dequantizing it once" in capsys.readouterr().out
     assert {path.name for path in folder.iterdir()} == {"model.safetensors", "origin.json"}
     assert main(argv) == 0
     out = capsys.readouterr().out
-    assert "unpacking" not in out
+    assert "dequantizing" not in out
     assert "from the moon" in out
 
 

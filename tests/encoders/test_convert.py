@@ -157,9 +157,9 @@ def test_other_ways_in_are_closed_too(tmp_path, weights, way_in, old_format):
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (lambda path: path.write_text("version https://git-lfs"), "pointer of Git LFS"),
-        (lambda path: path.write_text("something else"), "no file that torch.save wrote"),
-        (lambda path: torch.save([1, 2], path), "holds a list, expected named tensors"),
+        (lambda path: path.write_text("version https://git-lfs"), "Git LFS pointer"),
+        (lambda path: path.write_text("something else"), "not written by torch.save"),
+        (lambda path: torch.save([1, 2], path), "contains a list, expected named tensors"),
         (lambda path: torch.save({"model": {"a": 1}}, path), "no named tensors"),
         (lambda path: torch.jit.script(torch.nn.Identity()).save(path), "TorchScript archive"),
         (lambda path: None, "does not exist"),

@@ -49,5 +49,5 @@ def test_a_connectors_checkpoint_is_resolved_as_an_encoders_is(tiny_config):
         "encoders": ["whisper"],
         "args": {"checkpoint": "pocket://nothing"},
     }
-    with pytest.raises(FileNotFoundError, match="no pocket weights 'pocket://nothing'"):
+    with pytest.raises(FileNotFoundError, match="has no pocket weights 'pocket://nothing'"):
         build.build_parts(section)

@@ -171,4 +171,4 @@ def test_a_mistake_in_the_settings_is_named(toy, trained, capsys):
 def test_a_run_stays_in_the_output_folder(toy, name, capsys):
     with pytest.raises(SystemExit):
         cli.train(["--cfg-path", str(toy.recipe), "--job-id", name])
-    assert "not a name of one folder" in capsys.readouterr().err
+    assert "not the name of a single folder" in capsys.readouterr().err

@@ -48,7 +48,7 @@ def test_a_server_without_parts_begins_again(served, tmp_path):
 
 def test_what_is_left_is_gone_on_with_by_the_next_call(served, tmp_path):
     served.break_offs = 99
-    with pytest.raises(DownloadError, match=r"a\.zip: .* goes on where it was"):
+    with pytest.raises(DownloadError, match=r"a\.zip: .* the download resumes"):
         download(f"{served.url}/a.zip", tmp_path / "a.zip")
     assert not (tmp_path / "a.zip").exists()
     served.break_offs, before = 0, len(served.asked)
@@ -72,14 +72,14 @@ def test_a_refusal_is_told_and_only_a_busy_server_is_asked_again(
 
 
 def test_no_server_at_all(served, tmp_path):
-    with pytest.raises(DownloadError, match="Is there a connection"):
+    with pytest.raises(DownloadError, match="Check the network connection"):
         download("http://127.0.0.1:9/a.zip", tmp_path / "a.zip")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("url", ["mirror.example/a.zip", "http://a:b/a.zip", "http:// /a.zip"])
 def test_what_is_no_address(tmp_path, url):
-    with pytest.raises(DownloadError, match="is no address .*expected https://"):
+    with pytest.raises(DownloadError, match="is not a URL .*expected https://"):
         download(url, tmp_path / "a.zip")
 
 

@@ -109,11 +109,14 @@ def test_a_repository_without_weights_is_explained(hub):
     ("error", "message"),
     [
         (http_error(GatedRepoError, 403), r"is gated.*on its page there.*hf auth login"),
-        (http_error(RepositoryNotFoundError, 404), r"not on the Hugging Face hub.*spelling"),
-        (OfflineModeIsEnabled("HF_HUB_OFFLINE is set"), r"cannot fetch.*HF_HUB_OFFLINE is set\."),
-        (LocalEntryNotFoundError("no connection\nat all"), r"cannot fetch.*no connection\. Where"),
-        (httpx.ConnectError("refused"), r"cannot fetch.*not in the cache: refused\."),
-        (OSError("disk full"), r"cannot fetch.*disk full\."),
+        (http_error(RepositoryNotFoundError, 404), r"nor on the Hugging Face hub.*spelling"),
+        (
+            OfflineModeIsEnabled("HF_HUB_OFFLINE is set"),
+            r"cannot download.*HF_HUB_OFFLINE is set\.",
+        ),
+        (LocalEntryNotFoundError("no connection\nat all"), r"cannot download.*no connection\. On"),
+        (httpx.ConnectError("refused"), r"cannot download.*not in the cache: refused\."),
+        (OSError("disk full"), r"cannot download.*disk full\."),
     ],
 )
 def test_failed_downloads_say_how_to_get_the_files(hub, error, message):
@@ -128,7 +131,7 @@ def test_failed_downloads_say_how_to_get_the_files(hub, error, message):
 
 def test_a_name_that_is_neither_path_nor_id_is_not_asked_for(hub):
     for name in ("gpt2", "no/such/folder", "no/file.safetensors"):
-        with pytest.raises(HubError, match="no existing path and no hub id"):
+        with pytest.raises(HubError, match="neither an existing path nor a hub id"):
             snapshot(name, ["*"])
     assert hub.asked == []
     assert str(fetch("no/file.safetensors")) == "no/file.safetensors"  # its reader explains

@@ -37,10 +37,10 @@ def test_each_gpu_is_told_with_its_memory(torch_with):
     assert gpus == ["cuda:0 H80, 80.0 GiB", "cuda:1 H141, 141.0 GiB"]
 
 
-@pytest.mark.parametrize(("cuda", "told"), [("13.0", "CUDA"), (None, "the CPU alone")])
+@pytest.mark.parametrize(("cuda", "told"), [("13.0", "CUDA"), (None, "CPU only")])
 def test_without_a_gpu_it_is_said_what_torch_is_built_for(torch_with, cuda, told):
     torch_with(cuda=cuda)
-    assert dict(machine.computer())["GPU"] == f"none that torch sees; it is built for {told}"
+    assert dict(machine.computer())["GPU"] == f"none visible to torch (built for {told})"
 
 
 def test_without_torch_gpus_are_not_known(monkeypatch):
@@ -60,6 +60,6 @@ def test_folders_are_told_with_their_size_and_what_is_in_them(tmp_path, monkeypa
     (tmp_path / "hub_home" / "hub" / ".locks").mkdir()
     told = {what: place for what, place, _ in machine.folders()}
     assert told["weights"] == f"{tmp_path}/cache/weights (0.02 GB)"
-    assert told["encoder states"].endswith("(not there)")
+    assert told["encoder states"].endswith("(does not exist)")
     assert told["data"] == f"{tmp_path}/gone (no folder)"
     assert machine.cached_weights() == ["weights://mine", "owner/name"]

@@ -100,7 +100,7 @@ def test_a_second_call_does_nothing(index, monkeypatch):
     [
         (WEIGHTS[:-1] + b"x", r"model\.bin of toy-1\.0\S+ has the SHA-256 \w+, expected \w+"),
         (WEIGHTS[:-1], r"has 6999 bytes, expected 7000"),
-        (None, r"toy-1\.0\S+ holds no toy/model/model\.bin"),
+        (None, r"toy-1\.0\S+ does not contain toy/model/model\.bin"),
     ],
 )
 def test_other_files_than_expected_are_not_kept(index, tmp_path, weights, says):
@@ -189,7 +189,7 @@ def test_a_folder_that_somebody_put_there_is_left_alone(index, monkeypatch):
     own.mkdir(parents=True)
     (own / "model.bin").write_bytes(b"mine")
     monkeypatch.setattr(published.subprocess, "run", None)  # it is told before anything is fetched
-    with pytest.raises(ConfigError, match="holds no origin.json"):
+    with pytest.raises(ConfigError, match="has no origin.json"):
         get("toy")
     assert (own / "model.bin").read_bytes() == b"mine"
 

@@ -59,7 +59,7 @@ def test_training_files_are_unpacked(tmp_path, nested, ending):
 
 def test_a_file_without_names_is_refused(tmp_path):
     torch.save([torch.zeros(1)], tmp_path / "w.pt")
-    with pytest.raises(ValueError, match=r"w\.pt holds a list, expected named tensors"):
+    with pytest.raises(ValueError, match=r"w\.pt contains a list, expected named tensors"):
         read_weights(tmp_path / "w.pt")
 
 
@@ -68,9 +68,9 @@ def test_a_file_without_names_is_refused(tmp_path):
     ("content", "message"),
     [
         (b"", r"is empty \(0 bytes\)"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\n", "pointer of Git LFS"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\n", "Git LFS pointer"),
         (b"\n<!DOCTYPE html><html>", "is a web page"),
-        (b"anything else at all", r"no file that torch\.save wrote|is it complete"),
+        (b"anything else at all", r"not written by torch\.save|truncated\?"),
     ],
 )
 def test_what_a_failed_download_leaves_is_named(tmp_path, content, ending, message):
@@ -91,5 +91,5 @@ def test_a_file_that_is_cut_off_is_named(tmp_path, form):
     data = path.read_bytes()
     for percent in (1, 20, 50, 90, 99):
         path.write_bytes(data[: len(data) * percent // 100])
-        with pytest.raises(ValueError, match="is cut off|is it complete"):
+        with pytest.raises(ValueError, match="truncated"):
             read_weights(path)

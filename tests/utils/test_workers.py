@@ -100,7 +100,7 @@ def test_a_process_that_cannot_be_started(do, tmp_path, processes, failing):
 
 def test_a_process_that_dies_is_named(do, tmp_path, processes):
     started = processes(killed=0)
-    told = r"a worker ended while it wrote .*\.txt \(status -9\).*the same command goes on"
+    told = r"a worker died while writing .*\.txt \(status -9\).*the same command resumes"
     with pytest.raises(RuntimeError, match=told):
         run_jobs(do, jobs(tmp_path), 2, lambda clips: None)
     assert all(process.poll() is not None for process in started)

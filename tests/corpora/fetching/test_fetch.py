@@ -30,8 +30,8 @@ def test_clips_are_laid_out_as_recipes_read_them(github, tmp_path, capsys, monke
     assert names(fsdd) == clips | {"fsdd.csv", "fsdd_other_speakers.csv", "SOURCE.json"}
     told = capsys.readouterr().out
     assert told.index("CC BY 3.0 as a set") < told.index("4 clips in")
-    assert "NOT checked by hash: 2 (fold 5)" in told
-    assert "NOT checked by hash: 1 (speakers other than" in told
+    assert "NOT verified by hash: 2 (fold 5)" in told
+    assert "NOT verified by hash: 1 (speakers other than" in told
 
 
 def test_what_is_written_beside_the_clips(github, tmp_path):
@@ -98,7 +98,7 @@ def test_a_clip_of_no_known_hash_must_be_decoded(github, tmp_path, capsys):
     github.put("esc10", {**ESC10_CLIPS, "002 - Rain/5-300-A.ogg": b"no audio"})
     argv = ["data", "fetch", "esc10", "--out", str(tmp_path), "--from", github.url]
     assert main(argv) == 0
-    assert "left out, cannot be used: 002 - Rain/5-300-A.ogg: cannot decode" in (
+    assert "skipped, unusable: 002 - Rain/5-300-A.ogg: cannot decode" in (
         capsys.readouterr().out
     )
     facts = json.loads((tmp_path / "esc10_f1234" / "SOURCE.json").read_text())

@@ -336,7 +336,7 @@ def test_a_worker_that_dies_leaves_shards_that_are_gone_on_with(
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
         patch.setattr(workers, "subprocess", SimpleNamespace(Popen=killed, PIPE=subprocess.PIPE))
-        with pytest.raises(RuntimeError, match="a worker ended .*own-0000.*the same command goes"):
+        with pytest.raises(RuntimeError, match="a worker died .*own-0000.*the same command resumes"):
             run(folder, annotations, out, workers=2)
     assert not list(out.glob(".*"))
     assert not (out / "index.json").exists()
