@@ -11,7 +11,7 @@ spells one is a question all the same.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerBase
 #: With what templates are known to change: marks of HTML and JSON, a line's end, upper case.
 _QUESTION = "Is it a \"bell\" <b> & a 'horn'?\nOr the Caf\u00e9 {c} [D]?"
 _ANSWER = 'It\'s "E" & <f>, not {g}.'
+_AGAIN = "And \"now\", <c> & 'd'?"
 _SYSTEM = 'You hear "h" & <i>.'
 #: For templates that would write today's date into every prompt: always the same.
 _NOW = datetime(2024, 7, 26)
@@ -49,10 +50,13 @@ class ChatForm:
     Attributes:
         pieces: the prompt, cut where the question stands; two texts, more if it stands twice.
         behind: what follows an answer.
+        between: what stands between an answer and the next question, behind which the answer opens
+            as behind the first; None where the template writes a second turn otherwise.
     """
 
     pieces: tuple[str, ...]
     behind: str
+    between: str | None = None
 
 
 def read_chat_form(tokenizer: PreTrainedTokenizerBase, system: str | None = None) -> ChatForm:
@@ -100,7 +104,26 @@ def _tried(
     marks = front[len(prompt) :] if front.startswith(prompt) else ""
     if marks.strip() or (_THOUGHT_OPENS.search(prompt) and _QUESTION in front):
         prompt = front
-    return ChatForm(tuple(prompt.split(_QUESTION)), behind)
+    pieces = tuple(prompt.split(_QUESTION))
+    return ChatForm(pieces, behind, _between(written, asked, pieces))
+
+
+def _between(
+    written: Callable[..., str], asked: list[tuple[str, str]], pieces: tuple[str, ...]
+) -> str | None:
+    """See `ChatForm`."""
+    again = [("assistant", _ANSWER), ("user", _AGAIN)]
+    try:
+        whole = written(*asked, *again, *again, opened=True)
+    except Exception:  # of a template that knows one turn only
+        return None
+    opened = whole.rpartition(_AGAIN)[2]
+    first, *rest = whole.removesuffix(opened).split(_ANSWER)
+    between = rest[0].removesuffix(_AGAIN + pieces[-1])
+    alike = rest == [between + _AGAIN + pieces[-1], between + _AGAIN]
+    # Of a prompt in which the model thinks first, the answer's channel is written here too.
+    opens = opened and pieces[-1].startswith(opened)
+    return between if alike and opens and first == _QUESTION.join(pieces) else None
 
 
 def _expect(text: str, written: str, what: str) -> None:

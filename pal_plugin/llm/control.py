@@ -55,6 +55,13 @@ class ControlTokens:
         cut = min(places) + 1  # within the mark
         return self.encode_text(text[:cut]) + self.encode_text(text[cut:])
 
+    def behind(self, mark: int, text: str) -> str | None:
+        """What follows a control token that the text begins with; None where it does not."""
+        front, *rest = self.cut(text)
+        if not rest or str(front).strip() or rest[0] != mark:
+            return None
+        return "".join(p if isinstance(p, str) else self._spelled[p] for p in rest[1:])
+
     def cut(self, text: str) -> list[str | int]:
         """The text as runs between its control tokens, and these as ids."""
         if not self.ids:
@@ -75,6 +82,20 @@ class Frame:
 
     def __init__(self, controls: ControlTokens, pieces: Sequence[str]) -> None:
         self.controls, self.pieces = controls, tuple(pieces)
+
+    def halves(self) -> tuple[Frame, Frame]:
+        """What stands in front of a question and behind it, as frames.
+
+        Raises:
+            ValueError: the question stands more than once.
+        """
+        if len(self.pieces) != 2:
+            raise ValueError(
+                f"this prompt repeats the question {len(self.pieces) - 1} times; audio among the "
+                "text needs one that writes it once (llm.prompt)"
+            )
+        front, behind = self.pieces
+        return Frame(self.controls, (front, "")), Frame(self.controls, ("", behind))
 
     def encode(self, question: str) -> list[int]:
         """Token ids of the frame with a question in it, which holds no control tokens."""

@@ -63,7 +63,7 @@ class TextFormat:
 
     def prompt_ids(self, question: str) -> list[int]:
         """Token ids of the prompt, with the beginning mark where template or tokenizer set one."""
-        return [*self._beginning, *self._frame.encode(question.strip())]
+        return [*self.beginning, *self._frame.encode(question.strip())]
 
     def answer_ids(self, answer: str) -> list[int]:
         """Token ids of the answer and the end mark."""
@@ -84,6 +84,40 @@ class TextFormat:
             "prompt_ids": [self.prompt_ids(question) for question in questions],
             "answer_ids": [self.answer_ids(answer) for answer in answers],
         }
+
+    def frame(self, system: str | None = None, first: bool = True) -> Frame:
+        """What stands around the question of a turn.
+
+        Args:
+            system: system message of this conversation; None: that of `self.system`.
+            first: of the first turn; a later one follows the end mark of an answer.
+
+        Raises:
+            ValueError: a plain form and a system message, or a template that has no second turn of
+                the form of the first.
+        """
+        if self.prompt != CHAT and system is not None:
+            raise ValueError(
+                f"llm.prompt is a plain form ({self.prompt!r}), which has no system message; "
+                f"choose llm.prompt: {CHAT}, or leave the system message out"
+            )
+        if first and self.prompt != CHAT:
+            return Frame(self._controls, self._plain_pieces)
+        form = self._form(system)
+        if first:
+            return Frame(self._controls, form.pieces)
+        between = form and form.between and self._controls.behind(self.end_id, form.between)
+        if self.prompt == CHAT:
+            if between is None:
+                raise ValueError(
+                    "the chat template writes a second turn in another way than the first: ask "
+                    "with one question, or choose a plain form (llm.prompt)"
+                )
+            return Frame(self._controls, (between, form.pieces[-1]))
+        plain = self._plain_pieces
+        # A plain form that is the template's own, short of its beginning, goes on as that does.
+        same = between and form.pieces[-1] == plain[-1] and between.endswith(plain[0])
+        return Frame(self._controls, (between, plain[-1]) if same else plain)
 
     def decode(self, ids) -> str:
         """Text of generated ids up to the first end mark, without special tokens."""
@@ -127,13 +161,27 @@ class TextFormat:
 
     @cached_property
     def _frame(self) -> Frame:
+        return self.frame()
+
+    @property
+    def _plain_pieces(self) -> tuple[str, ...]:
         # Not str.format: forms and questions may hold braces.
-        chat = self.prompt == CHAT
-        return Frame(self._controls, self._chat.pieces if chat else self._plain.split("{question}"))
+        return tuple(self._plain.split("{question}"))
+
+    def _form(self, system: str | None) -> ChatForm | None:
+        """The chat template with a system message; None where a plain form has none to look at."""
+        if self.prompt == CHAT:
+            return self._chat if system is None else read_chat_form(self.tokenizer, system)
+        form = None
+        if self.tokenizer.chat_template:
+            with contextlib.suppress(ValueError):
+                form = self._chat
+        return form
 
     @cached_property
-    def _beginning(self) -> list[int]:
-        """The tokenizer's mark in front of a plain form; a chat template writes its own."""
+    def beginning(self) -> list[int]:
+        """Token ids in front of a prompt: of a plain form the tokenizer's mark; a chat template
+        writes its own."""
         marks = [] if self.prompt == CHAT else self.tokenizer("")["input_ids"]
         return [mark for mark in marks if mark == self.tokenizer.bos_token_id][:1]
 

@@ -1,0 +1,166 @@
+"""From messages to token ids: several turns, clips among the text, and which tokens are learned.
+
+Messages are those of OpenAI and Hugging Face: `{"role": "user", "content": [{"type": "audio",
+"audio": clip}, {"type": "text", "text": "..."}]}`; a content may also be a text.
+
+Design choice: the chat template is tried at load (`chat_template.py`) and what it writes between
+turns is kept; texts are put there, never through it. A clip is no token: its place is the number of
+tokens in front of it (`attention/layout.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pal_plugin.llm.control import Frame
+from pal_plugin.llm.prompts import TextFormat
+
+#: Where the clips go that open the first user turn: in front of the prompt, or where they are, as
+#: all other clips do.
+AUDIO_PLACES = ("front", "inline")
+_AUDIO = ("audio", "input_audio", "audio_url")
+
+
+@dataclass(frozen=True)
+class Turns:
+    """A conversation as token ids.
+
+    Args:
+        ids: of all turns.
+        learned: of each id, whether it belongs to an answer (with its end mark).
+        clips: the clips, in the order of the conversation.
+        places: of each clip, how many ids precede it; 0: in front of the prompt.
+    """
+
+    ids: list[int]
+    learned: list[bool]
+    clips: list[Any] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+
+
+def read_messages(
+    text: TextFormat, messages: Sequence[Mapping[str, Any]], audio_place: str = "front"
+) -> Turns:
+    """Token ids of a conversation.
+
+    Args:
+        text: tokenizer and form of a prompt.
+        messages: an optional system message, then user and assistant in turns. Behind a last user
+            message stands what opens the answer; a last assistant message ends with its end mark.
+        audio_place: one of `AUDIO_PLACES`.
+
+    Raises:
+        ValueError: messages that are none, roles out of turn, an unknown part of a content, a user
+            turn that is empty, or a template or plain form that knows no further turns.
+    """
+    if audio_place not in AUDIO_PLACES:
+        raise ValueError(f"audio_place is {audio_place!r}; expected {' or '.join(AUDIO_PLACES)}")
+    system, turns = _turns(messages)
+    ids, clips, places = list(text.beginning), [], []
+    learned = [False] * len(ids)
+    for number, (role, parts) in enumerate(turns):
+        if role == "assistant":
+            answer = text.answer_ids("".join(_texts(parts, number)))
+            ids += answer
+            learned += [True] * len(answer)
+            continue
+        frame = text.frame(system, first=number == 0)
+        if number == 0 and audio_place == "front":
+            while parts and not isinstance(parts[0], str):
+                clips.append(parts.pop(0)[0])
+                places.append(0)
+        for run in _runs(frame, parts):
+            if isinstance(run, tuple):
+                clips.append(run[0])
+                places.append(len(ids))
+            else:
+                ids += run
+        learned += [False] * (len(ids) - len(learned))
+    return Turns(ids, learned, clips, places)
+
+
+def _runs(frame: Frame, parts: Sequence[str | tuple]) -> list[list[int] | tuple]:
+    """A user turn as ids and clips, in order."""
+    texts, clips = [""], []
+    for part in parts:
+        if isinstance(part, str):
+            texts[-1] += part
+        else:
+            clips.append(part)
+            texts.append("")
+    if not clips:
+        return [frame.encode(texts[0].strip())]
+    before, behind = frame.halves()
+    encoded = [before.encode(texts[0].lstrip())]
+    encoded += [frame.controls.encode_text(t) if t else [] for t in texts[1:-1]]
+    encoded.append(behind.encode(texts[-1].rstrip()))
+    runs: list[list[int] | tuple] = [encoded[0]]
+    for clip, ids in zip(clips, encoded[1:], strict=True):
+        runs += [clip, ids]
+    return runs
+
+
+def _turns(messages: Any) -> tuple[str | None, list[tuple[str, list]]]:
+    """The system message, and the turns as roles and parts: texts, and clips as tuples of one."""
+    if isinstance(messages, str | Mapping) or not isinstance(messages, Sequence) or not messages:
+        raise ValueError(
+            "expected messages as a list, [{'role': 'user', 'content': [{'type': 'audio', 'audio': "
+            f"clip}}, {{'type': 'text', 'text': '...'}}]}}], got {_short(messages)}"
+        )
+    system, turns = None, []
+    for number, message in enumerate(messages):
+        if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
+            raise ValueError(
+                f"messages[{number}] is {_short(message)}; expected a dict with role and content"
+            )
+        role, parts = message["role"], _parts(message["content"], number)
+        if role == "system" and number == 0:
+            system = "".join(_texts(parts, number))
+            continue
+        expected = "user" if len(turns) % 2 == 0 else "assistant"
+        if role != expected:
+            raise ValueError(
+                f"messages[{number}] has the role {role!r}; expected {expected!r}: user and "
+                "assistant take turns, behind an optional system message"
+            )
+        if role == "user" and not any(not isinstance(p, str) or p.strip() for p in parts):
+            raise ValueError(f"messages[{number}] is empty; expected a text or a clip")
+        turns.append((role, parts))
+    if not turns:
+        raise ValueError("expected a user message behind the system message")
+    return system, turns
+
+
+def _parts(content: Any, number: int) -> list[str | tuple]:
+    if isinstance(content, str):
+        return [content]
+    if not isinstance(content, list | tuple):
+        raise ValueError(
+            f"messages[{number}].content is {_short(content)}; expected a text or a list of parts"
+        )
+    parts: list[str | tuple] = []
+    for at, part in enumerate(content):
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if kind == "text" and isinstance(part.get("text"), str):
+            parts.append(part["text"])
+        elif kind in _AUDIO and part.get(kind) is not None:
+            parts.append((part[kind],))
+        else:
+            raise ValueError(
+                f"messages[{number}].content[{at}] is {_short(part)}; expected {{'type': 'text', "
+                "'text': '...'} or {'type': 'audio', 'audio': clip}"
+            )
+    return parts
+
+
+def _texts(parts: Sequence[str | tuple], number: int) -> list[str]:
+    if any(not isinstance(part, str) for part in parts):
+        raise ValueError(f"messages[{number}] holds audio; only user messages may")
+    return list(parts)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."
