@@ -1,7 +1,7 @@
 """Audio for LLMs: PLITS, LAL and PAL (arXiv 2506.10423), with LAVIS as a host.
 
-Where `lavis` is imported, before or after this package, models, processors, datasets, tasks and
-runners are registered there (`pal_plugin.hosts.lavis`); importing this package imports nothing.
+If `lavis` is imported, before or after this package, models, processors, datasets, tasks and
+runners are registered in it (`pal_plugin.hosts.lavis`); importing this package imports no other.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["__version__"]
 
 
 class _BesideLavis(MetaPathFinder):
-    """Finds `lavis` as the other finders do, with a loader that has more to do."""
+    """Finds `lavis` as the other finders do, and wraps its loader."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         if name != "lavis":
@@ -30,7 +30,7 @@ class _BesideLavis(MetaPathFinder):
 
 
 class _Registering(Loader):
-    """Runs the shims before `lavis` is imported, and the registration after it."""
+    """Installs the shims before `lavis` is imported, and registers this package after it."""
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader

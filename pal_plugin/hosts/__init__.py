@@ -1,1 +1,1 @@
-"""Frameworks that the core is plugged into. The core never imports a host."""
+"""Frameworks that the core plugs into. The core never imports a host."""

@@ -1,1 +1,1 @@
-"""What a run costs, before it runs: parameters, tokens, FLOPs and memory of any recipe."""
+"""Cost of a run before it starts: parameters, tokens, FLOPs and memory of any recipe."""

@@ -1,4 +1,4 @@
-"""FLOPs, and bytes that are held and saved, of whatever runs: meta tensors or real ones."""
+"""Counters of FLOPs, live bytes and bytes saved for backward, on meta or real tensors."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ from pal_plugin.planning.meta import FUSED, FUSED_BACKWARD
 
 
 def flop_counter() -> FlopCounterMode:
-    """Counts matrix products, two FLOPs per multiply-add.
+    """A counter of matrix products, two FLOPs per multiply-add.
 
-    Causal attention counts the pairs that are not masked, as flash kernels compute it. What
-    checkpointing computes again counts, since it runs; scores that a fused kernel computes again
-    inside of its backward pass do not.
+    Causal attention counts unmasked pairs only, as flash kernels compute it. The recomputation of
+    activation checkpointing counts; that of scores within a fused kernel's backward pass does not.
     """
     formulas = {FUSED: _attention, FUSED_BACKWARD: _attention_backward}
     return FlopCounterMode(display=False, custom_mapping=formulas)
 
 
 def _attention(query, key, value, dropout_p=0.0, is_causal=False, *_, **__) -> int:
-    """Scores and weighted sum; shapes `[B, H, n, d]` and `[B, Hk, k, d]`."""
+    """FLOPs of scores and weighted sum; query `[B, H, n, d]`, key and value `[B, Hk, k, d]`."""
     rows, heads, n, size = query
     pairs = n * (n + 1) // 2 if is_causal else n * key[2]
     return 2 * rows * heads * pairs * (size + value[3])
@@ -40,10 +39,10 @@ def _attention_backward(
 
 
 class SavedBytes:
-    """Counts what a forward pass under `hooks()` saves for the backward pass, each storage once.
+    """Counts the bytes that a forward pass under `hooks()` saves for backward, each storage once.
 
     Args:
-        without: tensors that are there anyway; their storages do not count.
+        without: tensors that exist anyway (weights, inputs); their storages do not count.
     """
 
     def __init__(self, without: Iterable[Tensor] = ()) -> None:
@@ -51,10 +50,12 @@ class SavedBytes:
         self._kept: dict[int, torch.UntypedStorage] = {}  # held, so that no address comes twice
 
     def hooks(self) -> saved_tensors_hooks:
+        """The context to run the forward pass in."""
         return saved_tensors_hooks(self._keep, lambda tensor: tensor)
 
     @property
     def total(self) -> int:
+        """Bytes saved."""
         return sum(s.nbytes() for at, s in self._kept.items() if at not in self._without)
 
     def _keep(self, tensor: Tensor) -> Tensor:
@@ -64,16 +65,16 @@ class SavedBytes:
 
 
 class LiveBytes(TorchDispatchMode):
-    """Follows what operations make under it until it is freed: how much is alive, and the most.
+    """Tracks the storages that operations allocate under it: live bytes and their peak.
 
     Args:
-        without: tensors that are there anyway; views of them are no new memory.
+        without: tensors that exist anyway; views of them are no new memory.
 
     Attributes:
-        total: bytes alive.
-        peak: the most at once, and the bytes of finished gradients in that moment.
-        peak_without: the most at once of all but finished gradients.
-        made: how many storages there were so far, for `since`.
+        total: live bytes.
+        peak: peak of live bytes, and the bytes of accumulated gradients at that moment.
+        peak_without: peak of live bytes without accumulated gradients.
+        made: number of storages so far, for `since`.
     """
 
     def __init__(self, without: Iterable[Tensor] = ()) -> None:
@@ -85,11 +86,11 @@ class LiveBytes(TorchDispatchMode):
         self.peak, self.peak_without = (0, 0), 0
 
     def since(self, made: int) -> int:
-        """Bytes alive of what was made when `self.made` was this number, or later."""
+        """Live bytes of storages allocated since `self.made` had this value."""
         return sum(size for _, size, at in self._alive.values() if at >= made)
 
     def watch_gradients(self, module: nn.Module) -> list:
-        """Hooks (to be removed by the caller) that tell apart gradients once they are finished."""
+        """Hooks (to be removed by the caller) that count accumulated gradients separately."""
 
         def finished(parameter: nn.Parameter) -> None:
             self._gradients += parameter.grad.numel() * parameter.grad.element_size()

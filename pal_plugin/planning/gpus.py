@@ -1,4 +1,4 @@
-"""Memory of GPUs, and what of it a plan may use."""
+"""Memory of GPUs, and the part of it that is usable."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pal_plugin.config.kinds import Number
 from pal_plugin.utils.errors import ConfigError
 
 GIB = 2**30
-#: GiB that torch sees, rounded down.
+#: GiB visible to torch, rounded down.
 GPUS = {
     "h100": 79.0,
     "h200": 139.0,
@@ -17,18 +17,18 @@ GPUS = {
     "l40s": 44.0,
     "rtx4090": 23.5,
 }
-# Assumptions: what CUDA, NCCL and cuBLAS take beside torch's tensors, and what the allocator loses
-# between blocks of different sizes.
+# Assumptions: memory of CUDA, NCCL and cuBLAS besides torch's tensors, and fragmentation of the
+# caching allocator.
 CONTEXT_GIB = 1.5
 FRAGMENTATION = 0.05
 _GIB = Number(most=10_000, above=0)
 
 
 def gpu_gib(name: str) -> float:
-    """GiB of a GPU by name, or a number of GiB.
+    """Memory in GiB of a GPU name, or of a number given as text.
 
     Raises:
-        ConfigError: neither.
+        ConfigError: neither a known GPU nor a number.
     """
     if name.lower() in GPUS:
         return GPUS[name.lower()]
@@ -41,5 +41,5 @@ def gpu_gib(name: str) -> float:
 
 
 def needed_gib(tensor_bytes: float) -> float:
-    """GiB that a GPU must have for so many bytes of tensors."""
+    """GPU memory in GiB needed for this many bytes of tensors."""
     return tensor_bytes * (1 + FRAGMENTATION) / GIB + CONTEXT_GIB

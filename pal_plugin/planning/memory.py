@@ -1,10 +1,9 @@
-"""What one process holds in its fullest moment, by part.
+"""Peak memory of one process, by part.
 
-With the counts of `step.py` for what comes and goes in a step, and arithmetic for what stays:
-AdamW keeps two numbers per trained one, in its type. DDP keeps all of it in each process, and the
-gradients all the time: they lie in its buckets. FSDP2 keeps 1 / world size of the LLM's layers
-(weights, gradients, optimiser states) and all of the rest, as `training/parallel.py` shards; the
-layer at hand and the next one are gathered.
+Activations are counted by `step.py`; persistent memory is computed: AdamW keeps two states per
+trainable parameter, in its dtype. DDP replicates everything, and keeps gradients in its buckets all
+the time. FSDP2 keeps 1 / world size of the LLM's layers (weights, gradients, optimizer states) and
+all of the rest, as `training/parallel.py` shards; the current and the next layer are gathered.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ _GATHERED_LAYERS = 2
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of one process when it holds most.
+    """Bytes of one process at its peak.
 
     Args:
-        weights: parameters and buffers, or this process's part of them.
-        gathered: FSDP2's whole layers, and the gradients of one.
+        weights: parameters and buffers, or this rank's shards of them.
+        gathered: FSDP2's gathered layers, and the gradients of one.
         optimizer: AdamW's states.
-        gradients: those that are finished in that moment.
-        activations: kept for the backward pass, up to the decoder's output.
-        logits: kept behind it.
-        working: what an operation makes and frees, and the batch itself.
+        gradients: accumulated at the peak.
+        activations: saved for backward, up to the decoder's output.
+        logits: saved after the decoder.
+        working: temporaries of an operation, and the batch itself.
     """
 
     weights: float
@@ -43,11 +42,12 @@ class Memory:
 
     @property
     def total(self) -> float:
+        """Sum of all parts, in bytes."""
         return sum(vars(self).values())
 
     @property
     def per_batch(self) -> float:
-        """The part that grows with the batch."""
+        """Bytes that grow with the batch size."""
         return self.activations + self.logits + self.working
 
 
@@ -57,9 +57,11 @@ def memory_of(
     """Memory of one of `world_size` processes.
 
     Args:
-        count: of this model.
+        model: on any device.
+        count: of a step of this model.
         strategy: "ddp" or "fsdp".
-        accumulate: batches per optimizer step.
+        world_size: number of processes.
+        accumulate: micro-batches per optimizer step.
     """
     layers = list(model.decoder.layers)
     in_layers = {p for layer in layers for p in layer.parameters()}
@@ -76,11 +78,11 @@ def memory_of(
     if sharded:
         gradients = max(_bytes(layer.parameters(), trained=True) for layer in layers)
         stays["gathered"] = sum(largest[:_GATHERED_LAYERS]) + gradients
-    if world_size > 1 or accumulate > 1:  # gradients are there from the start, or nearly all
+    if world_size > 1 or accumulate > 1:  # all or nearly all gradients exist from the start
         most, finished = count.peak_without + trained, trained
     else:
         most, finished = count.peak
-    # AdamW makes one more number for each trained one, in its step.
+    # AdamW's step needs a temporary of the size of the trainable parameters.
     if 2 * trained > most:
         return Memory(**stays, gradients=trained, activations=0, logits=0, working=trained)
     rest = most - finished
@@ -93,5 +95,5 @@ def memory_of(
 
 
 def _bytes(tensors: Iterable, trained: bool = False) -> int:
-    """Of all, or of those that are trained."""
+    """Bytes of all tensors, or of the trainable ones."""
     return sum(t.numel() * t.element_size() for t in tensors if t.requires_grad or not trained)

@@ -1,7 +1,7 @@
-"""Lets a model of transformers run on meta tensors, and makes autocast work there.
+"""Run transformers models on meta tensors, with autocast.
 
-torch takes three things from meta tensors that real ones have: a fused attention, the value of a
-mask, and autocast. Each is given back here, so that what runs is the model's own code.
+torch lacks three things for meta tensors: a fused attention, values of masks, and autocast. They
+are emulated here, so that the model's own code runs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_map_only
 FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 FUSED_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
-# What autocast on CUDA computes in the lower type, and what in float32 (torch's list of CUDA ops).
+# Ops that CUDA autocast runs in the lower precision, and in float32 (torch's list of CUDA ops).
 _LOWER = """
     matmul __matmul__ __rmatmul__ bmm mm mv addmm addbmm baddbmm addmv addr einsum linear prelu
     conv1d conv2d conv3d conv_transpose1d conv_transpose2d scaled_dot_product_attention
@@ -34,20 +34,20 @@ _LOWER, _FLOAT32 = frozenset(_LOWER.split()), frozenset(_FLOAT32.split())
 
 @contextlib.contextmanager
 def on_meta(autocast: torch.dtype | None = None) -> Iterator[None]:
-    """Run meta tensors; real ones are left alone.
+    """Emulate CUDA for meta tensors inside the block; real tensors are unaffected.
 
-    Call `torch.autograd.backward` and not `Tensor.backward`, which would leave this context, and
-    with it what checkpointing computes again.
+    Call `torch.autograd.backward` instead of `Tensor.backward`, which would leave this context for
+    the recomputation of activation checkpointing.
 
     Args:
-        autocast: the type that autocast on CUDA would use; None: no autocast.
+        autocast: dtype of CUDA autocast; None: no autocast.
     """
     mode = _MetaFunctions(autocast)
 
     def switched(device_type: str = "meta", *_, enabled: bool = True, **__):
         return mode.switched(enabled and mode.dtype is not None)
 
-    # torch answers no question about autocast for meta tensors.
+    # torch has no autocast for meta tensors.
     with (
         mock.patch.object(torch, "autocast", switched),
         mock.patch.object(torch, "is_autocast_enabled", lambda kind="meta": mode.on(kind)),
@@ -58,12 +58,12 @@ def on_meta(autocast: torch.dtype | None = None) -> Iterator[None]:
 
 
 class _MetaFunctions(TorchFunctionMode):
-    """Attention, truth and autocast of meta tensors.
+    """Attention, truth values and autocast of meta tensors.
 
-    torch would take attention apart into plain products and save the scores for the backward pass,
-    which no kernel in use does. The CPU's kernel stands in: it has a function for meta tensors,
-    grouped queries and masks, and saves what the GPU's saves. And transformers asks for two values,
-    whether a mask is all ones and whether positions are consecutive: here they are.
+    torch would decompose attention into plain products and save the scores for backward, which no
+    kernel in use does. The CPU's flash kernel is used instead: it supports meta tensors, grouped
+    queries and masks, and saves the same tensors as the GPU's. transformers reads two values,
+    whether a mask is all ones and whether positions are consecutive: both are true here.
     """
 
     def __init__(self, dtype: torch.dtype | None) -> None:
@@ -96,7 +96,7 @@ class _MetaFunctions(TorchFunctionMode):
         return function(*args, **kwargs)
 
     def _cast(self, tensor: Tensor, to: torch.dtype) -> Tensor:
-        """Weights that are trained are cast once a pass, as autocast's own cache has it."""
+        """Cast a tensor [...]; trainable weights are cast once per pass, as by autocast's cache."""
         if not (tensor.is_meta and tensor.is_floating_point()) or tensor.dtype == to:
             return tensor
         if not (tensor.is_leaf and tensor.requires_grad and to == self.dtype):
@@ -109,5 +109,6 @@ class _MetaFunctions(TorchFunctionMode):
 def _fused_attention(
     query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False
 ):
-    """`scaled_dot_product_attention`; the kernel groups queries without being told."""
+    """`scaled_dot_product_attention` of query `[B, H, n, d]`, key and value `[B, Hk, k, d]`; the
+    kernel supports grouped queries without a flag."""
     return FUSED(query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)[0]

@@ -1,4 +1,4 @@
-"""All figures of a recipe on so many GPUs."""
+"""The plan of a recipe: parameters, FLOPs and memory for a number of GPUs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,14 @@ _AUTOCAST = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Way:
-    """One way to run the same step: how processes share, and whether activations are kept."""
+    """One way to run a step.
+
+    Attributes:
+        strategy: "ddp" or "fsdp".
+        checkpointing: whether activation checkpointing is on.
+        memory: of one process.
+        alone: whether there is a single process.
+    """
 
     strategy: str
     checkpointing: bool
@@ -30,28 +37,30 @@ class Way:
 
     @property
     def name(self) -> str:
+        """For tables, such as "ddp + checkpointing"."""
         strategy = "one process" if self.alone else self.strategy
         return strategy + (" + checkpointing" if self.checkpointing else "")
 
     @property
     def options(self) -> str:
-        """The keys of `run` that ask for it."""
+        """The `--options` that select it."""
         checkpointing = f"run.activation_checkpointing={str(self.checkpointing).lower()}"
         return checkpointing if self.alone else f"run.parallel={self.strategy} {checkpointing}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What `--dry-run` prints.
+    """The result of `pal plan`.
 
     Args:
         parameters: `{component: (trainable, frozen)}`.
-        sources: where sizes came from.
+        sources: of the sizes, by component.
         routes: `{group: routes}`.
         work: of one process and one batch.
-        counts: of a batch, without and with checkpointing.
-        ways: with their memory per process.
-        chosen: the one of them that the run file asks for.
+        world_size: number of GPUs.
+        counts: of a batch, without and with activation checkpointing.
+        ways: all ways to run a step.
+        chosen: the way that the run file selects.
     """
 
     parameters: dict[str, tuple[int, int]]
@@ -64,7 +73,7 @@ class Plan:
     chosen: Way
 
     def tokens(self) -> dict[str, int]:
-        """Tokens of one sample (a question about a clip) by route."""
+        """Tokens per sample (a question about a clip), by route."""
         found = {"plits": 0, "lal": 0, "flamingo": 0}
         for group, count in self.counts[False].tokens.items():
             for way in self.routes[group]:
@@ -72,23 +81,27 @@ class Plan:
         return {**{k: v for k, v in found.items() if v}, "text": self.work.text}
 
     def flops_per_sample(self, checkpointing: bool = False) -> float:
-        """Forward and backward of one question, with its share of the clip."""
+        """FLOPs of forward and backward per question, with its share of the clip's encoding."""
         return self.counts[checkpointing].flops / self.work.rows
 
     @property
     def samples_per_step(self) -> int:
-        """Questions per optimizer step of all processes."""
+        """Questions per optimizer step, over all processes."""
         return self.work.rows * self.work.accumulate * self.world_size
 
     def largest_batch(self, way: Way, gpu: float) -> int:
-        """Clips that fit a GPU of so many GiB, in proportion to what this batch takes."""
+        """Largest batch in clips on a GPU with `gpu` GiB, extrapolated linearly from this batch."""
         memory = way.memory
         room = (gpu - CONTEXT_GIB) * GIB / (1 + FRAGMENTATION) - memory.total + memory.per_batch
         per_clip = memory.per_batch / self.work.clips
         return max(0, int(room // per_clip)) if per_clip else 0
 
     def to_dict(self, gpu: float) -> dict[str, Any]:
-        """Plain numbers; bytes unless the name says otherwise."""
+        """The plan as JSON values; memory in bytes unless the name says otherwise.
+
+        Args:
+            gpu: memory of the GPU in GiB.
+        """
         return {
             "world_size": self.world_size,
             "workload": vars(self.work),
@@ -131,14 +144,16 @@ def make_plan(
     parallel: str = DDP,
     checkpointing: bool = False,
 ) -> Plan:
-    """Count a step in all ways to run it.
+    """Plan a step, in all ways to run it.
 
     Args:
+        skeleton: the model.
         work: of one process.
+        world_size: number of GPUs.
         amp, parallel, checkpointing: as `run.amp`, `run.parallel`, `run.activation_checkpointing`.
 
     Raises:
-        ConfigError: an unknown `amp` or `parallel`, a world size below 1, or nothing to train.
+        ConfigError: an unknown `amp` or `parallel`, a world size below 1, or nothing is trainable.
     """
     for key, value, known in (("amp", amp, _AUTOCAST), ("parallel", parallel, (DDP, FSDP))):
         if value not in known:
@@ -171,9 +186,10 @@ def plan_of(
     """The plan of a resolved configuration.
 
     Args:
-        cfg: its sections as plain containers.
-        world_size: processes, one per GPU.
-        clip_s, text, answer: see `Workload`.
+        cfg: sections as plain containers.
+        world_size: number of processes, one per GPU.
+        clip_s: seconds of a clip.
+        text, answer: tokens, see `Workload`.
     """
     run = cfg["run"]
     asked = [d.get("items_per_clip") or 1 for d in (cfg.get("datasets") or {}).values()]

@@ -1,4 +1,4 @@
-"""A plan as text."""
+"""Format a plan as text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pal_plugin.utils.tables import text_table
 _PARTS = {
     "weights": "weights",
     "gathered": "gathered layers",
-    "optimizer": "optimiser states",
+    "optimizer": "optimizer states",
     "gradients": "gradients",
     "activations": "activations",
     "logits": "logits and loss",
@@ -24,7 +24,13 @@ _ROUTES = {
 
 
 def as_text(plan: Plan, gpu_name: str, gpu: float) -> str:
-    """Tables of parameters, tokens, FLOPs and memory, and what to change where it does not fit."""
+    """Tables of parameters, tokens, FLOPs and memory, and advice if the run does not fit.
+
+    Args:
+        plan: to format.
+        gpu_name: for the text.
+        gpu: its memory in GiB.
+    """
     return "\n\n".join(
         [
             _head(plan),
@@ -41,9 +47,9 @@ def _head(plan: Plan) -> str:
     work = plan.work
     lines = [
         f"{plan.world_size} x {work.clips} clips of {work.clip_s:g} s, {work.rows_per_clip} "
-        f"question(s) each, {work.accumulate} batch(es) per step: {plan.samples_per_step} samples "
+        f"question(s) each, {work.accumulate} micro-batch(es): {plan.samples_per_step} samples "
         "per optimizer step",
-        f"assumed: {work.text} text tokens, {work.answer} of them answer; nothing is padded",
+        f"assumed: {work.text} text tokens, {work.answer} of them answer; no padding",
     ]
     lines += [f"sizes of {name}: {source}" for name, source in plan.sources.items()]
     return "\n".join(lines)
@@ -92,17 +98,15 @@ def _memory(plan: Plan, gpu_name: str, gpu: float) -> str:
     rows.append(["largest batch, clips", *(f"{plan.largest_batch(w, gpu)}" for w in plan.ways)])
     table = text_table([["GiB per GPU", *(way.name for way in plan.ways)], *rows], "lr")
     return (
-        f"{table}\n(needed: {CONTEXT_GIB} GiB for CUDA and NCCL, and {FRAGMENTATION:.0%} lost by "
-        "the allocator, are assumed)"
+        f"{table}\n(needed: assumes {CONTEXT_GIB} GiB for CUDA and NCCL, and {FRAGMENTATION:.0%} "
+        "fragmentation)"
     )
 
 
 def _advice(plan: Plan, gpu_name: str, gpu: float) -> str:
     if needed_gib(plan.chosen.memory.total) <= gpu:
-        return f"As the run file has it ({plan.chosen.name}), it fits {gpu_name}."
-    lines = [
-        f"As the run file has it ({plan.chosen.name}), it does NOT fit {gpu_name}. What would:"
-    ]
+        return f"As configured ({plan.chosen.name}), it fits {gpu_name}."
+    lines = [f"As configured ({plan.chosen.name}), it does NOT fit {gpu_name}. Options that do:"]
     for way in plan.ways:
         clips = plan.largest_batch(way, gpu)
         if clips >= plan.work.clips:
@@ -114,8 +118,8 @@ def _advice(plan: Plan, gpu_name: str, gpu: float) -> str:
             )
     if len(lines) == 1:
         lines.append(
-            "- nothing by batch size, checkpointing or sharding alone: more GPUs with "
-            "run.parallel=fsdp, model.llm.dtype=bfloat16 where it is float32, LoRA in place of "
-            "full training, or a smaller LLM"
+            "- none by batch size, checkpointing or sharding alone: use more GPUs with "
+            "run.parallel=fsdp, model.llm.dtype=bfloat16, LoRA instead of full training, or a "
+            "smaller LLM"
         )
     return "\n".join(lines)

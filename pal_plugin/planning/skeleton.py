@@ -1,4 +1,4 @@
-"""The whole model on the meta device: every parameter has a shape and a type, none has a value."""
+"""The full model on the meta device: parameters have shapes and dtypes but no values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Skeleton:
 
     Args:
         model: on the meta device, with its stage applied.
-        sources: where sizes came from, by component.
+        sources: of the sizes, by component.
     """
 
     model: AudioLLM
@@ -35,15 +35,14 @@ class Skeleton:
 
 
 def build_skeleton(cfg: dict[str, Any]) -> Skeleton:
-    """From a plain `model:` section, as `AudioLLM.from_config` takes it.
+    """Build a skeleton from a plain `model:` section, as `AudioLLM.from_config` takes it.
 
     Raises:
-        ConfigError: sizes that cannot be found out, a quantized LLM, or a section that does not
-            fit together.
+        ConfigError: unknown sizes, a quantized LLM, or an inconsistent section.
     """
     if cfg["llm"].get("quantize"):
         raise ConfigError(
-            "a quantized LLM is not planned, since its kernels do not run without a GPU; plan with "
+            "a quantized LLM cannot be planned, since its kernels need a GPU; plan with "
             "model.llm.quantize=null"
         )
     config, source = llm_config(str(cfg["llm"]["path"]))
@@ -53,7 +52,7 @@ def build_skeleton(cfg: dict[str, Any]) -> Skeleton:
         encoders[name] = {**entry, "model": sizes, "checkpoint": None}
         if source:
             sources[f"encoders.{name}"] = source
-    llm = {**cfg["llm"], "path": "-"}  # it may not be here, and its config is known
+    llm = {**cfg["llm"], "path": "-"}  # it may not exist here; its config is known
     connectors = _without_checkpoints(cfg["connectors"])
     cfg = {**cfg, "encoders": encoders, "connectors": connectors, "llm": llm}
 
@@ -61,12 +60,12 @@ def build_skeleton(cfg: dict[str, Any]) -> Skeleton:
         llm = AutoModelForCausalLM.from_config(
             config, dtype=getattr(torch, dtype), attn_implementation=attn_implementation
         )
-        llm.tie_weights()  # transformers 5.0 leaves it out on the meta device
+        llm.tie_weights()  # transformers 5.0 skips it on the meta device
         return llm, None
 
     try:
         with torch.device("meta"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # initialising meta tensors does nothing, as it should
+            warnings.simplefilter("ignore")  # initializing meta tensors is a no-op, as intended
             model = AudioLLM(**build_parts(cfg, load=on_meta))
     except ConfigError:
         raise
@@ -76,7 +75,7 @@ def build_skeleton(cfg: dict[str, Any]) -> Skeleton:
 
 
 def _without_checkpoints(connectors: dict[str, Any]) -> dict[str, Any]:
-    """Connectors as they are, but for weights to start from."""
+    """The connectors without their initial checkpoints."""
     result = dict(connectors)
     for group, entry in present(connectors).items():
         args = {k: v for k, v in (entry.get("args") or {}).items() if k != "checkpoint"}

@@ -1,4 +1,4 @@
-"""Runs one step and counts: FLOPs by component, and what it holds in memory."""
+"""Run one training step and count FLOPs by component, and memory."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from pal_plugin.planning.workload import Batch, Workload, loss_of, make_batch
 
 @dataclass(frozen=True)
 class StepCount:
-    """One batch, forward and backward.
+    """Counts of one batch, forward and backward.
 
     Args:
         forward: FLOPs by component; "llm" is all but the encoders and connectors.
-        backward: FLOPs, with what checkpointing computes again.
+        backward: FLOPs, including the recomputation of activation checkpointing.
         inputs: bytes of the batch.
-        activations: bytes held at the end of the forward pass, without the inputs.
-        logits: those of them that stand behind the decoder; 0 where it is not run.
-        peak: the most that was alive at once, inputs included, and finished gradients of that.
-        peak_without: the most that was alive at once of all but finished gradients.
-        tokens: audio tokens of a clip by group.
+        activations: live bytes after the forward pass, without the inputs.
+        logits: the part of them after the decoder; 0 if it is not run.
+        peak: peak of live bytes with the inputs, and accumulated gradients at that moment.
+        peak_without: peak of live bytes without accumulated gradients.
+        tokens: audio tokens per clip, by group.
     """
 
     forward: dict[str, int]
@@ -42,6 +42,7 @@ class StepCount:
 
     @property
     def flops(self) -> int:
+        """FLOPs of forward and backward."""
         return sum(self.forward.values()) + self.backward
 
 
@@ -52,11 +53,13 @@ def count_step(
     autocast: torch.dtype | None = None,
     checkpointing: bool = False,
 ) -> StepCount:
-    """Count a batch of `work`; works on real tensors too, without autocast.
+    """Count a batch of `work`; also works on real tensors, without autocast.
 
     Args:
-        autocast: of the forward pass.
-        checkpointing: whether the LLM's layers are computed again in the backward pass.
+        model: on the meta device, or a real one.
+        work: the batch.
+        autocast: dtype of the forward pass; None: no autocast.
+        checkpointing: whether to use activation checkpointing for the LLM's layers.
     """
     batch = make_batch(model, work)
     with _checkpointed(model, checkpointing):
@@ -71,7 +74,7 @@ def _checkpointed(model: AudioLLM, wanted: bool) -> Iterator[None]:
         yield
         return
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # the new names are not in older versions
+        warnings.simplefilter("ignore", FutureWarning)  # older versions lack the new names
         model.llm.gradient_checkpointing_enable()
         try:
             yield

@@ -1,4 +1,4 @@
-"""One training step's worth of input, without data: shapes are those of silence."""
+"""Synthetic input of one training step: silence, with realistic shapes."""
 
 from __future__ import annotations
 
@@ -30,15 +30,18 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Workload:
-    """What one process is given in one step; nothing in it is padded.
+    """Input of one process and step, without padding.
 
     Args:
-        clips: of a batch.
-        rows_per_clip: questions about each.
+        clips: per batch.
+        rows_per_clip: questions per clip.
         clip_s: seconds of a clip.
-        text: tokens of a row: prompt and answer.
-        answer: those of them that carry loss, and for which logits are made.
-        accumulate: batches per optimizer step.
+        text: tokens of a row, prompt and answer.
+        answer: tokens of the answer, which have logits and a loss.
+        accumulate: micro-batches per optimizer step.
+
+    Raises:
+        ConfigError: a value out of its range.
     """
 
     clips: int
@@ -51,38 +54,44 @@ class Workload:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if not _KINDS[name].holds(value):
-                raise ConfigError(f"a plan needs {_KINDS[name]} as {name}, got {value}")
+                raise ConfigError(f"plan: expected {_KINDS[name]} as {name}, got {value}")
         if self.answer >= self.text:
             raise ConfigError(
-                f"the answer is part of the text, behind the prompt: expected fewer than "
+                f"the answer is part of the text, after the prompt: expected fewer than "
                 f"{self.text} tokens, got {self.answer}"
             )
 
     @property
     def rows(self) -> int:
-        """Text rows of a batch."""
+        """Questions per batch."""
         return self.clips * self.rows_per_clip
 
 
 @dataclass(frozen=True)
 class Batch:
-    """`samples` as the model takes them (without texts), and ids and mask `[R, n]`."""
+    """A tokenized batch of R rows with n tokens.
+
+    Attributes:
+        samples: as the model takes them, without texts.
+        ids, mask: `[R, n]`.
+    """
 
     samples: dict[str, Any]
     ids: Tensor
     mask: Tensor
 
     def tensors(self) -> list[Tensor]:
+        """All tensors of the batch, of various shapes [...]."""
         parts = [part for audio in self.samples["audio"].values() for part in audio.values()]
         return [*parts, self.ids, self.mask]
 
 
 def make_batch(model: AudioLLM, work: Workload) -> Batch:
-    """A batch on the model's device, the front end run on silence."""
+    """A batch of silence on the model's device, with the features of the model's front end."""
     silence = np.zeros(round(work.clip_s * _RATE_HZ), dtype=np.float32)
     device = model.device
-    clip = {  # moved before it is joined, which takes no memory on the meta device
-        name: {**entry, "features": entry["features"].to(device)}  # lengths are read, and stay
+    clip = {  # moved before collating, which takes no memory on the meta device
+        name: {**entry, "features": entry["features"].to(device)}  # lengths are read: keep values
         for name, entry in model.frontend((silence, _RATE_HZ)).items()
     }
     audio = model.frontend.collate([clip] * work.clips)
@@ -94,11 +103,10 @@ def make_batch(model: AudioLLM, work: Workload) -> Batch:
 
 
 def loss_of(model: AudioLLM, batch: Batch, answer: int) -> Tensor:
-    """The loss as `AudioLLM.forward` computes it; all answers are equally long here, so that no
-    position has to be looked up.
+    """The scalar loss as `AudioLLM.forward` computes it, for answers of equal length.
 
-    Where `stage.aligns` is set, what dominates there: every audio token against the other words.
-    CTC itself is small.
+    Where `stage.aligns` is set, its dominating part: logits of every audio token over the other
+    words. CTC itself is small.
     """
     if model.stage.aligns is not None:
         tokens = model.encode_audio(batch.samples)[model.stage.aligns].features.flatten(0, 1)

@@ -50,7 +50,7 @@ def test_encoders_take_their_sizes_from_the_folder_and_then_from_the_run_file(tm
     assert encoder_sizes({"type": "sslam", "model": {"depth": 3}}) == ({"depth": 3}, None)
     sizes, source = encoder_sizes({"type": "whisper", "checkpoint": "openai/whisper-small"})
     assert (sizes["d_model"], sizes["encoder_layers"]) == (768, 12)
-    assert source == "the built-in shape whisper-small (openai/whisper-small itself is not here)"
+    assert source == "the built-in sizes of whisper-small (openai/whisper-small is not available)"
     sizes, source = encoder_sizes({"type": "sslam", "checkpoint": "somewhere/sslam.safetensors"})
     assert sizes == {}
     assert "not there yet" in source
@@ -98,7 +98,7 @@ def test_a_plan_and_a_training_run_refuse_the_sizes_of_another_model(
 
 
 def test_unknown_sizes_are_an_error_that_names_what_is_known(no_hub):
-    with pytest.raises(ConfigError, match=r"'acme/llm-9b' are not known: .*llama-3\.2-1b"):
+    with pytest.raises(ConfigError, match=r"'acme/llm-9b' are unknown: .*llama-3\.2-1b"):
         llm_config("acme/llm-9b")
-    with pytest.raises(ConfigError, match="'acme/whisper-huge' are not known: .*whisper-small"):
+    with pytest.raises(ConfigError, match="'acme/whisper-huge' are unknown: .*whisper-small"):
         encoder_sizes({"type": "whisper", "checkpoint": "acme/whisper-huge"})

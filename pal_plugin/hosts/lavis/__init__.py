@@ -1,7 +1,7 @@
-"""salesforce-lavis as a host: everything that imports it is in this room.
+"""salesforce-lavis as a host: only this package imports it.
 
-Importing `lavis` registers what is here (see `pal_plugin/__init__.py`), so it comes first: a module
-of this room that met an unregistered LAVIS would be asked for while it is half imported.
+Importing `lavis` registers this package (see `pal_plugin/__init__.py`), so it comes first:
+otherwise a module of this package could be requested while it is partially imported.
 """
 
 import lavis  # noqa: F401

@@ -1,10 +1,10 @@
-"""Lets salesforce-lavis 1.0.2 be imported beside today's transformers.
+"""Compatibility shims to import salesforce-lavis 1.0.2 with current transformers.
 
-LAVIS is no longer maintained and its files stay untouched; this module puts back the few names its
-`import` statements look for. Everything is added only where it is absent, so each shim falls away
-by itself beside an older transformers, and all of it goes when LAVIS releases a version whose
-metadata allows transformers 5. Importing is all that is promised: LAVIS's own Q-Former models do
-not construct on transformers 5.
+LAVIS is no longer maintained, and its files are not modified; this module restores the few names
+that its `import` statements need. A name is added only if it is absent, so the shims do nothing
+with an older transformers; remove them when LAVIS releases a version whose metadata allows
+transformers 5. Only importing is supported: LAVIS's own Q-Former models cannot be constructed with
+transformers 5.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from collections.abc import Iterator
 
 import torch
 
-# timm moved these modules and says so at every import of LAVIS's vision towers.
+# timm moved these modules and warns at every import of LAVIS's vision towers.
 _TIMM_WARNINGS = (
     r"Importing from timm\.models\.layers is deprecated",
     r"Importing from timm\.models\.registry is deprecated",
     r"Importing from timm\.models\.hub is deprecated",
     r"Importing from timm\.models\.helpers is deprecated",
 )
-# LAVIS's VQA scorer holds "\\d" in plain strings, which Python 3.12 reports when it compiles them.
+# LAVIS's VQA scorer has "\\d" in plain strings, of which Python 3.12 warns at compile time.
 _ESCAPE_WARNING = r".*invalid escape sequence"
 
 
 def install() -> None:
-    """Install every shim that is needed here. Calling it again changes nothing."""
+    """Install every shim that is needed. Idempotent."""
     _restore_moved_names()
     _restore_head_pruning()
     _restore_model_parallel_utils()
@@ -40,7 +40,7 @@ def install() -> None:
 
 @contextlib.contextmanager
 def quiet_lavis_import() -> Iterator[None]:
-    """Silence what LAVIS's own files warn of while they are imported, and nothing else."""
+    """Silence the import-time warnings of LAVIS's own files, and no others."""
     with warnings.catch_warnings():
         for message in _TIMM_WARNINGS:
             warnings.filterwarnings("ignore", message=message, category=FutureWarning)
@@ -50,7 +50,7 @@ def quiet_lavis_import() -> Iterator[None]:
 
 
 def _restore_moved_names() -> None:
-    """transformers 5 keeps these two in `pytorch_utils`; LAVIS asks `modeling_utils` for them."""
+    """transformers 5 has these in `pytorch_utils`; LAVIS imports them from `modeling_utils`."""
     import transformers.modeling_utils as modeling_utils
     import transformers.pytorch_utils as pytorch_utils
 
@@ -70,7 +70,7 @@ def _restore_head_pruning() -> None:
 
 
 def _restore_model_parallel_utils() -> None:
-    """transformers 5 dropped this module; LAVIS's T5 imports two functions of it."""
+    """transformers 5 dropped this module; LAVIS's T5 imports two functions from it."""
     name = "transformers.utils.model_parallel_utils"
     if name in sys.modules or importlib.util.find_spec(name) is not None:
         return
@@ -81,9 +81,9 @@ def _restore_model_parallel_utils() -> None:
 
 
 def _stand_in_for_decord() -> None:
-    """decord (video) has no wheels for linux-aarch64 and macOS arm64, and audio needs none of it.
+    """decord (video) has no wheels for linux-aarch64 and macOS arm64, and audio does not need it.
 
-    Needed until LAVIS imports decord only where a video is read.
+    Needed until LAVIS imports decord lazily.
     """
     if "decord" in sys.modules or importlib.util.find_spec("decord") is not None:
         return
@@ -101,11 +101,11 @@ class _NoVideoReader:
 def _find_pruneable_heads_and_indices(
     heads: list[int], n_heads: int, head_size: int, already_pruned_heads: set[int]
 ) -> tuple[set[int], torch.Tensor]:
-    """Heads still to prune, and the indices of the features that survive them.
+    """Heads still to prune, and the indices `[K]` of the K features to keep.
 
     Args:
         heads: heads to prune, numbered as in the full layer.
-        n_heads: heads the layer has now, after `already_pruned_heads` left it.
+        n_heads: current heads of the layer, without `already_pruned_heads`.
     """
     remaining = set(heads) - already_pruned_heads
     keep = torch.ones(n_heads, head_size, dtype=torch.bool)
@@ -115,7 +115,7 @@ def _find_pruneable_heads_and_indices(
 
 
 def _get_device_map(n_layers: int, devices: list[int]) -> dict[int, list[int]]:
-    """Deal `n_layers` consecutive layers over `devices` in equal runs."""
+    """Assign `n_layers` consecutive layers to `devices` in equal blocks."""
     share = math.ceil(n_layers / len(devices))
     return {
         device: list(range(n_layers))[i * share : (i + 1) * share]
@@ -128,5 +128,5 @@ def _assert_device_map(device_map: dict[int, list[int]], num_blocks: int) -> Non
     placed = sorted(layer for layers in device_map.values() for layer in layers)
     if placed != list(range(num_blocks)):
         raise ValueError(
-            f"the device map must place each of the layers 0..{num_blocks - 1} once, got {placed}"
+            f"the device map: expected each of the layers 0..{num_blocks - 1} once, got {placed}"
         )

@@ -1,4 +1,4 @@
-"""The model as LAVIS knows it: arch `pal`, types `lal`, `plits`, `pal`, `flamingo` and `full`."""
+"""The model for LAVIS: arch `pal`, types `lal`, `plits`, `pal`, `flamingo` and `full`."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from pal_plugin.models.audio_llm import AudioLLM
 
 @registry.register_model("pal")
 class PALModel(AudioLLM, BaseModel):
-    """`load_model("pal", "lal" | "plits" | "pal" | "flamingo")`; `full` is what the full-size
-    recipes of projects/pal start from."""
+    """`load_model("pal", "lal" | "plits" | "pal" | "flamingo")`; `full` is the base of the
+    full-size recipes of projects/pal."""
 
     PRETRAINED_MODEL_CONFIG_DICT: ClassVar = {name: str(p) for name, p in MODEL_TYPES.items()}
 
     @classmethod
     def default_config_path(cls, model_type: str) -> io.StringIO:
-        """A type's configuration as an open file: LAVIS hands it to `OmegaConf.load`, which takes
-        one, and would not read the `base:` of the file itself."""
+        """A type's configuration as an open file: LAVIS passes it to `OmegaConf.load`, which would
+        not resolve the `base:` of the file itself."""
         config = type_config(model_type, cls.PRETRAINED_MODEL_CONFIG_DICT)
         return io.StringIO(OmegaConf.to_yaml(OmegaConf.create(config)))
 
@@ -32,11 +32,16 @@ class PALModel(AudioLLM, BaseModel):
     def from_pretrained(
         cls, source: str | Path | None = None, *, model_type: str | None = None, **overrides
     ) -> PALModel:
-        """As `AudioLLM.from_pretrained`; `model_type` is LAVIS's way, which sets the mode itself.
+        """As `AudioLLM.from_pretrained`, or from a type, as LAVIS calls it.
+
+        Args:
+            source: see `AudioLLM.from_pretrained`.
+            model_type: a type; LAVIS sets train or eval mode itself.
+            overrides: of the configuration.
 
         Raises:
-            ValueError: neither or both are given, or overrides of a type.
-            CheckpointError: as there.
+            ValueError: neither or both are given, or invalid overrides of a type.
+            CheckpointError: as in `AudioLLM.from_pretrained`.
         """
         types = cls.PRETRAINED_MODEL_CONFIG_DICT
         if (source is None) == (model_type is None):

@@ -1,7 +1,7 @@
-"""Registers in LAVIS what the core has, and tells the core's registries what LAVIS has.
+"""Registers the core's classes in LAVIS, and LAVIS's classes in the core's registries.
 
-LAVIS demands its own base classes, so each class of the core gets one with them: same name, same
-behaviour. Its two zoos are snapshots taken earlier, so their entries are written here.
+LAVIS requires its own base classes, so each class of the core gets a subclass with them, of the
+same name and behavior. LAVIS's two zoos are snapshots taken earlier, so their entries are added here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _OUR_MODULES = ("pal_plugin.hosts.lavis.models", "pal_plugin.hosts.lavis.runner"
 
 
 def register_all() -> None:
-    """Register all that a run file may name; calling it again changes nothing."""
+    """Register everything that a run file may name. Idempotent."""
     if "pal_instruct" in registry.list_tasks():
         return
     with compat.quiet_lavis_import():
@@ -43,7 +43,7 @@ def register_all() -> None:
         registry.register_builder(name)(_builder(name, DATASETS.get(name)))
     for name in PROCESSORS.own():
         core = PROCESSORS.get(name)
-        # Not BaseProcessor's initialiser: its lambda could not travel to a data worker.
+        # Not BaseProcessor's __init__: its lambda cannot be pickled for a DataLoader worker.
         made = _with_base(name, core, BaseProcessor, {"__init__": core.__init__})
         registry.register_processor(name)(made)
     for name in TASKS.own():
@@ -66,7 +66,7 @@ def register_all() -> None:
 
 
 def _name_unknown_models(module: Any, function: str) -> None:
-    """LAVIS calls `None.from_pretrained` for an architecture that nobody registered."""
+    """Raise for an unregistered architecture, for which LAVIS calls `None.from_pretrained`."""
     load = getattr(module, function)
 
     @functools.wraps(load)
@@ -90,9 +90,9 @@ def _builder(name: str, core: type) -> type:
 
 
 def _with_base(name: str, core: type, base: type, members: dict[str, Any]) -> type:
-    """`core` with one of LAVIS's base classes; a name of this module, so that it can be pickled.
+    """`core` with one of LAVIS's base classes, as an attribute of this module for pickling.
 
-    A user's class may be called as one of ours, or be registered twice.
+    A user's class may have the name of one of ours, or be registered twice.
     """
     facts = {"__module__": __name__, "__doc__": core.__doc__, **members}
     free = core.__name__ if core.__name__ not in globals() else f"{core.__name__}_{name}"

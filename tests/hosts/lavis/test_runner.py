@@ -54,7 +54,7 @@ def test_epochs_one_by_one(toy):
 
 
 def test_lavis_own_config_is_refused(toy):
-    with pytest.raises(TypeError, match="needs a RunConfig"):
+    with pytest.raises(TypeError, match="expected a RunConfig"):
         registry.get_runner_class("runner_pal")(SimpleNamespace(), None, None, {})
 
 
