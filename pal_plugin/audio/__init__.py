@@ -1,1 +1,1 @@
-"""Audio in: decoding, resampling, log-mel spectra, and the front end of a list of encoders."""
+"""Audio input: decoding, resampling, augmentation and log-mel features."""

@@ -1,8 +1,8 @@
-"""Augmentation of training clips: what changes a recording without changing what is heard in it.
+"""Data augmentation of training clips, on waveforms and log-mel features.
 
-Design choice: everything random comes from one `random.Random` that the caller seeds for each
-sample and pass, so a run can be repeated whatever the number of data workers. Every change is off
-unless it is asked for.
+Design choice: all randomness comes from one `random.Random` that the caller seeds per sample and
+pass, so runs are reproducible for any number of DataLoader workers. Every augmentation is off by
+default.
 """
 
 from __future__ import annotations
@@ -21,39 +21,39 @@ from pal_plugin.audio.io import resample
 from pal_plugin.utils.files import file_sha256
 
 Range = tuple[float, float]
-#: Speeds are multiples of 1/20: their resampling kernels are small and few, so they stay cached.
+#: Speeds are multiples of 1/20, which keeps resampling kernels small and few enough to cache.
 _SPEED_STEPS = 20
-#: Where a tilt is 0 dB, and the lowest frequency that it still changes.
+#: Frequency where a tilt is 0 dB, and below which its gain is constant.
 _TILT_PIVOT_HZ, _TILT_LOWEST_HZ = 1000.0, 50.0
 
 
 @dataclass(frozen=True)
 class Augment:
-    """Random changes of one clip.
+    """Random augmentation of one clip.
 
     Args:
-        crop_s: a clip longer than this is cut to a random part of so many seconds; None keeps all.
-        crop_probability: share of the long clips that are cut; the others are heard whole, in
+        crop_s: crop longer clips to a random excerpt of this many seconds; None: no cropping.
+        crop_probability: fraction of the long clips to crop; the others are used in full, in
             several windows, as in evaluation.
-        shift_s: up to so much silence is put in front of a clip, never beyond `crop_s` in all.
-        gain_db: range of the change of level.
+        shift_s: maximum silence prepended to a clip, in seconds; the total stays within `crop_s`.
+        gain_db: range of the gain in dB.
         speed: range of the speed; 1.1 is 10 % faster, and higher in pitch.
-        tilt_db_per_octave: range of a spectral tilt around 1 kHz: other microphones and distances.
-        noise_snr_db: range of the ratio of clip to added noise (white to pink).
-        noise_probability: share of the clips that get noise.
-        mix: other recordings that are mixed in: a folder of audio files, or a list of them.
-        mix_snr_db: range of the ratio of clip to recording.
-        mix_probability: share of the clips that get one.
-        mix_loop: repeat a recording that is shorter than the clip; otherwise it sounds once, at a
-            random time.
-        time_masks: bands of frames per window and encoder that are set to the window's mean.
-        time_mask_share: largest width of one, as a share of the window's valid frames.
-        mel_masks: as `time_masks`, of mel channels (SpecAugment, arXiv 1904.08779).
-        mel_mask_share: largest width of one, as a share of the channels.
+        tilt_db_per_octave: range of a spectral tilt around 1 kHz (other microphones, distances).
+        noise_snr_db: range of the signal-to-noise ratio of added noise (white to pink).
+        noise_probability: fraction of the clips with noise.
+        mix: background recordings to mix in: a folder of audio files, or a list of them.
+        mix_snr_db: range of the ratio of clip to background in dB.
+        mix_probability: fraction of the clips with a background.
+        mix_loop: loop backgrounds shorter than the clip; otherwise they occur once, at a random
+            time.
+        time_masks: number of time masks per window and encoder, set to the window's mean.
+        time_mask_share: maximum width, as a fraction of the window's valid frames.
+        mel_masks: number of frequency masks, as `time_masks` (SpecAugment, arXiv 1904.08779).
+        mel_mask_share: maximum width, as a fraction of the mel bins.
 
     Raises:
-        ValueError: a range that is not (low, high), or a number outside its meaning.
-        ConfigError: `mix` names no audio; later, a recording that cannot be decoded.
+        ValueError: if a range is not (low, high), or a value is out of bounds.
+        ConfigError: if `mix` has no audio files; later, if a recording cannot be decoded.
     """
 
     crop_s: float | None = None
@@ -93,16 +93,18 @@ class Augment:
         if self.crop_s is not None and self.crop_s <= 0:
             raise ValueError(f"augment.crop_s must be positive or null, got {self.crop_s!r}")
         if self.shift_s and self.crop_s is None:
-            raise ValueError("augment.shift_s needs augment.crop_s, the length it must not exceed")
+            raise ValueError("augment.shift_s needs augment.crop_s, which limits the total length")
         if self.mix_snr_db is None:
-            raise ValueError("augment.mix_snr_db must be [low, high]; augment.mix=null is off")
+            raise ValueError(
+                "augment.mix_snr_db must be [low, high]; augment.mix=null turns it off"
+            )
         backgrounds = None if self.mix is None else Backgrounds(self.mix, self.mix_loop)
-        object.__setattr__(self, "_backgrounds", backgrounds)  # frozen, and no setting
+        object.__setattr__(self, "_backgrounds", backgrounds)  # frozen dataclass; not a field
 
     def waveform(self, waveform: Tensor, sample_rate_hz: int, rng: random.Random) -> Tensor:
-        """Change a clip `[S]`; the result has its own length, at least one sample.
+        """Augments a waveform `[S]`; the result has its own length, at least one sample.
 
-        Order: speed, crop, tilt, gain, mix, noise, shift. The input is not written to.
+        Order: speed, crop, tilt, gain, mix, noise, shift. The input is not modified.
         """
         waveform = self._speed(waveform, rng)
         waveform = self._crop(waveform, sample_rate_hz, rng)
@@ -117,11 +119,11 @@ class Augment:
     def features(
         self, features: Features, rng: random.Random, front_ends: Mapping[str, AudioFeatures]
     ) -> Features:
-        """Mask bands of the log-mel features of every encoder; new tensors where masked.
+        """Masks log-mel features of every encoder (SpecAugment); masked features are new tensors.
 
         Args:
             features: `{encoder: {"features": [W, ...], "frames": [W]}}`.
-            front_ends: what made them, by encoder; says which axis holds the mel channels.
+            front_ends: the encoders' front ends, which define the mel axis.
         """
         if not (self.time_masks or self.mel_masks):
             return features
@@ -136,8 +138,8 @@ class Augment:
         }
 
     def identity(self) -> str:
-        """What decides the changes besides the random numbers: all settings, and for recordings
-        that are mixed in what is in them, in place of their names. Reads them."""
+        """A string of everything that determines the augmentation except the random numbers: all
+        settings, with the content hashes of the recordings to mix in. Reads these files."""
         settings = {field.name: getattr(self, field.name) for field in fields(self)}
         if self._backgrounds is not None:
             settings["mix"] = [file_sha256(path) for path in self._backgrounds.files]
@@ -184,7 +186,7 @@ class Augment:
     def _masked(
         self, features: Tensor, frames: Tensor, mel_axis: int, rng: random.Random
     ) -> Tensor:
-        """A view `[W, mels, ..., T]` is masked in a copy."""
+        """Masks a copy, through a view `[W, mels, ..., T]`."""
         features = features.clone()
         by_window = features.movedim(mel_axis, 1)
         for window, valid in zip(by_window, frames.tolist(), strict=True):
@@ -198,7 +200,7 @@ class Augment:
 
 
 def tilt(waveform: Tensor, sample_rate_hz: int, db_per_octave: float) -> Tensor:
-    """`[S]` with its spectrum tilted around 1 kHz; below 50 Hz the gain stays as at 50 Hz."""
+    """Tilts the spectrum of `[S]` around 1 kHz; below 50 Hz the gain is constant."""
     samples = waveform.numel()
     spectrum = torch.fft.rfft(waveform)
     hz = torch.fft.rfftfreq(samples, 1.0 / sample_rate_hz).clamp_min(_TILT_LOWEST_HZ)
@@ -207,7 +209,7 @@ def tilt(waveform: Tensor, sample_rate_hz: int, db_per_octave: float) -> Tensor:
 
 
 def _coloured_noise(samples: int, colour: float, rng: random.Random) -> Tensor:
-    """Noise `[S]` whose power falls as 1 / f**colour: 0 is white, 1 pink."""
+    """Noise `[S]` with a power spectrum of 1 / f**colour: 0 is white, 1 pink."""
     generator = torch.Generator().manual_seed(rng.getrandbits(63))
     spectrum = torch.fft.rfft(torch.randn(samples, generator=generator))
     bins = torch.arange(len(spectrum), dtype=torch.float32).clamp_min(1.0)

@@ -1,7 +1,7 @@
-"""Other recordings, to be heard behind a clip.
+"""Background recordings to mix with clips.
 
-Design choice: what is wrong with them is a ConfigError and no AudioError. Training skips a clip
-that cannot be decoded; a broken background is not the clip's fault and must not cost it.
+Design choice: faulty backgrounds raise ConfigError, not AudioError. Training skips clips that raise
+AudioError; a broken background must not cost the clip.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ class Backgrounds:
     """Random excerpts of a set of recordings.
 
     Args:
-        source: a folder, whose audio files are taken at any depth, or a list of files of any name.
-            Their order does not matter.
-        loop: a recording shorter than the excerpt is repeated; otherwise silence surrounds it.
+        source: a folder, searched recursively for audio files, or a list of files with any
+            extension, in any order.
+        loop: loop recordings shorter than the excerpt; otherwise pad them with silence.
 
     Raises:
-        ConfigError: nothing there, no audio in the folder, an empty list or a missing file.
+        ConfigError: if there is no such folder or file, or no audio file.
     """
 
     def __init__(self, source: str | Path | Sequence[str | Path], loop: bool = True) -> None:
@@ -35,32 +35,32 @@ class Backgrounds:
         if isinstance(source, str | Path):
             folder = Path(source).expanduser()
             if not folder.is_dir():
-                raise ConfigError(f"augment.mix: {folder} is no folder; give a folder or a list")
+                raise ConfigError(f"augment.mix: {folder} is not a folder; give a folder or a list")
             found = folder.rglob("*")
             files = [p for p in found if is_audio(p.name) and p.is_file()]
-            where = f"the folder {folder} (it looks for {', '.join(AUDIO_EXTENSIONS)})"
+            where = f"the folder {folder} (extensions: {', '.join(AUDIO_EXTENSIONS)})"
         else:
             files, where = [Path(name).expanduser() for name in source], "the list"
             missing = [str(path) for path in files if not path.is_file()]
             if missing:
                 raise ConfigError(f"augment.mix: no file {', '.join(missing)}")
         if not files:
-            raise ConfigError(f"augment.mix: no audio file in {where}")
-        # Sorted, so that a seed chooses the same file on every machine.
+            raise ConfigError(f"augment.mix: no audio files in {where}")
+        # Sorted, so that a seed selects the same file on every machine.
         self.files = sorted(files)
 
     def excerpt(self, samples: int, rate_hz: int, rng: random.Random) -> Tensor:
-        """A random part `[samples]` at `rate_hz` of a random recording.
+        """A random excerpt `[samples]` of a random recording, resampled to `rate_hz`.
 
         Raises:
-            ConfigError: the recording cannot be decoded.
+            ConfigError: if the recording cannot be decoded.
         """
         path = rng.choice(self.files)
         try:
             sound, own_hz = load_audio(path)
         except AudioError as error:
             raise ConfigError(f"augment.mix: {error}") from error
-        # Cut before it is resampled: recordings may be much longer than clips.
+        # Crop before resampling: recordings may be much longer than clips.
         needed = -(-samples * own_hz // rate_hz)
         spare = len(sound) - needed
         if spare >= 0:
@@ -78,9 +78,9 @@ class Backgrounds:
 
 
 def add_at_snr(clip: Tensor, other: Tensor, snr_db: float) -> Tensor:
-    """`clip + other`, `[S]` each, with `other` scaled to lie `snr_db` below the clip's level.
+    """`clip + other`, each `[S]`, with `other` scaled to `snr_db` below the clip's level.
 
-    Where one of the two is silent there is no such ratio, and the clip is returned as it is.
+    If either is silent, the ratio is undefined and the clip is returned unchanged.
     """
     wanted = clip.square().mean().sqrt() * 10 ** (-snr_db / 20)
     level = other.square().mean().sqrt()

@@ -1,8 +1,8 @@
-"""Decoding without torch: anything a caller has in hand becomes one mono float array.
+"""Decodes any supported audio source to a mono float array, without torch.
 
-Design choice: audio that is broken (undecodable, cut off, empty, not finite) raises; it is never
-replaced by silence and never shortened without a word. Only NumPy and the decoders are needed, so
-that a process which writes shards starts in a tenth of the time that torch takes.
+Design choice: broken audio (undecodable, truncated, empty, non-finite) raises; it is never replaced
+by silence or silently shortened. Only needs NumPy and the decoders, so that a process that writes
+shards starts in a tenth of the time that importing torch takes.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from pal_plugin.audio.arrays import from_array
 from pal_plugin.audio.errors import AudioError, Undecodable
 from pal_plugin.audio.mixing import check_length, to_mono
 from pal_plugin.audio.sources import read_file, unpacked
-from pal_plugin.audio.truncation import announced, ends, joined, mp3, streamed
+from pal_plugin.audio.truncation import declared, ends, joined, mp3, streamed
 
 __all__ = ["AudioError", "decode"]
 
 
 def decode(source: Any) -> tuple[np.ndarray, int, int]:
-    """Read one clip and mix it down to mono, the mean of its channels.
+    """Decodes one clip and mixes it down to mono, the mean of its channels.
 
-    WAV, FLAC, OGG, Opus, MP3, AIFF, AU, CAF and SPHERE are read by libsndfile at any rate and with
-    any number of channels; M4A, AAC and others where PyAV is installed (`ffmpeg`). A missing end is
-    recognised wherever it begins, but in MP3 without an index and in bare AAC only within a frame.
+    WAV, FLAC, OGG, Opus, MP3, AIFF, AU, CAF and SPHERE are decoded by libsndfile, with any rate and
+    number of channels; M4A, AAC and others if PyAV is installed (`ffmpeg`). Truncation is detected
+    at any point, except in MP3 without an index and raw AAC, where only a cut within a frame is.
 
     Args:
         source: a path, the bytes of a file, an open binary file, `(array, sample_rate_hz)` with an
-            array `[S]`, `[channels, S]` or `[S, channels]` (the shorter side is the channels), or
-            what Hugging Face's datasets give (`sources.unpacked`). Integer samples are scaled to
-            -1..1 by their type's range; int64, which tells none, is refused.
+            array `[S]`, `[channels, S]` or `[S, channels]` (the shorter axis is channels), or an
+            audio value of Hugging Face datasets (`sources.unpacked`). Integer samples are scaled to
+            -1..1 by their type's range; int64 is rejected, since its range is unknown.
 
     Returns:
-        `(samples [S] float32, sample_rate_hz, channels of the source)`.
+        `(samples [S] float32, sample_rate_hz, number of channels of the source)`.
 
     Raises:
-        AudioError: undecodable, cut off, empty, non-finite, or not one of the forms above. Whatever
-            bytes a file holds, nothing else is raised.
+        AudioError: if the source is undecodable, truncated, empty, non-finite or unsupported.
+            Nothing else is raised, whatever a file's content.
     """
     source = unpacked(source)
     if isinstance(source, tuple | list) and len(source) == 2:
@@ -52,9 +52,9 @@ def decode(source: Any) -> tuple[np.ndarray, int, int]:
             raise AudioError(f"cannot decode {name}: {error}") from error
         except ImportError:
             raise
-        except Exception as error:  # decoders meet bytes that their authors did not think of
+        except Exception as error:  # decoders may fail in any way on malformed input
             raise AudioError(
-                f"cannot decode {name}: it is broken ({type(error).__name__}: {error})"
+                f"cannot decode {name}: it is damaged ({type(error).__name__}: {error})"
             ) from error
     check_length(len(samples), rate_hz, name)
     channels = 1 if samples.ndim == 1 else samples.shape[1]
@@ -62,19 +62,19 @@ def decode(source: Any) -> tuple[np.ndarray, int, int]:
 
 
 def _decoded(data: bytes) -> tuple[np.ndarray, int]:
-    """`(samples [S, channels] float32, rate)` of a whole file."""
-    # Some put the tag of an MP3 in front of anything; libsndfile then takes it off the end.
+    """Decodes a file to `(samples [S, channels] float32, rate in Hz)`."""
+    # Some writers prepend MP3 (ID3) tags to any format; libsndfile then drops as much from the end.
     data = streamed.completed(data[mp3.after_tags(data) :] or data)
     if joined.holds_another(data):
         raise Undecodable(joined.SECOND_FILE)
     if ends.is_uncounted(data):
         raise Undecodable(
-            "more follows its samples than its header counts; it was appended to, or never "
-            "finished: `ffmpeg -i IN OUT.wav` keeps what is counted"
+            "there is more data after its samples than its header declares; it was appended to, "
+            "or never finalized: `ffmpeg -i IN OUT.wav` keeps the declared part"
         )
     decoded = sndfile.decode(data)
-    if decoded is None and not announced.is_known(data):
-        # Tags, padding or an HTTP header may stand in front of an MP3; libsndfile looks no further.
+    if decoded is None and not declared.is_known(data):
+        # Tags, padding or an HTTP header may precede an MP3; libsndfile does not skip them.
         start = mp3.start_behind_junk(data)
         decoded = None if start is None else sndfile.decode(data[start:])
     return ffmpeg.decode(data) if decoded is None else decoded

@@ -1,11 +1,11 @@
-"""What is raised about audio that cannot be used."""
+"""Errors about unusable audio."""
 
 from pal_plugin.utils.errors import UserError
 
 
 class AudioError(UserError, ValueError):
-    """Audio that cannot be used; the message says which, why, and what to do."""
+    """Unusable audio; the message says which clip, why, and what to do."""
 
 
 class Undecodable(ValueError):
-    """Why bytes are no usable audio; whoever knows the file's name makes an `AudioError` of it."""
+    """Why data is not usable audio; converted to an `AudioError` with the file's name."""

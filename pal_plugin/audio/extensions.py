@@ -1,9 +1,9 @@
-"""Which files of a folder are audio, told by their names."""
+"""Recognizes audio files by their extension."""
 
 from os.path import basename, splitext
 
-#: Without the dot, in lower case; where a clip is there under several, the first is taken. Every
-#: container that is decoded is here (docs/formats.md).
+#: Lower case, without the dot; if a clip exists with several, the first is preferred. Covers every
+#: container that can be decoded (docs/formats.md).
 AUDIO_EXTENSIONS = (
     *("flac", "wav", "ogg", "oga", "opus", "mp3", "m4a", "aac", "aiff", "aif", "au", "caf"),
     *("w64", "rf64", "sph", "webm", "mka", "wma", "mp4", "mkv"),
@@ -13,6 +13,6 @@ AUDIO_EXTENSIONS = (
 
 
 def is_audio(name: str) -> bool:
-    """Whether a file of this name counts as audio; what macOS leaves beside one (`._`) does not."""
+    """Whether a file name is audio; metadata files that macOS creates (`._*`) are not."""
     leftover = basename(name).startswith("._")
     return splitext(name)[1][1:].lower() in AUDIO_EXTENSIONS and not leftover

@@ -1,7 +1,7 @@
-"""From clips to an encoder's input: windows, their overlap, a limit, and the precision.
+"""Front-end base class: from clips to windows of encoder features.
 
-Design choice: the unit of work is a batch of clips of any lengths, and one clip is a batch of one.
-So a data worker, which has one clip at a time, and a GPU, which takes many, run the same code.
+Design choice: the unit of work is a batch of clips of any length; one clip is a batch of one. So
+DataLoader workers, with one clip at a time, and a GPU, with many, run the same code.
 """
 
 from __future__ import annotations
@@ -15,42 +15,43 @@ from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
-#: Of one clip or of a batch: `{encoder: {"features": [W, ...], "frames": Long[W]}}`, W windows.
+#: Features of a clip or batch: `{encoder: {"features": [W, ...], "frames": long [W]}}`, W windows.
 Features = dict[str, dict[str, Tensor]]
-#: What most of the arithmetic is done in. The features are float32 either way.
+#: Compute dtypes. Features are returned as float32 in either case.
 PRECISIONS = {"fast": torch.float32, "exact": torch.float64}
 
 
 class AudioFeatures:
     """Log-mel front end of one encoder.
 
-    A clip is cut into windows. Window i starts at `i * (window_s - overlap_s)`, and there are as
-    many as it takes to hear all of the clip: W = 1 + ceil(max(0, S - window) / shift) for S samples
-    and shift = window - overlap. The last one is filled up the way the encoder's reference pads.
-    Encoders with the same `window_s` and `overlap_s` make the same number of windows, whatever
-    their sample rate.
+    A clip is split into windows that start at `i * (window_s - overlap_s)` and cover the whole
+    clip: W = 1 + ceil(max(0, S - window) / shift) for S samples and shift = window - overlap. The
+        last
+    window is padded as in the encoder's reference. Encoders with equal `window_s` and `overlap_s`
+    have the same number of windows, whatever their sampling rates.
 
-    Subclasses implement `extract` and take what is below `window_s` here as further keywords.
+    Subclasses implement `extract` and accept the arguments after `window_s` as keywords.
 
     Args:
-        sample_rate_hz: the rate that `__call__` expects.
-        window_s: seconds per window.
-        overlap_s: seconds that a window shares with the one before it. `merge_windows` drops the
-            tokens that are there twice.
-        max_s: seconds of a clip that are heard; None for all. Each cut is logged as a warning.
+        sample_rate_hz: sampling rate of the input of `__call__`, in Hz.
+        window_s: window length in seconds.
+        overlap_s: overlap of consecutive windows in seconds. `merge_windows` drops the duplicate
+            tokens.
+        max_s: maximum length in seconds; longer clips are truncated, with a warning. None: no
+            limit.
         precision: "fast" (float32) or "exact" (float64).
 
     Raises:
-        ValueError: times that are no whole number of samples, an overlap that is not shorter than
-            the window, or an unknown precision.
+        ValueError: if a time is not a whole number of samples, the overlap is not shorter than the
+            window, or the precision is unknown.
     """
 
     extra_arguments = ("overlap_s", "max_s", "precision")
-    #: Windows start at multiples of this many samples.
+    #: Window starts are multiples of this many samples.
     step_samples = 1
-    #: Axis of the mel channels: the last, behind time, or the one before it (Whisper).
+    #: Axis of the mel bins: the last, after time, or the one before it (Whisper).
     mel_axis = -1
-    #: Seconds from one feature frame to the next.
+    #: Hop between feature frames in seconds.
     frame_s = 0.01
 
     def __init__(
@@ -73,8 +74,8 @@ class AudioFeatures:
                 )
         if overlap_s >= window_s:
             raise ValueError(
-                f"overlap_s must be less than window_s = {window_s}, got {overlap_s}: the next "
-                "window would not come later"
+                f"overlap_s must be less than window_s = {window_s}, got {overlap_s}: windows "
+                "would not advance"
             )
         if precision not in PRECISIONS:
             raise ValueError(
@@ -87,25 +88,24 @@ class AudioFeatures:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of the arithmetic."""
+        """The compute dtype."""
         return PRECISIONS[self.precision]
 
     def fits(self, seconds: float) -> bool:
-        """Whether windows can start after so many seconds: a whole number of steps."""
+        """Whether a duration is a whole number of steps, so that windows can start after it."""
         steps = seconds * self.sample_rate_hz / self.step_samples
         return abs(steps - round(steps)) <= 1e-6 * max(1.0, steps)
 
     def __call__(self, waveform: Tensor, name: str = "a clip") -> dict[str, Tensor]:
-        """`[S]` at `sample_rate_hz` -> `{"features": [W, ...], "frames": Long[W]}`.
+        """Waveform `[S]` at `sample_rate_hz` -> `{"features": [W, ...], "frames": long [W]}`.
 
-        `frames[w]` is the number of feature frames of window w that belong to the clip, at
-        least 1.
+        `frames[w]` is the number of valid feature frames in window w, at least 1.
 
         Args:
-            name: what a warning calls the clip.
+            name: name of the clip in warnings.
 
         Raises:
-            ValueError: not a floating-point `[S]` with S >= 1.
+            ValueError: if the waveform is not floating-point `[S]` with S >= 1.
         """
         made = self.batch([waveform], [name])
         return {key: made[key] for key in ("features", "frames")}
@@ -114,16 +114,15 @@ class AudioFeatures:
     def batch(
         self, waveforms: Sequence[Tensor], names: Sequence[str] | None = None
     ) -> dict[str, Tensor]:
-        """Clips `[S_c]` of any lengths, on one device, in one go.
+        """Computes features of clips `[S_c]` of any length, on one device, as one batch.
 
         Returns:
-            `{"features": [sum W, ...], "frames": Long[sum W], "windows": Long[C]}`, as
-            `AudioFrontend.collate` joins single clips: the windows of clip c are `windows[c]`
-            consecutive rows. Features are float32; they and `frames` are on the clips' device,
-            `windows` is on the CPU.
+            `{"features": [sum W, ...], "frames": long [sum W], "windows": long [C]}`, as
+            `AudioFrontend.collate` joins single clips: clip c has `windows[c]` consecutive rows.
+            Features are float32; they and `frames` are on the clips' device, `windows` on the CPU.
 
         Raises:
-            ValueError: no clips, or one that is not a floating-point `[S]` with S >= 1.
+            ValueError: if there are no clips, or one is not floating-point `[S]` with S >= 1.
         """
         if not waveforms:
             raise ValueError("expected at least one waveform, got none")
@@ -146,11 +145,11 @@ class AudioFeatures:
         return {"features": features.to(torch.float32), "frames": frames, "windows": windows}
 
     def extract(self, clips: list[Tensor]) -> tuple[Tensor, list[int]]:
-        """Clips `[S_c]` in `dtype` -> (features `[sum W, ...]`, valid frames of each window)."""
+        """Clips `[S_c]` in `dtype` -> (features `[sum W, ...]`, valid frames per window)."""
         raise NotImplementedError
 
     def window_lengths(self, samples: int) -> list[int]:
-        """How many samples of a clip each of its windows holds."""
+        """Number of samples of a clip in each of its windows."""
         later = max(0, samples - self.window_samples)
         starts = range(0, later + self.shift_samples, self.shift_samples)
         return [min(self.window_samples, samples - start) for start in starts]
@@ -164,32 +163,37 @@ class AudioFeatures:
         ]
 
     def used_samples(self, samples: int, rate_hz: int) -> int:
-        """How many of a clip's samples at `rate_hz` are heard, by `max_s`."""
+        """Number of samples of a clip, at `rate_hz`, within `max_s`."""
         if self.max_s is None:
             return samples
         return min(samples, max(1, int(self.max_s * rate_hz + 1e-6)))
 
     def _limited(self, waveform: Tensor, name: str) -> Tensor:
-        heard = self.used_samples(len(waveform), self.sample_rate_hz)
-        if heard < len(waveform):
+        used = self.used_samples(len(waveform), self.sample_rate_hz)
+        if used < len(waveform):
             report_cut(name, len(waveform) / self.sample_rate_hz, self.max_s)
-        return waveform[:heard]
+        return waveform[:used]
 
 
 def _without_autocast(device: torch.device) -> AbstractContextManager:
-    """Under autocast the sum over frequencies would be made in half precision."""
+    """Autocast would sum over frequencies in half precision."""
     if torch.amp.is_autocast_available(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()
 
 
 def report_cut(name: str, seconds: float, max_s: float, encoders: Sequence[str] = ()) -> None:
-    """Log that a clip is longer than the limit."""
-    who = f" by {', '.join(encoders)}" if encoders else ""
+    """Logs that a clip exceeds the length limit.
+
+    Args:
+        seconds, max_s: length of the clip and the limit, in seconds.
+        encoders: names of the encoders with this limit.
+    """
+    for_encoders = f" for {', '.join(encoders)}" if encoders else ""
     logger.warning(
-        "%s is %.2f s long; its first %g s are heard%s, the rest is cut (max_s of the features)",
+        "%s is %.2f s long; truncating it to %g s%s (max_s of the features)",
         name,
         seconds,
         max_s,
-        who,
+        for_encoders,
     )

@@ -1,7 +1,7 @@
-"""M4A, AAC and whatever else ffmpeg reads, by PyAV, which is an optional dependency.
+"""Decodes M4A, AAC and other formats of ffmpeg by PyAV, an optional dependency.
 
-Design choice: only files whose format libsndfile does not know come here, so that WAV, FLAC, OGG,
-Opus and MP3 have one decoder wherever the package runs. A missing end raises here too.
+Design choice: only used for formats unknown to libsndfile, so that WAV, FLAC, OGG, Opus and MP3
+have the same decoder on every installation. Truncation raises here, too.
 """
 
 from __future__ import annotations
@@ -12,78 +12,78 @@ import numpy as np
 
 from pal_plugin.audio.errors import Undecodable
 from pal_plugin.audio.sndfile import MOST_VALUES, too_long
-from pal_plugin.audio.truncation import announced, ends, mp3
+from pal_plugin.audio.truncation import declared, ends, mp3
 
-#: Containers that say how long they are: in bytes (`announced`), and in packets or as a duration.
+#: Containers that declare their length: in bytes (`declared`), and in packets or as a duration.
 _KNOW_THEIR_BYTES = ("mov", "matroska", "asf")
 _COUNT_PACKETS = ("mov",)
 _KNOW_THEIR_DURATION = ("wv", "tta")
-#: Streams of frames and nothing else: a last frame that is incomplete is recognised.
+#: Plain streams of frames: only an incomplete last frame is detected.
 _FRAMES_ONLY = ("aac", "amr")
-#: Durations are rounded, and may include a codec's lead-in.
+#: Tolerance in seconds: durations are rounded, and may include a codec's priming samples.
 _SLACK_S = 0.05
 
 
 def decode(data: bytes) -> tuple[np.ndarray, int]:
-    """The first audio stream of a file.
+    """Decodes the first audio stream of a file.
 
     Returns:
         `(samples [S, channels] float32, sample_rate_hz)`.
 
     Raises:
-        Undecodable: PyAV is not installed, or the audio is absent, broken or cut off.
+        Undecodable: if PyAV is not installed, or the audio is missing, damaged or truncated.
     """
     try:
         import av
     except ImportError as error:
         raise Undecodable(
-            "WAV, FLAC, OGG, Opus and MP3 are read without it; M4A, AAC and other formats need "
-            "PyAV: `pip install av` (or 'pal-plugin[m4a]')"
+            "only WAV, FLAC, OGG, Opus and MP3 are decoded without PyAV; for M4A, AAC and other "
+            "formats install it: `pip install av` (or 'pal-plugin[m4a]')"
         ) from error
-    if reason := announced.problem(data):
+    if reason := declared.problem(data):
         raise Undecodable(reason)
-    if data[:4] == b"wvpk":  # its tags stand behind, where the demuxer looks for a block
+    if data[:4] == b"wvpk":  # tags follow the audio, where the demuxer expects a block
         end = ends.end_of(data)
         data = data[: end.at]
     try:
-        # Tags are not heard, whatever they are written in.
+        # Tags are not decoded strictly, whatever their encoding.
         with av.open(io.BytesIO(data), metadata_errors="replace") as container:
             if container.format.name.startswith(_COUNT_PACKETS):
                 _count(av, data)
             return _read(av, container)
     except av.error.FFmpegError as error:
-        raise Undecodable(f"it is broken, cut off or no audio ({error.strerror})") from error
+        raise Undecodable(f"it is damaged, truncated or not audio ({error.strerror})") from error
 
 
 def _count(av, data: bytes) -> None:
-    """Compare the packets that are there with the table of a MP4 or QuickTime file, also those that
-    an edit list leaves out (a trimmed recording)."""
+    """Checks the packets against the table of an MP4 or QuickTime file, including those that an
+    edit list skips (a trimmed recording)."""
     whole = {"options": {"ignore_editlist": "1"}, "metadata_errors": "replace"}
     with av.open(io.BytesIO(data), **whole) as container:
         if not container.streams.audio:
-            return  # told by `_read`
+            return  # reported by `_read`
         stream = container.streams.audio[0]
         packets = [packet for packet in container.demux(stream) if packet.size]
-        # What a table counts of PCM is samples.
+        # For PCM, the table counts samples.
         is_pcm = stream.codec_context.name.startswith("pcm_")
         there = sum(p.duration or 0 for p in packets) if is_pcm else len(packets)
         if there < stream.frames:
             unit = "samples" if is_pcm else "packets"
-            raise Undecodable(f"it is cut off: {there} of {stream.frames} {unit} are there")
+            raise Undecodable(f"it is truncated: expected {stream.frames} {unit}, got {there}")
 
 
 def _read(av, container) -> tuple[np.ndarray, int]:
     if not container.streams.audio:
-        raise Undecodable("it holds no audio stream")
+        raise Undecodable("it has no audio stream")
     kind = container.format.name
     if not kind.startswith(_KNOW_THEIR_BYTES + _KNOW_THEIR_DURATION + _FRAMES_ONLY):
-        raise Undecodable(f"in {kind} a missing end is not recognised; convert it to WAV or FLAC")
+        raise Undecodable(f"truncation cannot be detected in {kind}; convert it to WAV or FLAC")
     stream = container.streams.audio[0]
     to_float = av.AudioResampler(format="fltp")
     blocks, end_s, values, first = [], 0.0, 0, None
     for packet in container.demux(stream):
         if packet.is_corrupt:
-            raise Undecodable(f"it is cut off or broken after {end_s:.2f} s")
+            raise Undecodable(f"it is truncated or damaged after {end_s:.2f} s")
         for frame in packet.decode():
             form = (frame.sample_rate, frame.layout.nb_channels)
             first = first or form
@@ -96,9 +96,9 @@ def _read(av, container) -> tuple[np.ndarray, int]:
             blocks += [part.to_ndarray() for part in to_float.resample(frame)]
     blocks += [part.to_ndarray() for part in to_float.resample(None)]
     if kind.startswith(_KNOW_THEIR_DURATION) and container.duration:
-        announced_s = container.duration / av.time_base
-        if end_s < announced_s - _SLACK_S:
-            raise Undecodable(f"it is cut off: {end_s:.2f} s of {announced_s:.2f} s decode")
+        declared_s = container.duration / av.time_base
+        if end_s < declared_s - _SLACK_S:
+            raise Undecodable(f"it is truncated: expected {declared_s:.2f} s, got {end_s:.2f} s")
     if not blocks:
         raise Undecodable("its audio stream is empty")
     return np.concatenate(blocks, axis=1).T, first[0]

@@ -1,4 +1,4 @@
-"""What a clip is, whatever its name: a hash of the bytes that are decoded."""
+"""Content hashes that identify clips, independent of file names."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from pal_plugin.audio.tensors import without_tensors
 
 
 def identified(source: Any) -> tuple[str, Any]:
-    """`(SHA-256 in hexadecimal, the clip as load_audio takes it)`; a file is read once for both.
+    """`(SHA-256 as hex, the clip as a source for load_audio)`; reads a file only once.
 
-    Of a file, by path, open or as bytes, what is in it counts, and not its name or time; of an
-    `(array, rate)` pair the samples, their type and shape, and the rate. So a part cut out of a
-    recording is a clip of its own.
+    For files (paths, file objects, bytes) hashes the content, not name or time; for `(array, rate)`
+    pairs the samples, their dtype and shape, and the rate. So an excerpt of a recording is a
+    different clip.
 
     Raises:
-        AudioError: a file that cannot be read, or nothing that can be a clip.
+        AudioError: if a file cannot be read, or the source is not a clip.
     """
     source = without_tensors(source)
     if isinstance(source, tuple | list) and len(source) == 2:
         samples, rate_hz = source
-        from_array(samples, rate_hz)  # what is none is told as when it is heard
+        from_array(samples, rate_hz)  # raises as decoding would
         samples = np.ascontiguousarray(samples)
         digest = hashlib.sha256(f"{samples.dtype.str} {samples.shape} {rate_hz}".encode())
         digest.update(samples.data)

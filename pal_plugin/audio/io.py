@@ -1,4 +1,4 @@
-"""Waveforms as tensors: what `decoding` reads, and resampling."""
+"""Loads waveforms as tensors, and resamples them."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from pal_plugin.audio.tensors import without_tensors
 
 __all__ = ["AudioError", "is_one_clip", "load_audio", "resample"]
 
-# Kernel elements of torchaudio's resampler (reduced rates' product): 2**25 float32 are 128 MiB.
-# Rates without a large common divisor (11111 -> 16000 Hz) would need gigabytes.
+# Maximum kernel size of torchaudio's resampler (product of the reduced rates): 2**25 float32 are
+# 128 MiB. Rates without a large common divisor (11111 -> 16000 Hz) would need gigabytes.
 _MAX_KERNEL = 2**25
 
 
 def load_audio(source: Any) -> tuple[Tensor, int]:
-    """`decoding.decode` of one clip, which may also be a tensor with its rate.
+    """Loads one clip: `decoding.decode`, which also accepts a tensor with its rate.
 
     Returns:
         `(waveform [S] float32, sample_rate_hz)`.
 
     Raises:
-        AudioError: undecodable, cut off, empty, non-finite, or nothing that can be a clip.
+        AudioError: if the source is undecodable, truncated, empty, non-finite or unsupported.
     """
     samples, rate_hz, _ = decode(without_tensors(source))
     return torch.from_numpy(samples), rate_hz
@@ -43,15 +43,15 @@ def _resampler(from_hz: int, to_hz: int) -> torchaudio.transforms.Resample:
 def resample(waveform: Tensor, from_hz: int, to_hz: int) -> Tensor:
     """Band-limited resampling of `[S]` to `[ceil(S * to_hz / from_hz)]`.
 
-    torchaudio's windowed sinc (kernel kept per pair of rates); rates with hardly a common
-    divisor, whose kernel would take gigabytes, are resampled in the frequency domain.
+    Uses torchaudio's windowed sinc (kernels are cached per pair of rates); rates without a large
+    common divisor, whose kernel would take gigabytes, are resampled in the frequency domain.
     """
     if from_hz == to_hz:
         return waveform
     common = gcd(from_hz, to_hz)
     if (from_hz // common) * (to_hz // common) <= _MAX_KERNEL:
         return _resampler(from_hz, to_hz)(waveform)
-    # Whole seconds make both lengths whole; the extra second keeps the ends from meeting.
+    # Whole seconds make both lengths integers; the extra second avoids wrap-around at the ends.
     seconds = -(-waveform.numel() // from_hz) + 1
     padded = torch.nn.functional.pad(waveform, (0, seconds * from_hz - waveform.numel()))
     spectrum = torch.fft.rfft(padded.double())

@@ -1,8 +1,8 @@
 """Kaldi's log-mel filter bank at 16 kHz for batches of clips: the front end of SSLAM and AST.
 
-Design choice: `torchaudio.compliance.kaldi.fbank` takes one clip and makes its filters anew each
-time. Here the filters are torchaudio's own, made once, and the frames of all clips are transformed
-together; what is done to a frame follows Kaldi's order, so that even its rounding is the same.
+Design choice: `torchaudio.compliance.kaldi.fbank` processes one clip and recomputes its filters on
+every call. Here torchaudio's filters are cached, and the frames of all clips are transformed
+together; operations on a frame keep Kaldi's order, so that rounding is identical.
 """
 
 from __future__ import annotations
@@ -19,25 +19,26 @@ from pal_plugin.audio.mel import Filters, hann, lay_out, power_mel
 RATE_HZ = 16000
 FRAME_SAMPLES, HOP_SAMPLES, N_FFT = 400, 160, 512
 PREEMPHASIS = 0.97
-#: What the bank's logarithm is limited to, in either precision.
+#: Lower limit of the mel energies before the logarithm, in either precision.
 FLOOR = torch.finfo(torch.float32).eps
 
 
 @lru_cache(maxsize=32)
 def mel_filters(n_mels: int, dtype: torch.dtype, device: torch.device) -> Filters:
-    """Kaldi's filters from 20 Hz to the Nyquist frequency."""
+    """Kaldi's mel filters from 20 Hz to the Nyquist frequency."""
     filters, _ = kaldi.get_mel_banks(n_mels, N_FFT, float(RATE_HZ), 20.0, 0.0, 100.0, -500.0, 1.0)
     return Filters(filters.T, dtype, device)
 
 
 def filter_banks(clips: list[Tensor], n_mels: int) -> list[Tensor]:
-    """Clips `[S_c]` at 16 kHz -> natural logarithms `[F_c, n_mels]`, F_c = 1 + (S_c - 400) // 160.
+    """Clips `[S_c]` at 16 kHz -> log-mel `[F_c, n_mels]` (natural log), F_c = 1 + (S_c - 400) //
+    160.
 
-    As torchaudio's `fbank` with a Hann window ("hanning") and its other defaults: 25 ms frames each
-    10 ms where they fit whole, each without its mean, pre-emphasis 0.97, no dither.
+    Equals torchaudio's `fbank` with a Hann window ("hanning") and otherwise default settings: 25 ms
+    frames every 10 ms, only where they fit, DC removed per frame, pre-emphasis 0.97, no dither.
 
     Args:
-        clips: of one type, which is that of the arithmetic; at least 400 samples each.
+        clips: of one dtype, in which everything is computed; at least 400 samples each.
     """
     dtype, device = clips[0].dtype, clips[0].device
     ribbon, starts = lay_out([[clip] for clip in clips], HOP_SAMPLES)
@@ -60,18 +61,19 @@ def windowed_filter_bank(
     window_frames: int,
     n_mels: int,
 ) -> tuple[Tensor, list[int]]:
-    """The bank of each clip is computed once and then cut, so no frame is lost at a border.
+    """Computes the filter bank of each clip once, then cuts it into windows, so that no frame at a
+    window boundary is lost.
 
-    A clip whose last window is shorter than a frame is filled up with zeros to one frame.
+    A clip whose last window is shorter than a frame is zero-padded to one frame.
 
     Args:
         clips: `[S_c]`.
-        windows: how many windows each clip has.
-        shift_frames: frames from the start of one window to that of the next.
-        window_frames: frames of a window; those after the clip's end are 0.
+        windows: number of windows per clip.
+        shift_frames: hop between windows, in frames.
+        window_frames: window length in frames; frames after the clip's end are 0.
 
     Returns:
-        (`[sum W, window_frames, n_mels]`, the clip's own frames in each window, at least 1).
+        (`[sum W, window_frames, n_mels]`, valid frames per window, at least 1).
     """
     filled = []
     for clip, count in zip(clips, windows, strict=True):
@@ -89,7 +91,7 @@ def windowed_filter_bank(
 
 
 def _without_mean_and_emphasised(frames: Tensor) -> Tensor:
-    """Of each frame `[F, 400]`; its first sample does not matter, the window is 0 there."""
+    """Of frames `[F, 400]`; the first sample is irrelevant, since the window is 0 there."""
     frames = frames - frames.mean(1, keepdim=True)
     frames[:, 1:] -= PREEMPHASIS * frames[:, :-1]
     return frames

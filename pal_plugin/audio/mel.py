@@ -1,9 +1,9 @@
-"""Batched power-mel spectra in torch, on any device: what CLAP, Whisper and Kaldi's bank share.
+"""Batched mel power spectra in torch, on any device, shared by the front ends.
 
-Design choice: the pieces of all clips are laid end to end in one ribbon whose pieces start at
-multiples of the hop, so all frames of a batch are one strided view, whatever the clips' lengths.
-A few frames run across two pieces; they are computed and left out. Zeros that fill a window are
-not laid in: frames which see nothing but padding have power 0, and no transform is made of them.
+Design choice: the pieces of all clips are concatenated to one signal, each starting at a multiple
+of the hop, so all frames of a batch are one strided view, whatever the clips' lengths. The few
+frames that span two pieces are computed and dropped. Padding zeros are not included: frames that
+only contain padding have power 0 and need no FFT.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers.audio_utils import mel_filter_bank
 
-#: Samples of the frames that are transformed at once. A CPU is fastest where a block stays in its
-#: cache (of 2**15 to 2**20); a GPU where nothing is split that fits its memory.
+#: Samples per block of frames. A CPU is fastest if a block fits its cache (of 2**15 to 2**20); a
+#: GPU if nothing is split that fits its memory.
 CPU_BLOCK, GPU_BLOCK = 2**17, 2**27
-#: Groups of neighbouring mel filters; each is multiplied with the bins that it reads, so that most
-#: of the zeros are skipped (of 1 to 8 groups).
+#: Groups of neighbouring mel filters; each is multiplied with only the bins that it uses, which
+#: skips most zeros (best of 1 to 8 groups).
 BANDS = 4
 
 
 class Filters:
-    """Mel filters, each of which reads few neighbouring bins.
+    """A mel filter bank; each filter uses few neighbouring bins.
 
     Args:
-        matrix: `[bins, n_mels]` on the CPU, filters in the order of their frequency.
-        dtype, device: where they are used.
+        matrix: `[bins, n_mels]` on the CPU, filters in order of frequency.
+        dtype, device: dtype and device of the computation.
     """
 
     def __init__(self, matrix: Tensor, dtype: torch.dtype, device: torch.device) -> None:
@@ -41,19 +41,19 @@ class Filters:
             start, stop = read[0], read[-1] + 1
             part = matrix[start:stop, first:last].to(device, dtype).contiguous()
             self.bands.append((slice(start, stop), slice(first, last), part))
-        #: Bins after these are read by no filter.
+        #: Higher bins are not used by any filter.
         self.bins = max(bins.stop for bins, _, _ in self.bands)
 
     def sum(self, power: Tensor, out: Tensor) -> None:
-        """`[F, bins]` -> `out` `[F, n_mels]`."""
+        """Power `[F, bins]` -> mel power, written to `out` `[F, n_mels]`."""
         for bins, mels, part in self.bands:
             torch.mm(power[:, bins], part, out=out[:, mels])
 
 
 @lru_cache(maxsize=32)
 def hann(samples: int, periodic: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Hann window `[samples]`, computed in `dtype` on the CPU, as the stock extractors do: in cells
-    near their floor even its rounding shows."""
+    """Hann window `[samples]`, computed in `dtype` on the CPU as in the reference extractors: near
+    the floor even its rounding matters."""
     return torch.hann_window(samples, periodic=periodic, dtype=dtype).to(device)
 
 
@@ -67,7 +67,7 @@ def slaney_filters(
     dtype: torch.dtype,
     device: torch.device,
 ) -> Filters:
-    """Slaney mel filters."""
+    """Slaney mel filters (scale and norm), from `low_hz` to `high_hz`."""
     filters = mel_filter_bank(
         num_frequency_bins=1 + n_fft // 2,
         num_mel_filters=n_mels,
@@ -81,10 +81,10 @@ def slaney_filters(
 
 
 def lay_out(pieces: list[list[Tensor]], hop: int) -> tuple[Tensor, list[int]]:
-    """Pieces, each a list of parts `[S_ij]`, end to end.
+    """Concatenates pieces, each a list of parts `[S_ij]`, padded to multiples of `hop`.
 
     Returns:
-        (the ribbon `[S]`, the frame that starts where each piece does).
+        (the signal `[S]`, the index of the frame at the start of each piece).
     """
     parts, starts, frames = [], [], 0
     for piece in pieces:
@@ -102,14 +102,14 @@ def power_mel(
     n_fft: int | None = None,
     prepare: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """`[F, S]` -> mel power `[F, n_mels]` of the windowed frames.
+    """Frames `[F, S]` -> mel power `[F, n_mels]` of the windowed frames.
 
     Args:
-        frames: may be a strided view; it is read block by block.
-        window: `[S]`; its type is that of the Fourier transform.
-        filters: their type is that of the sum over frequencies.
-        n_fft: length of the transform, at least S, which frames are filled up to; None for S.
-        prepare: what is done to frames `[f, S]` before the window.
+        frames: may be a strided view; processed in blocks.
+        window: `[S]`; its dtype is that of the FFT.
+        filters: their dtype is that of the sum over frequencies.
+        n_fft: FFT length, at least S (frames are zero-padded); None: S.
+        prepare: applied to blocks of frames `[f, S]` before windowing.
     """
     mel = frames.new_empty(len(frames), filters.n_mels, dtype=filters.dtype)
     block = CPU_BLOCK if frames.device.type == "cpu" else GPU_BLOCK
@@ -127,22 +127,22 @@ def power_mel(
 def windowed_power_mel(
     windows: list[Tensor], window_samples: int, hop: int, window: Tensor, filters: Filters
 ) -> list[Tensor]:
-    """Mel power of windows that are each filled up with silence, then reflected at both ends.
+    """Mel power of windows, zero-padded to `window_samples`, then reflection-padded at both ends.
 
     Args:
         windows: `[S_i]`, 1 <= S_i <= window_samples.
-        hop: samples between frames, which are centred on multiples of it.
-        window: as for `power_mel`; its length is that of a frame.
+        hop: hop length in samples; frames are centred on its multiples.
+        window: as for `power_mel`, of the frame's length.
 
     Returns:
-        `[F_i, n_mels]` for each; of its 1 + window_samples // hop frames, those after the first F_i
+        `[F_i, n_mels]` for each; of 1 + window_samples // hop frames, those after the first F_i
         have power 0.
     """
     n_fft = len(window)
     half = n_fft // 2
     pieces, counts = [], []
     for samples in windows:
-        # n_fft further zeros, so that the reflection at a shortened end reflects zeros only.
+        # n_fft extra zeros, so that the reflection at a shortened end only reflects zeros.
         length = min(window_samples, len(samples) + n_fft)
         whole = pad(samples, (0, length - len(samples))) if length > len(samples) else samples
         pieces.append([whole[1 : 1 + half].flip(0), whole, whole[-1 - half : -1].flip(0)])

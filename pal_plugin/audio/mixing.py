@@ -1,7 +1,7 @@
-"""From what was decoded to what is heard: one channel of believable samples.
+"""Validates decoded samples and mixes them down to mono.
 
-A file may decode without an error and still hold nothing that can be used; here it is refused, or
-told by a warning where people would rather hear it.
+A file may decode without error and still be unusable; it is rejected here, or a warning is logged
+where it can still be used.
 """
 
 from __future__ import annotations
@@ -14,62 +14,58 @@ from pal_plugin.audio.errors import AudioError
 
 logger = logging.getLogger(__name__)
 
-#: Seismographs and bat detectors lie within; a header that says 1 Hz lies outside, and one clip of
-#: it would become hours.
+#: Includes seismographs and bat detectors; a header of 1 Hz, which would turn a clip into hours, is
+#: outside.
 RATES_HZ = (1000, 1_000_000)
 LONGEST_HOURS = 24
-#: Floats are meant in -1..1. Louder than this they are another unit, which is told; louder than any
-#: integer they are no sound, and their powers do not fit into float32.
+#: Floats should be in -1..1. Peaks above LOUD mean another unit, and log a warning; peaks above
+#: LOUDEST, larger than any integer, are rejected, since their power overflows float32.
 LOUD, LOUDEST = 16.0, 2.0**31
-#: Power of the mean of the channels, as a share of what channels that have nothing to do with one
-#: another leave of theirs. Less means that they cancel.
+#: Minimum power of the mean of channels, relative to that of uncorrelated channels; below it the
+#: channels cancel each other.
 _CANCELS = 0.05
 
 
 def check_length(frames: int, rate_hz: int, name: str) -> None:
-    """Raises:
-    AudioError: a sample rate that no recording has, or a clip of more than `LONGEST_HOURS`.
-    """
+    """Raises AudioError for implausible sampling rates and clips longer than `LONGEST_HOURS`."""
     least, most = RATES_HZ
     hours = frames / max(1, rate_hz) / 3600
     if not least <= rate_hz <= most:
         raise AudioError(
-            f"{name} says {rate_hz} Hz, so that its {frames} samples would be {hours:.2f} hours; "
+            f"{name} declares {rate_hz} Hz, so its {frames} samples would be {hours:.2f} hours; "
             f"expected {least} to {most} Hz: correct the rate, or drop the clip"
         )
     if hours > LONGEST_HOURS:
         raise AudioError(
-            f"{name} is {hours:.1f} hours long; expected at most {LONGEST_HOURS}: cut it into clips"
+            f"{name} is {hours:.1f} hours long; expected at most {LONGEST_HOURS}: split it"
         )
 
 
 def to_mono(samples: np.ndarray, name: str) -> np.ndarray:
-    """`[S]` or `[S, channels]` -> `[S]` float32, the mean of the channels.
+    """Samples `[S]` or `[S, channels]` -> `[S]` float32, the mean of the channels.
 
-    Where the mean is next to nothing because channels are inverted copies, the loudest one is taken
-    and a warning says so.
+    If the channels cancel each other (inverted copies), uses the loudest one and logs a warning.
 
     Raises:
-        AudioError: no samples, samples that are not finite, or too large to be sound.
+        AudioError: if there are no samples, or they are non-finite or too large.
     """
     if samples.size == 0:
-        raise AudioError(f"{name} holds no samples; expected at least one")
+        raise AudioError(f"{name} has no samples; expected at least one")
     peak = float(max(samples.max(), -samples.min()))
     if not np.isfinite(peak):
         bad = int((~np.isfinite(samples)).sum())
         raise AudioError(
-            f"{name} holds {bad} non-finite samples of {samples.size}; "
-            "repair or drop the clip, it cannot be listened to"
+            f"{name} has {bad} non-finite samples of {samples.size}; repair or drop the clip"
         )
     if peak > LOUDEST:
         raise AudioError(
-            f"{name} has a peak of {peak:.3g}; float samples are meant in -1..1: scale them, or "
+            f"{name} has a peak of {peak:.3g}; expected float samples in -1..1: rescale them, or "
             "drop the clip"
         )
     if peak > LOUD:
         logger.warning(
-            "%s has a peak of %.6g, but float samples are meant in -1..1; it is heard as it is. "
-            "Samples in the range of int16 are divided by 32768",
+            "%s has a peak of %.6g; expected float samples in -1..1. It is used unchanged; "
+            "divide samples in the range of int16 by 32768",
             name,
             peak,
         )
@@ -77,7 +73,7 @@ def to_mono(samples: np.ndarray, name: str) -> np.ndarray:
 
 
 def _mean(samples: np.ndarray, name: str) -> np.ndarray:
-    """By columns, as NumPy's mean over a short axis takes as long as decoding FLAC."""
+    """Sums columns, since NumPy's mean over a short axis takes as long as decoding FLAC."""
     if samples.ndim == 1:
         return samples
     columns = samples.T
@@ -92,7 +88,7 @@ def _mean(samples: np.ndarray, name: str) -> np.ndarray:
         return mono
     loudest = int(np.argmax(powers))
     logger.warning(
-        "the %d channels of %s cancel one another (inverted copies); channel %d is heard alone",
+        "the %d channels of %s cancel each other (inverted copies); using channel %d only",
         len(columns),
         name,
         loudest + 1,
@@ -101,5 +97,5 @@ def _mean(samples: np.ndarray, name: str) -> np.ndarray:
 
 
 def _power(samples: np.ndarray) -> float:
-    """Without what is constant, which nobody hears; in double precision, for the very quiet."""
+    """Variance, which ignores a DC offset; in float64, for very quiet clips."""
     return float(np.var(samples, dtype=np.float64))

@@ -1,6 +1,6 @@
-"""The forms a caller has a clip in: a path, bytes, an open file, arrays, what datasets give.
+"""Accepted forms of a clip: paths, bytes, file objects, arrays, values of Hugging Face datasets.
 
-Every form becomes one of two: the bytes of a file, or an array with its sample rate.
+All are reduced to two forms: the bytes of a file, or an array with its sampling rate.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _EXPECTED = (
     "a path, bytes, a binary file, (array, sample_rate_hz), "
     "{'array': ..., 'sampling_rate': ...} or a decoder with get_all_samples()"
 )
-# Of Hugging Face's datasets; a mapping with other keys is no clip of theirs.
+# Keys of Hugging Face datasets' audio values; mappings with other keys are something else.
 _KEYS = {"array", "sampling_rate", "path", "bytes"}
 
 
 def is_one_clip(audio: Any) -> bool:
-    """Whether `audio` is one clip in a form that `load_audio` takes; otherwise it holds clips."""
+    """Whether `audio` is one clip in a form that `load_audio` accepts, and not a collection."""
     if isinstance(audio, str | os.PathLike | bytes | bytearray | memoryview):
         return True
     if isinstance(audio, Mapping):
@@ -33,7 +33,7 @@ def is_one_clip(audio: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """A number, or an array or tensor of one, as datasets in another format give the rate."""
+    """A number, or a scalar array or tensor (some dataset formats return the rate as one)."""
     return isinstance(value, Real) or (getattr(value, "ndim", None) == 0 and hasattr(value, "item"))
 
 
@@ -42,26 +42,25 @@ def _is_decoder(audio: Any) -> bool:
 
 
 def _is_decoded(audio: Any) -> bool:
-    """What a decoder of torchcodec gives."""
+    """Whether it is the output of a torchcodec decoder."""
     return hasattr(audio, "data") and hasattr(audio, "sample_rate")
 
 
 def unpacked(source: Any) -> Any:
-    """A clip without its wrapping: `(array or tensor, rate)`, or what `read_file` takes.
+    """Reduces a clip to `(array or tensor, rate)`, or an input of `read_file`.
 
-    Hugging Face's datasets give `{"array", "sampling_rate"}`, `{"bytes", "path"}` where they do not
-    decode, and from version 4 on a decoder as torchcodec's, which also knows how many seconds were
-    asked for.
+    Hugging Face datasets return `{"array", "sampling_rate"}`, `{"bytes", "path"}` if decoding is
+    off, and from version 4 on a torchcodec decoder, which also applies a requested duration.
 
     Raises:
-        AudioError: a mapping that holds no audio, or a decoder that fails.
+        AudioError: if a mapping has no audio, or a decoder fails.
     """
     if _is_decoder(source):
         try:
             source = source.get_all_samples()
         except ImportError:
             raise
-        except Exception as error:  # a decoder of others
+        except Exception as error:  # third-party decoder
             raise AudioError(
                 f"cannot decode the clip of a {type(source).__name__}: {error}"
             ) from error
@@ -78,10 +77,10 @@ def unpacked(source: Any) -> Any:
 
 
 def read_file(source: Any) -> tuple[bytes, str]:
-    """The bytes of a path, an open binary file or bytes, and what messages call them.
+    """The bytes of a path, open binary file or bytes object, and a name for messages.
 
     Raises:
-        AudioError: it cannot be read, is empty, or is none of these.
+        AudioError: if it cannot be read, is empty, or is none of these.
     """
     if isinstance(source, str | os.PathLike):
         name = str(source)
@@ -95,22 +94,22 @@ def read_file(source: Any) -> tuple[bytes, str]:
         name = str(getattr(source, "name", "the open file"))
         try:
             data = source.read()
-        except Exception as error:  # closed, open for writing, a broken archive or connection
+        except Exception as error:  # closed, write-only, a broken archive or connection
             raise AudioError(f"cannot read {name}: {error}") from error
         if isinstance(data, bytearray | memoryview):
             data = bytes(data)
         if not isinstance(data, bytes):
-            raise AudioError(f"{name} is open as text; open it in binary mode ('rb')")
+            raise AudioError(f"{name} is open in text mode; open it in binary mode ('rb')")
     else:
         raise AudioError(f"expected {_EXPECTED}, got {type(source).__name__}")
     if not data:
-        rewound = "; it was read or written to its end: rewind it, seek(0)" * _is_at_its_end(source)
+        rewound = "; it is at its end: rewind it with seek(0)" * _is_at_its_end(source)
         raise AudioError(f"{name} is empty (0 bytes){rewound}")
     return data, name
 
 
 def named(data: bytes, name: str) -> io.BytesIO:
-    """The bytes of a file that messages call by its name."""
+    """Wraps file content, with a name for messages."""
     file = io.BytesIO(data)
     file.name = name
     return file
@@ -119,5 +118,5 @@ def named(data: bytes, name: str) -> io.BytesIO:
 def _is_at_its_end(source: Any) -> bool:
     try:
         return source.tell() > 0
-    except Exception:  # no file, or one that knows no place
+    except Exception:  # not a file, or not seekable
         return False

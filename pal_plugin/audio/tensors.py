@@ -1,4 +1,4 @@
-"""Clips whose samples are a tensor, as NumPy arrays."""
+"""Converts clips whose samples are tensors to NumPy arrays."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pal_plugin.audio.sources import unpacked
 
 
 def without_tensors(source: Any) -> Any:
-    """A clip (`sources.unpacked`) whose samples and rate are no tensors any more.
+    """A clip (see `sources.unpacked`) with its tensors converted to NumPy arrays.
 
     Raises:
-        AudioError: a tensor without samples that can be read (sparse, on the meta device).
+        AudioError: if a tensor has no readable samples (sparse, meta device).
     """
     source = unpacked(source)
     if not isinstance(source, tuple | list) or len(source) != 2:

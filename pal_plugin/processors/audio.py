@@ -42,7 +42,7 @@ class AudioProcessor:
 
     @classmethod
     def from_config(cls, cfg: Any = None) -> AudioProcessor:
-        """Builds from `{name: pal_audio, encoders: ...}`; encoders default to the default model's."""
+        """Builds from `{name: pal_audio, encoders: ...}`; encoders default to the package's."""
         return cls(encoders_of(cfg))
 
 

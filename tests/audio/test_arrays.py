@@ -15,7 +15,7 @@ def test_the_longer_side_is_time_and_doubles_become_floats():
 
 @pytest.mark.parametrize("rate_hz", [-1, 0.5, float("nan"), float("inf"), None, "16000"])
 def test_rates_that_are_none(rate_hz):
-    with pytest.raises(AudioError, match="positive whole number, got"):
+    with pytest.raises(AudioError, match="positive integer, got"):
         from_array(np.zeros(9), rate_hz)
 
 

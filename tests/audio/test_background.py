@@ -137,10 +137,10 @@ def test_the_share_of_clips_is_the_probability(folder):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"mix": "{}/empty"}, r"no audio file in the folder .*empty.*\bwav\b"),
-        ({"mix": "{}/absent"}, "absent is no folder"),
-        ({"mix": "{}/long.wav"}, "is no folder; give a folder or a list"),
-        ({"mix": []}, "no audio file in the list"),
+        ({"mix": "{}/empty"}, r"no audio files in the folder .*empty.*\bwav\b"),
+        ({"mix": "{}/absent"}, "absent is not a folder"),
+        ({"mix": "{}/long.wav"}, "is not a folder; give a folder or a list"),
+        ({"mix": []}, "no audio files in the list"),
         ({"mix": ["{}/long.wav", "{}/gone.wav"]}, r"no file .*gone\.wav"),
         ({"mix": "{}", "mix_snr_db": [20, 10]}, "mix_snr_db must be"),
         ({"mix": "{}", "mix_snr_db": None}, "mix_snr_db must be"),
@@ -168,7 +168,7 @@ def test_a_broken_recording_is_named_and_is_not_the_clips_fault(tmp_path):
     (tmp_path / "whole.wav").unlink()
     (tmp_path / "broken.wav").write_bytes(data[: len(data) // 2])
     augment = Augment(mix=str(tmp_path), mix_probability=1.0)
-    with pytest.raises(ConfigError, match=r"augment\.mix: .*broken\.wav: it is cut off"):
+    with pytest.raises(ConfigError, match=r"augment\.mix: .*broken\.wav: it is truncated"):
         augment.waveform(tone(), RATE_HZ, random.Random(0))
 
 

@@ -45,7 +45,7 @@ def test_containers_decode_to_the_same_tone(container, subtype):
 @pytest.mark.parametrize(("container", "subtype"), CONTAINERS)
 def test_cut_off_files_raise(container, subtype, kept):
     data = encode(tone(3.0), container, subtype)
-    with pytest.raises(AudioError, match=r"cut off|cannot decode"):
+    with pytest.raises(AudioError, match=r"truncated|cannot decode"):
         decode(data[: int(kept * len(data))])
 
 
@@ -82,8 +82,8 @@ def test_integer_samples_are_scaled_by_their_range(dtype, low):
         ((np.zeros(0, np.float32), 16000), "no samples"),
         ((np.array([0.0, np.nan, np.inf]), 16000), "2 non-finite samples of 3"),
         ((np.zeros((2, 2, 9)), 16000), r"got shape \(2, 2, 9\)"),
-        ((np.zeros(9), 0), "positive whole number"),
-        ((np.zeros(9), "16000"), "positive whole number"),
+        ((np.zeros(9), 0), "positive integer"),
+        ((np.zeros(9), "16000"), "positive integer"),
         ((16000, np.zeros(9)), "swap the two"),
         ((np.zeros(9, dtype=bool), 16000), "got bool"),
         ((np.arange(9, dtype=np.int64), 16000), r"got int64 .*samples\.astype\('int16'\)"),

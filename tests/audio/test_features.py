@@ -215,7 +215,7 @@ def test_a_limit_cuts_and_says_so(name, caplog):
     with caplog.at_level(logging.WARNING):
         made = features.batch([waveform, waveform[: 2 * features.sample_rate_hz]], ["a", "b"])
     assert [record.getMessage() for record in caplog.records] == [
-        "a is 3.00 s long; its first 2 s are heard, the rest is cut (max_s of the features)"
+        "a is 3.00 s long; truncating it to 2 s (max_s of the features)"
     ]
     first, second = made["features"].chunk(2)
     torch.testing.assert_close(first, second, atol=1e-5, rtol=0)

@@ -8,5 +8,5 @@ from pal_plugin.processors.text import TextProcessor
 
 @pytest.mark.parametrize("bad", ["", "  \n", None, 3])
 def test_a_question_that_says_nothing_is_an_error(bad):
-    with pytest.raises(ValueError, match="not empty"):
+    with pytest.raises(ValueError, match="non-blank text"):
         TextProcessor()(bad)

@@ -1,7 +1,6 @@
-"""Is the end of the file missing?
+"""Detection of truncated audio files.
 
-Decoders read most containers short without an error, so what each says of its own length is
-compared with the bytes at hand: `whole` does it for libsndfile's containers, `mp3` counts frames,
-and `announced` reads the sizes in those of ffmpeg. They are asked by `decoding` and `ffmpeg`, which
-raise.
+Decoders silently read most truncated files, so declared lengths are compared with the actual size:
+`whole` does so for libsndfile's containers, `mp3` counts frames, and `declared` reads the sizes in
+ffmpeg's containers. `decoding`, `sndfile` and `ffmpeg` use these and raise.
 """

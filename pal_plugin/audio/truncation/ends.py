@@ -1,9 +1,9 @@
-"""Where a file ends by its own account: what stands behind it belongs to another, or to nobody.
+"""Locates the declared end of a file; data after it belongs to another file, or to none.
 
-A length that the writer did not know gives no end; then it is where the samples begin. That the end
-is missing is told elsewhere (`whole`, `mp3`, `announced`).
+If the length is not declared, this is the start of the samples. Truncation is detected elsewhere
+(`whole`, `mp3`, `declared`).
 
-Sources: as in `whole` and `announced`; RFC 9639 (FLAC), the WavPack file format.
+Sources: as in `whole` and `declared`; RFC 9639 (FLAC), the WavPack file format.
 """
 
 from __future__ import annotations
@@ -11,29 +11,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pal_plugin.audio.truncation import announced, whole
+from pal_plugin.audio.truncation import declared, whole
 
 _FILES = (b"RIFF", b"RIFX", b"RF64")
-_OTHERS = (b"FORM", b"caff", b"fLaC", b"OggS", b"wvpk", b"TTA1", b"NIST")  # would be chunks
+_OTHERS = (b"FORM", b"caff", b"fLaC", b"OggS", b"wvpk", b"TTA1", b"NIST")  # not chunk names
 _TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")
 
 
 class End(NamedTuple):
-    """`at`: the first byte behind the file; `is_known`: False where samples may go on there."""
+    """`at`: offset of the first byte after the file; `is_known`: False if samples may follow it."""
 
     at: int
     is_known: bool = True
 
 
 def end_of(data: bytes) -> End:
-    """The end of a file, within the data."""
+    """The end of a file, clamped to the data."""
     found = _end_of(data)
     return End(min(found.at, len(data)), found.is_known)
 
 
 def is_uncounted(data: bytes) -> bool:
-    """Whether a WAV has more behind its samples than chunks, tags and zeros: samples that were
-    appended, or whose number was never written."""
+    """Whether a WAV has undeclared data after its samples, other than chunks, tags and zeros:
+    appended samples, or samples whose number was never written."""
     if data[:4] not in _FILES or data[8:12] != b"WAVE":
         return False
     end = end_of(data)
@@ -42,11 +42,11 @@ def is_uncounted(data: bytes) -> bool:
 
 
 def wavpack_blocks(data: bytes) -> Iterator[tuple[bool, int]]:
-    """`(whether a stream begins with it, end)` of each block; the last may lie behind the data."""
+    """`(whether it starts a stream, end)` of each block; the last may end beyond the data."""
     at = 0
     while data[at : at + 4] == b"wvpk":
         sample = int.from_bytes(data[at + 16 : at + 20], "little")
-        is_first = int.from_bytes(data[at + 24 : at + 28], "little") & 0x800  # of its channels
+        is_first = int.from_bytes(data[at + 24 : at + 28], "little") & 0x800  # of several channels
         end = at + 8 + max(24, int.from_bytes(data[at + 4 : at + 8], "little"))
         yield bool(is_first) and sample == 0, end
         at = end
@@ -76,7 +76,7 @@ def _end_of(data: bytes) -> End:
         return End([end for _, end in wavpack_blocks(data)][-1])
     if data[:4] == b"fLaC":
         return End(_flac_metadata(data), False)
-    end = announced.end_of(data)
+    end = declared.end_of(data)
     return End(8, False) if end is None else End(end)
 
 
@@ -94,7 +94,7 @@ def _wav(data: bytes, order: str) -> End:
                 return End(at + 8, False)
             samples = True
         elif at + 8 + size > len(data):
-            break  # no chunk
+            break  # not a chunk
         at += 8 + size + (size % 2 if at + 8 + size < len(data) else 0)
     return End(at, samples)
 
@@ -106,13 +106,13 @@ def _caf(data: bytes) -> End:
         if size < 0 and data[at : at + 4] == b"data":
             return End(at + 12, False)
         if not 0 <= size <= len(data) - at - 12:
-            break  # no chunk
+            break  # not a chunk
         at += 12 + size
     return End(at)
 
 
 def _flac_metadata(data: bytes) -> int:
-    """Where FLAC's samples begin: what it says of itself may hold pictures and other files."""
+    """Where FLAC's frames begin: metadata blocks may contain pictures and other files."""
     at, is_last = 4, False
     while not is_last and at + 4 <= len(data):
         is_last = bool(data[at] & 0x80)

@@ -1,8 +1,8 @@
-"""Does another file begin behind the first?
+"""Detects concatenated files.
 
-Files are joined by `cat` and by recorders that append. Decoders then stop where the first one ends,
-or play the second at the wrong rate; both without an error. OGG and MP3 are made to be joined:
-`sndfile` reads each stream of an OGG, and `mp3` looks at every frame.
+Files get concatenated by `cat` and by recorders that append. Decoders then stop at the end of the
+first, or play the second at the wrong rate, both without an error. OGG and MP3 allow concatenation:
+`sndfile` reads each stream of an OGG, and `mp3` checks every frame.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import re
 
 from pal_plugin.audio.truncation import ends, mp3
 
-SECOND_FILE = "a second file begins behind the first; split them"
+SECOND_FILE = "it contains a second file after the first; split them"
 
-#: How files begin, in bytes enough that samples do not look like it by chance.
+#: File signatures, long enough not to occur in samples by chance.
 _BEGINS = re.compile(
     rb"R(?:IFF|IFX|F64)....WAVE"
     rb"|riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"  # Wave64
@@ -35,11 +35,11 @@ _BEGINS = re.compile(
 
 
 def holds_another(data: bytes) -> bool:
-    """Whether a file begins behind the end of the first, of whatever kind."""
+    """Whether another file, of any format, starts after the end of the first."""
     if data[:4] == b"wvpk" and sum(begins for begins, _ in ends.wavpack_blocks(data)) > 1:
         return True
     at, is_known = ends.end_of(data)
     if _BEGINS.search(data, at) is not None:
         return True
-    # FLAC does not say where it ends, but its samples do not look like MP3 either.
+    # FLAC does not declare its end, but its frames do not look like MP3.
     return (is_known or data[:4] == b"fLaC") and mp3.start_behind_junk(data[at:]) is not None

@@ -1,9 +1,9 @@
-"""MPEG audio frame by frame: is the end missing, and how many frames are there?
+"""Parses MPEG audio frames: detects truncation and counts frames.
 
-Design choice: libsndfile believes an MP3's Xing header, and where there is none it guesses the
-length from the first bit rate: a file of varying rate is then cut, one with a long tag seems too
-short. So the frames are counted here, and a file without a count of its own, or with a wrong one
-(files joined end to end), is handed on with a Xing header of our own in front.
+Design choice: libsndfile trusts an MP3's Xing header, and without one estimates the length from the
+first bit rate: variable-bit-rate files are then cut short, and files with a long tag seem too
+short. So frames are counted here, and a file whose count is missing or wrong (concatenated files)
+gets a new Xing header.
 
 Sources: ISO 11172-3 and 13818-3 (frame header), the Xing and VBRI headers as players read them.
 """
@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from pal_plugin.audio.errors import Undecodable
 
-CHANGES = "it changes its rate or channels on the way, as files joined end to end do; split it"
+CHANGES = "its sampling rate or channels change midway, as in concatenated files; split it"
 MPEG1, LAYER_III, MONO = 3, 1, 3
-# kbit/s by (MPEG-1, layer bits) and index; index 0 is the free format, 15 is not allowed.
+# kbit/s by (MPEG-1, layer bits) and index; index 0 is free format, 15 is invalid.
 _KBPS = {
     (True, 3): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
@@ -28,22 +28,22 @@ _KBPS = {
 }
 _KBPS[False, 1] = _KBPS[False, 2]
 _RATES_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
-#: So many frames in a row are no accident, whatever they stand in.
+#: This many consecutive frames do not occur by chance.
 _RUN = 4
-_XING_BIT_RATE_INDEX = 9  # 128 or 80 kbit/s: a frame with room for the header at every rate
+_XING_BIT_RATE_INDEX = 9  # 128 or 80 kbit/s: the header fits such a frame at every rate
 
 
 class Header(NamedTuple):
-    """`stream` is what all frames of a file share; `length` is in bytes."""
+    """`stream` is common to all frames of a file; `length` is in bytes."""
 
     stream: tuple[int, int, int, bool]
     length: int
-    side_info: int  # bytes between the header and a Xing mark
+    side_info: int  # bytes between the header and a Xing tag
 
 
 @lru_cache(maxsize=4096)
 def parse_header(head: bytes) -> Header | None:
-    """What four bytes say as a frame header, or None where they are none of a known length."""
+    """Parses a four-byte frame header; None if invalid or of unknown length."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None
     version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
@@ -64,9 +64,9 @@ def parse_header(head: bytes) -> Header | None:
 
 
 def frames(data: bytes) -> Iterator[tuple[int, Header]]:
-    """`(position, header)` of every frame, the last one perhaps incomplete.
+    """Yields `(position, header)` of every frame; the last one may be incomplete.
 
-    A frame follows the frame before it; after tags or junk, two in a row make a new start.
+    Frames follow each other; after tags or junk, two consecutive frames mark a new start.
     """
     at = _next_start(data, after_tags(data), None)
     header = parse_header(data[at : at + 4]) if at >= 0 else None
@@ -81,15 +81,15 @@ def frames(data: bytes) -> Iterator[tuple[int, Header]]:
 
 
 def start_behind_junk(data: bytes) -> int | None:
-    """Where the first run of frames begins, whatever stands in front of it; None without one."""
-    for at in (after_tags(data), 0):  # a tag may lie about its size
+    """Position of the first run of frames, whatever precedes it; None without one."""
+    for at in (after_tags(data), 0):  # a tag's declared size may be wrong
         if (start := _next_run(data, at, len(data))) is not None:
             return start
     return None
 
 
 def after_tags(data: bytes) -> int:
-    """End of the ID3v2 tags, whose pictures may look like frames."""
+    """End of the ID3v2 tags, whose images may look like frames."""
     at = 0
     while data[at : at + 3] == b"ID3" and len(data) >= at + 10:
         size = 0
@@ -100,7 +100,7 @@ def after_tags(data: bytes) -> int:
 
 
 def _next_run(data: bytes, at: int, stop: int, without: tuple | None = None) -> int | None:
-    """Position of `_RUN` frames of one stream that follow one another, not of stream `without`."""
+    """Position of `_RUN` consecutive frames of one stream other than `without`; None if none."""
     while (at := data.find(b"\xff", at, stop)) >= 0:
         end, streams = at, set()
         for _ in range(_RUN):
@@ -117,7 +117,7 @@ def _next_run(data: bytes, at: int, stop: int, without: tuple | None = None) -> 
 
 
 def _next_start(data: bytes, at: int, stream: tuple | None) -> int:
-    """Position from `at` of a frame that another one or the end of the data follows, or -1."""
+    """First position from `at` of a frame followed by another one or the end of the data, or -1."""
     while (at := data.find(b"\xff", at)) >= 0:
         header = parse_header(data[at : at + 4])
         if header and stream in (None, header.stream):
@@ -130,13 +130,13 @@ def _next_start(data: bytes, at: int, stream: tuple | None) -> int:
 
 
 def prepare(data: bytes) -> tuple[bytes, bool]:
-    """`(data that libsndfile reads to its end, whether frames are missing at the end)`.
+    """`(data that libsndfile decodes completely, whether it is truncated)`.
 
-    Missing is: an incomplete last frame, or fewer frames than a Xing or VBRI header announces. A
-    file without such a header that ends exactly between two frames cannot be told from a whole one.
+    Truncated means: an incomplete last frame, or fewer frames than a Xing or VBRI header declares.
+    Truncation exactly between two frames is not detected without such a header.
 
     Raises:
-        Undecodable: frames of another rate or number of channels follow, which would not be heard.
+        Undecodable: if frames with another rate or number of channels follow.
     """
     found = list(frames(data))
     if not found:
@@ -147,31 +147,31 @@ def prepare(data: bytes) -> tuple[bytes, bool]:
     for gap, stop in zip(ends, [*(at for at, _ in found[1:]), len(data)], strict=True):
         if _next_run(data, gap, stop, without=first.stream) is not None:
             raise Undecodable(CHANGES)
-    # Up to three bytes of a next header are an incomplete frame too.
+    # Up to three bytes of a next header are an incomplete frame, too.
     rest = data[end + last.length :]
-    cut_off = end + last.length > len(data) or (0 < len(rest) < 4 and rest[:1] == b"\xff")
+    truncated = end + last.length > len(data) or (0 < len(rest) < 4 and rest[:1] == b"\xff")
     count = len(found) - (end + last.length > len(data))
     if first.stream[1] != LAYER_III:
-        return data, cut_off
+        return data, truncated
     mark = start + 4 + first.side_info
     vbri = data[start + 36 : start + 40] == b"VBRI"
     xing = data[mark : mark + 4] in (b"Xing", b"Info")
     count -= xing or vbri
-    announced = None
+    declared = None
     if vbri:
-        announced = int.from_bytes(data[start + 50 : start + 54], "big")
-        cut_off |= count + 1 < announced  # some writers count the VBRI frame itself
+        declared = int.from_bytes(data[start + 50 : start + 54], "big")
+        truncated |= count + 1 < declared  # some writers count the VBRI frame itself
     elif xing and data[mark + 7] & 1:
-        announced = int.from_bytes(data[mark + 8 : mark + 12], "big")
-        cut_off |= count < announced
-    if xing and announced is not None and count <= announced:
-        return data, cut_off
+        declared = int.from_bytes(data[mark + 8 : mark + 12], "big")
+        truncated |= count < declared
+    if xing and declared is not None and count <= declared:
+        return data, truncated
     audio = found[1][0] if (xing or vbri) and len(found) > 1 else start
-    return _xing_frame(data[start : start + 4], count) + data[audio:], cut_off
+    return _xing_frame(data[start : start + 4], count) + data[audio:], truncated
 
 
 def _xing_frame(header: bytes, count: int) -> bytes:
-    """A silent frame of the same stream that announces `count` frames."""
+    """A silent frame of the same stream with a Xing header that declares `count` frames."""
     sound = bytearray(header)
     sound[1] |= 1  # no checksum
     sound[2] = _XING_BIT_RATE_INDEX << 4 | sound[2] & 0b1100

@@ -1,8 +1,8 @@
-"""Is a file all there? What WAV, AIFF, AU, CAF, SPHERE and OGG say about their own length.
+"""Detects truncated WAV, AIFF, AU, CAF, SPHERE and OGG files by their declared lengths.
 
-Design choice: libsndfile reads these short without an error where the end is missing, so the sizes
-in their headers, and the mark of an OGG stream's last page, are compared with the bytes at hand.
-FLAC is not here: libsndfile raises itself. MP3 is in `mp3`.
+Design choice: libsndfile silently reads truncated files of these formats, so the sizes in their
+headers, and the flag of an OGG stream's last page, are compared with the actual data. Not needed
+for FLAC, where libsndfile raises. MP3 is in `mp3`.
 
 Sources: the RIFF, RF64 (EBU 3306), Wave64, AIFF, AU, CAF and SPHERE descriptions; RFC 3533 (OGG).
 """
@@ -13,14 +13,14 @@ import re
 from collections.abc import Iterator
 from math import prod
 
-#: From here on a 32-bit size means that the writer could not know it (a stream).
+#: 32-bit sizes from here on mean that the writer did not know the length (a stream).
 UNKNOWN = 0x7FFFF000
-#: A chunk's name, and no samples.
+#: Matches a chunk name, not samples.
 CHUNK_NAME = re.compile(rb"(?! {4})[ -~]{4}")
 
 
-def is_cut_off(data: bytes) -> bool:
-    """True where the container itself says that bytes are missing at the end."""
+def is_truncated(data: bytes) -> bool:
+    """Whether the container declares more bytes than there are."""
     if data[:4] in (b"RIFF", b"RF64", b"RIFX") and data[8:12] == b"WAVE":
         return _wav(data, "big" if data[:4] == b"RIFX" else "little")
     if data[:4] == b"riff" and data[24:28] == b"wave":
@@ -43,7 +43,7 @@ def is_cut_off(data: bytes) -> bool:
 
 
 def riff_chunks(data: bytes, order: str, at: int = 12) -> Iterator[tuple[bytes, int, int]]:
-    """`(name, start, size of the content)` of the chunks of a WAV ("little") or AIFF ("big")."""
+    """`(name, start, content size)` of the chunks of a WAV ("little") or AIFF ("big")."""
     while at + 8 <= len(data):
         size = int.from_bytes(data[at + 4 : at + 8], order)
         yield data[at : at + 4], at, size
@@ -51,14 +51,14 @@ def riff_chunks(data: bytes, order: str, at: int = 12) -> Iterator[tuple[bytes, 
 
 
 def nist_bytes(data: bytes) -> int | None:
-    """Bytes of the samples that a SPHERE header counts; None where it does not."""
+    """Bytes of samples that a SPHERE header declares; None if undeclared."""
     sizes = (rb"sample_count", rb"channel_count", rb"sample_n_bytes")
     found = [re.search(name + rb" -(?:i|s\d+) (\d+)", data[:1024]) for name in sizes]
     return prod(int(m[1]) for m in found) or None if all(found) else None
 
 
 def ogg_links(data: bytes) -> list[bytes]:
-    """The streams of an OGG file that follow one another (a chain), each a file of its own."""
+    """The consecutive streams of an OGG file (a chain), each as a file."""
     starts, was_first = [], False
     for at, flags, _ in ogg_pages(data):
         is_first = bool(flags & 2)
@@ -69,7 +69,7 @@ def ogg_links(data: bytes) -> list[bytes]:
 
 
 def ogg_pages(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """`(start, flags, end)` of each page; 2 in flags: first of its stream, 4: last."""
+    """`(start, flags, end)` of each page; flag 2: first of its stream, 4: last."""
     at = 0
     while (at := data.find(b"OggS", at)) >= 0:
         if at + 27 > len(data):
@@ -98,12 +98,12 @@ def _wav(data: bytes, order: str) -> bool:
 def _chunks(
     data: bytes, at: int, name_bytes: int, order: str, aligned: int
 ) -> Iterator[tuple[bytes, int]]:
-    """`(name, end)` of each chunk with a size of 8 bytes; Wave64's sizes include the head."""
+    """`(name, end)` of each chunk with a size of 8 bytes; Wave64's sizes include the header."""
     head = name_bytes + 8
     while at + head <= len(data):
         name = data[at : at + name_bytes]
         size = int.from_bytes(data[at + name_bytes : at + head], order, signed=True)
-        if size < 0:  # CAF: up to the end
+        if size < 0:  # CAF: to the end of the file
             return
         end = at + (size if name_bytes == 16 else head + size)
         yield name, end

@@ -50,7 +50,7 @@ def test_a_missing_end_raises_wherever_it_begins(container, subtype):
     load_audio(data)
     cuts = [len(data) * percent // 100 for percent in (*range(10, 100, 5), 99)]
     for kept in [*cuts, *range(len(data) - 20, len(data))]:
-        with pytest.raises(AudioError, match=r"cut off|cannot decode"):
+        with pytest.raises(AudioError, match=r"truncated|cannot decode"):
             load_audio(data[:kept])
 
 
@@ -61,7 +61,7 @@ def test_a_missing_end_raises_in_the_other_byte_order(container, endian):
     data = buffer.getvalue()
     assert len(load_audio(data)[0]) == 2 * RATE_HZ
     for kept in (len(data) // 2, len(data) - 100, len(data) - 2):
-        with pytest.raises(AudioError, match="cut off"):
+        with pytest.raises(AudioError, match="truncated"):
             load_audio(data[:kept])
 
 
@@ -72,18 +72,18 @@ def test_an_ogg_cut_between_two_pages_raises(subtype):
     pages = [at for at in range(len(data)) if data[at : at + 4] == b"OggS"]
     assert len(pages) > 4
     for kept in pages[3:]:
-        with pytest.raises(AudioError, match="cut off"):
+        with pytest.raises(AudioError, match="truncated"):
             load_audio(data[:kept])
 
 
 def test_the_end_of_the_last_link_of_an_ogg_chain_may_not_be_missing():
     first, second = (encode("OGG", "VORBIS", noise(seconds)) for seconds in (1.0, 2.0))
-    with pytest.raises(AudioError, match=r"cut off|cannot decode"):
+    with pytest.raises(AudioError, match=r"truncated|cannot decode"):
         load_audio(first + second[: len(second) // 2])
 
 
 def test_formats_in_which_a_cut_cannot_be_seen_are_refused():
-    with pytest.raises(AudioError, match="in VOC a missing end is not recognised"):
+    with pytest.raises(AudioError, match="truncation cannot be detected in VOC"):
         load_audio(encode("VOC", "PCM_16", noise()))
     streamed = bytearray(encode("FLAC", "PCM_16", noise()))
     streamed[21] &= 0xF0  # the 36 bits of STREAMINFO's number of samples: unknown

@@ -48,8 +48,8 @@ def test_another_kind_of_file_is_refused(data):
         Fsdd().digest(data)
 
 
-def test_a_wav_that_is_cut_off_is_refused():
-    with pytest.raises(AudioError, match="cut off"):
+def test_a_wav_that_is_truncated_is_refused():
+    with pytest.raises(AudioError, match="truncated"):
         Fsdd().digest(FSDD_CLIPS["recordings/7_nicolas_3.wav"][:-500])
 
 

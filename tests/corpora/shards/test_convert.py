@@ -72,7 +72,7 @@ def test_everything_that_is_left_out_is_listed(write_own, good, tmp_path):
     assert "empty" in reasons["empty.wav"]
     assert "non-finite" in reasons["nan.wav"]
     assert "cannot decode" in reasons["text.wav"]
-    assert "cut off" in reasons["half.wav"]
+    assert "truncated" in reasons["half.wav"]
     assert [entry["id"] for entry in index["missing"]] == ["gone"]
     assert [(e["id"], e["seconds"]) for e in index["too_short"]] == [("short", 0.01)]
     assert index["duplicates"] == [["c2", "again"]]

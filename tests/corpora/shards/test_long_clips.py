@@ -67,7 +67,7 @@ def test_two_hours_go_from_file_to_training(tmp_path, capsys):
     assert made["convert_mib"] < 4 * decoded_mib
     assert made["train_mib"] < 4 * decoded_mib
     for limit, name in ((30, "clap"), (60, "whisper")):
-        told = rf"is 7200.00 s long; its first {limit} s are heard by {name}, the rest is cut"
+        told = rf"is 7200.00 s long; truncating it to {limit} s for {name}"
         assert re.search(told, done.stderr)
 
     assert main(["data", "stats", str(out)]) == 0

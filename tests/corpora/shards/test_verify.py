@@ -17,7 +17,7 @@ def test_verify_finds_nothing_in_good_shards(shards, capsys):
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        (lambda m: {**m, "c1.wav": m["c1.wav"][:-100]}, "c1: .* cut off"),
+        (lambda m: {**m, "c1.wav": m["c1.wav"][:-100]}, "c1: .* truncated"),
         (lambda m: {**m, "c1.wav": clip_bytes()}, "c1: audio SHA-256 differs from json"),
         (lambda m: {**m, "c1.wav": clip_bytes()}, "c1: audio SHA-256 differs from the index"),
         (
