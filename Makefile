@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+OF_DOCS := $(VENV)/.of_docs
+SITE := docs/_build
 
 # Containers often forbid compiled modules: each start then compiles torch and LAVIS again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -11,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Whoever is idle takes tests of the others; more than four want much memory.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
-.PHONY: help train small test test-all lint wheel setup clean
+.PHONY: help train small test test-all lint docs wheel setup clean
 
 train: $(STAMP)
 	$(BIN)/python train.py --cfg-path projects/pal/lal_stage1.yaml
@@ -30,12 +32,24 @@ test: $(STAMP)
 	$(PYTEST)
 
 # All that `make test` leaves out, but for what needs a GPU; PART=NAME: one part of .ci/parts.
-test-all: $(STAMP)
+test-all: $(STAMP) $(OF_DOCS)
 	$(PYTEST) -m "slow and not gpu" $(if $(PART),--part $(PART))
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# The site, in docs/_build/html: warnings are errors, and so is a link that leads nowhere. Its tools have an
+# environment of their own and only read the package, so this needs neither torch nor .venv.
+docs: $(SITE)/.installed
+	$(SITE)/env/bin/python -m sphinx --fail-on-warning --keep-going --quiet --fresh-env \
+		-c docs/site -d $(SITE)/doctrees . $(SITE)/html
+	$(SITE)/env/bin/python docs/site/check.py $(SITE)/html
+
+$(SITE)/.installed: docs/site/requirements.txt
+	test -x $(SITE)/env/bin/python || $(PYTHON) -m venv $(SITE)/env
+	$(SITE)/env/bin/python -m pip install --quiet --requirement $<
+	touch $@
 
 setup: $(STAMP)
 
@@ -48,8 +62,13 @@ $(STAMP): setup.py pyproject.toml
 	$(BIN)/uv sync --inexact --compile-bytecode
 	touch $@
 
+# What the tests of docs/ need besides: the notebook runs, and the reference is read from docstrings.
+$(OF_DOCS): $(STAMP)
+	$(BIN)/uv sync --inexact --compile-bytecode --extra docs
+	touch $@
+
 clean:
-	rm -rf $(VENV) output
+	rm -rf $(VENV) output $(SITE) docs/api
 
 help:
 	@echo "make train         the main job: LAL stage 1 on synthetic sounds (set-up included)"
@@ -57,9 +76,10 @@ help:
 	@echo "make test          tests, about 5 minutes on 2 cores"
 	@echo "make test-all      slow tests; PART=NAME runs one part of .ci/parts"
 	@echo "make lint          ruff check and format"
+	@echo "make docs          the documentation as a site, docs/_build/html/index.html"
 	@echo "make wheel         build the wheel and use it in an empty folder, without LAVIS"
 	@echo "make setup         the environment .venv alone"
-	@echo "make clean         remove .venv and output/"
+	@echo "make clean         remove .venv, output/ and the site"
 	@echo "Afterwards: .venv/bin/pal --help"
 
 # Built, installed without LAVIS into an environment of its own, and used in an empty folder.

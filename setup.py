@@ -113,6 +113,8 @@ setup(
         # Makes the clips of pal_spoken. espeak-ng is GPL-3.0-or-later; it is run, not contained.
         "speech": ["espeakng-loader>=0.2.4"],
         "watch": ["tensorboard>=2.15"],
+        # What the tests of docs/ need besides; the site has docs/site/requirements.txt.
+        "docs": ["griffelib>=2", "ipykernel>=6.29", "matplotlib>=3.8", "nbclient>=0.10"],
     },
     classifiers=[
         "Development Status :: 4 - Beta",
