@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from pal_plugin.attention.attached import Attachment, attached, keep, release, unwrapped
-from pal_plugin.attention.context import AudioContext, rows_per_clip
+from pal_plugin.attention.context import AudioContext, repeat_rows, rows_per_clip
 from pal_plugin.attention.layout import text_index, text_of
 from pal_plugin.integration import generation
 from pal_plugin.llm.gradient_checkpointing import refuse_reentrant
@@ -71,10 +71,15 @@ class GatedCrossAttention(nn.Module):
         return key, value
 
     def forward(self, hidden: Tensor, audio: AudioContext) -> Tensor:
-        """Text `[R, n, D]` in, the same shape out; R is a multiple of the context's B clips."""
+        """Text `[R, n, D]` in, the same shape out; R is a multiple of the context's B clips. Rows
+        without any audio pass unchanged, as without a block."""
         text = hidden.to(self.norm.weight.dtype)
         text = text + self.gate_attention.tanh() * self._attend(self.norm(text), audio)
-        return (text + self.gate_ffn.tanh() * self.ffn(text)).to(hidden.dtype)
+        text = (text + self.gate_ffn.tanh() * self.ffn(text)).to(hidden.dtype)
+        if not audio.padded:
+            return text
+        has_audio = repeat_rows(audio.at(self.layer).mask.any(-1), len(text))
+        return torch.where(has_audio[:, None, None], text, hidden)
 
     def _attend(self, text: Tensor, audio: AudioContext) -> Tensor:
         rows, n, _ = text.shape

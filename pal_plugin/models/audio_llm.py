@@ -8,7 +8,7 @@ Shapes: C clips, R text rows (several rows may ask about one clip), n text token
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +30,7 @@ from pal_plugin.llm.ranking import log_probabilities
 from pal_plugin.models import alignment, asked
 from pal_plugin.models.audio_kv import STORES, AudioKV
 from pal_plugin.models.batching import pad_ids, which_clip
+from pal_plugin.models.conversations import Conversations, gather
 from pal_plugin.models.fingerprint import Fingerprint
 from pal_plugin.models.pretrained import StoredModel
 from pal_plugin.models.windows import joinable, merge_windows, overlap_of
@@ -150,6 +151,8 @@ class AudioLLM(StoredModel):
 
     def _inputs(self, samples: Batch, ids: Tensor, mask: Tensor, side: str = "right") -> LLMInputs:
         embeds = self.llm.get_input_embeddings()(ids)
+        if _is_chat(samples):
+            return self._conversations_inputs(samples, embeds, mask, side)
         audio = samples.get("audio")
         if isinstance(audio, AudioKV):
             if samples.get("audio_mask") is not None:
@@ -166,9 +169,44 @@ class AudioLLM(StoredModel):
             routed = route(rows, self.routing, embeds.dtype, self.gains)
         return routed.with_text(embeds, mask, embedding_scale(self.llm), side)
 
+    def _conversations_inputs(
+        self, samples: Batch, embeds: Tensor, mask: Tensor, side: str
+    ) -> LLMInputs:
+        """Of conversations that `_read` has read."""
+        read: Conversations = samples["conversations"]
+        kept = samples.get("audio_mask")
+        places = read.places
+        if kept is not None:
+            places = read.without_audio([not keep for keep in kept])
+        if places is None:
+            routed = RoutedAudio()
+        else:
+            batch = samples if read.clips is None else {"audio": read.clips}
+            encoded = samples.get("audio_tokens") or self.encode_audio(batch)
+            routed = route(encoded, self.routing, embeds.dtype, self.gains)
+        return routed.with_text(embeds, mask, embedding_scale(self.llm), side, places)
+
+    def _read(self, samples: Batch) -> Batch:
+        """The batch with its messages read: `conversations`."""
+        if "conversations" in samples:
+            return samples
+        clips = None
+        if samples.get("audio") is not None:
+            samples = {**samples, "audio": self.frontend.joined(samples)}
+            clips = len(next(iter(samples["audio"].values()))["windows"])
+        read = gather(self.text, samples["messages"], self.audio_place, clips, self.device)
+        return {**samples, "conversations": read}
+
     def _prompts(self, samples: Batch) -> LLMInputs:
         """Clips and questions, padded on the left: each row ends where its answer begins."""
-        prompts = [self.text.prompt_ids(q) for q in questions_of(samples)]
+        if _is_chat(samples):
+            samples = self._read(samples)
+            prompts = samples["conversations"].ids
+            for row, learned in enumerate(samples["conversations"].learned):
+                if learned[-1]:
+                    raise ValueError(f"conversation {row} ends with an answer; expected a question")
+        else:
+            prompts = [self.text.prompt_ids(q) for q in questions_of(samples)]
         self.tell_untrained()
         padded = pad_ids(prompts, "left", self.text.pad_id, self.device)
         return self._inputs(samples, *padded, side="left")
@@ -180,7 +218,7 @@ class AudioLLM(StoredModel):
 
         Args:
             samples: `audio`, `text_input`, `text_output`; optionally `clip_index`, `audio_mask`,
-                `audio_tokens`.
+                `audio_tokens`. Or `messages`, R conversations, in which every answer is learned.
 
         Returns (where `stage.aligns` is set, those of `alignment.ctc`):
             `loss`, the mean over all answer tokens (with the end mark), and `per_row_loss` `[R]`,
@@ -191,15 +229,20 @@ class AudioLLM(StoredModel):
             raise ValueError("an AudioKV carries no gradient: train on the audio itself")
         if torch.is_grad_enabled() and self.training:
             self.untrained = ()  # they learn from here on
-        samples = samples if "answer_ids" in samples else self.text.tokenized(samples)
+        if _is_chat(samples):
+            if self.stage.aligns is not None:
+                raise ValueError("stage.aligns learns single answers; got samples['messages']")
+            samples = self._read(samples)
+            rows, learned = samples["conversations"].ids, samples["conversations"].learned
+        else:
+            samples = samples if "answer_ids" in samples else self.text.tokenized(samples)
+            pairs = list(zip(samples["prompt_ids"], samples["answer_ids"], strict=True))
+            rows = [p + t for p, t in pairs]
+            learned = [[False] * len(p) + [True] * len(t) for p, t in pairs]
         if self.stage.aligns is not None:
             return self._aligned(samples, self.stage.aligns)
-        prompts, targets = samples["prompt_ids"], samples["answer_ids"]
-        rows = [p + t for p, t in zip(prompts, targets, strict=True)]
         ids, mask = pad_ids(rows, "right", self.text.pad_id, self.device)
-        column = torch.arange(ids.shape[1], device=ids.device)
-        start = torch.tensor([len(p) for p in prompts], device=ids.device)
-        is_answer = (column >= start[:, None]) & mask.bool()
+        is_answer = pad_ids(learned, "right", False, self.device)[0]
 
         hidden = self.hidden_states(samples, ids, mask)
         predicts = is_answer[:, 1:]
@@ -234,6 +277,8 @@ class AudioLLM(StoredModel):
 
     def answer_tokens(self, samples: Batch) -> int:
         """Tokens that `forward` averages its loss over."""
+        if _is_chat(samples):
+            return sum(map(sum, self._read(samples)["conversations"].learned))
         samples = samples if "answer_ids" in samples else self.text.tokenized(samples)
         return sum(map(len, samples["answer_ids"]))
 
@@ -316,6 +361,19 @@ class AudioLLM(StoredModel):
         scores = sums / counts
         return {"predictions": [candidates[i] for i in scores.argmax(1).tolist()], "scores": scores}
 
+    def chat(self, messages: Sequence[dict[str, Any]], **generation) -> str:
+        """The answer to a conversation, which ends with a user message.
+
+        Args:
+            messages: `[{"role": "user", "content": [{"type": "audio", "audio": "dog.wav"},
+                {"type": "text", "text": "What do you hear?"}]}, ...]`; any number of clips and
+                turns, each clip where it is to be heard (`audio_place`).
+
+        Raises:
+            ValueError: see `llm.conversation.read_messages` and `generate`.
+        """
+        return self.generate({"messages": [messages]}, **generation)[0]
+
     def predict_answers(self, samples: Batch, **generation) -> list[str]:
         """LAVIS's name for answering questions: short greedy answers."""
         return self.generate(samples, **{"max_new_tokens": 16, **generation})
@@ -334,3 +392,8 @@ class AudioLLM(StoredModel):
         asked.check_question(question)
         clip = audio if isinstance(audio, AudioKV) else [audio]
         return self.generate({"audio": clip, "text_input": [question]}, **generation)[0]
+
+
+def _is_chat(samples: Any) -> bool:
+    """Whether a batch holds conversations."""
+    return isinstance(samples, Mapping) and "messages" in samples

@@ -39,6 +39,7 @@ class ModelParts(nn.Module):
         caches: of encoders whose states are kept, by name.
         lal_gain: what N(H) is multiplied with in each layer at the start, and learned from there on
             (`integration/lal.py`), of groups by LAL; None: nothing, as in the paper.
+        audio_place: where clips go that open a conversation, `llm.conversation.AUDIO_PLACES`.
 
     Attributes:
         cross_attention: Flamingo's blocks by layer; empty without.
@@ -66,6 +67,7 @@ class ModelParts(nn.Module):
         stage: Stage | None = None,
         caches: dict[str, EncoderCache] | None = None,
         lal_gain: float | None = None,
+        audio_place: str = "front",
     ) -> None:
         super().__init__()
         check_groups(groups, frontend.features)
@@ -73,6 +75,7 @@ class ModelParts(nn.Module):
         self.connectors = nn.ModuleDict(connectors)
         self.llm = attach(llm)
         self.groups, self.text, self.frontend = groups, text, frontend
+        self.audio_place = audio_place
         self.routing = {group: routes_of(entry) for group, entry in routing.items()}
         self.cross_attention = nn.ModuleDict()
         if "flamingo" in integrations_of(routing):

@@ -35,14 +35,15 @@ def a_batch():
 
 
 def block_by_hand(block, text, audio):
-    """One row: text [n, D], its valid audio [m, D]."""
-    if len(audio):
-        q = block.q_proj(block.norm(text)).unflatten(-1, (block.heads, -1))
-        heard = block.norm_audio(audio)
-        k, v = (p(heard).unflatten(-1, (block.heads, -1)) for p in (block.k_proj, block.v_proj))
-        weights = (torch.einsum("nhd,mhd->hnm", q, k) / q.shape[-1] ** 0.5).softmax(-1)
-        out = block.o_proj(torch.einsum("hnm,mhd->nhd", weights, v).flatten(1))
-        text = text + torch.tanh(block.gate_attention) * out
+    """One row: text [n, D], its valid audio [m, D]; without any the text is the LLM's own."""
+    if not len(audio):
+        return text
+    q = block.q_proj(block.norm(text)).unflatten(-1, (block.heads, -1))
+    heard = block.norm_audio(audio)
+    k, v = (p(heard).unflatten(-1, (block.heads, -1)) for p in (block.k_proj, block.v_proj))
+    weights = (torch.einsum("nhd,mhd->hnm", q, k) / q.shape[-1] ** 0.5).softmax(-1)
+    out = block.o_proj(torch.einsum("hnm,mhd->nhd", weights, v).flatten(1))
+    text = text + torch.tanh(block.gate_attention) * out
     return text + torch.tanh(block.gate_ffn) * block.ffn(text)
 
 

@@ -200,7 +200,7 @@ def test_an_answer_stops_at_the_end_of_a_turn(tiny_model, two_clips, prompt):
 @pytest.mark.parametrize("question", ["", " \n"])
 def test_an_empty_question_is_refused(tiny_model, two_clips, question):
     model = tiny_model("lal")
-    with pytest.raises(ValueError, match=r"question 0 is .*expected text"):
+    with pytest.raises(ValueError, match=r"question 0 is .*expected a non-blank question"):
         model.ask(two_clips["audio"][0], question)
     samples = {**two_clips, "text_input": ["What do you hear?", question]}
     with pytest.raises(ValueError, match=r"question 1 is "):

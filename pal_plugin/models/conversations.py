@@ -1,0 +1,127 @@
+"""Conversations of a batch: their clips, which may be shared, and where each of them stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pal_plugin.integration.routing import ClipPlaces
+from pal_plugin.llm.conversation import Turns, read_messages
+from pal_plugin.llm.prompts import TextFormat
+
+
+@dataclass(frozen=True)
+class Conversations:
+    """R conversations about C clips.
+
+    Args:
+        ids: token ids of each.
+        learned: of each id, whether it belongs to an answer.
+        clips: the clips; None where the messages name those of the batch by number.
+        places: which clips each conversation holds, and where; None: no conversation has any.
+    """
+
+    ids: list[list[int]]
+    learned: list[list[bool]]
+    clips: list[Any] | None
+    places: ClipPlaces | None
+
+    def without_audio(self, masked: Sequence[bool]) -> ClipPlaces | None:
+        """The places without the clips of the conversations that are `masked`."""
+        if self.places is None:
+            return None
+        gone = torch.as_tensor(masked, dtype=torch.bool, device=self.places.index.device)
+        return ClipPlaces(self.places.index.masked_fill(gone[:, None], -1), self.places.places)
+
+
+def gather(
+    text: TextFormat,
+    messages: Any,
+    audio_place: str,
+    clips: int | None = None,
+    device: torch.device | str = "cpu",
+) -> Conversations:
+    """Read the conversations of a batch.
+
+    Args:
+        messages: a list of R conversations, each a list of messages (`llm/conversation.py`).
+        audio_place: see there.
+        clips: how many clips the batch has, which the messages then name by number; None: the
+            messages hold the clips themselves.
+
+    Raises:
+        ValueError: no list of conversations, messages that cannot be read, numbers that are no clip
+            of the batch, or clips that no message names.
+    """
+    if not isinstance(messages, list | tuple) or not messages:
+        raise ValueError("expected samples['messages'] as a list of conversations")
+    if isinstance(messages[0], Mapping):
+        raise ValueError(
+            "samples['messages'] is one conversation; expected a list of them, or model.chat"
+        )
+    read = []
+    for row, conversation in enumerate(messages):
+        try:
+            read.append(read_messages(text, conversation, audio_place))
+        except ValueError as error:
+            raise ValueError(f"conversation {row}: {error}") from error
+    found: list[Any] | None = None
+    if clips is None:
+        numbers, found = _shared([clip for turns in read for clip in turns.clips])
+    else:
+        numbers = _named([clip for turns in read for clip in turns.clips], clips)
+    return Conversations(
+        [turns.ids for turns in read],
+        [turns.learned for turns in read],
+        found,
+        _places(read, numbers, device),
+    )
+
+
+def _shared(clips: Sequence[Any]) -> tuple[list[int], list[Any]]:
+    """A number for each clip, and the clips by number: the same file or object is encoded once."""
+    numbers: dict[Any, int] = {}
+    found: list[Any] = []
+    result = []
+    for clip in clips:
+        key = clip if isinstance(clip, str) else id(clip)
+        if key not in numbers:
+            numbers[key] = len(found)
+            found.append(clip)
+        result.append(numbers[key])
+    return result, found
+
+
+def _named(named: Sequence[Any], clips: int) -> list[int]:
+    wrong = [n for n in named if isinstance(n, bool) or not isinstance(n, int) or n >= clips]
+    if wrong or any(n < 0 for n in named):
+        raise ValueError(
+            f"the messages name the clips {list(named)!r:.200}; the batch has {clips}, numbered "
+            f"0..{clips - 1}"
+        )
+    if unused := sorted(set(range(clips)) - set(named)):
+        raise ValueError(
+            f"the batch has {clips} clips and the messages name {len(set(named))} of them; no "
+            f"message names {unused}"
+        )
+    return list(named)
+
+
+def _places(
+    read: Sequence[Turns], numbers: Sequence[int], device: torch.device | str
+) -> ClipPlaces | None:
+    most = max(len(turns.places) for turns in read)
+    if not most:
+        return None
+    index = torch.full((len(read), most), -1)
+    places = torch.zeros((len(read), most), dtype=torch.long)
+    first = 0
+    for row, turns in enumerate(read):
+        count = len(turns.places)
+        index[row, :count] = torch.tensor(numbers[first : first + count], dtype=torch.long)
+        places[row, :count] = torch.tensor(turns.places, dtype=torch.long)
+        first += count
+    return ClipPlaces(index.to(device), places.to(device))
