@@ -33,7 +33,7 @@ def no_hub(monkeypatch):
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_built_in_shapes_have_the_published_number_of_parameters(no_hub, name):
     config, source = llm_config(name)
-    assert "built-in shape" in source
+    assert "built-in sizes" in source
     with torch.device("meta"):
         llm = AutoModelForCausalLM.from_config(config)
         llm.tie_weights()  # as planning.skeleton, for transformers 5.0
@@ -53,7 +53,7 @@ def test_encoders_take_their_sizes_from_the_folder_and_then_from_the_run_file(tm
     assert source == "the built-in sizes of whisper-small (openai/whisper-small is not available)"
     sizes, source = encoder_sizes({"type": "sslam", "checkpoint": "somewhere/sslam.safetensors"})
     assert sizes == {}
-    assert "not there yet" in source
+    assert "does not exist yet" in source
 
 
 def test_a_file_does_not_say_its_sizes(tmp_path):

@@ -1,7 +1,7 @@
 """Registers the core's classes in LAVIS, and LAVIS's classes in the core's registries.
 
 LAVIS requires its own base classes, so each class of the core gets a subclass with them, of the
-same name and behavior. LAVIS's two zoos are snapshots taken earlier, so their entries are added here.
+same name and behavior. LAVIS's two zoos are snapshots taken earlier; their entries are added here.
 """
 
 from __future__ import annotations
