@@ -1,7 +1,7 @@
-"""A few real clips to try a model on: CC0 or public domain, with their makers in `clips.csv`.
+"""A few real clips to try a model on: CC0 or public domain, attributed in `clips.csv`.
 
-The recipes of this repository train on none of them: sounds are from ESC-10's fold 4, instruments
-from the validation clips of `projects/pal/mini/splits.csv`, and no recipe has recorded sentences.
+No recipe in this repository trains on them: sounds are from ESC-10's fold 4, instruments from the
+validation clips of `projects/pal/mini/splits.csv`, and no recipe uses recorded sentences.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ FOLDER = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip and where it is from.
+    """A clip and its origin.
 
     Attributes:
-        name: for `clip`.
-        path: of the file.
-        label: what is heard; of speech the words.
-        question: that the label answers.
+        name: the argument of `clip`.
+        path: the audio file.
+        label: the correct answer; the transcript for speech.
+        question: the question that the label answers.
         title, author, url: of the original.
-        licence, licence_url: its terms.
-        sha256: of the file, in hexadecimal.
-        changed: what was done to the original.
+        licence, licence_url: its licence.
+        sha256: SHA-256 of the file, as hex.
+        changed: modifications made to the original.
     """
 
     name: str
@@ -55,11 +55,9 @@ def clip(name: str) -> Path:
     """The file of a clip: `model.ask(clip("dog"), "What do you hear?")`.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: if there is no clip of this name.
     """
     known = {entry.name: entry.path for entry in clips()}
     if name not in known:
-        raise ConfigError(
-            f"no clip {name!r} comes with the package. {did_you_mean(name, [*known])}"
-        )
+        raise ConfigError(f"no clip {name!r} in the package. {did_you_mean(name, [*known])}")
     return known[name]

@@ -1,7 +1,8 @@
-"""Notes and short phrases of ten instruments, played from a General MIDI soundfont.
+"""Notes and short phrases of ten instruments, rendered from a General MIDI soundfont.
 
-For telling instruments apart where recordings may not be trained on: `draw_phrase` says what is
-played, `Player` plays it, `recorded` puts it into a room, `ensure_clips` writes it all once.
+For instrument recognition where recordings may not be used for training: `draw_phrase` draws the
+notes, `Player` synthesizes them, `recorded` adds room acoustics, `ensure_clips` writes and caches
+clips.
 """
 
 from pal_plugin.notes.clips import SPLITS, ensure_clips

@@ -1,7 +1,8 @@
-"""Clips written as FLAC into a cache, once.
+"""Renders notes to FLAC files in a cache, once.
 
-The folder's name carries a digest of everything that decides its content, the soundfont's bytes
-too, so other settings are another folder. The index comes last and marks the folder as complete.
+The folder name contains a digest of everything that determines its content, including the
+soundfont's bytes, so other settings give another folder. The index comes last and marks the folder
+as complete.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.files import file_sha256, replacing
 from pal_plugin.utils.made_clips import is_made, make
 
-VERSION = 1  # raise it when the same settings give other clips than before
+VERSION = 1  # increment when the same settings yield different clips
 SPLITS = ("train", "val", "test")
 _JOB_CLIPS = 50
 
 
 def render(player: Player, split: str, seed: int, index: int) -> np.ndarray:
-    """Clip `index` of a split, `[samples]` at 16 kHz; labels take turns."""
+    """Clip `index` of a split, float32 `[samples]` at 16 kHz; labels alternate."""
     rng = np.random.default_rng(
         np.random.SeedSequence(seed, spawn_key=(SPLITS.index(split), index))
     )
@@ -37,13 +38,14 @@ def render(player: Player, split: str, seed: int, index: int) -> np.ndarray:
 
 
 def write_clips(job: dict[str, Any], tick: Callable[[int], None]) -> None:
-    """Those of a job's clips that are not there yet; `tick(n)` is told of every n done.
+    """Writes those clips of a job that do not exist yet.
 
     Args:
-        job: `path` (the folder), `soundfont`, `split`, `seed`, and the numbers of its clips, from
-            `first` to before `end`.
+        job: `path` (the folder), `soundfont`, `split`, `seed`, and the range of its clips, `first`
+            to `end` (exclusive).
+        tick: progress callback, called with the number of clips done since the last call.
     """
-    import soundfile  # not above: what is played needs no libsndfile
+    import soundfile  # lazy: synthesis does not need libsndfile
 
     player = Player(Path(job["soundfont"]))
     for index in range(job["first"], job["end"]):
@@ -56,7 +58,7 @@ def write_clips(job: dict[str, Any], tick: Callable[[int], None]) -> None:
 
 
 def clip_path(folder: Path, index: int) -> Path:
-    """Where a clip lies."""
+    """Path of a clip."""
     name = LABELS[index % len(LABELS)].replace(" ", "_")
     return folder / f"{name}-{index:05d}.flac"
 
@@ -70,26 +72,26 @@ def ensure_clips(
     workers: int | None = None,
     progress: bool = True,
 ) -> list[tuple[Path, str]]:
-    """The clips of a split, each with its label; written now or found complete in the cache.
+    """The clips of a split with their labels; renders them unless they are complete in the cache.
 
     Args:
-        cache_dir: folder under which the clips' own folder is made.
-        soundfont: SF2 or SF3 of General MIDI.
-        split: "train", "val" or "test", which share no draw, but the soundfont's samples.
+        cache_dir: parent of the clips' folder.
+        soundfont: SF2 or SF3 file of General MIDI.
+        split: "train", "val" or "test"; they share no draws, but the soundfont's samples.
         clips: number of clips, at least 1.
-        seed: another seed, other clips.
-        workers: processes that write (default: one a core).
-        progress: whether to show a bar with rate and remaining time, or lines of the log.
+        seed: different seeds give different clips.
+        workers: number of processes (default: one per core).
+        progress: show a progress bar, or log lines.
 
     Raises:
-        ConfigError: no soundfont, no synthesiser, an unknown split, or fewer than 1 clip; says
-            what to do.
-        RuntimeError: with the worker's error, if one fails.
+        ConfigError: if soundfont or synthesizer are missing, the split is unknown, or there is less
+            than 1 clip; says what to do.
+        RuntimeError: if a worker fails; with its error.
     """
     if split not in SPLITS:
-        raise ConfigError(f"unknown split {split!r}; the notes have: {', '.join(SPLITS)}")
+        raise ConfigError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
     if clips < 1:
-        raise ConfigError(f"expected at least 1 clip of {split}, got {clips}")
+        raise ConfigError(f"expected at least 1 clip in {split}, got {clips}")
     font = _soundfont(soundfont)
     facts = {
         "version": VERSION,
@@ -116,11 +118,11 @@ def ensure_clips(
 def _soundfont(given: str | Path | None) -> Path:
     if given is None:
         raise ConfigError(
-            "pal_notes needs a General MIDI soundfont, a file .sf2 or .sf3: set PAL_SOUNDFONT or "
-            "build_info.soundfont. FluidR3_GM.sf2 is under the MIT licence (the package "
-            "fluid-soundfont-gm of Debian and Ubuntu puts it into /usr/share/sounds/sf2)"
+            "pal_notes needs a General MIDI soundfont (.sf2 or .sf3): set PAL_SOUNDFONT or "
+            "build_info.soundfont. FluidR3_GM.sf2 has the MIT licence (Debian's and Ubuntu's "
+            "package fluid-soundfont-gm installs it in /usr/share/sounds/sf2)"
         )
     path = Path(given).expanduser()
     if not path.is_file():
-        raise ConfigError(f"build_info.soundfont: there is no file {path}")
+        raise ConfigError(f"build_info.soundfont: no file {path}")
     return path

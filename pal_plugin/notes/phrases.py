@@ -1,4 +1,4 @@
-"""What is played: the instruments, their ranges, and notes drawn within them."""
+"""Draws musical phrases: the instruments, their ranges, and notes within them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """An instrument of General MIDI.
+    """A General MIDI instrument.
 
     Attributes:
-        programs: numbers from 0, of which a clip has one.
-        lowest, highest: MIDI keys that it is played at.
-        held: whether it sounds as long as it is blown or bowed.
+        programs: program numbers, counted from 0; a clip uses one.
+        lowest, highest: range of MIDI keys.
+        held: whether notes are sustained (blown or bowed).
     """
 
     programs: tuple[int, ...]
@@ -25,7 +25,7 @@ class Instrument:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A MIDI key from `onset_s` on, for `seconds`; `velocity` is 1 to 127."""
+    """A MIDI key; times in seconds, `velocity` from 1 to 127."""
 
     onset_s: float
     seconds: float
@@ -35,7 +35,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """Notes in the order of their onsets; `program` is None for the drum kit."""
+    """Notes in order of onset; `program` is None for the drum kit."""
 
     program: int | None
     notes: tuple[Note, ...]
@@ -51,17 +51,17 @@ INSTRUMENTS = {
     "saxophone": Instrument((64, 65, 66, 67), 46, 82),
     "violin or fiddle": Instrument((40, 110), 55, 95),
 }
-#: Keys of the drum kit, of which a clip has one.
+#: Keys of the drum kit; a clip uses one.
 DRUMS = {"bass drum": (35, 36), "hi hat": (42, 44, 46), "snare drum": (38, 40)}
 LABELS = sorted([*INSTRUMENTS, *DRUMS])
 
 _MAJOR = (0, 2, 4, 5, 7, 9, 11, 12)
-#: A strummed chord, from its root on.
+#: A strummed chord, in semitones above its root.
 _CHORD = (0, 7, 12, 16, 19, 24)
 
 
 def draw_phrase(rng: np.random.Generator, label: str) -> Phrase:
-    """One note, or a scale, a walk, a strummed chord or a few strokes, of at most nine seconds."""
+    """One note, a scale, a random walk, strummed chords or a few strokes, at most nine seconds."""
     if label in DRUMS:
         return _strokes(rng, int(rng.choice(DRUMS[label])))
     instrument = INSTRUMENTS[label]
@@ -81,7 +81,7 @@ def _velocity(rng: np.random.Generator) -> int:
 
 
 def _length(rng: np.random.Generator, held: bool) -> float:
-    """Recordings of single notes are mostly of long ones."""
+    """Mostly long notes for sustained instruments, as in recordings of single notes."""
     return float(rng.uniform(1.0, 6.5) if held and rng.random() < 0.75 else rng.uniform(0.3, 1.5))
 
 
@@ -93,7 +93,7 @@ def _strokes(rng: np.random.Generator, key: int) -> Phrase:
 
 
 def _tune(rng: np.random.Generator, middle: int, low: int, high: int) -> list[Note]:
-    """Up or down a scale, or a walk on it."""
+    """A scale up or down, or a random walk on it."""
     count, step_s = int(rng.integers(3, 9)), float(rng.uniform(0.15, 0.9))
     walk, direction, place = rng.random() < 0.5, int(rng.choice([-1, 1])), 0
     notes = []

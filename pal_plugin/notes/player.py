@@ -1,4 +1,4 @@
-"""A phrase as sound, by tinysoundfont and a General MIDI soundfont."""
+"""Synthesizes phrases with tinysoundfont and a General MIDI soundfont."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import numpy as np
 from pal_plugin.notes.phrases import Phrase
 from pal_plugin.utils.errors import ConfigError
 
-#: Of the synthesiser, which does not filter what it plays at another pitch: well above what is
-#: kept, so that little is folded down.
+#: Sampling rate of the synthesizer, which does not filter transposed samples: well above the rate
+#: of the clips, which limits aliasing.
 PLAYED_HZ = 48_000
 _DRUM_BANK, _DRUM_CHANNEL = 128, 9
-#: Frames in which the synthesiser falls silent between two phrases.
+#: Frames in which the synthesizer decays between two phrases.
 _REST = 4_800
 
 
 class Player:
-    """Plays one phrase after the other.
+    """Plays phrases one at a time.
 
     Args:
-        soundfont: SF2 or SF3 of General MIDI.
+        soundfont: SF2 or SF3 file of General MIDI.
 
     Raises:
-        ConfigError: no such file, or the synthesiser is not installed, or cannot read it.
+        ConfigError: if the file does not exist or is not readable, or the synthesizer is missing.
     """
 
     def __init__(self, soundfont: Path) -> None:
@@ -33,15 +33,15 @@ class Player:
         import tinysoundfont
 
         if not Path(soundfont).is_file():
-            raise ConfigError(f"there is no soundfont {soundfont}")
+            raise ConfigError(f"no soundfont at {soundfont}")
         self._synth = tinysoundfont.Synth(samplerate=PLAYED_HZ, gain=-6)
         try:
             self._font = self._synth.sfload(str(soundfont))
-        except Exception as error:  # the library's own kinds are not told
-            raise ConfigError(f"{soundfont} cannot be read as a soundfont: {error}") from error
+        except Exception as error:  # the library does not document its exceptions
+            raise ConfigError(f"cannot read {soundfont} as a soundfont: {error}") from error
 
     def play(self, phrase: Phrase, tail_s: float) -> np.ndarray:
-        """`[samples]` at PLAYED_HZ, mono, with `tail_s` behind the last note's end."""
+        """Mono float32 `[samples]` at PLAYED_HZ, with `tail_s` seconds after the last note."""
         synth, channel = self._synth, 0
         if phrase.program is None:
             channel = _DRUM_CHANNEL
@@ -69,7 +69,7 @@ class Player:
 
 
 def _events(phrase: Phrase) -> Iterator[tuple[int, int, int]]:
-    """`(frame, key, velocity)` in order; velocity 0 ends a note, before another one begins."""
+    """`(frame, key, velocity)` in order; velocity 0 ends a note, before simultaneous onsets."""
     events = []
     for note in phrase.notes:
         start, end = note.onset_s, note.onset_s + note.seconds
@@ -79,11 +79,11 @@ def _events(phrase: Phrase) -> Iterator[tuple[int, int, int]]:
 
 
 def check_installed() -> None:
-    """Raise ConfigError, which says what to install, where the synthesiser is missing."""
+    """Raises ConfigError with install instructions if the synthesizer is missing."""
     try:
         import tinysoundfont  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            "pal_notes plays a soundfont by tinysoundfont: pip install --no-deps tinysoundfont "
-            "(what it depends on is for loudspeakers)"
+            "pal_notes needs tinysoundfont to synthesize: pip install --no-deps tinysoundfont "
+            "(its dependencies are only for live playback)"
         ) from error

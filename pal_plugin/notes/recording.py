@@ -1,4 +1,4 @@
-"""A phrase as it might have been recorded: swelling, tuned, in a room, coloured, noisy."""
+"""Makes synthesized phrases sound recorded: dynamics, tuning, room, coloration, noise."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import torch
 from pal_plugin.audio.io import resample
 
 SAMPLE_RATE_HZ = 16_000
-#: A clip is cut here.
+#: Maximum length of a clip in seconds.
 MAX_S = 10.0
-#: What lies this far below the peak at the end is not kept.
+#: The end of a clip is trimmed where it stays this far below the peak, in dB.
 _SILENCE_DB = 50.0
 
 
 def recorded(rng: np.random.Generator, played: np.ndarray, rate_hz: int, held: bool) -> np.ndarray:
-    """`[samples]` at 16 kHz within full scale, at most MAX_S, from `[samples]` at `rate_hz`.
+    """`[samples]` at `rate_hz` -> float32 `[samples]` at 16 kHz within -1..1, at most MAX_S long.
 
     Args:
-        held: whether the loudness of a note may change while it lasts.
+        held: whether the level may change during a note.
     """
-    cents = rng.normal(0.0, 15.0)  # few play exactly in tune
+    cents = rng.normal(0.0, 15.0)  # instruments are rarely exactly in tune
     tuned_hz = round(rate_hz * 2 ** (cents / 1200) / 100) * 100
     sound = resample(torch.from_numpy(played), tuned_hz, SAMPLE_RATE_HZ).double().numpy()
     if held:
@@ -46,13 +46,13 @@ def _frequencies(count: int) -> np.ndarray:
 
 
 def _swell(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Loudness over time: a few points up to 12 dB apart."""
+    """A level curve: interpolates a few points up to 12 dB apart."""
     points = _gain(1.0) ** rng.uniform(-12.0, 0.0, int(rng.integers(2, 6)))
     return np.interp(np.linspace(0, len(points) - 1, count), np.arange(len(points)), points)
 
 
 def _in_a_room(rng: np.random.Generator, sound: np.ndarray) -> np.ndarray:
-    """With decaying noise as the room's answer, darker than the sound itself."""
+    """Adds reverberation: decaying noise as the impulse response, darker than the direct sound."""
     decay_s = rng.uniform(0.15, 1.8)
     count = round(1.1 * decay_s * SAMPLE_RATE_HZ)
     answer = rng.standard_normal(count) * 10 ** (-3 * np.arange(count) / SAMPLE_RATE_HZ / decay_s)
@@ -70,7 +70,7 @@ def _without_end(sound: np.ndarray) -> np.ndarray:
 
 
 def _coloured(rng: np.random.Generator, sound: np.ndarray) -> np.ndarray:
-    """A tilt, ends of the band, and two broad peaks or dips, as of microphones and rooms."""
+    """Applies a tilt, band limits, and two broad peaks or dips, as of microphones and rooms."""
     hz = _frequencies(len(sound))
     gain = (hz / 1000) ** (rng.uniform(-2.0, 2.0) / 6.02)
     if rng.random() < 0.5:
@@ -84,6 +84,6 @@ def _coloured(rng: np.random.Generator, sound: np.ndarray) -> np.ndarray:
 
 
 def _noise(rng: np.random.Generator, count: int) -> np.ndarray:
-    """From white to brownish, RMS 1."""
+    """Noise `[count]` from white to brownish, with RMS 1."""
     noise = _filtered(rng.standard_normal(count), _frequencies(count) ** -rng.uniform(0.0, 0.7))
     return noise / max(np.sqrt(np.mean(noise**2)), 1e-12)

@@ -1,1 +1,1 @@
-"""Recipes that make the pocket weights. Not needed to use the plugin, only to make them again."""
+"""Recipes of the pocket weights. Only needed to reproduce them, not to use the plugin."""

@@ -1,4 +1,4 @@
-"""`python -m pal_plugin.pretraining projects/pal/pocket/llm.yaml` makes pocket weights again."""
+"""`python -m pal_plugin.pretraining projects/pal/pocket/llm.yaml` reproduces pocket weights."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ RECIPES = {"llm": pretrain_llm, "encoders": pretrain_encoders, "clips": adapt_en
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("recipe", help="a YAML file, or a name such as pocket/llm, mini/encoders")
-    parser.add_argument("--options", nargs="*", default=[], help="overrides, such as steps=100")
+    parser.add_argument("recipe", help="a YAML file, or a name, e.g. pocket/llm, mini/encoders")
+    parser.add_argument("--options", nargs="*", default=[], help="overrides, e.g. steps=100")
     args = parser.parse_args()
     keep_freed_memory()
     recipe = OmegaConf.load(find_recipe(args.recipe))

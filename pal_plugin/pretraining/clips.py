@@ -1,8 +1,8 @@
-"""Fit the pocket encoders to labelled recordings: say, of a whole clip, what it is.
+"""Fine-tunes the pocket encoders on labelled recordings by clip-level classification.
 
-Each encoder gets one linear head per domain on the mean of its valid tokens and is trained by cross
-entropy, starting from the shipped weights. Clips are decoded and augmented a few times beforehand
-and kept as features in memory; shifts and masks vary from step to step.
+Each encoder gets one linear head per domain on the mean of its valid tokens and is trained with
+cross-entropy, starting from the shipped weights. Clips are decoded and augmented a few times in
+advance, and their features kept in memory; shifts and masks vary per step.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Rows = list[dict[str, str]]
 
 
 class _Variants(Dataset):
-    """Clip i in variant v -> features; variant 0 is the clip as it is (its first window)."""
+    """Clip i in variant v -> features; variant 0 is the unmodified clip (its first window)."""
 
     def __init__(
         self, rows: Rows, folder: Path, encoders: dict, variants: dict, augment: Augment, seed: int
@@ -63,7 +63,7 @@ class Classifier(nn.Module):
         self.heads = nn.ModuleDict({d: nn.Linear(encoder.width, len(c)) for d, c in labels.items()})
 
     def forward(self, mel: Tensor, frames: Tensor) -> Tensor:
-        """`[B, width]`, for the heads."""
+        """Pooled features `[B, width]`, the input of the heads."""
         tokens = self.encoder(mel, frames)
         weight = tokens.mask[..., None].float()
         mean = (tokens.features.float() * weight).sum(1) / weight.sum(1)
@@ -73,7 +73,7 @@ class Classifier(nn.Module):
 def balanced_batches(
     corpus: Corpus, rows: Rows, labels: dict, name: str, size: int, rng: torch.Generator
 ) -> Iterator[dict]:
-    """Endless batches with as many clips of each domain; the corpus's labels are clip numbers."""
+    """Endless domain-balanced batches; the corpus's labels are clip indices."""
     mels, frames = corpus.audio[name]
     by_domain = {
         d: torch.tensor([j for j, c in enumerate(corpus.labels) if rows[c]["domain"] == d])
@@ -107,19 +107,23 @@ def adapt_encoders(
     seed: int = 0,
     workers: int = 2,
 ) -> dict[str, int]:
-    """Fit each encoder to the rows of split "train" and write `<out>/<name>.safetensors`.
+    """Fine-tunes each encoder on rows of split "train"; writes `<out>/<name>.safetensors`.
 
     Args:
-        out: folder to write.
+        out: output folder.
         encoders: the `encoders` of a model configuration; training starts from their checkpoints.
         audio: folder of the clips.
-        annotations: CSV with the columns filename, category, domain, split.
-        steps: optimiser steps by encoder.
-        variants: augmented versions kept in memory, by domain; 0 leaves the domain out.
+        annotations: CSV with columns filename, category, domain, split.
+        steps: optimizer steps by encoder.
+        variants: number of augmented variants in memory, by domain; 0 skips the domain.
         augment: arguments of `Augment`.
+        batch: batch size in clips.
+        lr: peak learning rate.
+        bf16: autocast to bfloat16.
+        workers: number of DataLoader workers.
 
     Returns:
-        Training clips by domain. Held-out clips are not touched; they are the models' to judge.
+        Number of training clips by domain. Held-out clips are not used.
     """
     torch.manual_seed(seed)
     with open(beside_recipes(annotations), newline="", encoding="utf-8") as file:

@@ -1,11 +1,11 @@
-"""Pretrain the pocket encoders on the sound world: say, for every moment, what sounds.
+"""Pretrains the pocket encoders on the sound world by frame-level tagging.
 
 Each encoder, with one linear head on its time cells, predicts which kinds sound, which word is
-spoken, which pitches are there (all binary cross-entropy), and how the energy is spread over eight
-bands (squared error). It is supervised where the originals are self-supervised or contrastive: at
-this size and on this much audio that is what gives features worth probing, and the card says so.
+spoken and which pitches occur (binary cross-entropy), and the energy in eight bands (squared
+error). The originals are self-supervised or contrastive; at this size and amount of audio,
+supervision is what gives useful features, and the model card says so.
 
-Features are computed once and kept in memory, so that the training itself is all that is paid for.
+Features are computed once and kept in memory, so that training does not wait for them.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ BINARY_END = WORDS_END + PITCH_BINS
 
 
 def pitch_bin(hz: float) -> int:
-    """Logarithmic bin of a pitch, clamped to the range of the bins."""
+    """Logarithmic bin of a pitch in Hz, clamped to the range of the bins."""
     return min(max(int(BINS_PER_OCTAVE * math.log2(hz / PITCH_LOW_HZ)), 0), PITCH_BINS - 1)
 
 
 def scene_targets(scene: Scene, frames: int) -> Tensor:
-    """`[frames, kinds + words + pitch bins]`, 1 where something is active in a frame of 20 ms."""
+    """Targets `[frames, kinds + words + pitch bins]`, 1 where active in a frame of 20 ms."""
     target = torch.zeros(frames, BINARY_END)
 
     def mark(column: int, onset_s: float, duration_s: float) -> None:
@@ -55,7 +55,7 @@ def scene_targets(scene: Scene, frames: int) -> Tensor:
             mark(kind, sound.onset_s, sound.duration_s)
             if sound.pitch_hz and not sound.end_hz:
                 mark(WORDS_END + pitch_bin(sound.pitch_hz), sound.onset_s, sound.duration_s)
-            elif sound.pitch_hz:  # a sweep passes through its pitches one after the other
+            elif sound.pitch_hz:  # a sweep traverses its pitches
                 parts = 10
                 for i in range(parts):
                     hz = sound.pitch_hz * (sound.end_hz / sound.pitch_hz) ** ((i + 0.5) / parts)
@@ -67,7 +67,7 @@ def scene_targets(scene: Scene, frames: int) -> Tensor:
 
 
 class _Scenes(Dataset):
-    """Scene i -> frame targets and features of one encoder set, made in worker processes."""
+    """Scene i -> frame targets and features for a set of encoders, computed in workers."""
 
     def __init__(
         self, encoders: dict, clips: int, seed: int, frames: int, speech_share: float = 0.0
@@ -98,7 +98,7 @@ class Tagger(nn.Module):
         self.head = nn.Linear(encoder.width, BINARY_END + BANDS)
 
     def forward(self, mel: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Predictions `[B, t, outputs]` and the mask `[B, t]` of cells within the clip."""
+        """Predictions `[B, t, outputs]` and a mask `[B, t]` of cells within the clip."""
         tokens = self.encoder(mel, frames)
         cells, mask = tokens.features, tokens.mask
         if tokens.grid:
@@ -107,10 +107,11 @@ class Tagger(nn.Module):
 
 
 def spec_augment(mel: Tensor, rng: torch.Generator, width: int = 12, length: int = 24) -> Tensor:
-    """Replace one random band and one random stretch by the clip's mean (arXiv 1904.08779).
+    """Replaces one random frequency band and one time span by the clip's mean (arXiv 1904.08779).
 
     Args:
-        mel: `[..., time, mel]` or Whisper's `[B, mel, time]`; the two axes are treated alike.
+        mel: `[..., time, mel]` or Whisper's `[B, mel, time]`; both axes are treated alike.
+        width, length: maximum sizes along the last and the second-last axis.
     """
     mel = mel.clone()
     mean = mel.mean((-2, -1), keepdim=True)
@@ -127,13 +128,13 @@ def spec_augment(mel: Tensor, rng: torch.Generator, width: int = 12, length: int
 
 
 def pool_targets(targets: Tensor, cells: int) -> Tensor:
-    """`[B, frames, K]` -> `[B, cells, K]`, 1 where something is active for a third of the cell."""
+    """`[B, frames, K]` -> `[B, cells, K]`, 1 where active for more than 30 % of the cell."""
     pooled = nn.functional.adaptive_avg_pool1d(targets.float().transpose(1, 2), cells)
     return (pooled.transpose(1, 2) > 0.3).float()
 
 
 def band_energies(mel: Tensor, cells: int, time_axis: int) -> Tensor:
-    """The features, standardised and averaged over `cells` times and 8 bands, `[B, cells, 8]`."""
+    """Standardized features averaged over `cells` times and 8 bands, `[B, cells, 8]`."""
     mel = mel.squeeze(1) if mel.dim() == 4 else mel
     mel = mel if time_axis == 1 else mel.transpose(1, 2)
     mel = (mel - mel.mean()) / mel.std()
@@ -147,7 +148,7 @@ def tagging_loss(
     rng: torch.Generator | None,
     word_weight: float = 0.0,
 ) -> Tensor:
-    """The recipe's loss; `rng` turns on SpecAugment."""
+    """The training loss; `rng` enables SpecAugment."""
     mel = batch["mel"].float()
     outputs, mask = tagger(spec_augment(mel, rng) if rng else mel, batch["frames"])
     outputs = outputs.float()
@@ -163,7 +164,7 @@ def tagging_loss(
     )
     per_cell = 2 * kinds + 3 * words + pitches + 0.2 * bands.mean(-1)
     loss = (per_cell * mask).sum() / mask.sum()
-    # Where a word is spoken, which one: the binary terms alone mostly learn that words are rare.
+    # Where a word is spoken, classify it: binary terms alone mostly learn that words are rare.
     spoken = (targets[..., KINDS_END:WORDS_END].sum(-1) == 1) & mask
     if word_weight and spoken.any():
         which = nn.functional.cross_entropy(
@@ -176,7 +177,7 @@ def tagging_loss(
 
 @torch.no_grad()
 def scores(tagger: Tagger, corpus: Corpus, name: str) -> dict[str, float]:
-    """Share of held-out cells whose most likely kind (word, pitch) is one that is there."""
+    """Top-1 accuracy over held-out cells for kind, word and pitch: any active one counts."""
     tagger.eval()
     hits, totals = torch.zeros(3), torch.zeros(3)
     targets_of, (features, frames) = torch.stack(corpus.labels), corpus.audio[name]
@@ -202,7 +203,7 @@ def batches(corpus: Corpus, name: str, size: int, rng: torch.Generator) -> Itera
 
 
 def save_half(encoder: AudioEncoder, path: Path) -> None:
-    """Write an encoder in float16, without the index tables that it computes itself."""
+    """Writes an encoder in float16, without index tables that it computes itself."""
     state = {
         k: (v.half() if v.is_floating_point() else v).contiguous()
         for k, v in encoder.state_dict().items()
@@ -226,24 +227,32 @@ def pretrain_encoders(
     seed: int = 0,
     workers: int = 2,
 ) -> dict[str, dict[str, float]]:
-    """Train each encoder and write `<out>/<name>.safetensors` (float16).
+    """Trains each encoder and writes `<out>/<name>.safetensors` (float16).
 
     Args:
-        out: folder to write.
-        encoders: the `encoders` of a model configuration; a checkpoint is where training starts,
-            null is random weights.
-        steps: optimiser steps by encoder; encoders that are not named are left out.
-        speech_share: share of the scenes that are made speech, beyond speech's own twelfth.
-        word_weight: weight of an additional cross entropy over the words.
+        out: output folder.
+        encoders: the `encoders` of a model configuration; training starts from their checkpoints,
+            null means random initialization.
+        steps: optimizer steps by encoder; encoders not listed are skipped.
+        clips, held_out: number of training and held-out scenes.
+        batch: batch size in clips.
+        lr: peak learning rate.
+        bf16: autocast to bfloat16.
+        speech_share: additional fraction of speech scenes, beyond the usual twelfth.
+        word_weight: weight of an additional cross-entropy over words.
+        workers: number of DataLoader workers.
 
     Returns:
-        Held-out scores by encoder.
+        Held-out accuracies by encoder.
+
+    Raises:
+        ValueError: if the encoders differ in `window_s`.
     """
     torch.manual_seed(seed)
     chosen = {name: encoders[name] for name in steps}
     windows = {e["features"]["window_s"] for e in chosen.values()}
     if len(windows) != 1:
-        raise ValueError(f"the encoders need one window_s, got {sorted(windows)}")
+        raise ValueError(f"encoders must have the same window_s, got {sorted(windows)}")
     frames = round(windows.pop() / FRAME_S)
     corpus = Corpus.of(_Scenes(chosen, clips, seed, frames, speech_share), workers)
     held = Corpus.of(_Scenes(chosen, held_out, seed + 1_000_000, frames), workers)

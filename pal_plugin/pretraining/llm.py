@@ -1,8 +1,7 @@
-"""Pretrain the pocket LLM: a Llama with its own BPE, on the sound world's text.
+"""Pretrains the pocket LLM: a Llama with its own BPE, on text about the sound world.
 
-The text describes a scene in words and then answers questions about it, so the LLM learns what an
-answer follows from before it ever hears anything; a connector has then only to say in vectors what
-the description said in words.
+The text describes a scene and then answers questions about it, so the LLM learns the tasks before
+it gets audio; a connector then only has to express in vectors what the description says in words.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from pal_plugin.soundworld import text_corpus
 
 
 def train_tokenizer(texts: Iterator[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE with the marks of the chat format as special tokens."""
+    """Byte-level BPE with the chat format's markers as special tokens."""
     bpe = Tokenizer(models.BPE())
     bpe.normalizer = normalizers.NFC()
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -41,14 +40,14 @@ def train_tokenizer(texts: Iterator[str], vocab_size: int) -> PreTrainedTokenize
         pad_token=PAD,
         chat_template=TEMPLATE,
         model_max_length=1024,
-        add_prefix_space=True,  # transformers 4 would turn it off when loading
+        add_prefix_space=True,  # transformers 4 would disable it on loading
     )
 
 
 def packed_batches(
     texts: Iterator[str], tokenizer: PreTrainedTokenizerFast, batch: int, length: int
 ) -> Iterator[Tensor]:
-    """Endless `[batch, length]` ids: texts one after the other, separated by the end mark."""
+    """Endless packed batches of ids `[batch, length]`: texts separated by the end marker."""
     ids: list[int] = []
     while True:
         while len(ids) < batch * length:
@@ -61,22 +60,21 @@ def packed_batches(
 def answer_weighted_loss(
     llm: LlamaForCausalLM, ids: Tensor, answer_id: int, end_id: int, other: float
 ) -> Tensor:
-    """Next-token loss in which everything but answers (and their end marks) weighs `other`.
+    """Next-token loss that weights answers (and their end markers) 1, all other tokens `other`.
 
-    Descriptions and questions are mostly chance: what they say cannot be foreseen, and would drown
-    what can be learned from them.
+    Descriptions and questions are mostly random, hence unpredictable, and would dominate the loss.
 
     Args:
         ids: `[B, n]`.
-        answer_id: the mark before an answer.
-        end_id: the mark after it.
+        answer_id: marker before an answer.
+        end_id: marker after it.
         other: weight of the tokens outside answers.
     """
     logits = llm(input_ids=ids[:, :-1]).logits.float()
     losses = nn.functional.cross_entropy(
         logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
     )
-    # A token is inside an answer if the last mark before it opened one.
+    # A token is inside an answer if the last marker before it opened one.
     place = torch.arange(ids.shape[1])
     opened = torch.where(ids == answer_id, place, -1).cummax(1).values
     closed = torch.where(ids == end_id, place, -1).cummax(1).values
@@ -98,12 +96,17 @@ def pretrain_llm(
     bf16: bool = False,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Train tokenizer and LLM and save both to `out` with `save_pretrained` (float16).
+    """Trains tokenizer and LLM; writes both to `out` with `save_pretrained` (float16).
 
     Args:
-        out: folder to write.
+        out: output folder.
         model: keyword arguments of `LlamaConfig`.
-        other: weight of the loss outside answers.
+        vocab_size: size of the BPE vocabulary.
+        tokenizer_texts: number of texts to train the tokenizer on.
+        batch, length: batch size in sequences, and their length in tokens.
+        lr: peak learning rate.
+        other: loss weight of tokens outside answers.
+        bf16: autocast to bfloat16.
 
     Returns:
         The weighted loss per token at the end of training, in nats.
@@ -133,7 +136,7 @@ def pretrain_llm(
         label="pocket LLM",
     )
     tokenizer.save_pretrained(out)
-    # transformers 5 writes a class name that 4 does not know; both know this one.
+    # transformers 5 writes a class name unknown to 4; both know this one.
     card = out / "tokenizer_config.json"
     facts = {**json.loads(card.read_text("utf-8")), "tokenizer_class": "PreTrainedTokenizerFast"}
     card.write_text(json.dumps(facts, indent=2) + "\n", "utf-8")

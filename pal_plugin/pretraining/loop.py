@@ -1,6 +1,6 @@
-"""What the pocket recipes share: features in memory, and a small training loop.
+"""Shared by the pocket recipes: features in memory, and a small training loop.
 
-The recipes under projects/pal/pocket make the weights that the package ships. They need neither
+The recipes in projects/pal/pocket produce the weights that the package ships. They need neither
 LAVIS nor a runner: nothing here is resumed, distributed or evaluated between epochs.
 """
 
@@ -19,10 +19,10 @@ from tqdm import tqdm
 
 @dataclass
 class Corpus:
-    """Features that are computed once and kept in memory, so that training is all that is paid for.
+    """Precomputed features in memory, so that training does not wait for them.
 
     Args:
-        labels: what is known of each item.
+        labels: label of each item.
         audio: by encoder, features `[items, ...]` and frames `[items]`.
     """
 
@@ -31,11 +31,11 @@ class Corpus:
 
     @classmethod
     def of(cls, data: Dataset, workers: int) -> Corpus:
-        """From a dataset of `(label, {encoder: (features, frames)})`."""
+        """Collects a dataset of `(label, {encoder: (features, frames)})`."""
         loader = DataLoader(data, batch_size=32, num_workers=workers, collate_fn=list)
         labels, parts = [], {}
         for items in tqdm(loader, desc="clips", unit="batch", mininterval=2.0):
-            for label, audio in copy.deepcopy(items):  # out of the worker's shared memory
+            for label, audio in copy.deepcopy(items):  # release the worker's shared memory
                 labels.append(label)
                 for name, tensors in audio.items():
                     parts.setdefault(name, []).append(tensors)
@@ -44,7 +44,7 @@ class Corpus:
 
 
 def warmup_cosine(step: int, steps: int, warmup: int) -> float:
-    """Factor of the learning rate: linear from 0 to 1 over `warmup`, then a cosine down to 0.05."""
+    """Learning rate factor: linear warmup to 1 over `warmup` steps, then cosine decay to 0.05."""
     if step < warmup:
         return (step + 1) / warmup
     return 0.05 + 0.475 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
@@ -62,19 +62,22 @@ def fit(
     bf16: bool = False,
     label: str = "training",
 ) -> float:
-    """Train `modules` for `steps` batches.
+    """Trains `modules` for `steps` batches with AdamW.
 
     Args:
-        modules: everything that has trainable parameters.
+        modules: module with all trainable parameters.
         batches: endless iterator of batches.
         loss_of: batch -> scalar loss.
-        bf16: autocast to bfloat16; faster where the processor has such instructions.
+        lr: peak learning rate.
+        warmup: warmup steps.
+        bf16: autocast to bfloat16; faster where the CPU supports it.
+        label: name in the progress bar.
 
     Returns:
-        The mean loss of the last tenth of the steps.
+        Mean loss over the last tenth of the steps.
 
     Raises:
-        FloatingPointError: the loss is not finite.
+        FloatingPointError: if the loss is not finite.
     """
     parameters = [p for p in modules.parameters() if p.requires_grad]
     decayed = [p for p in parameters if p.dim() > 1]

@@ -1,8 +1,8 @@
-"""The sound world: labelled audio out of a seed, a controllable test of hearing.
+"""The sound world: seeded synthetic scenes with labels, a controllable audio benchmark.
 
-`sample_scene` draws what happens, `render` makes it sound, `items` asks about it, `text_corpus`
-tells it in words, `ensure_shards` writes it all as WebDataset shards. A scene is plain data from
-which everything else follows, so the answer to every question is true of the audio.
+`sample_scene` draws a scene, `render` synthesizes it, `items` derives questions with answers,
+`text_corpus` describes scenes as text, `ensure_shards` writes WebDataset shards. A scene is plain
+data from which everything else follows, so all answers are correct by construction.
 """
 
 from pal_plugin.soundworld.corpus import text_corpus

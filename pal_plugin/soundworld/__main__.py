@@ -1,4 +1,4 @@
-"""Command: write shards of the sound world, or a few clips to listen to."""
+"""Command line: writes shards of the sound world, or a few clips to listen to."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from pal_plugin.soundworld.seeds import SPLITS, split_scene
 from pal_plugin.soundworld.shards import ensure_shards
 
 EPILOG = f"""\
-The sound world is audio whose whole content is known: {len(LABELS)} kinds of sound
+The sound world is synthetic audio with known content: {len(LABELS)} kinds of sound
 ({", ".join(LABELS)}),
-alone (once, or two to five times) or two to three kinds in sequence or overlapping. From each
-scene follow a label (the dominant kind), captions, and questions with their true answers.
-Everything is drawn from (split, seed, clip number), so the same command gives the same clips on
-any machine and with any number of workers; train, val and test never share a scene.
+alone (once, or two to five times) or two to three kinds in sequence or overlapping. Each scene
+has a label (the dominant kind), captions, and questions with correct answers. Everything is
+drawn from (split, seed, clip index), so the same command gives the same clips on any machine and
+with any number of workers; train, val and test never share a scene.
 
 examples:
-  # 3000 training clips and 600 validation clips, as WebDataset tars (FLAC + JSON)
+  # 3000 training clips and 600 validation clips as WebDataset tars (FLAC + JSON)
   python -m pal_plugin.soundworld --split train --clips 3000 --out sound_world
   python -m pal_plugin.soundworld --split val --clips 600 --out sound_world
 
-  # twelve wavs with their questions, and a picture of their spectra if matplotlib is installed
+  # twelve WAV files with their questions, and their spectrograms if matplotlib is installed
   python -m pal_plugin.soundworld --preview look_here
 
-  # texts on which a small LLM can be pretrained
+  # text for pretraining a small LLM
   python -m pal_plugin.soundworld --texts 5
 """
 
@@ -41,23 +41,25 @@ examples:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m pal_plugin.soundworld",
-        description="Write labelled synthetic audio: a controllable test of hearing.",
+        description="Write labelled synthetic audio, a controllable audio benchmark.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--out", type=Path, metavar="DIR", help="write shards under this folder")
-    what.add_argument("--preview", type=Path, metavar="DIR", help="write wavs to listen to")
+    what.add_argument("--preview", type=Path, metavar="DIR", help="write WAV files to listen to")
     what.add_argument("--texts", type=int, metavar="N", help="print N texts of the text corpus")
     parser.add_argument("--split", choices=SPLITS, default="train", help="default: train")
-    parser.add_argument("--clips", type=int, metavar="N", help="default: 3000, preview 12")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, other clips (default 0)")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one a core)")
+    parser.add_argument("--clips", type=int, metavar="N", help="default: 3000; preview: 12")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes (default: one per core)"
+    )
     return parser
 
 
 def _picture(path: Path, waves: list, titles: list[str]) -> bool:
-    """Spectrograms of the clips in one picture; False where matplotlib is not installed."""
+    """Plots spectrograms of the clips; returns False if matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
@@ -76,7 +78,7 @@ def _picture(path: Path, waves: list, titles: list[str]) -> bool:
 
 
 def preview(folder: Path, split: str, clips: int, seed: int) -> None:
-    """Write `clips` wavs with a JSON of their events and questions, and a picture of all."""
+    """Writes `clips` WAV files, a JSON of events and questions for each, and their spectrograms."""
     folder.mkdir(parents=True, exist_ok=True)
     waves, titles = [], []
     for index in range(clips):
@@ -90,9 +92,9 @@ def preview(folder: Path, split: str, clips: int, seed: int) -> None:
         (folder / f"{name}.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
         print(f"{name}.wav  {scene.seconds:.1f} s  {titles[-1]}")
     if _picture(folder / "spectrograms.png", waves, titles):
-        print(f"picture: {folder / 'spectrograms.png'}")
+        print(f"spectrograms: {folder / 'spectrograms.png'}")
     else:
-        print("no picture: matplotlib is not installed (pip install matplotlib)")
+        print("no spectrograms: matplotlib is not installed (pip install matplotlib)")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

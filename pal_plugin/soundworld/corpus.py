@@ -1,7 +1,7 @@
-"""Text for pretraining the LLM: scenes told in words, then asked about.
+"""Text for pretraining the LLM: descriptions of scenes, with questions and answers.
 
-The description stands where the audio will stand later, so an LLM trained on this text knows what
-every question asks and only has to learn to take the evidence from audio tokens.
+The description takes the place of the audio, so an LLM pretrained on this text knows the tasks and
+only has to learn to read the evidence from audio tokens.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pal_plugin.soundworld.scene import sample_scene
 from pal_plugin.soundworld.seeds import scene_rng
 from pal_plugin.soundworld.words import describe
 
-NO_EVIDENCE = 0.1  # share of texts without a description: what to answer when nothing is heard
+NO_EVIDENCE = 0.1  # fraction of texts without a description, as for inaudible audio
 
 
 def text_example(rng: Random) -> str:
-    """One text: a description and two to four questions with their answers."""
+    """One text: a description and two to four questions with answers."""
     scene = sample_scene(rng)
     asked = items(scene, rng)
     asked = rng.sample(asked, min(len(asked), rng.randint(2, 4)))
@@ -33,10 +33,9 @@ def text_example(rng: Random) -> str:
 
 
 def text_corpus(seed: int) -> Iterator[str]:
-    """Endless texts in the form of `pal_plugin.llm.pocket_chat`; the same seed, the same texts.
+    """Endless texts in the format of `pal_plugin.llm.pocket_chat`, determined by the seed.
 
-    The scenes come from a seed sequence of their own: none is a clip of the train, val or test
-    shards.
+    Scenes have their own seed sequence: none is in the train, val or test shards.
     """
     rng = scene_rng("text", seed, 0)
     while True:

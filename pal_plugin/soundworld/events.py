@@ -1,8 +1,8 @@
-"""What a scene consists of: sounds, events and the scene itself, as plain frozen data.
+"""Data model of scenes: sounds, events and the scene itself, as frozen dataclasses.
 
-An event is all that one source does in a scene, for example a bell struck three times: one `Event`
-of three `Sound`s. Times are in seconds from the start of the scene, on a grid of 1 ms. A level is
-the RMS of a sound over its own duration, in dB relative to full scale.
+An event is everything that one source does in a scene, for example a bell struck three times: one
+`Event` of three `Sound`s. Times are in seconds from the start of the scene, with a resolution of
+1 ms. Levels are the RMS of a sound over its duration, in dB relative to full scale.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 
 SAMPLE_RATE_HZ = 16_000
 
-#: Kinds of sound: (noun with article, plural, verb after one, verb after several)
+#: Kinds of sound: (noun with article, plural, singular verb, plural verb).
 NAMES = {
     "tone": ("a tone", "tones", "sounds", "sound"),
     "sweep": ("a sweep", "sweeps", "glides", "glide"),
@@ -32,7 +32,7 @@ LABELS = list(NAMES)
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """One stroke, beep, drop, ... `end_hz` is where a sweep arrives (None for the others)."""
+    """One stroke, beep, drop, ... `end_hz` is a sweep's final pitch (None for other kinds)."""
 
     onset_s: float
     duration_s: float
@@ -47,7 +47,7 @@ class Sound:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A spoken word; `onset_s` is counted from the start of the scene."""
+    """A spoken word; `onset_s` is relative to the start of the scene."""
 
     word: str
     onset_s: float
@@ -56,7 +56,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """A voice: mean pitch, formants' scale (1 = average male), words' rate (1 = plain reading)."""
+    """A voice: mean pitch, formant scale (1 = average male), speaking rate (1 = neutral)."""
 
     f0_hz: float
     tract: float
@@ -65,7 +65,7 @@ class Speaker:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One source of sound: `sounds` in time order; `words` and `speaker` for speech alone."""
+    """One sound source: `sounds` in time order; `words` and `speaker` for speech only."""
 
     kind: str
     sounds: tuple[Sound, ...]
@@ -109,7 +109,7 @@ class Event:
         return " ".join(w.word for w in self.words) if self.words else None
 
     def as_dict(self) -> dict:
-        """The event as it stands in a shard's JSON."""
+        """The event as stored in a shard's JSON."""
         heard = ("onset_s", "duration_s", "pitch_hz", "level_db")
         out = {
             **_fields(self, ("kind", *heard, "transcript", "count", "direction")),
@@ -127,9 +127,9 @@ def _fields(thing: Event | Sound, names: Iterable[str]) -> dict:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A clip in words. `layout` is "alone", "sequence" or "overlap"; events are in onset order.
+    """The content of a clip. `layout` is "alone", "sequence" or "overlap"; events in onset order.
 
-    `seed` decides everything that has no name here (timbre, room, background noise).
+    `seed` determines everything that has no field here (timbre, room, background noise).
     """
 
     seconds: float

@@ -1,10 +1,10 @@
 """Synthesis of the kinds of sound other than speech.
 
 One function per kind, `(rng, sounds) -> list of waveforms`: the timbre is drawn once per event and
-shared by its repeats, as with one real bell struck three times; kinds that are not repeated have
-`(rng, sound) -> waveform`. Periodic sounds read one period from a table, so that a rich spectrum
-costs one look-up a sample and not one cosine a harmonic. Loudness is not decided here:
-`pal_plugin.soundworld.render` scales every sound to its level.
+shared by its repetitions, as for one real bell struck three times; kinds that are not repeated have
+`(rng, sound) -> waveform`. Periodic sounds use wavetables, so that a rich spectrum costs one lookup
+per sample instead of one cosine per harmonic. `pal_plugin.soundworld.render` scales every sound to
+its level.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Synthesis = Callable[[np.random.Generator, Sequence[Sound]], Waveforms]
 
 
 def _harmonics(rng: np.random.Generator, highest_hz: float) -> np.ndarray:
-    """Amplitudes of a steady tone: from a pure sine to a hollow or a bright spectrum."""
+    """Harmonic amplitudes of a steady tone: from a pure sine to a hollow or a bright spectrum."""
     count = int(np.clip(0.9 * NYQUIST_HZ / highest_hz, 1, 12))
     k = np.arange(1, count + 1)
     slope = rng.uniform(1.3, 3.5)
@@ -44,7 +44,7 @@ def _harmonics(rng: np.random.Generator, highest_hz: float) -> np.ndarray:
 
 
 def tone(rng: np.random.Generator, sounds: Sequence[Sound]) -> Waveforms:
-    """A steady pitch, with or without a little tremolo."""
+    """A steady pitch, optionally with slight tremolo."""
     table = period_table(_harmonics(rng, max(s.pitch_hz for s in sounds)))
     attack_s, release_s = rng.uniform(0.005, 0.05), rng.uniform(0.01, 0.08)
     depth, rate_hz = rng.choice([0.0, 0.25]) * rng.random(), rng.uniform(3.0, 8.0)
@@ -59,7 +59,7 @@ def tone(rng: np.random.Generator, sounds: Sequence[Sound]) -> Waveforms:
 
 
 def sweep(rng: np.random.Generator, sounds: Sequence[Sound]) -> Waveforms:
-    """A glide from `pitch_hz` to `end_hz`, even in octaves or in Hz."""
+    """A glide from `pitch_hz` to `end_hz`, linear in Hz or in octaves."""
     table = period_table(_harmonics(rng, max(max(s.pitch_hz, s.end_hz) for s in sounds)))
     linear = rng.random() < 0.4
     attack_s, release_s = rng.uniform(0.01, 0.05), rng.uniform(0.02, 0.08)
@@ -75,7 +75,7 @@ def sweep(rng: np.random.Generator, sounds: Sequence[Sound]) -> Waveforms:
 
 
 def bell(rng: np.random.Generator, sounds: Sequence[Sound]) -> Waveforms:
-    """A strike: inharmonic partials, the higher ones dying sooner; `pitch_hz` is the strongest."""
+    """A strike: inharmonic partials, higher ones decaying faster; `pitch_hz` is the strongest."""
     ratios = np.array([0.5, 1.0, 1.19, 1.5, 2.0, 2.74, 3.76, 5.1])
     ratios[2:] *= rng.uniform(0.97, 1.03, 6)
     amplitudes = np.array([0.25, 1.0, 0.5, 0.3, 0.5, 0.4, 0.3, 0.2]) * rng.uniform(0.4, 1.0, 8)
@@ -87,7 +87,7 @@ def bell(rng: np.random.Generator, sounds: Sequence[Sound]) -> Waveforms:
         audible = ratios * sound.pitch_hz < 0.95 * NYQUIST_HZ
         rate = (2j * np.pi * sound.pitch_hz * ratios - 1.0 / decay_s)[audible] / SAMPLE_RATE_HZ
         strike = amplitudes[audible] * np.exp(2j * np.pi * rng.random(audible.sum()))
-        # exp(rate * t) as an outer product of coarse and fine time: 16 times fewer exponentials
+        # exp(rate * t) as an outer product of coarse and fine times: 16 times fewer exponentials
         fine = np.exp(np.outer(rate, np.arange(128)))
         coarse = np.exp(np.outer(np.arange(-(-n // 128)) * 128, rate)) * strike
         out.append((coarse @ fine).real.ravel()[:n] * edges(n, 0.002, 0.04))
@@ -109,7 +109,7 @@ def noise_burst(rng: np.random.Generator, sounds: Sequence[Sound]) -> Waveforms:
 
 
 def engine(rng: np.random.Generator, sound: Sound) -> np.ndarray:
-    """Firing at `pitch_hz`, uneven from stroke to stroke, revving slowly, with some hiss."""
+    """Cylinder firing at `pitch_hz`, uneven per stroke, slowly changing speed, with some hiss."""
     k = np.arange(1, 41)
     n = samples(sound.duration_s)
     t = times(n)
@@ -128,7 +128,7 @@ def engine(rng: np.random.Generator, sound: Sound) -> np.ndarray:
 
 
 def drip(rng: np.random.Generator, sounds: Sequence[Sound]) -> Waveforms:
-    """A drop in water: a short bubble whose pitch rises as it dies away."""
+    """A water drop: a short bubble whose pitch rises as it decays."""
     rise, decay = rng.uniform(0.4, 1.1), rng.uniform(4.0, 6.5)
     click = rng.uniform(0.0, 0.3)
     out = []
@@ -143,9 +143,9 @@ def drip(rng: np.random.Generator, sounds: Sequence[Sound]) -> Waveforms:
 
 
 def siren(rng: np.random.Generator, sound: Sound) -> np.ndarray:
-    """A pitch that swings about `pitch_hz` again and again: a wail, or two tones in turn."""
+    """A pitch that oscillates around `pitch_hz`: a wail, or two alternating tones."""
     t = times(samples(sound.duration_s))
-    # at least one and a half swings, else it would be a sweep
+    # at least one and a half cycles, or it would be a sweep
     slowest_hz = 1.6 / sound.duration_s
     swing = t * rng.uniform(slowest_hz, max(slowest_hz * 1.3, 3.5)) + rng.random()
     shape = rng.integers(3)
@@ -165,7 +165,7 @@ def siren(rng: np.random.Generator, sound: Sound) -> np.ndarray:
 def _drum(rng: np.random.Generator, kind: int) -> np.ndarray:
     n = samples(rng.uniform(0.09, 0.16) if kind < 2 else rng.uniform(0.03, 0.06))
     x = np.linspace(0.0, 1.0, n)
-    if kind == 0:  # a skin: a pitch that falls
+    if kind == 0:  # a drum skin: falling pitch
         return np.sin(2 * np.pi * turns(rng.uniform(60.0, 160.0) * (1 + 1.5 * (1 - x) ** 4))) * (
             np.exp(-4.0 * x)
         )
@@ -174,7 +174,7 @@ def _drum(rng: np.random.Generator, kind: int) -> np.ndarray:
 
 
 def rhythm(rng: np.random.Generator, sound: Sound) -> np.ndarray:
-    """Drum strokes on an even beat in a repeated pattern."""
+    """Drum strokes on a steady beat in a repeating pattern."""
     n = samples(sound.duration_s)
     step = samples(rng.uniform(0.11, 0.22))
     drums = [_drum(rng, kind) for kind in range(3)]
@@ -195,7 +195,7 @@ def melody(rng: np.random.Generator, sound: Sound) -> np.ndarray:
     n = samples(sound.duration_s)
     count = int(np.clip(sound.duration_s / rng.uniform(0.16, 0.36), 3, 8))
     degrees = [int(rng.integers(6))]
-    for _ in range(count - 1):  # a neighbouring note each time, never the same one
+    for _ in range(count - 1):  # move to a neighbouring note, never repeat one
         steps = [s for s in (-2, -1, 1, 2) if 0 <= degrees[-1] + s < 6]
         degrees.append(degrees[-1] + int(rng.choice(steps)))
     semitones = scale[degrees] - scale[degrees].mean()
@@ -212,7 +212,7 @@ def melody(rng: np.random.Generator, sound: Sound) -> np.ndarray:
 
 
 def bird(rng: np.random.Generator, sound: Sound) -> np.ndarray:
-    """Chirps about `pitch_hz`: short glides and warbles, in a trill or one unlike the next."""
+    """Chirps around `pitch_hz`: short glides and warbles, as a trill or varied."""
     n = samples(sound.duration_s)
     wave, start, syllable = np.zeros(n), 0, None
     trill = rng.random() < 0.5
@@ -233,7 +233,7 @@ def bird(rng: np.random.Generator, sound: Sound) -> np.ndarray:
 
 
 def rain(rng: np.random.Generator, sound: Sound) -> np.ndarray:
-    """A steady hiss with many small drops on it."""
+    """A steady hiss with many small drops."""
     n = samples(sound.duration_s)
     hiss = band_pass(rng.uniform(400.0, 1500.0), rng.uniform(4500.0, 7500.0))
     noise = shaped_noise(rng, n, hiss)

@@ -1,7 +1,7 @@
-"""Questions about a scene and their true answers.
+"""Questions about a scene and their correct answers.
 
-Every answer follows from the events, so what is asked of a model can always be heard. An item is a
-dictionary: task, question_type, question, answer, answers (accepted forms, the answer first).
+Every answer follows from the events, so everything asked is audible. An item is a dictionary: task,
+question_type, question, answer, answers (accepted forms, `answer` first).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ OTHER_NAMES = {
 
 
 def accepted_names(kind: str) -> list[str]:
-    """The forms of a kind's name that count as right; the label comes first."""
+    """Accepted forms of a kind's name; the label comes first."""
     article, plural, *_ = NAMES[kind]
     return list(dict.fromkeys([kind, article, plural, *OTHER_NAMES.get(kind, ())]))
 
@@ -84,7 +84,7 @@ def _item(question_type: str, question: str, answers: list[str]) -> dict:
 
 
 def _present(rng: Random, scene: Scene) -> list[dict]:
-    """One question about a kind that is there and one about a kind that is not."""
+    """One question about a kind that is present and one about a kind that is absent."""
     here = [event.kind for event in scene.events]
     absent = rng.choice([kind for kind in LABELS if kind not in here])
     out = []
@@ -94,7 +94,7 @@ def _present(rng: Random, scene: Scene) -> list[dict]:
             (f"Is there {name}?", f"Do you hear {name}?", f"Can you hear {name}?")
         )
         out.append(_item("present", question, [answer]))
-    rng.shuffle(out)  # whoever asks only the first gets as many of either answer
+    rng.shuffle(out)  # so that taking only the first question keeps the answers balanced
     return out
 
 
@@ -110,7 +110,7 @@ def _count(rng: Random, event: Event) -> dict:
 
 
 def _order(rng: Random, scene: Scene) -> list[dict]:
-    """First and last, where the onsets are clearly apart."""
+    """First and last, if the onsets are clearly separated."""
     events, out = scene.events, []
     if len(events) < 2:
         return out
@@ -140,13 +140,13 @@ def _within_pair(event: Event) -> list[dict]:
 
 
 def compared_events(scene: Scene) -> tuple[Event, ...]:
-    """Two events of a mixed scene whose pitches are clearly apart, or ()."""
+    """Two events of a mixed scene with clearly different pitches, or ()."""
     pitched = [event for event in scene.events if event.kind in PITCH_COMPARED]
     return next((pair for pair in combinations(pitched, 2) if apart_in_pitch(*pair)), ())
 
 
 def _across(rng: Random, scene: Scene) -> list[dict]:
-    """Comparisons of two kinds of a mixed scene."""
+    """Comparisons of two kinds in a mixed scene."""
     if len(scene.events) < 2:
         return []
     out = []
@@ -167,7 +167,7 @@ def _across(rng: Random, scene: Scene) -> list[dict]:
 
 
 def items(scene: Scene, rng: Random) -> list[dict]:
-    """All questions of a scene with their answers, 6 to 12 of them."""
+    """All questions about a scene with their answers, 6 to 12."""
     out = [_item("kind", rng.choice(KIND_QUESTIONS), accepted_names(scene.label))]
     texts = captions(scene, rng)
     for text, question in zip(texts, rng.sample(CAPTION_QUESTIONS, len(texts)), strict=True):

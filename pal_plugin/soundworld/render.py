@@ -1,8 +1,8 @@
-"""From a scene to a waveform: synthesis, room, levels, background.
+"""Renders a scene to a waveform: synthesis, room, levels, background.
 
-The room (a mild filter and a short reverberation) is one spectrum that multiplies all the events of
-a scene; after it every event is scaled back to the level that the scene states, so that what is
-written about loudness is true of the samples.
+The room (a mild filter and a short reverberation) is one transfer function applied to all events of
+a scene; afterwards each event is rescaled to its level in the scene, so that labels about loudness
+hold for the samples.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def _rms(wave: np.ndarray) -> float:
 
 
 def _dry(rng: np.random.Generator, event: Event, n: int) -> np.ndarray:
-    """The event alone, each of its sounds at its level."""
+    """One event without room, each of its sounds at its level."""
     if event.kind == "speech":
         waves = [say(rng, event.words, event.onset_s, event.duration_s, event.speaker)]
     else:
@@ -36,8 +36,8 @@ def _dry(rng: np.random.Generator, event: Event, n: int) -> np.ndarray:
 
 
 def _room(rng: np.random.Generator, n_fft: int) -> np.ndarray:
-    """The room's transfer function [n_fft // 2 + 1]."""
-    # Functions of s (backward difference), so the filters are causal: no sound before its onset.
+    """Transfer function of the room, complex [n_fft // 2 + 1]."""
+    # Functions of s (backward difference), so the filters are causal: nothing before the onset.
     delay = np.exp(-2j * np.pi * np.fft.rfftfreq(n_fft))
     s_khz = (1.0 - delay) * SAMPLE_RATE_HZ / (2000.0 * np.pi)
     gain = (s_khz + 0.06) ** (rng.uniform(-2.5, 2.5) / 6.02)
@@ -62,11 +62,11 @@ def _span(wave: np.ndarray, event: Event) -> np.ndarray:
 
 
 def render_stems(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-    """(events [E, S], background [S]): float32 at 16 kHz; their sum is `render(scene)`."""
+    """(events [E, S], background [S]): float32 at 16 kHz; they add up to `render(scene)`."""
     n = samples(scene.seconds)
     rng = np.random.default_rng(scene.seed)
     dry = np.stack([_dry(rng, event, n) for event in scene.events])
-    n_fft = -(-(n + samples(0.4)) // 1600) * 1600  # whole tenths of a second transform fast
+    n_fft = -(-(n + samples(0.4)) // 1600) * 1600  # multiples of 0.1 s have fast FFTs
     room = _room(rng, n_fft)
     wet = np.fft.irfft(np.fft.rfft(dry, n_fft) * room, n_fft)[:, :n]
     for event, before, after in zip(scene.events, dry, wet, strict=True):
@@ -83,6 +83,6 @@ def render_stems(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
 
 
 def render(scene: Scene) -> np.ndarray:
-    """The clip: float32 [S], 16 kHz mono, |x| <= 0.98; the same scene gives the same samples."""
+    """The clip: float32 [S], 16 kHz mono, |x| <= 0.98; deterministic."""
     stems, noise = render_stems(scene)
     return stems.sum(0) + noise

@@ -1,8 +1,8 @@
-"""Random scenes: what sounds, when, how high and how loud.
+"""Draws random scenes: what sounds when, its pitch and level.
 
-Nothing is rendered here and only `random.Random` is used, because text for the LLM is drawn from
-scenes by the hundred thousand. A scene has one kind alone, or two or three kinds of which one is
-*dominant*: at least 6 dB louder than every other and at least as long; its kind is the label.
+Does not render and only uses `random.Random`, because the LLM's text corpus draws scenes by the
+hundred thousand. A scene has one kind alone, or two or three kinds of which one is *dominant*: at
+least 6 dB louder than every other and at least as long; its kind is the label.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from pal_plugin.soundworld.speech import WORDS, word_seconds
 MAX_SECONDS = 5.0
 MIN_SECONDS = 1.5
 DOMINANCE_DB = 6.0
-CLEAR_PITCH_RATIO = 1.5  # two pitches are called higher and lower from here on
-CLEAR_ONSET_S = 0.3  # two onsets are called first and second from here on
+CLEAR_PITCH_RATIO = 1.5  # minimum ratio of pitches called higher and lower
+CLEAR_ONSET_S = 0.3  # minimum distance of onsets called first and second
 
 COUNTABLE = frozenset(["tone", "sweep", "bell", "noise burst", "drip"])
 PITCH_COMPARED = frozenset(["tone", "bell", "drip", "melody"])
 
 
 class Spec(NamedTuple):
-    """Shortest and longest duration of one sound, and the range of its pitch."""
+    """Range of the duration of one sound in seconds, and of its pitch."""
 
     min_s: float
     max_s: float
@@ -48,7 +48,7 @@ SPECS = {
     "rain": Spec(0.8, 4.5, None),
 }
 
-# One range for all kinds, low enough for the peaks of drums; the kind must not be told by it.
+# One range for all kinds, low enough for drum peaks; the level must not reveal the kind.
 MIN_LEVEL_DB, MAX_LEVEL_DB = -40.0, -20.0
 
 MIN_GAP_S = 0.12
@@ -65,7 +65,7 @@ def _ms(seconds: float) -> float:
 
 
 def _speech(rng: Random, min_s: float, max_s: float, level_db: float) -> Event:
-    """One to four words of one voice."""
+    """One to four words by one voice."""
     high = rng.random() < 0.5
     f0_hz = rng.uniform(165.0, 250.0) if high else rng.uniform(80.0, 135.0)
     tract = rng.uniform(1.05, 1.22) if high else rng.uniform(0.9, 1.06)
@@ -88,7 +88,7 @@ def _speech(rng: Random, min_s: float, max_s: float, level_db: float) -> Event:
 def _repeats(
     rng: Random, spec: Spec, min_s: float, max_s: float, alone: bool
 ) -> tuple[list[float], float]:
-    """Onsets of equal sounds and their duration, in all between min_s and max_s long."""
+    """Onsets of equal sounds and their duration; total length between min_s and max_s."""
     counts, weights = COUNT_ALONE if alone else COUNT_MIXED
     count = rng.choices(counts, weights)[0]
     while count > 1 and count * spec.min_s + (count - 1) * MIN_GAP_S > max_s:
@@ -113,7 +113,7 @@ def _repeats(
 def _countable(
     rng: Random, kind: str, min_s: float, max_s: float, level_db: float, alone: bool
 ) -> Event:
-    """One to five equal sounds; two alone may differ clearly in pitch or in loudness."""
+    """One to five equal sounds; a pair alone may clearly differ in pitch or level."""
     spec = SPECS[kind]
     onsets, length_s = _repeats(rng, spec, min_s, max_s, alone)
     pitches: list[float | None] = [None] * len(onsets)
@@ -148,7 +148,7 @@ def _countable(
 def _event(
     rng: Random, kind: str, min_s: float, max_s: float, level_db: float, alone: bool = False
 ) -> Event:
-    """An event of this kind that starts at 0 and lasts at most max_s (and min_s where it can)."""
+    """An event of a kind, starting at 0, at most max_s long (at least min_s where possible)."""
     spec = SPECS[kind]
     level_db = round(level_db, 1)
     if kind == "speech":
@@ -171,7 +171,7 @@ def _moved(event: Event, by_s: float) -> Event:
 
 
 def _companions(rng: Random, label: str, count: int) -> list[str]:
-    """Other kinds for a mixed scene; pitched ones often meet, so that pitches can be compared."""
+    """Other kinds for a mixed scene; favours pitched ones, so that pitches can be compared."""
     others = [kind for kind in LABELS if kind != label]
     if label in PITCH_COMPARED and rng.random() < 0.5:
         first = rng.choice([kind for kind in others if kind in PITCH_COMPARED])
@@ -181,18 +181,18 @@ def _companions(rng: Random, label: str, count: int) -> list[str]:
 
 
 def apart_in_pitch(a: Event, b: Event) -> bool:
-    """Whether one can be called higher than the other."""
+    """Whether one is clearly higher than the other."""
     return max(a.pitch_hz, b.pitch_hz) >= CLEAR_PITCH_RATIO * min(a.pitch_hz, b.pitch_hz)
 
 
 def _clearly_differ(events: list[Event]) -> bool:
-    """No two compared pitches are so close that "higher" would be a guess, yet not equal."""
+    """Whether all pitches to compare are clearly apart, so that "higher" is unambiguous."""
     pitched = [event for event in events if event.kind in PITCH_COMPARED]
     return all(apart_in_pitch(a, b) for a, b in combinations(pitched, 2))
 
 
 def _mixed(rng: Random, label: str) -> tuple[list[Event], str, float]:
-    """Events placed in time, the layout's name, and the end of the last."""
+    """Events placed in time, the layout, and the end of the last event in seconds."""
     count = 2 if rng.random() < 0.6 else 3
     longest_s = 2.1 if count == 2 else 1.45
     kinds = _companions(rng, label, count - 1)
@@ -213,7 +213,7 @@ def _mixed(rng: Random, label: str) -> tuple[list[Event], str, float]:
     rng.shuffle(events)
     layout = "sequence" if rng.random() < 0.5 else "overlap"
     if {"rain", "noise burst"} <= {label, *kinds}:
-        layout = "sequence"  # noise under noise cannot be heard
+        layout = "sequence"  # noise masked by noise is inaudible
     now_s = rng.uniform(0.05, 0.25)
     placed, end_s = [], 0.0
     for event in events:
@@ -227,19 +227,19 @@ def _mixed(rng: Random, label: str) -> tuple[list[Event], str, float]:
 
 
 def sample_scene(rng: Random, label: str | None = None) -> Scene:
-    """A random scene of 1.5 to 5 s; `label` fixes the dominant kind (else all are as likely).
+    """A random scene of 1.5 to 5 s; `label` fixes the dominant kind (default: uniform).
 
     Raises:
-        TypeError: if rng is not a `random.Random` (its scalar draws are 20 times faster than
-            NumPy's, which is what the text corpus lives on).
+        TypeError: if rng is not a `random.Random` (whose scalar draws are 20 times faster than
+            NumPy's, which the text corpus needs).
         ValueError: if the label is not one of `LABELS`.
     """
     if not isinstance(rng, Random):
-        raise TypeError(f"sample_scene needs a random.Random, got {type(rng).__name__}")
+        raise TypeError(f"sample_scene expects a random.Random, got {type(rng).__name__}")
     if label is None:
         label = rng.choice(LABELS)
     elif label not in LABELS:
-        raise ValueError(f"unknown kind {label!r}; the sound world has: {', '.join(LABELS)}")
+        raise ValueError(f"unknown kind {label!r}; known: {', '.join(LABELS)}")
     while True:
         if rng.random() < 0.5:
             level_db = rng.uniform(MIN_LEVEL_DB, MAX_LEVEL_DB)

@@ -1,7 +1,7 @@
-"""Where every scene's randomness comes from.
+"""Seeding of scenes.
 
-A scene is a function of (split, seed, index) alone, so it does not depend on how many workers
-write how many shards, and splits can never share one.
+A scene only depends on (split, seed, index), so neither the number of workers nor the sharding
+matters, and splits never share a scene.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ _KEYS = {"train": 0, "val": 1, "test": 2, "text": 3, "order": 4, "pretraining": 
 
 
 def scene_rng(stream: str, seed: int, index: int) -> Random:
-    """The random numbers of one scene of a stream (a split, or "text")."""
+    """The random generator of one scene of a stream (a split, or "text")."""
     state = np.random.SeedSequence(seed, spawn_key=(_KEYS[stream], index)).generate_state(4)
     return Random(int.from_bytes(state.tobytes(), "little"))
 
 
 def split_scene(split: str, seed: int, index: int) -> tuple[Scene, Random]:
-    """Scene `index` of a split, and the generator from which its wording is drawn.
+    """Scene `index` of a split, and the generator for its wording.
 
-    Labels are dealt in blocks of twelve, so that any run of clips has all of them equally often.
+    Labels are dealt in shuffled blocks of twelve, so that any run of clips is balanced.
 
     Raises:
         ValueError: for an unknown split or a negative index.

@@ -1,8 +1,8 @@
-"""Scenes written as WebDataset shards into a cache, once.
+"""Renders scenes to WebDataset shards in a cache, once.
 
-The folder's name carries a digest of everything that decides its content, so a changed parameter
-means another folder and never a stale clip. A shard is written under a temporary name and renamed
-when it is whole; the index comes last and marks the folder as complete.
+The folder name contains a digest of everything that determines its content, so changed parameters
+give another folder, never stale clips. Shards are written atomically; the index comes last and
+marks the folder as complete.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from pal_plugin.soundworld.seeds import SPLITS, split_scene
 from pal_plugin.utils.files import replacing
 from pal_plugin.utils.made_clips import add_clip, is_made, make
 
-VERSION = 4  # raise it when the same seed gives other clips or other questions than before
+VERSION = 4  # increment when the same seed yields different clips or questions
 SHARD_CLIPS = 100
 
 
 def clip_record(split: str, seed: int, index: int) -> tuple[bytes, dict]:
-    """One clip: FLAC bytes (16 kHz mono) and what is known about it (the shard's JSON)."""
-    import soundfile  # not above: the world's texts and waves need no libsndfile
+    """One clip: FLAC bytes (16 kHz mono) and its metadata (the shard's JSON)."""
+    import soundfile  # lazy: texts and waveforms do not need libsndfile
 
     scene, rng = split_scene(split, seed, index)
     audio = io.BytesIO()
@@ -58,17 +58,18 @@ def _parameters(split: str, clips: int, seed: int) -> dict:
 
 
 def shard_folder(cache_dir: str | Path, split: str, clips: int, seed: int) -> Path:
-    """Where the shards with these parameters live."""
+    """The folder of the shards with these parameters."""
     text = json.dumps(_parameters(split, clips, seed), sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     return Path(cache_dir) / f"soundworld-{split}-{clips}-seed{seed}-{digest}"
 
 
 def write_shard(job: dict, tick: Callable[[int], None]) -> Path:
-    """A shard, unless it is there; `tick(n)` is told of every n clips done.
+    """Writes a shard, unless it exists.
 
     Args:
-        job: `path`, `split`, `seed`, and the numbers of its clips, from `first` to before `end`.
+        job: `path`, `split`, `seed`, and the range of its clips, `first` to `end` (exclusive).
+        tick: progress callback, called with the number of clips done since the last call.
     """
     path = Path(job["path"])
     if path.exists():
@@ -87,7 +88,7 @@ def write_shard(job: dict, tick: Callable[[int], None]) -> Path:
 
 
 def shard_jobs(cache_dir: str | Path, split: str, clips: int, seed: int) -> list[dict]:
-    """The jobs of `write_shard` that make the split."""
+    """The jobs of `write_shard` for a split."""
     folder = shard_folder(cache_dir, split, clips, seed)
     return [
         {
@@ -109,25 +110,25 @@ def ensure_shards(
     workers: int | None = None,
     progress: bool = True,
 ) -> list[Path]:
-    """The shards of a split, written now or found complete in the cache.
+    """The shards of a split; renders them unless they are complete in the cache.
 
     Args:
-        cache_dir: folder under which the shards' own folder is made.
-        split: "train", "val" or "test"; the splits share no scene.
+        cache_dir: parent of the shards' folder.
+        split: "train", "val" or "test"; splits share no scene.
         clips: number of clips, at least 1.
-        seed: another seed, another set of clips.
-        workers: processes that write (default: one a core, at most one a shard).
-        progress: whether to show a bar with rate and remaining time, or lines of the log.
+        seed: different seeds give different clips.
+        workers: number of processes (default: one per core, at most one per shard).
+        progress: show a progress bar, or log lines.
 
     Returns:
-        Paths of the tars in order; each clip is `<id>.flac` and `<id>.json`.
+        Paths of the tar files in order; each clip is `<id>.flac` and `<id>.json`.
 
     Raises:
-        ValueError: for an unknown split or a number of clips below 1.
-        RuntimeError: with the worker's error, if one fails.
+        ValueError: for an unknown split or less than 1 clip.
+        RuntimeError: if a worker fails; with its error.
     """
     if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; the sound world has: {', '.join(SPLITS)}")
+        raise ValueError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
     if clips < 1:
         raise ValueError(f"expected at least 1 clip, got {clips}")
     jobs = shard_jobs(cache_dir, split, clips, seed)

@@ -1,9 +1,9 @@
-"""Pseudo-speech: real English words from a source and a filter.
+"""Pseudo-speech: English words by source-filter synthesis.
 
-A glottal pulse train and noise go through formant resonators that move from phone to phone
-(after the parallel formant synthesisers of the 1980s). A word is spelled in ARPAbet phones, a phone
-is one or more segments of a table, and a speaker is a pitch, a vocal tract length and a rate, so
-words have to be recognised across voices. The filtering is done on overlapping spectra of the
+A glottal pulse train and noise pass through formant resonators that move from phone to phone
+(after the parallel formant synthesizers of the 1980s). A word is a sequence of ARPAbet phones, a
+phone one or more segments of a table, and a speaker a pitch, a vocal tract length and a rate, so
+words have to be recognized across voices. Filtering is done on overlapping spectra of the
 excitation, all frames at once.
 """
 
@@ -43,7 +43,7 @@ WORDS = list(LEXICON)
 
 
 class Segment(NamedTuple):
-    """A steady target: length at rate 1, formants, and the amplitudes of the three sources."""
+    """A steady target: duration at rate 1 in ms, formants, and amplitudes of the three sources."""
 
     ms: float
     f1_hz: float
@@ -51,7 +51,7 @@ class Segment(NamedTuple):
     f3_hz: float
     voice: float = 0.0
     breath: float = 0.0  # noise through the formants
-    hiss: float = 0.0  # noise through a band of its own
+    hiss: float = 0.0  # noise through its own band
     hiss_hz: float = 4000.0
 
 
@@ -123,14 +123,14 @@ def _plain_seconds(word: str) -> float:
 
 
 def word_seconds(word: str, rate: float) -> float:
-    """How long the word takes at this rate."""
+    """Duration of the word in seconds at this rate. Raises ValueError for unknown words."""
     if word not in LEXICON:
-        raise ValueError(f"the speech lexicon has no word {word!r}; it has: {', '.join(WORDS)}")
+        raise ValueError(f"word {word!r} is not in the lexicon; known: {', '.join(WORDS)}")
     return round(_plain_seconds(word) / rate, 3)
 
 
 def _smooth(track: np.ndarray, width: int) -> np.ndarray:
-    """A moving average along the first axis, ends held."""
+    """Moving average along the first axis, with edge padding."""
     padded = np.pad(track, ((width // 2, width - 1 - width // 2), (0, 0)), mode="edge")
     total = np.cumsum(np.pad(padded, ((1, 0), (0, 0))), axis=0)
     return (total[width:] - total[:-width]) / width
@@ -142,7 +142,7 @@ def _resonances(formants_hz: np.ndarray, tract: float) -> np.ndarray:
     centres = np.concatenate([formants_hz, higher], 1)[..., None]
     ratio = (_BINS_HZ / centres) ** 2
     damping = ratio * (_BANDWIDTHS_HZ[:, None] / centres) ** 2
-    # Five resonances stand for endlessly many; the lift is what the rest would add.
+    # Five resonances approximate infinitely many; the lift compensates for the rest.
     lift = 1.0 + (_BINS_HZ / 3500.0) ** 2
     return lift / np.sqrt(((1.0 - ratio) ** 2 + damping).prod(1))
 
@@ -154,7 +154,7 @@ def say(
     duration_s: float,
     speaker: Speaker,
 ) -> np.ndarray:
-    """The words as one waveform of `duration_s` that begins at `onset_s` of the scene."""
+    """Waveform of the words, `duration_s` long, which starts at `onset_s` of the scene."""
     n = samples(duration_s)
     frames = -(-n // _HOP) + _FRAME // _HOP
     centres_s = (np.arange(frames) * _HOP - _FRAME // 2 + _HOP) / SAMPLE_RATE_HZ
@@ -174,7 +174,7 @@ def say(
     formants = table[np.searchsorted(bounds, centres_s, side="right"), 1:4]
     formants = _smooth(formants, max(2, round(0.05 * SAMPLE_RATE_HZ / _HOP / speaker.rate)))
 
-    # Amplitudes at 1 ms, so that a burst stays a burst.
+    # Amplitudes with 1 ms resolution, which keeps bursts short.
     fine_s = np.arange(0.0, duration_s + 0.001, 0.001)
     rows = np.searchsorted(bounds, fine_s, side="right")
     amplitudes = _smooth(table[rows, 4:7], 9)
@@ -188,7 +188,7 @@ def say(
     )
     f0_hz = speaker.f0_hz * fall
     k = np.arange(1, int(min(60, 7000.0 / speaker.f0_hz)) + 1)
-    # A glottal pulse falls 12 dB an octave, the lips give 6 back.
+    # A glottal pulse falls by 12 dB per octave, lip radiation adds 6 dB.
     pulses = period_table(k ** -rng.uniform(0.9, 1.2), 0.5 * np.pi)
     source = read_table(pulses, np.cumsum(f0_hz) / SAMPLE_RATE_HZ) * voice
     noise = rng.standard_normal((2, n))

@@ -1,9 +1,8 @@
-"""Scenes in words: noun phrases, captions and descriptions.
+"""Scenes as text: noun phrases, captions and descriptions.
 
-The same words always mean the same thing: "low" and "high" are fixed ranges of pitch, "loud" and
-"quiet" mean fixed levels in a scene of one kind and louder / quieter than the rest in a mixed one,
-"a" means one and a numeral means that many. Captions tell what a listener would, descriptions all
-that the questions of a scene can ask for.
+Words have fixed meanings: "low" and "high" are pitch ranges, "loud" and "quiet" are levels in a
+scene of one kind and relative levels in a mixed one, "a" means one and a numeral means that many.
+Captions mention what a listener would, descriptions everything that the scene's questions need.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ LOUD_DB, QUIET_DB = -26.0, -34.0
 
 
 def pitch_word(event: Event) -> str:
-    """ "low", "high" or "" (between the two, or a kind whose pitch says nothing)."""
+    """ "low", "high" or "" (in between, or a kind whose pitch is not characteristic)."""
     if event.kind == "speech":
         low_hz, high_hz = LOW_VOICE_HZ, HIGH_VOICE_HZ
     elif event.kind in ("tone", "bell", "melody"):
@@ -33,7 +32,7 @@ def pitch_word(event: Event) -> str:
 
 
 def loudness_word(scene: Scene, event: Event) -> str:
-    """ "loud", "quiet" or "" (between)."""
+    """ "loud", "quiet" or "" (in between)."""
     if scene.layout != "alone":
         return "loud" if event.kind == scene.label else "quiet"
     levels = [sound.level_db for sound in event.sounds]
@@ -41,7 +40,7 @@ def loudness_word(scene: Scene, event: Event) -> str:
 
 
 def pair_difference(event: Event) -> tuple[str, str] | None:
-    """("pitch", "higher" | "lower") or ("level", "louder" | "quieter"): second against first."""
+    """("pitch", "higher" | "lower") or ("level", "louder" | "quieter"): second versus first."""
     if event.count != 2:
         return None
     first, second = event.sounds
@@ -62,10 +61,10 @@ def phrase(
     verb: bool = False,
     article: bool = True,
 ) -> str:
-    """What one event is, for example 'three quiet low bells' or 'a voice saying "two red"'.
+    """Describes one event, for example 'three quiet low bells' or 'a voice saying "two red"'.
 
-    Count, direction and the difference within a pair are always told; the flags say what else is:
-    loudness, pitch, the words spoken, a verb ("three bells ring"), the article of a single one.
+    Always includes count, direction and the difference within a pair; the flags add loudness,
+    pitch, the spoken words, a verb ("three bells ring"), the article of a single event.
     """
     singular, plural = NAMES[event.kind][:2]
     many = event.kind in COUNTABLE and event.count > 1
@@ -90,13 +89,13 @@ def phrase(
 
 
 def relation(before: Event, after: Event) -> str:
-    """How an event follows the one before it: "after", "over" or "with"."""
+    """How an event relates to the one before: "after", "over" or "with"."""
     if after.onset_s - before.onset_s < CLEAR_ONSET_S:
         return "with"
     return "after" if after.onset_s >= before.offset_s else "over"
 
 
-# Between noun phrases and between clauses.
+# Conjunctions between noun phrases and between clauses.
 JOINS = {
     "after": (", then ", " followed by ", ", and then "),
     "over": (", joined by ", ", then on top ", ", overlapped by "),
@@ -118,7 +117,7 @@ def _joined(rng: Random, scene: Scene, parts: list[str], joins: dict) -> str:
 
 
 def captions(scene: Scene, rng: Random, count: int = 3) -> list[str]:
-    """Up to `count` different captions: kinds, order, and often pitch and loudness; no words."""
+    """Up to `count` distinct captions: kinds, order, often pitch and level; never spoken words."""
     out: list[str] = []
     for _ in range(count):
         flags = {"loudness": rng.random() < 0.6, "pitch": rng.random() < 0.7, "words": False}
@@ -138,12 +137,12 @@ def noun(kind: str) -> str:
 def describe(
     scene: Scene, rng: Random, needed: Collection[str] = (), compared: tuple[Event, ...] = ()
 ) -> str:
-    """The scene told in full, terse or wordy.
+    """A full description of the scene, terse or verbose.
 
     Args:
-        needed: question types that must be answerable from the text; what they do not need is
-            told only sometimes. Kinds, order, counts and directions are always there.
-        compared: two events whose pitches a question compares; then the answer is told.
+        needed: question types that must be answerable from the text; other properties are only
+            included sometimes. Kinds, order, counts and directions always are.
+        compared: two events whose pitches a question compares; their relation is included.
     """
     loudness = {"caption", "louder"} | ({"kind"} if scene.layout != "alone" else set())
     flags = {

@@ -1,7 +1,7 @@
-"""Spoken sentences, words and digits with their transcripts, made by a speech synthesiser.
+"""Spoken sentences, words and digits with transcripts, by speech synthesis.
 
-`sentences` and `vocabulary` are what is said, `draw_clip` decides what a clip is, `render` makes it
-sound, `ensure_shards` writes all of it as WebDataset shards. The voices are synthetic.
+`sentences` and `vocabulary` provide the texts, `draw_clip` draws a clip's parameters, `render`
+computes its audio, `ensure_shards` writes WebDataset shards. The voices are synthetic.
 """
 
 from pal_plugin.spoken.clips import Clip, draw_clip, items, render

@@ -1,4 +1,4 @@
-"""Command: write shards of spoken clips, or a few clips to listen to."""
+"""Command line: writes shards of spoken clips, or a few clips to listen to."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pal_plugin.spoken.voices import voices
 from pal_plugin.utils.errors import UserError
 
 EPILOG = """\
-Sentences, sequences of words and digits, said by synthetic voices of espeak-ng (pip install
-espeakng-loader), with their transcripts. Settings are the defaults of the dataset pal_spoken; a run
-file changes them. Voices and texts of val and test are never in train.
+Sentences, word sequences and digits with transcripts, by synthetic voices of espeak-ng (pip install
+espeakng-loader). Settings are the defaults of the dataset pal_spoken; run files can change them.
+Voices and texts of val and test are not in train.
 
 examples:
-  # twelve clips to listen to, each FLAC with its text
+  # twelve FLAC clips to listen to, named after their texts
   python -m pal_plugin.spoken --listen look_here --split val
 
   # 3000 training clips as WebDataset tars
   python -m pal_plugin.spoken --out spoken --split train --clips 3000
 
-  # how many sentences, words and voices there are
+  # number of sentences, words and voices
   python -m pal_plugin.spoken --count
 """
 
@@ -32,7 +32,7 @@ examples:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m pal_plugin.spoken",
-        description="Write speech of synthetic voices with its transcripts.",
+        description="Write synthetic speech with transcripts.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -41,14 +41,16 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--listen", type=Path, metavar="DIR", help="write clips to listen to")
     what.add_argument("--count", action="store_true", help="count sentences, words and voices")
     parser.add_argument("--split", choices=SPLITS, default="train", help="default: train")
-    parser.add_argument("--clips", type=int, metavar="N", help="default: 3000, to listen to 12")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, other clips (default 0)")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one a core)")
+    parser.add_argument("--clips", type=int, metavar="N", help="default: 3000; --listen: 12")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes (default: one per core)"
+    )
     return parser
 
 
 def listen(folder: Path, split: str, clips: int, seed: int, settings: Settings) -> None:
-    """Write `clips` FLAC files, named by number and text, and print what each is."""
+    """Writes `clips` FLAC files, named by index and text, and prints a line for each."""
     folder.mkdir(parents=True, exist_ok=True)
     for index, (clip, audio, seconds) in enumerate(rendered(split, seed, 0, clips, settings)):
         name = f"{index:03d}_{clip.speech.text.replace(' ', '_')}.flac"

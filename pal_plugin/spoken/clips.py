@@ -1,8 +1,8 @@
-"""One clip: what is said, by whom, and how it was recorded; its audio and its question.
+"""Draws and renders one clip: text, voice and recording conditions; its audio and its item.
 
-Design choice: kinds, sentences and digits are dealt by the clip's number and the rest is drawn from
-a seed of its own, so a clip depends neither on the number of clips nor on other clips, and every
-sentence is said before one is said again.
+Design choice: kinds, sentences and digits are assigned by the clip's index and the rest is drawn
+from its own seed, so a clip depends neither on the number of clips nor on others, and no sentence
+repeats before all have been used.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ _DECAY_S, _WET_DB = (0.15, 0.5), (-14.0, -4.0)
 
 @dataclass(frozen=True)
 class Clip:
-    """All that makes a clip.
+    """All parameters of a clip.
 
     Attributes:
         kind: "sentence", "words" or "digit".
-        speech: what is said and how.
-        before_s, after_s: silence.
-        level_db: RMS relative to full scale.
+        speech: the utterance.
+        before_s, after_s: silence in seconds.
+        level_db: RMS level relative to full scale.
         noise: its colour, "babble", or None.
-        snr_db: the clip's level above the noise; None without noise.
-        others: who else is heard, of babble.
-        decay_s, wet_db: of the room; None without one.
-        telephone: whether it came by telephone.
-        seed: of noise and room.
+        snr_db: signal-to-noise ratio in dB; None without noise.
+        others: the background utterances of babble.
+        decay_s, wet_db: reverberation time and level; None without reverberation.
+        telephone: whether to limit it to telephone bandwidth.
+        seed: seed of noise and room.
     """
 
     kind: str
@@ -65,12 +65,12 @@ class Clip:
     seed: int
 
     def utterances(self) -> list[Utterance]:
-        """All that has to be said for it."""
+        """All utterances to synthesize."""
         return [self.speech, *self.others]
 
 
 def clip_rng(split: str, seed: int, index: int) -> Random:
-    """The random numbers of one clip."""
+    """The random generator of one clip."""
     if split not in SPLITS or index < 0:
         raise ValueError(f"expected a split of {SPLITS} and an index >= 0, got {split!r}, {index}")
     key = (SPLITS.index(split), index)
@@ -79,10 +79,10 @@ def clip_rng(split: str, seed: int, index: int) -> Random:
 
 
 def draw_clip(split: str, seed: int, index: int, settings: Settings) -> Clip:
-    """Clip `index` of a split, the same whatever else is drawn.
+    """Clip `index` of a split, independent of all others.
 
     Raises:
-        ValueError: an unknown split or a negative index.
+        ValueError: for an unknown split or a negative index.
     """
     rng = clip_rng(split, seed, index)
     kind, text = _said(split, seed, index, settings, rng)
@@ -109,11 +109,11 @@ def draw_clip(split: str, seed: int, index: int, settings: Settings) -> Clip:
 
 
 def render(clip: Clip, said: Sequence[np.ndarray], rate_hz: int) -> np.ndarray:
-    """The clip's audio `[S]`, float32 at `effects.SAMPLE_RATE_HZ`.
+    """The clip's audio, float32 `[S]` at `effects.SAMPLE_RATE_HZ`.
 
     Args:
-        said: samples int16 of each of `clip.utterances()`.
-        rate_hz: their rate.
+        said: int16 samples `[S]` of each of `clip.utterances()`.
+        rate_hz: their sampling rate in Hz.
     """
     speech, *others = (
         resample(torch.from_numpy(s / np.float32(32768)), rate_hz, effects.SAMPLE_RATE_HZ)
@@ -136,7 +136,7 @@ def render(clip: Clip, said: Sequence[np.ndarray], rate_hz: int) -> np.ndarray:
 
 
 def items(clip: Clip) -> list[Item]:
-    """The clip's one question."""
+    """The clip's item, as a list."""
     text = clip.speech.text
     if clip.kind == "digit":
         answers = [text, str(DIGITS.index(text))]
@@ -146,7 +146,7 @@ def items(clip: Clip) -> list[Item]:
 
 
 def facts(clip: Clip) -> dict[str, Any]:
-    """What is known of a clip, for its record."""
+    """Metadata of a clip, for its record."""
     speech = clip.speech
     accent, _, variant = speech.voice.partition("+")
     return {
@@ -175,13 +175,13 @@ def _said(split: str, seed: int, index: int, settings: Settings, rng: Random) ->
 
 
 def _dealt(index: int, share: float) -> tuple[int, bool]:
-    """How many before number `index` belong to the share, and whether it does; spread evenly."""
+    """`(indices below this one in the share, whether this one is)`; spreads the share evenly."""
     before = floor(index * share + 1e-9)
     return before, floor((index + 1) * share + 1e-9) > before
 
 
 def _turn(texts: Sequence[str], number: int, name: str) -> str:
-    """Text `number` of an endless series: all in some order, then all in another."""
+    """Text `number` of an endless series of reshuffled passes."""
     round_, place = divmod(number, len(texts))
     return texts[_order(len(texts), f"{name} {round_}")[place]]
 

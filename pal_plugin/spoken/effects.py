@@ -1,4 +1,4 @@
-"""What happens to speech on its way to a file: silence, a room, noise, a telephone, a level."""
+"""Recording conditions: silence, reverberation, noise, telephone bandwidth, level."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _PEAK = 0.98
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute in one thread inside the block: sums are rounded otherwise by several, and a clip
-    would depend on the machine's cores."""
+    """Limits torch to one thread inside the block: with several, sums round differently, and clips
+    would depend on the number of cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -33,16 +33,16 @@ def one_thread() -> Iterator[None]:
 
 
 def with_silence(speech: Tensor, before_s: float, after_s: float) -> Tensor:
-    """Speech `[S]` with so many seconds of silence around it."""
+    """Speech `[S]` padded with silence."""
     ends = (round(before_s * SAMPLE_RATE_HZ), round(after_s * SAMPLE_RATE_HZ))
     return torch.nn.functional.pad(speech, ends)
 
 
 def in_room(clip: Tensor, decay_s: float, wet_db: float, rng: np.random.Generator) -> Tensor:
-    """The clip `[S]` with echoes: noise that decays by 60 dB in `decay_s`.
+    """Adds reverberation to `[S]`: noise that decays by 60 dB in `decay_s` seconds.
 
     Args:
-        wet_db: energy of the echoes relative to the direct sound.
+        wet_db: energy of the reverberation relative to the direct sound, in dB.
     """
     n = round(decay_s * SAMPLE_RATE_HZ)
     tail = rng.standard_normal(n) * 10 ** (-3 * np.arange(n) / n)
@@ -60,22 +60,22 @@ def noise(colour: str, samples: int, rng: np.random.Generator) -> Tensor:
 
 
 def babble(voices: list[Tensor], samples: int) -> Tensor:
-    """Several voices at once `[samples]`, equally loud, each repeated to the length."""
+    """Several simultaneous voices `[samples]`, equally loud, each looped to the length."""
     both = torch.zeros(samples)
     for number, voice in enumerate(voices):
-        start = number * len(voice) // len(voices)  # they do not begin together
+        start = number * len(voice) // len(voices)  # staggered starts
         looped = voice[(start + torch.arange(samples)) % len(voice)]
         both += looped / looped.square().mean().sqrt().clamp_min(1e-6)
     return both
 
 
 def by_telephone(clip: Tensor) -> Tensor:
-    """The clip `[S]` without what a telephone's rate of 8 kHz cannot carry."""
+    """Limits a clip `[S]` to the bandwidth of a telephone's 8 kHz."""
     narrow = resample(clip, SAMPLE_RATE_HZ, TELEPHONE_HZ)
     return resample(narrow, TELEPHONE_HZ, SAMPLE_RATE_HZ)[: len(clip)]
 
 
 def at_level(clip: Tensor, level_db: float) -> Tensor:
-    """The clip `[S]` at this RMS relative to full scale, or lower where it would clip."""
+    """Scales a clip `[S]` to an RMS level in dBFS, or lower to avoid clipping."""
     scale = 10 ** (level_db / 20) / clip.square().mean().sqrt().clamp_min(1e-6)
     return clip * torch.minimum(scale, _PEAK / clip.abs().max().clamp_min(1e-6))

@@ -1,13 +1,13 @@
-"""A program that speaks: utterances as JSON on standard input, samples on standard output.
+"""Standalone program for synthesis: reads utterances as JSON from stdin, writes samples to stdout.
 
-Design choice: a program of its own, run anew for every shard. What espeak-ng gives for an utterance
-depends on what the process said before, so only the same sequence in a fresh process is the same
-audio; the noise of breathy voices is seeded besides. It imports nothing of the package and is
-started by its path, so that it starts quickly.
+Design choice: a separate program, restarted for every shard. espeak-ng's output for an utterance
+depends on what the process said before, so only the same sequence in a fresh process gives the same
+audio; the noise of breathy voices is seeded as well. It does not import the package and is started
+by its path, so that it starts quickly.
 
 Input: a JSON list of `{"text", "voice", "words_per_minute", "pitch", "pitch_range"}`. Output: the
-rate in Hz, then for each utterance the number of its samples, then the samples, 16 bits each; all
-in the machine's byte order, the numbers as unsigned 32 bits.
+sampling rate in Hz, then each utterance's number of samples (unsigned 32 bits), then all samples
+(16 bits), in native byte order.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import ctypes
 import json
 import sys
 
-# Numbers of speak_lib.h
+# Constants of speak_lib.h
 _RETRIEVE_AUDIO, _CHARS_UTF8, _POSITION_CHARACTER = 2, 1, 1
 _RATE, _PITCH, _RANGE = 1, 3, 4
 _SEED = 1
 
 
 class Speaker:
-    """espeak-ng in this process; one at a time."""
+    """espeak-ng in this process; only one instance at a time."""
 
     def __init__(self) -> None:
         import espeakng_loader
@@ -34,11 +34,11 @@ class Speaker:
         kind = ctypes.CFUNCTYPE(
             ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
         )
-        self._callback = kind(self._take)  # the library keeps no reference
+        self._callback = kind(self._take)  # the library keeps no reference to it
         data = espeakng_loader.get_data_path().encode()
         self.rate_hz = self._library.espeak_Initialize(_RETRIEVE_AUDIO, 0, data, 0)
         if self.rate_hz <= 0:
-            raise RuntimeError(f"espeak-ng cannot start with its data in {data.decode()}")
+            raise RuntimeError(f"espeak-ng cannot start with data folder {data.decode()}")
         self._library.espeak_SetSynthCallback(self._callback)
 
     def _take(self, samples: object, count: int, events: object) -> int:
@@ -50,7 +50,7 @@ class Speaker:
         """The samples of one utterance, 16 bits each.
 
         Raises:
-            RuntimeError: no such voice. A variant that is not there is not noticed.
+            RuntimeError: if the voice is unknown. Unknown variants are not detected.
         """
         if self._library.espeak_SetVoiceByName(utterance["voice"].encode()):
             raise RuntimeError(f"espeak-ng has no voice {utterance['voice']!r}")
@@ -60,7 +60,7 @@ class Speaker:
             (_RANGE, "pitch_range"),
         ):
             self._library.espeak_SetParameter(number, utterance[name], 0)
-        self._library.espeak_ng_SetRandSeed(ctypes.c_long(_SEED))  # breath is noise
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(_SEED))  # breathy voices use noise
         text = utterance["text"].encode()
         self._samples = array.array("h")
         self._library.espeak_Synth(

@@ -1,8 +1,8 @@
-"""Sentences sampled from a small LLM: how `sentences.txt` was made, and can be made anew.
+"""Samples sentences from a small LLM: how `sentences.txt` was made, and can be made again.
 
-Design choice: the prompt is a list of words, each used in a short sentence, that goes on with a
-topic word and the first word of a sentence, both drawn. So topics and beginnings are as varied as
-these lists, a sentence costs a dozen tokens, and all rows of a batch are equally long.
+Design choice: the prompt is a list of words, each used in a short sentence, followed by a random
+topic word and a random first word. So topics and beginnings are as varied as these lists, a
+sentence costs a dozen tokens, and all rows of a batch have the same length.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ STARTS = """
     Was Has Will Would Could What When Where Why How Who Every Some Nobody Never Always After
     Before If In On At Sometimes Two Three Many
 """
-#: Beginnings of words that a sentence must not have.
+#: Prefixes of words that must not occur in a sentence.
 UNWANTED = (
     *("kill", "murder", "dead", "die", "dying", "death", "suicid", "shoot", "shot", "gun", "bomb"),
     *("weapon", "sex", "nude", "naked", "porn", "rape", "drunk", "drug", "stupid", "idiot", "ugly"),
@@ -63,7 +63,7 @@ HEADER = (
     "# words, mostly grammatical, often without much sense.",
 )
 WORDS = range(3, 10)
-#: Mean log probability of a sentence's tokens below which it is seldom good English.
+#: Mean log-probability of a sentence's tokens below which it is rarely good English.
 LEAST_LIKELY = -2.5
 TOP_K = 40
 MOST_TOKENS = 11
@@ -71,16 +71,16 @@ ROWS = 256
 
 
 class Sample(NamedTuple):
-    """A line of the LLM, and the mean log probability of its tokens."""
+    """A sampled line and the mean log-probability of its tokens."""
 
     text: str
     likelihood: float
 
 
 def normal(text: str) -> str | None:
-    """A sentence as it is kept: lower case, letters, apostrophes and single spaces.
+    """Normalizes a sentence: lower case, letters, apostrophes and single spaces.
 
-    None unless it is one whole sentence without digits and without names (capitals inside).
+    None unless it is one complete sentence without digits or names (capitals inside).
     """
     text = text.strip().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     inner = re.sub(r"\bI\b", "i", text[1:])
@@ -98,13 +98,13 @@ def normal(text: str) -> str | None:
 def select(
     samples: Iterable[Sample], known: Collection[str], lines: int, same_start: int = 80
 ) -> list[str]:
-    """The first sentences that are likely, new, and not begun like too many others.
+    """The first sentences that are likely, distinct, and vary in their beginnings.
 
     Args:
-        samples: as they were drawn.
-        known: words that any sentence may have; others must come in two sentences or more.
-        lines: at most so many sentences.
-        same_start: at most so many that begin with the same two words.
+        samples: in the order they were drawn.
+        known: allowed words; other words must occur in at least two sentences.
+        lines: maximum number of sentences.
+        same_start: maximum number with the same two first words.
     """
     texts = dict.fromkeys(
         text
@@ -124,13 +124,13 @@ def select(
 
 
 def draw(folder: str | Path, count: int, seed: int, temperature: float) -> Iterator[Sample]:
-    """`count` lines, the same for the same seed on the same machine.
+    """Samples `count` lines; deterministic on the same machine.
 
     Args:
-        folder: a causal LLM and its tokenizer, as transformers reads them.
+        folder: a causal LLM and its tokenizer, in transformers' format.
         count: rounded up to whole batches.
-        seed: of topics, beginnings and tokens.
-        temperature: of the distribution over the `TOP_K` likeliest tokens.
+        seed: seed of topics, beginnings and tokens.
+        temperature: temperature of sampling from the `TOP_K` likeliest tokens.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
@@ -169,12 +169,12 @@ def draw(folder: str | Path, count: int, seed: int, temperature: float) -> Itera
 
 
 def fitting(words: Iterable[str], tokenizer: Any) -> list[str]:
-    """Those that are one token behind a space."""
+    """Words that are a single token after a space."""
     return [w for w in words if len(tokenizer.encode(f" {w}", add_special_tokens=False)) == 1]
 
 
 def common_words(folder: str | Path) -> set[str]:
-    """Words that the LLM's tokenizer has whole."""
+    """Words that are single tokens of the LLM's tokenizer."""
     from transformers import AutoTokenizer
 
     return {
@@ -190,10 +190,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description="Sample short English sentences from a small LLM.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="written anew")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="overwritten")
     parser.add_argument("--model", default=MODEL, help="folder of the LLM")
-    parser.add_argument("--lines", type=int, default=8000, metavar="N", help="at most so many kept")
-    parser.add_argument("--draws", type=int, default=16000, metavar="N", help="sampled before that")
+    parser.add_argument("--lines", type=int, default=8000, metavar="N", help="maximum to keep")
+    parser.add_argument("--draws", type=int, default=16000, metavar="N", help="number to sample")
     parser.add_argument("--temperature", type=float, default=0.9)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""How a split's clips are drawn; the defaults are those of `configs/datasets/pal_spoken.yaml`."""
+"""Settings of spoken clips; the defaults are in `configs/datasets/pal_spoken.yaml`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pal_plugin.utils.spelling import did_you_mean
 
 Range = tuple[float, float]
 SPLITS = ("train", "val", "test")
-#: What a range must lie in.
+#: Bounds of the ranges.
 _LIMITS = {
     "sequence_words": (1, 12),
     "words_per_minute": (80, 400),
@@ -31,18 +31,18 @@ class Settings:
     """Settings of one split.
 
     Attributes:
-        digits: share of clips that say one digit.
-        sequences: share of the others that say words in no order.
-        sequence_words: range of their number, whole.
-        words_per_minute: range of the speed.
-        pitch, pitch_range: ranges of what espeak-ng calls so, 0 to 99; 50 is the voice's own.
-        silence_s: range of the silence before the speech, and of that after it.
-        level_db: range of the clip's level (RMS), relative to full scale.
-        snr_db: range of the clip's level above its noise.
-        noise, telephone, reverb: share of clips with noise, with a telephone's band, in a room.
+        digits: fraction of clips with a single digit.
+        sequences: fraction of the others with a random word sequence.
+        sequence_words: range of its number of words, integers.
+        words_per_minute: range of the speaking rate.
+        pitch, pitch_range: ranges of espeak-ng's parameters, 0 to 99; 50 is the voice's default.
+        silence_s: range of the silence before and after the speech, in seconds.
+        level_db: range of the clip's RMS level relative to full scale.
+        snr_db: range of the signal-to-noise ratio.
+        noise, telephone, reverb: fraction of clips with noise, telephone bandwidth, reverberation.
 
     Raises:
-        ConfigError: a share that is not 0..1, a range that is none or reaches too far; named.
+        ConfigError: if a fraction is outside 0..1, or a range is malformed or out of bounds.
     """
 
     digits: float
@@ -63,7 +63,7 @@ class Settings:
             value = getattr(self, field.name)
             if field.name not in _LIMITS:
                 if not _is_number(value) or not 0 <= value <= 1:
-                    raise ConfigError(f"{field.name} must be a share of 0..1, got {value!r}")
+                    raise ConfigError(f"{field.name} must be a fraction in 0..1, got {value!r}")
                 continue
             low, high = _LIMITS[field.name]
             whole = isinstance(value, list | tuple) and len(value) == 2
@@ -72,27 +72,27 @@ class Settings:
             if value[0] < low or value[1] > high:
                 raise ConfigError(f"{field.name} must lie within {low}..{high}, got {list(value)}")
             if field.name == "sequence_words" and not all(isinstance(v, int) for v in value):
-                raise ConfigError(f"{field.name} must be whole numbers, got {list(value)}")
+                raise ConfigError(f"{field.name} must be integers, got {list(value)}")
             object.__setattr__(self, field.name, tuple(value))
 
     @classmethod
     def of_split(cls, build_info: Mapping[str, Any], split: str) -> Settings:
-        """Out of a `build_info`, in which some values are given by split.
+        """Settings from a `build_info`, in which some values may be given per split.
 
         Raises:
-            ConfigError: an unknown split, a value that is given for others only, or as above.
+            ConfigError: if the split is unknown, a value is not given for it, or as above.
         """
         if split not in SPLITS:
             raise ConfigError(f"no split {split!r} of spoken clips. {did_you_mean(split, SPLITS)}")
         values = {field.name: build_info[field.name] for field in fields(cls)}
         for name, value in values.items():
             if isinstance(value, Mapping) and split not in value:
-                raise ConfigError(f"{name} is given for {sorted(value)}, and not for {split!r}")
+                raise ConfigError(f"{name} is set for {sorted(value)}, but not for {split!r}")
         return cls(**{k: v[split] if isinstance(v, Mapping) else v for k, v in values.items()})
 
 
 def default_build_info() -> dict[str, Any]:
-    """`build_info` of the dataset's defaults."""
+    """The default `build_info` of the dataset."""
     text = (CONFIGS / "datasets" / "pal_spoken.yaml").read_text("utf-8")
     return yaml.safe_load(text)["datasets"]["pal_spoken"]["build_info"]
 

@@ -1,8 +1,8 @@
-"""Spoken clips written as WebDataset shards into a cache, once.
+"""Renders spoken clips to WebDataset shards in a cache, once.
 
-Design choice: the folder's name carries a digest of everything that decides its content, so another
-setting is another folder. A shard is made by a fresh process of the synthesiser, in order, and
-renamed when it is whole; the index comes last and marks the folder as complete.
+Design choice: the folder name contains a digest of everything that determines its content, so other
+settings give another folder. Each shard is synthesized in order by a fresh process and written
+atomically; the index comes last and marks the folder as complete.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.files import replacing
 from pal_plugin.utils.made_clips import add_clip, is_made, make
 
-VERSION = 1  # raise it when the same settings give other clips than before
+VERSION = 1  # increment when the same settings yield different clips
 SHARD_CLIPS = 100
 
 
 def parameters(split: str, clips: int, seed: int, settings: Settings) -> dict[str, Any]:
-    """All that decides what is in a split's shards, but for the synthesiser's version."""
+    """All that determines the content of a split's shards, except the synthesizer's version."""
     return {
         "version": VERSION,
         "split": split,
@@ -49,7 +49,7 @@ def parameters(split: str, clips: int, seed: int, settings: Settings) -> dict[st
 def shard_folder(
     cache_dir: str | Path, split: str, clips: int, seed: int, settings: Settings
 ) -> Path:
-    """Where the shards with these settings live."""
+    """The folder of the shards with these settings."""
     text = json.dumps(parameters(split, clips, seed, settings), sort_keys=True)
     name = hashlib.sha256(text.encode()).hexdigest()[:8]
     return Path(cache_dir) / f"spoken-{split}-{clips}-seed{seed}-{name}"
@@ -58,8 +58,8 @@ def shard_folder(
 def rendered(
     split: str, seed: int, first: int, end: int, settings: Settings
 ) -> list[tuple[Clip, bytes, float]]:
-    """Clips `first` to before `end`, said by one process: each with its FLAC and its seconds."""
-    import soundfile  # not above: texts and voices need no libsndfile
+    """Clips `first` to `end` (exclusive), by one synthesizer process: clip, FLAC bytes, seconds."""
+    import soundfile  # lazy: texts and voices do not need libsndfile
 
     clips = [draw_clip(split, seed, index, settings) for index in range(first, end)]
     said, rate_hz = speak([utterance for clip in clips for utterance in clip.utterances()])
@@ -76,11 +76,12 @@ def rendered(
 
 
 def write_shard(job: dict[str, Any], tick: Callable[[int], None]) -> None:
-    """A shard, unless it is there; `tick(n)` is told of every n clips done.
+    """Writes a shard, unless it exists.
 
     Args:
-        job: `path`, `split`, `seed`, `settings`, and the numbers of its clips, from `first` to
-            before `end`.
+        job: `path`, `split`, `seed`, `settings`, and the range of its clips, `first` to `end`
+            (exclusive).
+        tick: progress callback, called with the number of clips done.
     """
     path, split, seed, first = Path(job["path"]), job["split"], job["seed"], job["first"]
     if not path.exists():
@@ -101,7 +102,7 @@ def write_shard(job: dict[str, Any], tick: Callable[[int], None]) -> None:
 def shard_jobs(
     cache_dir: str | Path, split: str, clips: int, seed: int, settings: Settings
 ) -> list[dict[str, Any]]:
-    """The jobs of `write_shard` that make the split."""
+    """The jobs of `write_shard` for a split."""
     folder = shard_folder(cache_dir, split, clips, seed, settings)
     return [
         {
@@ -125,26 +126,26 @@ def ensure_shards(
     workers: int | None = None,
     progress: bool = True,
 ) -> list[Path]:
-    """The shards of a split, written now or found complete in the cache.
+    """The shards of a split; renders them unless they are complete in the cache.
 
     Args:
-        cache_dir: folder under which the shards' own folder is made.
+        cache_dir: parent of the shards' folder.
         split: "train", "val" or "test".
         clips: number of clips, at least 1.
-        seed: another seed, another set of clips.
-        settings: those of the split.
-        workers: processes that write (default: one a core, at most one a shard).
-        progress: whether to show a bar with rate and remaining time, or lines of the log.
+        seed: different seeds give different clips.
+        settings: the split's settings.
+        workers: number of processes (default: one per core, at most one per shard).
+        progress: show a progress bar, or log lines.
 
     Returns:
-        Paths of the tars in order; each clip is `<id>.flac` and `<id>.json`.
+        Paths of the tar files in order; each clip is `<id>.flac` and `<id>.json`.
 
     Raises:
-        ConfigError: a number of clips below 1, or espeak-ng is needed and not installed.
-        RuntimeError: with the worker's error, if one fails.
+        ConfigError: if there is less than 1 clip, or espeak-ng is needed but not installed.
+        RuntimeError: if a worker fails; with its error.
     """
     if clips < 1:
-        raise ConfigError(f"expected at least 1 clip of {split}, got {clips}")
+        raise ConfigError(f"expected at least 1 clip in {split}, got {clips}")
     jobs = shard_jobs(cache_dir, split, clips, seed, settings)
     paths = [Path(job["path"]) for job in jobs]
     if is_made(paths):

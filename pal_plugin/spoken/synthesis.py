@@ -1,4 +1,4 @@
-"""Speech out of text by espeak-ng, an optional program that the package does not contain."""
+"""Text-to-speech by espeak-ng, an optional dependency."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ PROGRAM = Path(__file__).with_name("espeak.py")
 
 @dataclass(frozen=True)
 class Utterance:
-    """What is said and how.
+    """One utterance.
 
     Attributes:
-        text: words in lower case.
-        voice: espeak-ng's name of an accent and a variant: "en-us+Alex".
-        words_per_minute: speed.
-        pitch: 0 to 99; 50 is the voice's own.
-        pitch_range: 0 (monotonous) to 99; 50 is the voice's own.
+        text: lower-case words.
+        voice: espeak-ng's name of accent and variant, such as "en-us+Alex".
+        words_per_minute: speaking rate.
+        pitch: 0 to 99; 50 is the voice's default.
+        pitch_range: 0 (monotonous) to 99; 50 is the voice's default.
     """
 
     text: str
@@ -37,21 +37,21 @@ class Utterance:
 
 
 def check_installed() -> None:
-    """Raise a ConfigError that says how to get espeak-ng, where it is not there."""
+    """Raises ConfigError with install instructions if espeak-ng is missing."""
     if importlib.util.find_spec("espeakng_loader") is None:
         raise ConfigError(
-            "speech is made by espeak-ng, which is not installed: pip install espeakng-loader"
+            "speech synthesis needs espeak-ng, which is not installed: pip install espeakng-loader"
         )
 
 
 def speak(utterances: Sequence[Utterance]) -> tuple[list[np.ndarray], int]:
-    """Samples `[S]` int16 of each utterance, and their rate in Hz.
+    """Int16 samples `[S]` of each utterance, and their sampling rate in Hz.
 
-    All are said by one fresh process, one after the other: the same list, the same samples.
+    One fresh process synthesizes all of them in order, so the same list gives the same samples.
 
     Raises:
-        ConfigError: espeak-ng is not installed.
-        RuntimeError: it failed; with its message.
+        ConfigError: if espeak-ng is not installed.
+        RuntimeError: if it fails; with its message.
     """
     check_installed()
     request = json.dumps([asdict(utterance) for utterance in utterances])
@@ -60,7 +60,7 @@ def speak(utterances: Sequence[Utterance]) -> tuple[list[np.ndarray], int]:
     )
     if done.returncode:
         message = done.stderr.decode(errors="replace").strip()
-        raise RuntimeError(f"espeak-ng ended with status {done.returncode}: {message}")
+        raise RuntimeError(f"espeak-ng exited with code {done.returncode}: {message}")
     head = 4 * (len(utterances) + 1)
     rate_hz, *lengths = np.frombuffer(done.stdout[:head], np.uint32).tolist()
     samples = np.frombuffer(done.stdout[head:], np.int16)

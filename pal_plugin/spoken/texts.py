@@ -1,7 +1,7 @@
-"""What is said: sentences of a file, sequences of common words, digits; and the split of each.
+"""The spoken texts: sentences from a file, sequences of common words, digits; and their splits.
 
-Design choice: a text's split follows from the text alone. So no list of splits is kept, a sentence
-that is added moves no other, and a sequence of words is held apart in the same way.
+Design choice: a text's split is a hash of the text. So no list of splits is kept, adding a sentence
+does not move others, and word sequences are split in the same way.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pathlib import Path
 from random import Random
 
 FILE = Path(__file__).with_name("sentences.txt")
-#: Shares of train, val, test.
+#: Percentages of train, val, test.
 _SHARES = {"train": 90, "val": 5, "test": 5}
-#: Alone they sound like another word, so that nobody could write them down for certain.
+#: Words that sound like others, so that an isolated one has no unique transcript.
 HOMOPHONES = """
     ad add aisle allowed aloud ant ate aunt bare be bean bear bee been berry blew blue board
     bored brake bread break bred buy by bye ceiling cell cent cereal chilly close clothes coarse
@@ -35,18 +35,18 @@ HOMOPHONES = """
     weather week weigh weight where whether which whole wind witch won wood wore worn would wrap
     wring write yore your
 """
-#: A word of a sequence comes in so many training sentences at least.
+#: Minimum number of training sentences with a word for it to be used in sequences.
 _COMMON = 3
 
 
 def split_of(text: str) -> str:
-    """The split that may say this text."""
+    """The split that may use this text."""
     place = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") % 100
     for split, share in _SHARES.items():
         if place < share:
             return split
         place -= share
-    raise AssertionError("the shares sum to 100")
+    raise AssertionError("shares do not sum to 100")
 
 
 @lru_cache(maxsize=1)
@@ -63,7 +63,7 @@ def sentences(split: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1)
 def vocabulary() -> tuple[str, ...]:
-    """Common words of the training sentences that no other word of them sounds like."""
+    """Common words of the training sentences, without homophones."""
     doubtful = set(HOMOPHONES.split())
     counts = Counter(word for text in sentences("train") for word in set(text.split()))
     return tuple(
@@ -76,7 +76,7 @@ def vocabulary() -> tuple[str, ...]:
 
 
 def sequence(split: str, rng: Random, words: tuple[int, int] = (2, 4)) -> str:
-    """Common words in no order, so many of them as `words` allows; a text of this split."""
+    """A random sequence of common words in this split; `words` is the range of their number."""
     while True:
         text = " ".join(rng.sample(vocabulary(), rng.randint(*words)))
         if split_of(text) == split:
@@ -84,6 +84,6 @@ def sequence(split: str, rng: Random, words: tuple[int, int] = (2, 4)) -> str:
 
 
 def digest() -> str:
-    """SHA-256 of the sentences and of the words in sequences."""
+    """SHA-256 of all sentences and of the vocabulary of sequences."""
     said = "\n".join((*_all_sentences(), *vocabulary()))
     return hashlib.sha256(said.encode()).hexdigest()

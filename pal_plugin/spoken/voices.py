@@ -1,9 +1,9 @@
-"""Who speaks: accents and variants of espeak-ng, and the voices of each split.
+"""Voices: accents and variants of espeak-ng, and the voices of each split.
 
 Design choice: a voice is an accent with a variant. Variants of val and test are in no other split,
-and each of the two has an accent of its own beside those of training, so a share of their voices is
-new in both. Left out are robots, whispers, croaks, further takes of a variant (`steph2`), and
-variants of which Whisper tiny.en got more than a third of the words wrong.
+and each of the two also has an accent of its own, so some of their voices are new in both respects.
+Excluded are robots, whispers, croaks, further takes of a variant (`steph2`), and variants on which
+Whisper tiny.en got more than a third of the words wrong.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import lru_cache
 ACCENTS = ("en-us", "en", "en-gb-x-rp", "en-gb-x-gbclan")
 #: In no other split.
 OWN_ACCENTS = {"val": "en-us-nyc", "test": "en-gb-scotland"}
-#: By their names in espeak-ng's folder `voices/!v`.
+#: By name in espeak-ng's folder `voices/!v`.
 VARIANTS = {
     "train": (
         "Alex Annie Denis Gene Henrique Hugo Marco Mario Michael Mike Nguyen Reed RicishayMax "
@@ -28,10 +28,10 @@ VARIANTS = {
 
 @lru_cache(maxsize=3)
 def voices(split: str) -> tuple[str, ...]:
-    """The split's voices by espeak-ng's names, such as "en-us+Alex".
+    """The split's voices by their espeak-ng names, such as "en-us+Alex".
 
     Raises:
-        KeyError: an unknown split.
+        KeyError: for an unknown split.
     """
     accents = [*ACCENTS, *([OWN_ACCENTS[split]] if split in OWN_ACCENTS else [])]
     return tuple(f"{accent}+{variant}" for accent in accents for variant in VARIANTS[split].split())

@@ -54,10 +54,10 @@ def test_other_settings_are_another_folder(synthesiser, soundfont, tmp_path):
 def test_what_is_missing_is_named(synthesiser, tmp_path, soundfont):
     with pytest.raises(ConfigError, match=r"set PAL_SOUNDFONT .*fluid-soundfont-gm"):
         made(tmp_path, None)
-    with pytest.raises(ConfigError, match="there is no file /absent.sf2"):
+    with pytest.raises(ConfigError, match="no file /absent.sf2"):
         made(tmp_path, Path("/absent.sf2"))
     with pytest.raises(ConfigError, match="unknown split 'dev'"):
         made(tmp_path, soundfont, "dev")
-    with pytest.raises(ConfigError, match="at least 1 clip of val, got 0"):
+    with pytest.raises(ConfigError, match="at least 1 clip in val, got 0"):
         made(tmp_path, soundfont, "val", 0)
     assert not (tmp_path / "cache").exists()

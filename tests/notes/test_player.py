@@ -35,10 +35,10 @@ def test_drums_have_their_channel_and_bank(synthesiser, soundfont):
 
 
 def test_what_is_missing_is_named(synthesiser, soundfont, monkeypatch, tmp_path):
-    with pytest.raises(ConfigError, match="there is no soundfont .*absent.sf2"):
+    with pytest.raises(ConfigError, match="no soundfont at .*absent.sf2"):
         Player(tmp_path / "absent.sf2")
     soundfont.write_bytes(b"text")
-    with pytest.raises(ConfigError, match="small.sf2 cannot be read as a soundfont: no RIFF"):
+    with pytest.raises(ConfigError, match="cannot read .*small.sf2 as a soundfont: no RIFF"):
         Player(soundfont)
     monkeypatch.setitem(sys.modules, "tinysoundfont", None)
     with pytest.raises(ConfigError, match="pip install --no-deps tinysoundfont"):

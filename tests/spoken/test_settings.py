@@ -17,12 +17,12 @@ def test_defaults_are_noisy_in_training_and_clean_elsewhere():
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("digits", 1.5, "digits must be a share"),
-        ("noise", {"train": True}, "noise must be a share"),
+        ("digits", 1.5, "digits must be a fraction"),
+        ("noise", {"train": True}, "noise must be a fraction"),
         ("snr_db", [40, 8], r"snr_db must be \[low, high\]"),
         ("snr_db", 8, r"snr_db must be \[low, high\]"),
-        ("digits", {"val": 0.5}, r"digits is given for \['val'\], and not for 'train'"),
-        ("sequence_words", [1.5, 3], "sequence_words must be whole numbers"),
+        ("digits", {"val": 0.5}, r"digits is set for \['val'\], but not for 'train'"),
+        ("sequence_words", [1.5, 3], "sequence_words must be integers"),
         ("pitch", [0, 120], r"pitch must lie within 0\.\.99, got \[0, 120\]"),
     ],
 )

@@ -100,5 +100,5 @@ def test_a_shard_cut_short_leaves_nothing_behind(tmp_path, monkeypatch):
 
 
 def test_no_clips_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match="at least 1 clip of val"):
+    with pytest.raises(ConfigError, match="at least 1 clip in val"):
         ensure_shards(tmp_path, "val", 0, 0, VAL)
