@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -132,6 +133,14 @@ class AudioTokens:
         features, mask = pad(self.features, (0, 0, 0, missing)), pad(self.mask, (0, missing))
         hidden = None if self.hidden is None else pad(self.hidden, (0, missing))
         return AudioTokens(features, mask, None, self.lengths, hidden)
+
+    @staticmethod
+    def stacked(parts: Sequence[AudioTokens]) -> AudioTokens:
+        """Clips one below the other, `[B1 + B2 + ..., N, D]`, padded to the longest; no grid."""
+        most = max(part.mask.shape[1] for part in parts)
+        # `padded` goes up to a multiple: of the longest, that is to it.
+        wide = [part.padded(most) if part.mask.shape[1] else part for part in parts]
+        return AudioTokens(torch.cat([w.features for w in wide]), torch.cat([w.mask for w in wide]))
 
     @staticmethod
     def concat(parts: list[AudioTokens]) -> AudioTokens:

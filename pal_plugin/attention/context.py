@@ -300,45 +300,6 @@ class AudioContext:
             clip_kv,
         )
 
-    def arranged(self, index: Tensor) -> AudioContext:
-        """The clips `index` (Long `[B, K]`, -1 for none) of each conversation: those of each span
-        one behind the other. Where they stand is still to be said (`places`, `positions`).
-        Columns that were hidden before count for no position any more: hide them afterwards.
-        """
-        index = index.to(self.mask.device)
-        columns = [columns for columns, _ in self.spans or ((self.mask.shape[1], None),)]
-
-        def joined(tensor: Tensor, columns: Sequence[int]) -> Tensor:  # [C, m, ...] -> [B, K m, ..]
-            return torch.cat([p[index].flatten(1, 2) for p in tensor.split(columns, 1)], 1)
-
-        count = index.shape[1]
-        valid = torch.cat([(index >= 0).repeat_interleave(width, 1) for width in columns], 1)
-        gains = None
-        if self.gains is not None:
-            gains = torch.cat([g.repeat(1, count) for g in self.gains.split(columns, 1)], 1)
-        clip_kv = self.clip_kv and {
-            layer: tuple(
-                joined(t.transpose(1, 2), self._columns_in(layer)).transpose(1, 2).contiguous()
-                for t in both
-            )
-            for layer, both in self.clip_kv.items()
-        }
-        return AudioContext(
-            joined(self.features, columns),
-            joined(self.mask, columns) & valid,
-            self.layers,
-            None,
-            self.spans and tuple((count * width, layers) for width, layers in self.spans),
-            gains=gains,
-            clip_kv=clip_kv,
-        )
-
-    def _columns_in(self, layer: int) -> list[int]:
-        """Columns of each span that a layer attends to."""
-        if self.spans is None:
-            return [self.mask.shape[1]]
-        return [width for width, layers in self.spans if layers is None or layer in layers]
-
     def _selected(self, layer: int, kept: Tensor, index: Tensor, both: tuple) -> tuple:
         """K and V of a layer, of the columns that it attends to and that are kept."""
         if self.spans is not None:

@@ -15,6 +15,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+from pal_plugin.attention.arranging import arranged, stacked
 from pal_plugin.attention.context import AudioContext, rows_per_clip
 from pal_plugin.attention.layout import audio_positions, places_in_row
 from pal_plugin.integration.plits import prepend
@@ -119,6 +120,15 @@ class RoutedAudio:
         """Clips `index` (Long `[R]`)."""
         return RoutedAudio(*(part if part is None else part.select(index) for part in self.parts))
 
+    @classmethod
+    def stacked(cls, clips: Sequence[RoutedAudio]) -> RoutedAudio:
+        """Clips that one model encoded at different times, as if it had done so at once."""
+        prefixes, *contexts = zip(*(clip.parts for clip in clips), strict=True)
+        return cls(
+            None if prefixes[0] is None else AudioTokens.stacked(prefixes),
+            *(None if parts[0] is None else stacked(parts) for parts in contexts),
+        )
+
     def with_text(
         self,
         embeds: Tensor,
@@ -161,7 +171,11 @@ class RoutedAudio:
     def arranged(self, index: Tensor) -> RoutedAudio:
         """The clips `index` (Long `[B, K]`, -1 for none) of each conversation, one behind the
         other in each of its groups."""
-        return RoutedAudio(*(part and part.arranged(index) for part in self.parts))
+        prefix, *contexts = self.parts
+        return RoutedAudio(
+            None if prefix is None else prefix.arranged(index),
+            *(None if context is None else arranged(context, index) for context in contexts),
+        )
 
 
 @dataclass(frozen=True)
