@@ -39,6 +39,33 @@ class Turns:
     clips: list[Any] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
 
+    def add_user(
+        self, text: TextFormat, parts: Sequence[str | tuple], system: str | None, audio_place: str
+    ) -> None:
+        """Go on with a user turn and what opens its answer.
+
+        Args:
+            parts: texts, and clips as tuples of one (`content_parts`).
+        """
+        first = not any(self.learned)
+        frame, parts = text.frame(system, first), list(parts)
+        if first and audio_place == "front":
+            while parts and not isinstance(parts[0], str):
+                self.clips.append(parts.pop(0)[0])
+                self.places.append(0)
+        for run in _runs(frame, parts):
+            if isinstance(run, tuple):
+                self.clips.append(run[0])
+                self.places.append(len(self.ids))
+            else:
+                self.ids.extend(run)
+        self.learned.extend([False] * (len(self.ids) - len(self.learned)))
+
+    def add_answer(self, ids: Sequence[int]) -> None:
+        """Go on with an answer, its end mark included."""
+        self.ids.extend(ids)
+        self.learned.extend([True] * len(ids))
+
 
 def read_messages(
     text: TextFormat, messages: Sequence[Mapping[str, Any]], audio_place: str = "front"
@@ -58,27 +85,13 @@ def read_messages(
     if audio_place not in AUDIO_PLACES:
         raise ValueError(f"audio_place is {audio_place!r}; expected {' or '.join(AUDIO_PLACES)}")
     system, turns = _turns(messages)
-    ids, clips, places = list(text.beginning), [], []
-    learned = [False] * len(ids)
+    read = Turns(list(text.beginning), [False] * len(text.beginning))
     for number, (role, parts) in enumerate(turns):
-        if role == "assistant":
-            answer = text.answer_ids("".join(_texts(parts, number)))
-            ids += answer
-            learned += [True] * len(answer)
-            continue
-        frame = text.frame(system, first=number == 0)
-        if number == 0 and audio_place == "front":
-            while parts and not isinstance(parts[0], str):
-                clips.append(parts.pop(0)[0])
-                places.append(0)
-        for run in _runs(frame, parts):
-            if isinstance(run, tuple):
-                clips.append(run[0])
-                places.append(len(ids))
-            else:
-                ids += run
-        learned += [False] * (len(ids) - len(learned))
-    return Turns(ids, learned, clips, places)
+        if role == "user":
+            read.add_user(text, parts, system, audio_place)
+        else:
+            read.add_answer(text.answer_ids("".join(_texts(parts, number))))
+    return read
 
 
 def _runs(frame: Frame, parts: Sequence[str | tuple]) -> list[list[int] | tuple]:
@@ -115,7 +128,7 @@ def _turns(messages: Any) -> tuple[str | None, list[tuple[str, list]]]:
             raise ValueError(
                 f"messages[{number}] is {_short(message)}; expected a dict with role and content"
             )
-        role, parts = message["role"], _parts(message["content"], number)
+        role, parts = message["role"], content_parts(message["content"], f"messages[{number}]")
         if role == "system" and number == 0:
             system = "".join(_texts(parts, number))
             continue
@@ -125,7 +138,7 @@ def _turns(messages: Any) -> tuple[str | None, list[tuple[str, list]]]:
                 f"messages[{number}] has the role {role!r}; expected {expected!r}: user and "
                 "assistant take turns, behind an optional system message"
             )
-        if role == "user" and not any(not isinstance(p, str) or p.strip() for p in parts):
+        if role == "user" and not _holds_anything(parts):
             raise ValueError(f"messages[{number}] is empty; expected a text or a clip")
         turns.append((role, parts))
     if not turns:
@@ -133,12 +146,24 @@ def _turns(messages: Any) -> tuple[str | None, list[tuple[str, list]]]:
     return system, turns
 
 
-def _parts(content: Any, number: int) -> list[str | tuple]:
+def _holds_anything(parts: Sequence[str | tuple]) -> bool:
+    return any(not isinstance(part, str) or part.strip() for part in parts)
+
+
+def content_parts(content: Any, where: str) -> list[str | tuple]:
+    """The parts of a message's content: texts, and clips as tuples of one.
+
+    Args:
+        where: what an error calls the message.
+
+    Raises:
+        ValueError: neither a text nor a list of known parts.
+    """
     if isinstance(content, str):
         return [content]
     if not isinstance(content, list | tuple):
         raise ValueError(
-            f"messages[{number}].content is {_short(content)}; expected a text or a list of parts"
+            f"{where}.content is {_short(content)}; expected a text or a list of parts"
         )
     parts: list[str | tuple] = []
     for at, part in enumerate(content):
@@ -149,7 +174,7 @@ def _parts(content: Any, number: int) -> list[str | tuple]:
             parts.append((part[kind],))
         else:
             raise ValueError(
-                f"messages[{number}].content[{at}] is {_short(part)}; expected {{'type': 'text', "
+                f"{where}.content[{at}] is {_short(part)}; expected {{'type': 'text', "
                 "'text': '...'} or {'type': 'audio', 'audio': clip}"
             )
     return parts

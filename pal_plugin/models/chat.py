@@ -1,0 +1,174 @@
+"""A conversation that goes on: each clip is encoded once, and each text token is read once.
+
+Kept between turns: the clips as the LLM takes them (`AudioKV`), and its KV cache of what was said.
+A turn then costs its own text, its own clips, and its answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from pal_plugin.audio.io import is_one_clip
+from pal_plugin.integration.routing import ClipPlaces, LLMInputs, RoutedAudio
+from pal_plugin.llm.conversation import Turns, content_parts
+from pal_plugin.llm.families import embedding_scale
+from pal_plugin.llm.label_tree import cache_keyword
+from pal_plugin.models import asked
+from pal_plugin.models.audio_kv import AudioKV
+from pal_plugin.models.audio_llm import AudioLLM
+
+#: What would need several caches.
+_SEVERAL = ("num_beams", "num_return_sequences", "num_beam_groups")
+
+
+class Conversation:
+    """Turns with one model.
+
+        talk = Conversation(model)
+        talk.ask("What do you hear?", audio="dog.wav")
+        talk.ask("And which of the two is louder?", audio="rain.wav")
+
+    A conversation that outgrows the LLM's context is an error and not a loss: nothing that was said
+    is ever cut away. Begin a new one, with what of this one matters.
+
+    Args:
+        model: an `AudioLLM`, whose weights stand still meanwhile.
+        system: system message.
+
+    Attributes:
+        messages: what was said, as `model.chat` takes it.
+        tokens_read: tokens that entered the decoder so far: text, and audio by PLITS.
+    """
+
+    def __init__(self, model: AudioLLM, system: str | None = None) -> None:
+        self.model, self.system = model, system
+        self.messages: list[dict[str, Any]] = []
+        if system is not None:
+            self.messages.append({"role": "system", "content": system})
+        self.tokens_read = 0
+        self._turns = Turns(list(model.text.beginning), [False] * len(model.text.beginning))
+        self._clips: list[RoutedAudio] = []
+        self._cache: DynamicCache | None = None
+
+    @torch.no_grad()
+    def ask(
+        self,
+        content: str | Sequence[dict],
+        audio: Any = None,
+        max_new_tokens: int = 48,
+        **generation,
+    ) -> str:
+        """The answer to the next turn.
+
+        Args:
+            content: a text, or parts as in `model.chat`.
+            audio: one clip or several, heard in front of the text.
+            max_new_tokens: length limit of the answer.
+            generation: what transformers' `generate` takes, beams excepted.
+
+        Raises:
+            ValueError: a turn without text and clips, clips that cannot be used, an argument that
+                cannot be used, or more tokens than the LLM has room for. The conversation is then
+                what it was before.
+        """
+        asked.check_generation(max_new_tokens, generation)
+        if several := [name for name in _SEVERAL if generation.get(name, 1) != 1]:
+            raise ValueError(
+                f"{', '.join(several)}: a conversation keeps the cache of one answer; use "
+                "model.chat"
+            )
+        one = isinstance(audio, AudioKV) or is_one_clip(audio)
+        clips = [] if audio is None else [audio] if one else list(audio)
+        parts = [*((clip,) for clip in clips), *content_parts(content, "the turn")]
+        if not any(not isinstance(part, str) or part.strip() for part in parts):
+            raise ValueError("the turn is empty; expected a text or a clip")
+        turns = Turns(*(list(kept) for kept in vars(self._turns).values()))
+        turns.add_user(self.model.text, parts, self.system, self.model.audio_place)
+        new = [self._heard(clip) for clip in turns.clips[len(self._turns.clips) :]]
+        inputs = self._inputs(turns, [*self._clips, *new])
+        room = self._room(inputs)
+        if max_new_tokens > room:
+            raise ValueError(
+                f"the conversation has {len(turns.ids)} tokens of text and {self._audio(inputs)} "
+                f"of audio; with max_new_tokens={max_new_tokens} that is {max_new_tokens - room} "
+                "more than the LLM has room for: begin a new one, or ask for a shorter answer"
+            )
+        self.model.tell_untrained()
+        cache, self._cache = self._cache, None  # what fails leaves none that is half filled
+        answer = self._answer(inputs, cache, max_new_tokens, generation)
+        if answer and answer[-1] in self.model.text.end_ids:
+            answer = answer[:-1]  # the mark has not entered the cache
+        turns.add_answer([*answer, self.model.text.end_id])
+        said = self.model.text.decode(answer)
+        self._turns, self._clips = turns, [*self._clips, *new]
+        self.messages += [
+            {"role": "user", "content": [_part(part) for part in parts]},
+            {"role": "assistant", "content": said},
+        ]
+        return said
+
+    def _answer(
+        self, inputs: LLMInputs, cache: DynamicCache | None, max_new_tokens: int, generation: dict
+    ) -> list[int]:
+        model = self.model
+        if cache is None:
+            cache = DynamicCache(config=model.decoder.config)
+        read = cache.get_seq_length()
+        ids = model.llm.generate(
+            inputs_embeds=inputs.embeds,
+            attention_mask=inputs.mask,
+            max_new_tokens=max_new_tokens,
+            **{cache_keyword(model.decoder): cache},
+            **inputs.audio_kwargs,
+            **{
+                "do_sample": False,
+                "pad_token_id": model.text.pad_id,
+                "eos_token_id": model.text.end_ids,
+                **generation,
+            },
+        )
+        self.tokens_read += cache.get_seq_length() - read
+        self._cache = cache
+        return getattr(ids, "sequences", ids)[0].tolist()
+
+    def _heard(self, clip: Any) -> RoutedAudio:
+        kv = clip if isinstance(clip, AudioKV) else self.model.encode(clip)
+        if kv.weights != self.model.fingerprint():
+            raise ValueError("this AudioKV was made by another model: encode the audio again")
+        if len(kv) != 1:
+            raise ValueError(f"expected one clip in a place, got an AudioKV of {len(kv)}")
+        return kv.routed
+
+    def _inputs(self, turns: Turns, clips: Sequence[RoutedAudio]) -> LLMInputs:
+        model = self.model
+        ids = torch.tensor([turns.ids], device=model.device)
+        embeds, mask = model.llm.get_input_embeddings()(ids), torch.ones_like(ids)
+        scale, places = embedding_scale(model.llm), None
+        if clips:
+            number = torch.arange(len(clips), device=model.device)[None]
+            places = ClipPlaces(number, torch.tensor([turns.places], device=model.device))
+        routed = RoutedAudio.stacked(clips) if clips else RoutedAudio()
+        return routed.with_text(embeds, mask, scale, "left", places)
+
+    def _audio(self, inputs: LLMInputs) -> int:
+        """Audio tokens that count for positions."""
+        prepended = inputs.mask.shape[1] - len(inputs.of_text(inputs.embeds)[0])
+        return prepended + (0 if inputs.audio is None else int(inputs.audio.mask.sum()))
+
+    def _room(self, inputs: LLMInputs) -> int:
+        """Tokens that an answer may have."""
+        limit = getattr(self.model.decoder.config, "max_position_embeddings", None)
+        if limit is None:
+            return torch.iinfo(torch.long).max
+        aside = 0 if inputs.audio is None else int(inputs.audio.mask.sum())
+        return limit - inputs.mask.shape[1] - aside
+
+
+def _part(part: str | tuple) -> dict[str, Any]:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    return {"type": "audio", "audio": part[0]}
