@@ -134,7 +134,7 @@ def test_the_recipe_is_the_same_for_all_types_but_for_the_routes(runs, tmp_path)
     sections = {}
     for run in runs.plan(tmp_path, None, [0]):
         config = load_config(find_recipes(runs.recipe(run.kind)), OPTIONS).to_dict()
-        assert config["run"]["steps_per_epoch"] == 600
+        assert config["run"]["steps_per_epoch"] == 300
         assert config["run"]["max_epoch"] == 1
         assert config["run"]["evaluation"]["classification"]["said"] is True
         assert config["datasets"].keys() == {"pal_mini", "pal_spoken"}
