@@ -17,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks import report, setting, timing
 from pal_plugin.models.audio_llm import AudioLLM
-from pal_plugin.models.build import build_parts
+from pal_plugin.models.build import build_components
 from pal_plugin.planning.shapes import ENCODER_SIZES, LLMS
 from pal_plugin.planning.workload import Workload, loss_of, make_batch
 from pal_plugin.types import AudioTokens
@@ -66,7 +66,7 @@ def build(integration: str, pool: int, device: str) -> AudioLLM:
         "llm": {"path": "random"},
         "stage": {"llm": "lora"},
     }
-    model = AudioLLM(**build_parts(section, load=lambda **_: (llm, None)))
+    model = AudioLLM(**build_components(section, load=lambda **_: (llm, None)))
     return model.to(device).train()
 
 

@@ -157,11 +157,11 @@ def tiny_config(tiny_llm):
 def tiny_model(tiny_config):
     """`tiny_model("lal", ...)` -> an AudioLLM in eval mode, the same weights every time."""
     from pal_plugin.models.audio_llm import AudioLLM
-    from pal_plugin.models.build import build_parts
+    from pal_plugin.models.build import build_components
 
     def make(model_type: str, **stage):
         torch.manual_seed(0)
-        model = AudioLLM(**build_parts(tiny_config(model_type, **stage))).eval()
+        model = AudioLLM(**build_components(tiny_config(model_type, **stage))).eval()
         for block in model.cross_attention.values():  # fresh gates let nothing through
             torch.nn.init.constant_(block.gate_attention, 0.7)
             torch.nn.init.constant_(block.gate_ffn, 0.3)

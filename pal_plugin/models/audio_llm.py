@@ -40,7 +40,7 @@ EncodedAudio = dict[str, AudioTokens]
 
 
 class AudioLLM(StoredModel):
-    """An LLM that hears; its arguments are those of `ModelParts`.
+    """An LLM that hears; its arguments are those of `ModelComponents`.
 
     Attributes:
         columns_in: audio tokens of a batch come in multiples of this. Batches differ in their
@@ -197,8 +197,12 @@ class AudioLLM(StoredModel):
         read = gather(self.text, samples["messages"], self.audio_place, clips, self.device)
         return {**samples, "conversations": read}
 
-    def _prompts(self, samples: Batch) -> LLMInputs:
-        """Clips and questions, padded on the left: each row ends where its answer begins."""
+    def prompts(self, samples: Batch) -> LLMInputs:
+        """Clips and questions, padded on the left: each row ends where its answer begins.
+
+        Raises:
+            ValueError: an empty question, or a conversation that ends with an answer.
+        """
         if _is_chat(samples):
             samples = self._read(samples)
             prompts = samples["conversations"].ids
@@ -313,7 +317,7 @@ class AudioLLM(StoredModel):
         """
         asked.check_generation(max_new_tokens, generation)
         samples = samples if audio is None else {**samples, "audio": audio}
-        inputs = self._prompts(samples)
+        inputs = self.prompts(samples)
         generation = {
             "do_sample": False,
             "pad_token_id": self.text.pad_id,
@@ -353,7 +357,7 @@ class AudioLLM(StoredModel):
         """
         candidates = asked.check_candidates(candidates)
         samples = samples if audio is None else {**samples, "audio": audio}
-        inputs = self._prompts(samples)
+        inputs = self.prompts(samples)
         heard = {name: context.with_kv_cache() for name, context in inputs.audio_kwargs.items()}
         prompt = read_prompt(self.llm, inputs.embeds, inputs.mask, inputs.positions, **heard)
         answers = [self.text.answer_ids(c) for c in candidates]

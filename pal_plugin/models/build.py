@@ -35,7 +35,7 @@ ENTRIES = (
 )
 
 
-def build_parts(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str, Any]:
+def build_components(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str, Any]:
     """Keyword arguments of `AudioLLM` from a plain `model:` section.
 
     Args:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 
-from pal_plugin.models.parts import ModelParts
+from pal_plugin.models.components import ModelComponents
 from pal_plugin.models.stages import component_of
 from pal_plugin.utils.errors import UserError
 from pal_plugin.utils.files import write_json
@@ -32,13 +32,13 @@ class CheckpointError(UserError, ValueError):
 def trained_components(model: nn.Module) -> set[str]:
     """Components that are trained or came from a checkpoint; empty if nothing is trained.
 
-    Of a model that is no `ModelParts`, which notes no checkpoints: those that are trained.
+    Of a model that is no `ModelComponents`, which notes no checkpoints: those that are trained.
     """
     trained = {component_of(n) for n, p in model.named_parameters() if p.requires_grad}
     return trained | getattr(model, "loaded_components", set()) if trained else set()
 
 
-def routing_of(model: ModelParts) -> str:
+def routing_of(model: ModelComponents) -> str:
     """The model's routing table as canonical JSON."""
     table = {}
     for group, ways in sorted(model.routing.items()):
@@ -48,7 +48,7 @@ def routing_of(model: ModelParts) -> str:
 
 
 def save(
-    model: ModelParts,
+    model: ModelComponents,
     path: str | Path,
     dtype: torch.dtype | None = None,
     state: dict[str, torch.Tensor] | None = None,
@@ -90,7 +90,7 @@ def trained_state(model: nn.Module, components: set[str] | None = None) -> dict[
 
 
 def write(
-    model: ModelParts,
+    model: ModelComponents,
     path: Path,
     components: set[str],
     dtype: torch.dtype | None = None,
@@ -115,7 +115,7 @@ def best(path: str | Path) -> Path:
     return path / "checkpoint_best.safetensors" if path.is_dir() else path
 
 
-def load(model: ModelParts, path: str | Path) -> list[str]:
+def load(model: ModelComponents, path: str | Path) -> list[str]:
     """Load a checkpoint into `model`.
 
     Returns:

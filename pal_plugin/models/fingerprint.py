@@ -7,7 +7,7 @@ import hashlib
 import torch
 from torch import Tensor
 
-from pal_plugin.models.parts import ModelParts
+from pal_plugin.models.components import ModelComponents
 
 #: What an LLM's keys and values are made with, by the names of its modules.
 _MAKES_KV = ("layernorm", "k_proj", "v_proj", "qkv_proj", "k_norm")
@@ -25,7 +25,7 @@ class Fingerprint:
         self._stamp: tuple | None = None
         self._digest = ""
 
-    def of(self, model: ModelParts) -> str:
+    def of(self, model: ModelComponents) -> str:
         """The hash of `model`, as 64 hexadecimal digits."""
         everything = {**dict(model.named_buffers()), **model.state_dict(keep_vars=True)}
         tensors = {
@@ -49,7 +49,7 @@ def _digest(settings: str, tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _settings(model: ModelParts) -> list:
+def _settings(model: ModelComponents) -> list:
     """What besides weights counts: routing, rotary embedding, front end, scale of LoRA."""
     config = model.llm.config.to_dict()
     plain = int | float | str | bool | tuple

@@ -8,7 +8,7 @@ from huggingface_hub import ModelCardData
 
 from pal_plugin.config.merging import present
 from pal_plugin.integration.routing import Route, integrations_of
-from pal_plugin.models.parts import ModelParts
+from pal_plugin.models.components import ModelComponents
 from pal_plugin.models.stages import parameter_table
 
 CARD = """---
@@ -48,7 +48,9 @@ print(model.ask("clip.wav", "What do you hear?"))
 """
 
 
-def text(section: dict, model: ModelParts, components: set[str], metrics: dict[str, Any]) -> str:
+def text(
+    section: dict, model: ModelComponents, components: set[str], metrics: dict[str, Any]
+) -> str:
     """Markdown with the hub's front matter.
 
     Args:

@@ -37,9 +37,9 @@ from pal_plugin.config.zoo import MODEL_TYPES, type_section
 from pal_plugin.llm.loading import read_config
 from pal_plugin.llm.lora import merge_lora
 from pal_plugin.models import checkpoint, model_card
-from pal_plugin.models.build import build_parts
+from pal_plugin.models.build import build_components
 from pal_plugin.models.checkpoint import CheckpointError
-from pal_plugin.models.parts import ModelParts
+from pal_plugin.models.components import ModelComponents
 from pal_plugin.models.stages import component_of
 from pal_plugin.utils.hub import is_hub_id, snapshot
 from pal_plugin.utils.locations import resolve
@@ -63,12 +63,12 @@ _LLM_SETTINGS = (
 _COMPUTED = ("inv_freq", "embed_scale")
 
 
-class StoredModel(ModelParts):
+class StoredModel(ModelComponents):
     """The ways of a whole model from and to disk."""
 
     @classmethod
     def from_config(cls, cfg: Any) -> StoredModel:
-        """Build from a `model:` section (see `build_parts`), then load its `checkpoint`.
+        """Build from a `model:` section (see `build_components`), then load its `checkpoint`.
 
         As any new module it is in training mode; what is frozen is in eval mode.
 
@@ -76,7 +76,7 @@ class StoredModel(ModelParts):
             cfg: plain, or OmegaConf's.
 
         Raises:
-            ValueError: as `build_parts`.
+            ValueError: as `build_components`.
             CheckpointError: as `load_checkpoint`.
         """
         if not isinstance(cfg, Mapping | DictConfig):
@@ -85,7 +85,7 @@ class StoredModel(ModelParts):
                 f"{type(cfg).__name__}; a type by its name: from_pretrained('lal')"
             )
         cfg = OmegaConf.to_container(OmegaConf.create(cfg), resolve=True)
-        model = cls(**build_parts(cfg))
+        model = cls(**build_components(cfg))
         model.config = cfg
         model.untrained = tuple(n for n in _new(model) if not n.startswith("gains."))
         if cfg.get("checkpoint"):
@@ -221,7 +221,7 @@ class StoredModel(ModelParts):
 
 
 def _write(
-    model: ModelParts, folder: Path, dtype: torch.dtype | None, metrics: dict[str, Any]
+    model: ModelComponents, folder: Path, dtype: torch.dtype | None, metrics: dict[str, Any]
 ) -> None:
     kept = _kept(model)
     section = {**deepcopy(model.config), "checkpoint": None}
@@ -308,7 +308,7 @@ def _load_folder(
     return model.eval()
 
 
-def _kept(model: ModelParts) -> set[str]:
+def _kept(model: ModelComponents) -> set[str]:
     """Components that are trained, were loaded from a checkpoint, or come from nowhere else: as
     all connectors, cross attention and gains do, since only parts of them may have a checkpoint."""
     trained = {component_of(n) for n, p in model.named_parameters() if p.requires_grad}
@@ -317,7 +317,7 @@ def _kept(model: ModelParts) -> set[str]:
     return trained | model.loaded_components | homeless | set(_new(model))
 
 
-def _new(model: ModelParts) -> list[str]:
+def _new(model: ModelComponents) -> list[str]:
     """Components that are this package's, and in nobody's checkpoint but its own."""
     return sorted({n for n in map(component_of, model.state_dict()) if n.startswith(_NEW)})
 

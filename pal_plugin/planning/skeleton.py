@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from pal_plugin.config.merging import present
 from pal_plugin.models.audio_llm import AudioLLM
-from pal_plugin.models.build import build_parts
+from pal_plugin.models.build import build_components
 from pal_plugin.models.stages import parameter_counts
 from pal_plugin.planning.shapes import encoder_sizes, llm_config
 from pal_plugin.utils.errors import ConfigError
@@ -66,7 +66,7 @@ def build_skeleton(cfg: dict[str, Any]) -> Skeleton:
     try:
         with torch.device("meta"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # initializing meta tensors is a no-op, as intended
-            model = AudioLLM(**build_parts(cfg, load=on_meta))
+            model = AudioLLM(**build_components(cfg, load=on_meta))
     except ConfigError:
         raise
     except ValueError as error:

@@ -6,7 +6,7 @@ from pal_plugin.commands import weights
 from pal_plugin.commands.main import main
 from pal_plugin.config.zoo import type_section
 from pal_plugin.llm import gguf
-from pal_plugin.models.build import build_parts
+from pal_plugin.models.build import build_components
 from pal_plugin.utils.files import write_json
 
 
@@ -90,7 +90,7 @@ SMALL = {
 @pytest.mark.parametrize("name", SMALL)
 def test_the_type_says_how_to_get_its_weights(cache, name):
     with pytest.raises(FileNotFoundError, match="pal weights get small"):
-        build_parts(type_section(name))
+        build_components(type_section(name))
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -7,7 +7,7 @@ from pal_plugin.encoders import build_encoder
 from pal_plugin.encoders.base import by_output, outputs_of
 from pal_plugin.encoders.frontend import AudioFrontend
 from pal_plugin.models.audio_llm import AudioLLM
-from pal_plugin.models.build import build_parts
+from pal_plugin.models.build import build_components
 from pal_plugin.models.checkpoint import load, save
 
 AST = {"type": "ast", "model": {"hidden_size": 16, "num_hidden_layers": 2}, "features": {}}
@@ -99,14 +99,14 @@ def test_a_model_sends_shallow_states_to_one_layer_and_deep_ones_to_another(
     tiny_config, two_clips, tmp_path
 ):
     torch.manual_seed(0)
-    model = AudioLLM(**build_parts(config_of(tiny_config)))
+    model = AudioLLM(**build_components(config_of(tiny_config)))
     out = model(two_clips)
     out["loss"].backward()
     for connector in model.connectors.values():
         assert all(p.grad.abs().sum() > 0 for p in connector.fc2.parameters())
     save(model, tmp_path / "some.safetensors")
     torch.manual_seed(1)
-    other = AudioLLM(**build_parts(config_of(tiny_config)))
+    other = AudioLLM(**build_components(config_of(tiny_config)))
     other.encoders.load_state_dict(model.encoders.state_dict())
     load(other, tmp_path / "some.safetensors")
     model.eval()
@@ -122,7 +122,7 @@ def test_every_state_is_read(tiny_config):
     config = config_of(tiny_config)
     config["encoders"]["whisper"]["hidden_states"] = [1, 2, 3]
     with pytest.raises(ValueError, match="whisper@2"):
-        build_parts(config)
+        build_components(config)
 
 
 def test_nothing_behind_the_states_is_left_to_train(tiny_config):

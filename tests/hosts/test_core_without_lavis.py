@@ -16,7 +16,7 @@ from pal_plugin.connectors import build_connector
 from pal_plugin.encoders import build_encoder
 from pal_plugin.integration import AudioContext, attach
 from pal_plugin.models.audio_llm import AudioLLM
-from pal_plugin.models.build import build_parts
+from pal_plugin.models.build import build_components
 from pal_plugin.planning.plan import make_plan
 import pal_plugin.soundworld, pal_plugin.pretraining.encoders, pal_plugin.pretraining.llm
 

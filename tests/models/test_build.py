@@ -19,27 +19,30 @@ from pal_plugin.models import build
 )
 def test_what_is_missing_or_unknown_is_named(tiny_config, section, change, message):
     with pytest.raises(ValueError, match=message):
-        build.build_parts({**tiny_config("lal"), section: change})
+        build.build_components({**tiny_config("lal"), section: change})
 
 
 def test_a_group_may_have_several_routes(tiny_config):
     cfg = tiny_config("lal")
     cfg["routing"]["general"] = [{"integration": "plits", "pool": 10}, {"integration": "lal"}]
-    assert [w.integration for w in build.build_parts(cfg)["routing"]["general"]] == ["plits", "lal"]
+    assert [w.integration for w in build.build_components(cfg)["routing"]["general"]] == [
+        "plits",
+        "lal",
+    ]
     cfg["routing"]["general"][1]["layer"] = [1]
     with pytest.raises(ValueError, match=r"model.routing.general\[1\].*'layer'"):
-        build.build_parts(cfg)
+        build.build_components(cfg)
     cfg["routing"]["general"] = []
     with pytest.raises(
         ValueError, match=r"general is \[\]; expected a section of keys.*or a list of 1 or more"
     ):
-        build.build_parts(cfg)
+        build.build_components(cfg)
 
 
 def test_a_section_without_a_stage_has_the_first_one(tiny_config):
     section = tiny_config("lal")
     del section["stage"]
-    assert build.build_parts(section)["stage"].connectors == "full"
+    assert build.build_components(section)["stage"].connectors == "full"
 
 
 def test_a_connectors_checkpoint_is_resolved_as_an_encoders_is(tiny_config):
@@ -50,4 +53,4 @@ def test_a_connectors_checkpoint_is_resolved_as_an_encoders_is(tiny_config):
         "args": {"checkpoint": "pocket://nothing"},
     }
     with pytest.raises(FileNotFoundError, match="has no pocket weights 'pocket://nothing'"):
-        build.build_parts(section)
+        build.build_components(section)

@@ -5,7 +5,7 @@ import torch
 
 from pal_plugin.encoders.cache import CacheSettings, EncoderCache
 from pal_plugin.encoders.frontend import AudioFrontend
-from pal_plugin.models.build import build_parts
+from pal_plugin.models.build import build_components
 
 
 def step(model, samples):
@@ -47,7 +47,7 @@ def test_a_cache_of_encoders_that_train_is_refused(tiny_config):
     sslam = {**config["encoders"]["sslam"], "cache": True}
     config["encoders"] = {**config["encoders"], "sslam": sslam}
     with pytest.raises(ValueError, match=r"encoders\.sslam\.cache.*stage\.encoders is full"):
-        build_parts(config)
+        build_components(config)
 
 
 def test_a_cache_belongs_to_the_machine_and_not_to_a_saved_model(tiny_config, tmp_path):

@@ -66,13 +66,13 @@ def test_another_type_is_refused(tiny_model, tmp_path):
 
 def test_a_fully_tuned_llm_with_tied_embeddings(tiny_config, tmp_path):
     from pal_plugin.models.audio_llm import AudioLLM
-    from pal_plugin.models.build import build_parts
+    from pal_plugin.models.build import build_components
 
     cfg = tiny_config("lal", llm="full")
     cfg["llm"] = {"path": "pocket://llm"}
-    model = AudioLLM(**build_parts(cfg))
+    model = AudioLLM(**build_components(cfg))
     path = checkpoint.save(model, tmp_path / "full")
-    assert "llm" in checkpoint.load(AudioLLM(**build_parts(cfg)), path)
+    assert "llm" in checkpoint.load(AudioLLM(**build_components(cfg)), path)
 
 
 def test_unfrozen_encoders_take_their_buffers_along(tiny_model, tmp_path):

@@ -5,14 +5,14 @@ import torch
 
 from pal_plugin.models import checkpoint
 from pal_plugin.models.audio_llm import AudioLLM
-from pal_plugin.models.build import build_parts
+from pal_plugin.models.build import build_components
 
 
 @pytest.fixture
 def make(tiny_config):
     def model(kind="lal", gain=0.1, **stage):
         torch.manual_seed(0)
-        return AudioLLM(**build_parts({**tiny_config(kind, **stage), "lal_gain": gain})).eval()
+        return AudioLLM(**build_components({**tiny_config(kind, **stage), "lal_gain": gain})).eval()
 
     return model
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pal_plugin.models.build import build_parts
+from pal_plugin.models.build import build_components
 from pal_plugin.models.stages import Stage, parameter_table
 
 
@@ -40,21 +40,21 @@ def test_unknown_values_are_errors(tiny_config):
     cfg = tiny_config("lal")
     speech = {**cfg["connectors"]["speech"], "arg": {"pool": 4}}
     with pytest.raises(ValueError, match="model.connectors.speech.*'arg'"):
-        build_parts({**cfg, "connectors": {**cfg["connectors"], "speech": speech}})
+        build_components({**cfg, "connectors": {**cfg["connectors"], "speech": speech}})
     with pytest.raises(ValueError, match="model.routing.speech needs integration"):
-        build_parts({**cfg, "routing": {**cfg["routing"], "speech": {"layers": None}}})
+        build_components({**cfg, "routing": {**cfg["routing"], "speech": {"layers": None}}})
     with pytest.raises(ValueError, match=r"each encoder belongs to a connector"):
-        build_parts({**cfg, "connectors": {"speech": cfg["connectors"]["speech"]}})
+        build_components({**cfg, "connectors": {"speech": cfg["connectors"]["speech"]}})
     with pytest.raises(ValueError, match="each group needs one route"):
-        build_parts({**cfg, "routing": {"general": {"integration": "lal"}}})
+        build_components({**cfg, "routing": {"general": {"integration": "lal"}}})
     routed = {**cfg["routing"], "general": {"integration": "lal", "layers": [1, 99]}}
     with pytest.raises(ValueError, match=r"names \[99\], but the LLM has the layers 0..2"):
-        build_parts({**cfg, "routing": routed})
+        build_components({**cfg, "routing": routed})
 
 
 def test_null_takes_an_encoder_and_its_group_out(tiny_config):
     cfg = tiny_config("lal")
-    parts = build_parts(
+    parts = build_components(
         {
             **cfg,
             "encoders": {**cfg["encoders"], "whisper": None},

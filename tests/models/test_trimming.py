@@ -8,7 +8,7 @@ import torch
 from pal_plugin.batch import to_device
 from pal_plugin.encoders.base import AudioEncoder
 from pal_plugin.models.audio_llm import AudioLLM
-from pal_plugin.models.build import build_parts
+from pal_plugin.models.build import build_components
 
 #: Seconds of the clips of a batch; a window of the tiny encoders lasts 1.28 s.
 BATCHES = {
@@ -86,7 +86,7 @@ def test_loss_and_gradients_are_those_of_all_columns(
     tiny_config, untrimmed, model_type, variant, seconds
 ):
     torch.manual_seed(0)
-    model = AudioLLM(**build_parts(variants(tiny_config(model_type), variant))).eval()
+    model = AudioLLM(**build_components(variants(tiny_config(model_type), variant))).eval()
     for block in model.cross_attention.values():
         torch.nn.init.constant_(block.gate_attention, 0.7)
     batch = batch_of(seconds)

@@ -199,13 +199,13 @@ def with_overlap(config, overlap_s, **more):
 @torch.no_grad()
 def test_a_whole_model_hears_a_long_clip_in_overlapping_windows(tiny_config, model_type):
     from pal_plugin.models.audio_llm import AudioLLM
-    from pal_plugin.models.build import build_parts
+    from pal_plugin.models.build import build_components
 
     torch.manual_seed(0)
-    plain = AudioLLM(**build_parts(tiny_config(model_type))).eval()
+    plain = AudioLLM(**build_components(tiny_config(model_type))).eval()
     torch.manual_seed(0)
     config = with_overlap(tiny_config(model_type), 0.64)
-    model = AudioLLM(**build_parts(config)).eval()
+    model = AudioLLM(**build_components(config)).eval()
     clip = (np.random.default_rng(0).standard_normal(4 * 16000) * 0.1, 16000)
     encoded = model.encode_audio({"audio": [clip]})
     windows = 1 + math.ceil((4 - 1.28) / 0.64)
@@ -221,10 +221,10 @@ def test_a_whole_model_hears_a_long_clip_in_overlapping_windows(tiny_config, mod
 
     config["connectors"]["general"]["args"]["grid"] = [1, 4]
     with pytest.raises(ValueError, match="overlap_s 0.64 is not"):
-        AudioLLM(**build_parts(config)).encode_audio({"audio": [clip]})
+        AudioLLM(**build_components(config)).encode_audio({"audio": [clip]})
     config["encoders"]["clap"]["features"]["overlap_s"] = 0.0
     with pytest.raises(ValueError, match="need the same overlap_s"):
-        AudioLLM(**build_parts(config))
+        AudioLLM(**build_components(config))
 
 
 def test_a_limit_is_reported_with_the_clips_name(tmp_path, caplog):

@@ -15,7 +15,7 @@ from sizes import bytes_of
 from transformers import AutoModelForCausalLM
 
 from pal_plugin.models.audio_llm import AudioLLM
-from pal_plugin.models.build import build_parts
+from pal_plugin.models.build import build_components
 from pal_plugin.planning.counting import LiveBytes
 from pal_plugin.planning.gpus import GIB
 from pal_plugin.planning.memory import DDP, memory_of
@@ -54,7 +54,7 @@ def test_peak_memory(device, kind, checkpointing, tiny_config, record_property):
 
     with measured_on(device) as peak:
         with torch.device(device):  # random numbers are made where they are needed
-            model = AudioLLM(**build_parts(cfg, load=random_llm)).to(device).train()
+            model = AudioLLM(**build_components(cfg, load=random_llm)).to(device).train()
         if checkpointing:
             model.checkpoint_activations()
         optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)

@@ -41,7 +41,7 @@ def trained(
     """Losses, gradient norms, whole weights and optimizer states, and answers after `STEPS`."""
     from pal_plugin.models import checkpoint
     from pal_plugin.models.audio_llm import AudioLLM
-    from pal_plugin.models.build import build_parts
+    from pal_plugin.models.build import build_components
     from pal_plugin.training import parallel
     from pal_plugin.training.checkpointing import optimizer_tensors
     from pal_plugin.training.streams import MicroBatch
@@ -49,7 +49,7 @@ def trained(
     from pal_plugin.utils.precision import Precision
 
     torch.manual_seed(0 if strategy == "ddp" else world.rank)  # fsdp: the first one's count
-    model = AudioLLM(**build_parts(copy.deepcopy({**config, "stage": {"llm": llm}})))
+    model = AudioLLM(**build_components(copy.deepcopy({**config, "stage": {"llm": llm}})))
     if world.rank == 0:
         torch.manual_seed(0)
     precision = Precision(amp, torch.device("cpu"))
