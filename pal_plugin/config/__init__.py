@@ -1,4 +1,4 @@
-"""One configuration out of package defaults, a run file and `--options`."""
+"""The configuration of a run: package defaults, a run file and `--options`."""
 
 from pal_plugin.config.run_config import RunConfig, load_config, parse_options
 

@@ -1,4 +1,4 @@
-"""Kinds of values: `holds(value)` says whether one is of the kind, `str` what is expected."""
+"""Kinds of values: `holds(value)` checks a value, `str` describes what is expected."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from typing import Any, Protocol
 
 
 class Kind(Protocol):
-    """What a key may be."""
+    """Valid values of a key."""
 
-    def holds(self, value: Any) -> bool: ...
+    def holds(self, value: Any) -> bool:
+        """Whether `value` is valid."""
+        ...
 
 
 @dataclass(frozen=True)
 class Number:
-    """A finite number of a range.
+    """A finite number in a range.
 
     Args:
-        least, most: the range, both ends included.
-        above, below: further ends, which are not.
-        whole: no fractions.
-        null: null is allowed.
-        words: texts that are allowed in its place.
+        least, most: inclusive bounds.
+        above, below: exclusive bounds.
+        whole: integers only.
+        null: whether null is valid.
+        words: texts that are valid instead of a number.
     """
 
     least: float = 0
@@ -43,10 +45,10 @@ class Number:
         return inside and (not self.whole or value == int(value))
 
     def argument(self, text: str) -> float:
-        """The number that a command line gives: the `type` of an argument of argparse.
+        """Parse a command line argument; the `type` of an argparse argument.
 
         Raises:
-            ArgumentTypeError: it is not of this kind.
+            ArgumentTypeError: the value is invalid.
         """
         try:
             value = int(text) if self.whole else float(text)
@@ -57,39 +59,39 @@ class Number:
         return value
 
     def __str__(self) -> str:
-        told = "a whole number" if self.whole else "a number"
+        text = "a whole number" if self.whole else "a number"
         if self.above > -math.inf:
-            told += f" above {self.above:g}"
+            text += f" above {self.above:g}"
         elif self.least > -math.inf:
-            told += f", {self.least:g} or more"
+            text += f", {self.least:g} or more"
         if self.below < math.inf:
-            told += f", less than {self.below:g}"
+            text += f", less than {self.below:g}"
         elif self.most < math.inf:
-            told += f", at most {self.most:g}"
-        return ", or ".join([told, *self.words, *(["null"] if self.null else [])])
+            text += f", at most {self.most:g}"
+        return ", or ".join([text, *self.words, *(["null"] if self.null else [])])
 
 
 @dataclass(frozen=True)
 class OneOf:
-    """One of a few values; `told` is how a message lists them."""
+    """One of a few values; `text` lists them in messages."""
 
     values: tuple
-    told: str
+    text: str
 
     def holds(self, value: Any) -> bool:
         return any(value == known and type(value) is type(known) for known in self.values)
 
     def __str__(self) -> str:
-        return self.told
+        return self.text
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text with something in it.
+    """A text that is not empty.
 
     Args:
-        null: null is allowed.
-        folder: it names one folder, or the beginning of its name.
+        null: whether null is valid.
+        folder: the text must be valid as a folder's name.
     """
 
     null: bool = False
@@ -101,19 +103,20 @@ class Text:
         return bool(value.strip()) and not (self.folder and set(value) & set("/\\\0"))
 
     def __str__(self) -> str:
-        told = "a name of one folder, without / and \\" if self.folder else "a text"
-        return told + ", or null" * self.null
+        text = "a folder name, without / and \\" if self.folder else "a text"
+        return text + ", or null" * self.null
 
 
 @dataclass(frozen=True)
 class ListOf:
-    """A list whose entries are all of one kind.
+    """A list of values of one kind.
 
     Args:
-        entry: of each.
-        size: how many there are; None: one or more, or `least`.
-        rising: none is less than the one before it, as in [low, high].
-        null: null is allowed.
+        entry: kind of each value.
+        size: number of values; None: `least` or more.
+        least: minimum number of values.
+        rising: values must not decrease, as in [low, high].
+        null: whether null is valid.
     """
 
     entry: Kind
@@ -131,14 +134,14 @@ class ListOf:
 
     def __str__(self) -> str:
         pair = self.rising and self.size == 2
-        told = "[low, high]" if pair else f"a list of {self.size or self.least or 'any number'}"
-        told += "" if self.size or not self.least else " or more"
-        return f"{told}, each {self.entry}" + ", or null" * self.null
+        text = "[low, high]" if pair else f"a list of {self.size or self.least or 'any number'}"
+        text += "" if self.size or not self.least else " or more"
+        return f"{text}, each {self.entry}" + ", or null" * self.null
 
 
 @dataclass(frozen=True)
 class Either:
-    """Any of several kinds."""
+    """A value of any of several kinds."""
 
     kinds: tuple[Kind, ...]
 
@@ -151,7 +154,7 @@ class Either:
 
 @dataclass(frozen=True)
 class Section:
-    """A map of further keys."""
+    """A map with further keys."""
 
     null: bool = False
 
@@ -168,5 +171,5 @@ FLAG = OneOf((True, False), "true or false")
 def _finite(value: float) -> bool:
     try:
         return math.isfinite(value)
-    except OverflowError:  # a whole number beyond every float
+    except OverflowError:  # an int beyond the range of float
         return False

@@ -1,6 +1,6 @@
-"""Strict merging of configurations: an unknown key is an error that names it and its neighbours.
+"""Strict merging of configurations: an unknown key is an error that suggests the nearest keys.
 
-Works on plain dicts and lists so that it can collect every problem before anything is reported;
+Works on plain dicts and lists, so that all problems can be collected before they are reported;
 `pal_plugin.config.run_config` decides what is merged and in which order.
 """
 
@@ -11,9 +11,9 @@ from typing import Any
 
 from pal_plugin.utils.spelling import did_you_mean
 
-# The maps whose keys are names that a user may add to (one place for the whole package).
-# A `*` stands for one key. Everything below an added key is taken as it is and checked where it
-# is used: encoders, connectors and datasets refuse arguments they do not know.
+# Maps to which users may add keys (the only list of them). A `*` stands for one key. Everything
+# below an added key is checked where it is used: encoders, connectors and datasets refuse unknown
+# arguments.
 FREE_MAPS = (
     "datasets",
     "datasets.*.build_info.annotations",
@@ -32,15 +32,15 @@ FREE_MAPS = (
 )
 
 
-# Keys that an entry may have besides those that it has.
+# Keys that an entry may have although its defaults lack them.
 OPTIONAL_KEYS = {
     "model.encoders.*": ("cache", "hidden_states"),
     "model.routing.*": ("layers", "pool"),
 }
-# Keys by their former names, for the error message.
+# Renamed keys: former name to current name, for the error message.
 RENAMED = {"run.lanes": "run.shard_streams"}
-# Entries of two kinds, of which one replaces the other: a route or a list of them, `cache: true` or
-# its settings.
+# Entries that may have either of two types: a route or a list of them, `cache: true` or its
+# settings.
 OF_TWO_KINDS = {"model.routing.*": {dict, list}, "model.encoders.*.cache": {dict, bool}}
 
 
@@ -50,17 +50,17 @@ def is_free_map(path: str) -> bool:
 
 
 def fits(pattern: str, path: str) -> bool:
-    """Whether a dotted path has the form of a pattern, whose `*` never reaches over a dot."""
+    """Whether a dotted path matches a pattern, whose `*` does not match dots."""
     return pattern.count(".") == path.count(".") and fnmatchcase(path, pattern)
 
 
 def present(entries: dict[str, Any]) -> dict[str, Any]:
-    """The entries of a map that a run file has not taken out by setting them to null."""
+    """The entries of a map that are not null; null removes an entry."""
     return {name: entry for name, entry in entries.items() if entry is not None}
 
 
 def flat(config: Any, path: str = "") -> dict[str, Any]:
-    """`{"run.seed": 1}` of `{"run": {"seed": 1}}`: the values that are no maps, by dotted name."""
+    """`{"run": {"seed": 1}}` -> `{"run.seed": 1}`: the values that are no maps, by dotted name."""
     if not isinstance(config, dict) or not config:
         return {path: config} if path else {}
     found: dict[str, Any] = {}
@@ -70,19 +70,21 @@ def flat(config: Any, path: str = "") -> dict[str, Any]:
 
 
 def merge_plain(base: Any, over: Any) -> Any:
-    """`base` with `over` on top, any keys: maps are merged key by key, all else is replaced."""
+    """`base` overridden by `over`, any keys: maps are merged by key, other values replaced."""
     if not (isinstance(base, dict) and isinstance(over, dict)):
         return over
     return {**base, **{k: merge_plain(base.get(k), value) for k, value in over.items()}}
 
 
 def merge_strict(base: Any, over: Any, *, source: str, errors: list[str], path: str = "") -> Any:
-    """`base` with `over` on top; both are plain containers and neither is changed.
+    """`base` overridden by `over`; both are plain containers, and neither is modified.
 
-    Maps are merged key by key, lists and values are replaced whole, null is always allowed.
+    Maps are merged by key, lists and values are replaced, null is always valid.
 
     Args:
-        source: where `over` comes from, for the messages ("--options").
+        base: with all known keys.
+        over: its keys must be in `base`, or in a free map.
+        source: of `over`, for the messages ("--options").
         errors: messages are appended here.
         path: dotted path of `base`.
     """
@@ -123,16 +125,16 @@ def _where_else(key: str, base: dict, path: str) -> str:
         for name, value in base.items()
         if isinstance(value, dict) and key in value
     ]
-    return f"{hint} There is {deeper[0]!r}." if deeper else hint
+    return f"{hint} Do you mean {deeper[0]!r}?" if deeper else hint
 
 
 def _mismatch(base: Any, over: Any) -> str | None:
-    """Why `over` cannot stand where `base` stands, or None."""
+    """Why `over` cannot replace `base`, or None."""
     if base is None or over is None or _is_interpolation(base) or _is_interpolation(over):
         return None
     if isinstance(base, dict):
         return f"expected a map with the keys {', '.join(map(str, base))}, got {over!r}"
-    if base in ("auto", "none") and isinstance(over, bool):  # a word for a mode, or yes and no
+    if base in ("auto", "none") and isinstance(over, bool):  # a mode, or true and false
         return None
     if isinstance(base, bool) != isinstance(over, bool):
         return f"expected {_kind(base)} (such as {base!r}), got {over!r}"

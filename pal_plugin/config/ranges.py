@@ -1,8 +1,8 @@
-"""What the keys of a run may be: one table, checked when a configuration is made.
+"""Valid values of the keys of a run: one table, checked when a configuration is made.
 
-So a slip is told before anything is loaded. Sizes end where a value can only be a slip, and would
-take the machine's memory, or never end, before anything else said so. The defaults are in
-`configs/`; a key that is not here is checked by whoever reads it.
+Errors are reported before anything is loaded. Upper limits exclude values that can only be mistakes
+and would exhaust the memory or never end. The defaults are in `configs/`; keys that are not listed
+here are checked where they are used.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from pal_plugin.config.merging import fits
 
 
 def _one_of(*values: str, null: bool = False) -> OneOf:
-    told = ", ".join([*values, *(["null"] if null else [])])
-    return OneOf((*values, *((None,) if null else ())), f"one of {told}")
+    text = ", ".join([*values, *(["null"] if null else [])])
+    return OneOf((*values, *((None,) if null else ())), f"one of {text}")
 
 
 def _size(most: float, *, null: bool = False) -> Number:
     return Number(1, most, whole=True, null=null)
 
 
-#: Of one process: windows and clips for a plan, text tokens, processes of a run (`commands`).
+#: Arguments of commands: seconds of a clip or window, text tokens, number of processes.
 CLIP_S = Number(most=3600, above=0)
 TEXT_TOKENS = _size(10**6)
 WORLD_SIZE = _size(100_000)
 COUNT = Number(whole=True)
-#: What every source of random numbers in use takes.
+#: Valid for all random number generators in use.
 SEED = Number(most=2**63 - 1, whole=True)
 BATCH = _size(4096)
 WORKERS = Number(most=1024, whole=True)
@@ -47,7 +47,7 @@ _BY_SPLIT = Either((_SHARE, _SECTION))
 
 _RUN: dict[str, Kind] = {
     "output_dir": _TEXT,
-    "name": Text(folder=True),  # of runs: RECIPE-DATE-TIME
+    "name": Text(folder=True),  # run folders are named RECIPE-DATE-TIME
     "seed": SEED,
     "device": _TEXT,
     "amp": OneOf((None, False, True, "none", "fp32", "bf16", "fp16"), "none (fp32), bf16 or fp16"),
@@ -62,7 +62,7 @@ _RUN: dict[str, Kind] = {
     "train_splits": _SPLITS,
     "valid_splits": _SPLITS,
     "test_splits": _SPLITS,
-    "max_epoch": COUNT,  # 0: the model as it is, evaluated
+    "max_epoch": COUNT,  # 0: evaluate the untrained model
     "steps_per_epoch": _MANY_OR_NULL,
     "max_minutes": Number(0.01, 10**7, null=True),
     "batch_size_train": BATCH,
@@ -204,7 +204,7 @@ _DATASETS: dict[str, Kind] = {
     "build_info.counts.*": _MANY,
     "build_info.seed": SEED,
     "build_info.workers": _size(1024, null=True),
-    # What they must lie in is told by `spoken.settings`, which knows what the voices can do.
+    # Their limits are checked by `spoken.settings`, which knows those of the voices.
     **{
         f"build_info.{key}": Either((_RANGE, _SECTION))
         for key in (
@@ -254,7 +254,7 @@ _DATASETS: dict[str, Kind] = {
         }.items()
     },
 }
-#: By pattern, `*` standing for one name or a part of it; the first that fits a key counts.
+#: By pattern, where `*` stands for one name or a part of it; the first match counts.
 RANGES: dict[str, Kind] = {
     **{f"run.{key}": kind for key, kind in _RUN.items()},
     **{f"model.{key}": kind for key, kind in _MODEL.items()},
@@ -263,12 +263,12 @@ RANGES: dict[str, Kind] = {
 
 
 def kind_of(path: str) -> Kind | None:
-    """What the key at a dotted path may be; None where the table does not say."""
+    """Valid values of the key at a dotted path; None if the table has no entry."""
     return next((kind for pattern, kind in RANGES.items() if fits(pattern, path)), None)
 
 
 def problems(config: Mapping[str, Any]) -> list[str]:
-    """A message for each value of a configuration's sections that is out of its range."""
+    """A message for each invalid value in a configuration's sections."""
     return [
         f"{path} is {value!r}; expected {kind}"
         for path, value in _values(config)
@@ -277,7 +277,7 @@ def problems(config: Mapping[str, Any]) -> list[str]:
 
 
 def with_whole_numbers(config: Any, path: str = "") -> Any:
-    """The sections with 1000 where 1e3, which YAML reads as a fraction, stands for a count."""
+    """The sections with floats such as 1e3 converted to int where a whole number is expected."""
     if isinstance(config, Mapping):
         return {
             key: with_whole_numbers(value, f"{path}.{key}" if path else str(key))
@@ -288,7 +288,7 @@ def with_whole_numbers(config: Any, path: str = "") -> Any:
 
 
 def _values(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted path, value) of everything, sections included; entries of lists by their number."""
+    """(dotted path, value) of all keys, sections included; list entries by their index."""
     if path:
         yield path, node
     inner = node.items() if isinstance(node, Mapping) else ()

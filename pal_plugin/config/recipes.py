@@ -1,8 +1,7 @@
 """Run files by name: `lal_stage1` for the package's own, or a path; several make one recipe.
 
-The run files of `projects/pal` exist once: a wheel holds them as `pal_plugin/recipes`, a clone has
-them beside the package. A full-size recipe is one part of each kind, in any order: a stage, an LLM
-and a variant.
+The run files of `projects/pal` are in `pal_plugin/recipes` in a wheel, and next to the package in a
+clone. A full-size recipe is one part of each kind, in any order: a stage, an LLM and a variant.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ def recipes_dir() -> Path:
 
 
 def recipe_names() -> list[str]:
-    """What the package's run files are called: `lal_stage1`, `mini/lal`, `common/stage2`."""
+    """Names of the package's run files: `lal_stage1`, `mini/lal`, `common/stage2`."""
     root = recipes_dir()
     return sorted(
         path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml")
@@ -35,10 +34,10 @@ def recipe_names() -> list[str]:
 
 
 def find_recipe(name: str) -> Path:
-    """The run file of a path or a name; parts (`stage2`, `qwen2.5_1.5b`) are found in `common`.
+    """The run file of a path or a name; parts (`stage2`, `qwen2.5_1.5b`) are in `common`.
 
     Raises:
-        ConfigError: there is neither; names the nearest.
+        ConfigError: it does not exist; suggests the nearest names.
     """
     path = beside_recipes(name)
     if path.suffix in (".yaml", ".yml") or path.is_file():
@@ -48,19 +47,19 @@ def find_recipe(name: str) -> Path:
         hint = did_you_mean(path.name, beside) if beside else f"No folder {path.parent}."
         raise ConfigError(f"no configuration file {path}. {hint}")
     for place in (recipes_dir(), recipes_dir() / "common"):
-        # Not with_suffix: names hold dots, as qwen2.5_1.5b.
+        # Not with_suffix: names contain dots, as qwen2.5_1.5b.
         if (place / f"{name}.yaml").is_file():
             return place / f"{name}.yaml"
     known = [known.removeprefix("common/") for known in recipe_names()]
     raise ConfigError(
-        f"no recipe {name!r}: expected a run file (YAML) or a name. {did_you_mean(name, known)}"
+        f"no recipe {name!r}; expected a run file (YAML) or a name. {did_you_mean(name, known)}"
     )
 
 
 def beside_recipes(name: str | Path) -> Path:
-    """A file that a configuration names as it lies in a clone, `projects/pal/mini/splits.csv`.
+    """A file named by its path in a clone, such as `projects/pal/mini/splits.csv`.
 
-    Elsewhere it is found beside the package's run files.
+    Elsewhere it is searched next to the package's run files.
     """
     path = Path(name).expanduser()
     inner = path.as_posix().removeprefix("projects/pal/")
@@ -70,30 +69,30 @@ def beside_recipes(name: str | Path) -> Path:
 
 
 def find_recipes(names: Sequence[str]) -> list[Path]:
-    """The run files of several names, which are merged in their order.
+    """The run files of several names, to be merged in order.
 
     Raises:
-        ConfigError: one that is not there, or two parts of one kind.
+        ConfigError: one does not exist, or two parts are of the same kind.
     """
     paths = [find_recipe(name) for name in names]
     kinds = [_kind_of_part(path) for path in paths]
     for kind in PART_KEYS:
         same = [path.stem for path, its in zip(paths, kinds, strict=True) if its == kind]
         if len(same) > 1:
-            raise ConfigError(f"{' and '.join(same)} were named; a recipe has one {kind}")
+            raise ConfigError(f"expected one {kind} per recipe, got {' and '.join(same)}")
     return paths
 
 
 def parts(kind: str) -> list[str]:
-    """The names of the package's parts of a kind of `PART_KEYS`."""
+    """Names of the package's parts of a kind in `PART_KEYS`."""
     folder = recipes_dir() / "common"
     return sorted(path.stem for path in folder.glob("*.yaml") if _kind_of_part(path) == kind)
 
 
 def train_command(recipe: str) -> str:
-    """What trains the recipe that a run is named after: `pal train lal_stage1`.
+    """The command that trains the recipe of a run's name: `pal train lal_stage1`.
 
-    A recipe that is not the package's is taken for a file of that name.
+    An unknown recipe is assumed to be a file of that name.
     """
     known = recipe_names()
     for at in (i for i, letter in enumerate(recipe) if letter == "_"):
@@ -103,13 +102,13 @@ def train_command(recipe: str) -> str:
     for stage, llm, variant in itertools.product(*map(parts, PART_KEYS)):
         if recipe == f"{llm}_{variant}_{stage}":
             return f"pal train {stage} {llm} {variant}"
-    # Without a name of its own, a run of several files is called FIRST+SECOND.
+    # A run of several files without `run.name` is named FIRST+SECOND.
     named = [n if {n, f"common/{n}"} & set(known) else f"{n}.yaml" for n in recipe.split("+")]
     return f"pal train {' '.join(named)}"
 
 
 def _kind_of_part(path: Path) -> str | None:
-    """None for what is no part, or one that may stand beside any."""
+    """The kind of a part; None for other files, and for parts that combine with any."""
     if path.resolve().parent != (recipes_dir() / "common").resolve():
         return None
     file = load_yaml(path)

@@ -1,8 +1,8 @@
-"""What a run file may name, by kind: models, datasets, processors, tasks, runners, schedules.
+"""Registries of names in run files: models, datasets, processors, tasks, runners, schedules.
 
-An entry is "module:Class" in text. So a name is checked before its module, and torch with it, is
-imported, and no arrow points up from here. A host knows further names: those of LAVIS's registry
-(`hosts/lavis`), in `train.py` and wherever `lavis` is imported.
+An entry is the text "module:Class", so that a name is checked before its module, and torch, is
+imported, and this module imports no higher layer. A host adds further names: those of LAVIS's
+registry (`hosts/lavis`), in `train.py` and wherever `lavis` is imported.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class Registry:
     """Classes of one kind by name.
 
     `Registry.host` names a module, such as `pal_plugin.hosts.lavis`, that is imported when a name
-    is not known: it may add what it knows by `add_host`.
+    is unknown: it may register its names by `add_host`.
 
     Args:
-        kind: what messages call it.
-        entries: "module:Class", or a class.
-        more: "module:function" that gives further entries.
+        kind: for messages.
+        entries: by name, "module:Class" or a class.
+        more: "module:function" that returns further entries.
     """
 
     host: str | None = None
@@ -41,22 +41,22 @@ class Registry:
         self._hosts: list[tuple[Callable[[str], Any], Callable[[], Iterable[str]]]] = []
 
     def add(self, name: str, entry: str | type) -> None:
-        """Make a class known, also from a script of one's own."""
+        """Register a class, for example from your own script."""
         self.entries[name] = entry
 
     def add_host(self, find: Callable[[str], Any], names: Callable[[], Iterable[str]]) -> None:
-        """Ask a host too: `find(name)` gives a class or None."""
+        """Register a host: `find(name)` returns a class or None, `names()` all names."""
         self._hosts.append((find, names))
 
     def own(self) -> dict[str, str | type]:
-        """All entries but the hosts'."""
+        """All entries except the hosts'."""
         if self._more:
             self.entries = _imported(self._more)() | self.entries
             self._more = None
         return self.entries
 
     def names(self) -> list[str]:
-        """All names, the hosts' too."""
+        """All names, including the hosts'."""
         return list(dict.fromkeys([*self.own(), *(n for _, names in self._hosts for n in names())]))
 
     def __contains__(self, name: object) -> bool:
@@ -65,10 +65,10 @@ class Registry:
         return name in self.own() or self._hosted(name) is not None
 
     def get(self, name: str) -> Any:
-        """The class of this name, whose module is imported now.
+        """The class of this name; imports its module.
 
         Raises:
-            ConfigError: there is none; names its neighbours.
+            ConfigError: the name is unknown; suggests the nearest ones.
         """
         entry = self.own().get(name)
         if entry is None:
@@ -85,7 +85,7 @@ class Registry:
         return next((c for find, _ in self._hosts if (c := find(name)) is not None), None)
 
     def unknown(self, name: object) -> str:
-        """What to say of a name that is not known."""
+        """The error message for an unknown name."""
         hint = did_you_mean(str(name), self.names())
         return f"no {self.kind} named {name!r} is registered. {hint}"
 
@@ -130,12 +130,13 @@ SCHEDULES = Registry(
 
 
 def defaults_of(registry: Registry, name: str) -> dict[str, Path]:
-    """By type, the YAML files with the defaults of a model or a dataset.
+    """YAML files with the defaults of a model or a dataset, by type.
 
-    The table of model types, `configs/datasets/NAME.yaml`, or what a foreign class itself names.
+    From the table of model types, `configs/datasets/NAME.yaml`, or the attribute of an external
+    class.
 
     Raises:
-        ConfigError: a foreign class that names none.
+        ConfigError: an external class without that attribute.
     """
     entry = registry.own().get(name)
     if isinstance(entry, str) and entry.startswith("pal_plugin."):
@@ -148,14 +149,14 @@ def defaults_of(registry: Registry, name: str) -> dict[str, Path]:
     places = getattr(cls, key, None)
     if not places:
         raise ConfigError(
-            f"{cls.__name__}, the {registry.kind} {name!r}, does not say where its defaults are; "
-            f'give it {key} = {{"default": FILE}}'
+            f"{cls.__name__}, the {registry.kind} {name!r}, has no defaults; add the attribute "
+            f'{key} = {{"default": FILE}}'
         )
     return {kind: _file(cls, kind, Path(place)) for kind, place in places.items()}
 
 
 def _file(cls: Any, kind: str, place: Path) -> Path:
-    """Those of LAVIS's own classes are relative to its package."""
+    """Absolute path of a defaults file; those of LAVIS's classes are relative to its package."""
     if place.is_absolute() or not hasattr(cls, "default_config_path"):
         return place
     return Path(cls.default_config_path(kind))

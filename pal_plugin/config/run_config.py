@@ -1,7 +1,7 @@
-"""One run's configuration: package defaults, a run file (on top of its `base`), --options.
+"""The configuration of a run: package defaults, a run file (on top of its `base`), --options.
 
-Keys are strict, all problems are reported at once, and what was made is not changed any more: a
-command that knows better (where a checkpoint is) makes another one by `changed`.
+Unknown keys are errors, all problems are reported at once, and a configuration is immutable: a
+command that must change a value (such as a resolved checkpoint) makes a new one by `changed`.
 """
 
 from __future__ import annotations
@@ -39,20 +39,21 @@ _DEVICE = re.compile(r"auto|[a-z]+(:\d+)?")
 
 
 class RunConfig:
-    """The resolved configuration of one run, read only.
+    """The resolved configuration of a run, read-only.
 
     Args:
         config: its sections, resolved.
-        source: where it comes from, for messages.
-        evaluating: nothing will be trained, whatever `run.evaluate` says.
+        source: its files, for messages.
+        evaluating: whether the run only evaluates, whatever `run.evaluate` is.
 
     Attributes:
-        train_splits, valid_splits, test_splits: of `run:`; valid and test ones are empty where
-            nothing is evaluated, and there are no train splits where nothing is trained.
-        evaluated_splits: all that are evaluated, each once; the first selects the best checkpoint.
+        train_splits, valid_splits, test_splits: of `run:`; train splits are empty if nothing is
+            trained.
+        evaluated_splits: valid and test splits without duplicates; the first one selects the best
+            checkpoint.
 
     Raises:
-        ConfigError: values that are out of their range (`ranges`), or splits that contradict.
+        ConfigError: invalid values (`ranges`), or splits that contradict each other.
     """
 
     def __init__(self, config: DictConfig, source: str, *, evaluating: bool = False) -> None:
@@ -71,11 +72,11 @@ class RunConfig:
         if evaluates and not self.evaluated_splits:
             found.append("nothing to evaluate: run.valid_splits and run.test_splits are empty")
         if not evaluates and not self.train_splits:
-            found.append("run.train_splits is empty; give a split to train on")
+            found.append("run.train_splits is empty; expected a split to train on")
         for split in set(self.train_splits) & set(self.evaluated_splits):
             found.append(
-                f"the split {split!r} is trained on and evaluated: its stream never ends, and the "
-                "figures would say nothing; give evaluation a split of its own"
+                f"the split {split!r} is trained on and evaluated: training streams are infinite, "
+                "and the metrics would be meaningless; evaluate another split"
             )
         _raise(found, source)
 
@@ -83,32 +84,35 @@ class RunConfig:
 
     @property
     def run_cfg(self) -> DictConfig:
+        """The section `run`."""
         return self.config.run
 
     @property
     def model_cfg(self) -> DictConfig:
+        """The section `model`."""
         return self.config.model
 
     @property
     def datasets_cfg(self) -> DictConfig:
+        """The section `datasets`."""
         return self.config.datasets
 
     @cached_property
     def device_name(self) -> str:
-        """`run.device`, where auto is cuda if there is one and else the CPU.
+        """`run.device`, with auto resolved to cuda if available, else cpu.
 
         Raises:
-            ConfigError: cuda where torch sees none.
+            ConfigError: cuda is not available.
         """
         import torch
 
         name, there = str(self.run_cfg.device), torch.cuda.is_available()
         if name.startswith("cuda") and not there:
-            raise ConfigError(f"run.device={name}, but torch sees no cuda device here; use auto")
+            raise ConfigError(f"run.device is {name}, but torch sees no cuda device; use auto")
         return ("cuda" if there else "cpu") if name == "auto" else name
 
     def changed(self, **sections: Mapping[str, Any]) -> RunConfig:
-        """Another configuration: `changed(run={"evaluate": True}, model={"checkpoint": path})`."""
+        """A changed copy: `changed(run={"evaluate": True}, model={"checkpoint": path})`."""
         merged = merge_plain(OmegaConf.to_container(self.config), sections)
         return RunConfig(OmegaConf.create(merged), self.source)
 
@@ -117,7 +121,7 @@ class RunConfig:
         return OmegaConf.to_container(self.config)
 
     def save(self, path: Path) -> None:
-        """Write it as YAML; it is a valid run file itself."""
+        """Write the configuration as YAML, which is a valid run file."""
         path.write_text(OmegaConf.to_yaml(self.config), encoding="utf-8")
 
     def pretty_print(self) -> None:
@@ -136,14 +140,14 @@ def load_config(
     """`load_config("projects/pal/lal_stage1.yaml", ["run.seed=1"])`.
 
     Args:
-        recipe: a run YAML, or several that are merged in their order.
-        options: "a.b=c", or "a.b" and "c" in turn.
-        model_base: a model section that takes the place of the model type's defaults *and* of the
-            run file's model section, for evaluating a checkpoint with the model it was trained in.
-        evaluating: as of `RunConfig`.
+        recipe: a run YAML, or several that are merged in order.
+        options: "a.b=c", or "a.b" followed by "c".
+        model_base: a model section that replaces both the model type's defaults and the run file's
+            model section, to evaluate a checkpoint with the model it was trained with.
+        evaluating: as in `RunConfig`.
 
     Raises:
-        ConfigError: every problem found, one per line.
+        ConfigError: lists all problems, one per line.
     """
     paths = [Path(p) for p in ([recipe] if isinstance(recipe, str | Path) else recipe)]
     file, given = read_run_files(paths), parse_options(options)
@@ -160,7 +164,7 @@ def load_config(
 
 
 class _Merging:
-    """Defaults, run file and options, section by section; problems are collected in `errors`."""
+    """Merges defaults, run file and options by section; problems are collected in `errors`."""
 
     def __init__(self, name: str, file: dict[str, Any], options: dict[str, Any]) -> None:
         self.name, self.file, self.options = name, file, options
@@ -168,7 +172,7 @@ class _Merging:
         for where, given in ((name, file), ("--options", options)):
             for section, value in given.items():
                 if value is not None and not isinstance(value, dict):
-                    raise ConfigError(f"{section} is a section of keys, got {value!r}")
+                    raise ConfigError(f"{section}: expected a section of keys, got {value!r}")
                 if section not in SECTIONS:
                     self.errors.append(
                         f"{section}: unknown key {section!r} in {where}. "
@@ -176,7 +180,7 @@ class _Merging:
                     )
 
     def section(self, base: dict, path: str, *, from_file: bool = True) -> dict:
-        """`base` with what the run file and the options have at `path`."""
+        """`base` overridden by the run file and the options at `path`."""
         first, _, name = path.partition(".")
         sources = [(self.name, self.file)] if from_file else []
         for where, given in (*sources, ("--options", self.options)):
@@ -204,12 +208,12 @@ class _Merging:
         place = self._defaults(MODELS, "model", arch, kind, "arch", "model_type")
         if place is None:
             return {"model": {}, "preprocess": {}}
-        # The YAML of a type may leave the two names that select it out.
+        # The YAML of a type may omit the two names that select it.
         defaults = merge_plain({"model": {"arch": arch, "model_type": kind}}, read_run_file(place))
         return {n: self.section(defaults.get(n) or {}, n) for n in ("model", "preprocess")}
 
     def datasets(self) -> dict[str, dict]:
-        """By name; `NAME: null` leaves one out."""
+        """Sections by dataset name; `NAME: null` removes one."""
         given = [s.get("datasets") or {} for s in (self.file, self.options)]
         sections = {}
         for name, last in {**given[0], **given[1]}.items():
@@ -231,11 +235,11 @@ class _Merging:
     def _defaults(
         self, known: Registry, path: str, name: Any, kind: Any, name_key: str, kind_key: str
     ) -> Path | None:
-        """The YAML of a class's defaults, or None with the reason among the errors."""
+        """The YAML of a class's defaults; None if there is none, with the reason in `errors`."""
         if name is None and known is MODELS:
             self.errors.append(
-                "model.arch: must be given, such as pal; the parts of a full-size recipe have it "
-                f"in their stage ({', '.join(parts('stage'))})"
+                "model.arch: expected a value, such as pal; for a full-size recipe add a stage "
+                f"({', '.join(parts('stage'))})"
             )
             return None
         if name not in known:
@@ -277,6 +281,9 @@ def parse_options(options: Sequence[str] | None) -> dict:
     """`--options` as nested plain dicts.
 
     Both forms may be mixed: `["a.b=1", "a.c", "[x, y]"]` gives `{"a": {"b": 1, "c": ["x", "y"]}}`.
+
+    Raises:
+        ConfigError: a key without a value, a value without a key, or invalid YAML.
     """
     pairs, tokens = [], list(options or [])
     while tokens:
@@ -311,15 +318,15 @@ def _leaves(node: Any, path: str = "") -> Iterator[tuple[Any, Any, str]]:
 def _missing(path: str) -> str:
     if path == "model.checkpoint":
         return (
-            "model.checkpoint: a trained model is needed. Give a run folder, a .safetensors file "
-            "or latest:RECIPE; train one with: pal train lal_stage1, then "
-            "model.checkpoint=latest:lal_stage1 (on real clips: pal train mini/lal, then "
+            "model.checkpoint: expected a trained model: a run folder, a .safetensors file or "
+            "latest:RECIPE. Train one with: pal train lal_stage1, then use "
+            "model.checkpoint=latest:lal_stage1 (on recorded clips: pal train mini/lal, then "
             "latest:mini_lal)"
         )
     for kind, (section, key) in PART_KEYS.items():
         if path == f"{section}.{key}":
             listed = ", ".join(parts(kind))
-            return f"{path}: must be given; name one of {listed}, or --options {path}=NAME"
+            return f"{path}: must be given; add one of {listed}, or --options {path}=NAME"
     return f"{path}: must be given, for example --options {path}=VALUE"
 
 
@@ -329,7 +336,7 @@ def _unresolved(parent: Any, key: Any, path: str, error: Exception) -> str:
         if name not in os.environ:
             return (
                 f"{path}: the environment variable {name} is not set (value {raw!r}); "
-                f"export {name}=FOLDER or give the key by --options"
+                f"export {name}=FOLDER or set the key by --options"
             )
     return f"{path}: {raw!r} cannot be resolved: {str(error).splitlines()[0]}"
 

@@ -1,7 +1,7 @@
-"""Reading a run file, with the run files that it is based on.
+"""Read a run file with its base files.
 
-`base:` names one file or a list, relative to the file that names them; they are merged in order,
-and the file itself comes last. So recipes that differ in a line differ in a line.
+`base:` is a file or a list of files, relative to the file itself; they are merged in order, and the
+file itself comes last. So recipes that differ in a line differ in a line.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ SECTIONS = ("model", "preprocess", "run", "datasets", "data")
 
 
 def load_yaml(path: Path) -> dict:
-    """A YAML file as plain containers, interpolations kept. Raises ConfigError if it is none."""
+    """A YAML file as plain containers, with interpolations unresolved.
+
+    Raises:
+        ConfigError: the file does not exist or is not a YAML map.
+    """
     if not path.is_file():
         beside = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         hint = did_you_mean(path.name, beside) if beside else f"No folder {path.parent}."
@@ -30,23 +34,24 @@ def load_yaml(path: Path) -> dict:
     except Exception as error:  # PyYAML and OmegaConf raise unrelated types; all name the line
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(loaded, dict):
-        raise ConfigError(f"{path} must hold a map with the keys {', '.join(SECTIONS)}")
+        raise ConfigError(f"{path}: expected a map with the keys {', '.join(SECTIONS)}")
     return loaded
 
 
 def read_run_file(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A run file on top of its `base`; the key itself is gone.
+    """A run file merged on top of its `base`, without that key.
 
     Args:
+        path: the run file.
         above: files that are based on this one, outermost first.
 
     Raises:
-        ConfigError: a file that is not there or not YAML, a base that is no name, or a circle.
+        ConfigError: a missing or invalid file, an invalid `base`, or a cycle.
     """
     place = path.resolve()
     if place in above:
         circle = " -> ".join(p.name for p in (*above[above.index(place) :], place))
-        raise ConfigError(f"base: these run files are based on each other: {circle}")
+        raise ConfigError(f"base: these run files form a cycle: {circle}")
     file = load_yaml(path)
     bases = file.pop("base", None) or []
     bases = [bases] if isinstance(bases, str) else bases
@@ -68,9 +73,9 @@ def read_run_file(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def read_run_files(paths: Sequence[Path]) -> dict[str, Any]:
-    """Several run files, merged in their order as the files of a `base` are.
+    """Several run files, merged in order as the files of a `base` are.
 
-    What one leaves to be given (`???`) another may give, whichever comes first.
+    A value that one leaves open (`???`) may come from any other, whichever is first.
     """
     merged: dict[str, Any] = {}
     for path in paths:
@@ -79,7 +84,7 @@ def read_run_files(paths: Sequence[Path]) -> dict[str, Any]:
 
 
 def _without_missing(over: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
-    """`over` without each `???` that has a value in `base`."""
+    """`over` without each `???` that `base` has a value for."""
     kept = {}
     for key, value in over.items():
         below = base.get(key)

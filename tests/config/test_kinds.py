@@ -55,7 +55,7 @@ def test_what_a_kind_holds(kind, good, bad):
         (ListOf(Text()), "a list of 1 or more, each a text"),
         (Either((Number(), Section())), "a number, 0 or more, or a section of keys"),
         (Text(null=True), "a text, or null"),
-        (Text(folder=True), "a name of one folder, without / and \\"),
+        (Text(folder=True), "a folder name, without / and \\"),
     ],
 )
 def test_what_a_message_expects(kind, told):

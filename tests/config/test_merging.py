@@ -23,7 +23,7 @@ def test_maps_are_merged_and_lists_replaced_whole():
     ("over", "told"),
     [
         ({"run": {"sede": 1}}, r"run.sede: unknown key 'sede' in --options. Did you mean 'seed'?"),
-        ({"seed": 1}, "There is 'run.seed'."),
+        ({"seed": 1}, "Do you mean 'run.seed'?"),
         ({"run": {"seed": "a"}}, "run.seed: expected a number (such as 42), got 'a' in --options"),
         ({"run": {"seed": True}}, "run.seed: expected a number (such as 42), got True"),
         ({"run": {"splits": "a"}}, "run.splits: expected a list"),

@@ -71,7 +71,7 @@ def test_the_packages_own_recipes_pass(monkeypatch):
         ("run.grad_clip", 0, "a number above 0, or null"),
         ("run.lr_scale.lora", -1, "a number, 0 or more"),
         ("run.output_dir", "", "a text"),
-        ("run.name", "a/b", "a name of one folder, without / and \\"),
+        ("run.name", "a/b", "a folder name, without / and \\"),
         ("run.evaluation.caption.tokenizer", "word", "one of auto, ptb, plain"),
         ("run.generation.do_sample", "word", "true or false, or null"),
         ("run.train_splits", [1], "a list of any number, each a text, or null"),

@@ -25,9 +25,9 @@ def test_every_name_is_found():
         (["stage1", "llama3.2_2b", "lal"], r"no recipe 'llama3.2_2b'.*'llama3.2_3b'"),
         (["stage1", "llama3.2_1b", "lal_delay"], "no recipe 'lal_delay'.*'lal_delayed'"),
         (["lal_stage4"], "no recipe 'lal_stage4'.*'lal_stage3'"),
-        (["stage1", "stage2", "llama3.2_1b", "lal"], "stage1 and stage2 were named; .* one stage"),
-        (["stage1", "llama3.2_1b", "qwen2.5_1.5b"], "llama3.2_1b and qwen2.5_1.5b .* one LLM"),
-        (["lal", "stage1", "pal"], "lal and pal .* one variant"),
+        (["stage1", "stage2", "llama3.2_1b", "lal"], "expected one stage .* stage1 and stage2"),
+        (["stage1", "llama3.2_1b", "qwen2.5_1.5b"], "one LLM .* llama3.2_1b and qwen2.5_1.5b"),
+        (["lal", "stage1", "pal"], "one variant .* lal and pal"),
     ],
 )
 def test_mistakes_in_names(names, says):
@@ -38,9 +38,9 @@ def test_mistakes_in_names(names, says):
 @pytest.mark.parametrize(
     ("names", "says"),
     [
-        (["stage1", "lal"], r"data\.llm: must be given; name one of llama3.2_1b, .*qwen2.5_1.5b"),
+        (["stage1", "lal"], r"data\.llm: must be given; add one of llama3.2_1b, .*qwen2.5_1.5b"),
         (["stage1", "llama3.2_1b"], r"data\.variant: must be given; .*lal_delayed"),
-        (["llama3.2_1b", "lal"], r"model\.arch: must be given.*stage1, stage2, stage3"),
+        (["llama3.2_1b", "lal"], r"model\.arch: expected a value.*stage1, stage2, stage3"),
     ],
 )
 def test_a_part_that_was_left_out_is_named(names, says):

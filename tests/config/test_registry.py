@@ -81,7 +81,7 @@ def test_a_class_of_ones_own_by_text_names_its_defaults_too(monkeypatch, tmp_pat
     entries = {"birds": "my_birds:Birds", "nameless": "my_birds:Nameless"}
     monkeypatch.setattr(DATASETS, "entries", {**DATASETS.own(), **entries})
     assert defaults_of(DATASETS, "birds") == {"default": tmp_path / "birds.yaml"}
-    with pytest.raises(ConfigError, match="Nameless.* give it DATASET_CONFIG_DICT"):
+    with pytest.raises(ConfigError, match="Nameless.* add the attribute DATASET_CONFIG_DICT"):
         defaults_of(DATASETS, "nameless")
     monkeypatch.delitem(sys.modules, "my_birds")
 

@@ -167,7 +167,7 @@ def test_defaults_of_every_shipped_dataset_can_be_read_alone():
 @pytest.mark.parametrize("option", ["model=lal", "datasets=3", "run=fast"])
 def test_a_value_in_place_of_a_section_is_an_error(option):
     recipe = Path(__file__).resolve().parents[2] / "projects" / "pal" / "lal_stage1.yaml"
-    with pytest.raises(ConfigError, match="is a section of keys"):
+    with pytest.raises(ConfigError, match="expected a section of keys"):
         load_config(recipe, [option])
 
 
