@@ -1,12 +1,11 @@
-"""The table of the README, from the result files of several runs.
+"""The results table of the README, from several run folders.
 
     python projects/pal/mini/compare.py output/mini_*-seed? --svm output/mfcc_svm.json
 
 Reads `config.yaml` (type and seed) and `result/val.jsonl` (one line per clip) of each run folder.
-Spread is the standard deviation over seeds (n - 1). LAL against PLITS: the mean over seeds of
-each clip's correctness, the clips resampled with replacement (paired: both types by the same
-draw), all domains pooled; the interval holds the middle 95 %. It is the spread over clips with
-these trained models; how far other seeds may lie is the table's +-.
+Spread is the standard deviation over seeds (n - 1). LAL against PLITS: paired bootstrap over clips
+of each clip's correctness averaged over seeds, all domains pooled, 95 % percentile interval. It is
+the spread over clips for these trained models; the spread over seeds is the table's +-.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ ClipId = tuple[str, str]
 
 @dataclass(frozen=True)
 class Run:
-    """What one run got right: 1.0 or 0.0 by clip, heard and with the audio masked."""
+    """Correctness of one run, 1.0 or 0.0 by clip, with audio and with it masked."""
 
     name: str
     kind: str
@@ -46,14 +45,14 @@ def read_run(folder: Path) -> Run:
     """Read one run folder.
 
     Raises:
-        ValueError: no result in it, results of a part, or made without masked audio.
+        ValueError: no results, results of a part of the clips, or without masked audio.
     """
     results = folder / "result" / "val.jsonl"
     if not results.is_file():
-        raise ValueError(f"{folder} holds no result/val.jsonl; is the run finished?")
+        raise ValueError(f"{folder} has no result/val.jsonl; is the run finished?")
     config = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
     if config["run"].get("eval_limit"):
-        raise ValueError(f"{folder} is of a part of the clips (run.eval_limit): evaluate them all")
+        raise ValueError(f"{folder} has a part of the clips (run.eval_limit): evaluate all of them")
     rows = [json.loads(line) for line in results.read_text("utf-8").splitlines()]
     if any("prediction_masked" not in row for row in rows):
         raise ValueError(f"{results} lacks prediction_masked; evaluate with run.masked_audio=true")
@@ -68,10 +67,10 @@ def read_run(folder: Path) -> Run:
 
 
 def check_runs(runs: list[Run]) -> None:
-    """All runs must have answered the same clips, and each type each seed once.
+    """Check that all runs have the same clips, and that no type has a seed twice.
 
     Raises:
-        ValueError: names the runs that do not fit.
+        ValueError: names the runs that do not match.
     """
     for run in runs[1:]:
         if run.reference != runs[0].reference:
@@ -91,7 +90,7 @@ def accuracies(runs: list[Run], domain: str | None, masked: bool = False) -> lis
 
 
 def mean_and_spread(values: list[float]) -> str:
-    """Percent, `mean ± standard deviation`; the mean alone for one value, - for none."""
+    """`mean ± standard deviation` in percent; the mean for one value, - for none."""
     if not values:
         return "-"
     text = f"{100 * statistics.fmean(values):.1f}"
@@ -106,7 +105,7 @@ def chance(references: list[str]) -> float:
 def paired_bootstrap(first: list[Run], second: list[Run], seed: int = 0) -> dict[str, float]:
     """`{"difference", "low", "high"}` of the pooled accuracy, first minus second.
 
-    Clips are resampled, seeds averaged.
+    Clips are resampled, seeds are averaged.
     """
     clips = sorted(first[0].right)
     per_clip = [
@@ -121,7 +120,7 @@ def paired_bootstrap(first: list[Run], second: list[Run], seed: int = 0) -> dict
 
 
 def table(runs: list[Run], svm: dict[str, dict] | None = None) -> str:
-    """Markdown: a row per domain and one for all clips, then the comparison of LAL and PLITS."""
+    """Markdown table: a row per domain and one for all clips, then LAL against PLITS."""
     by_kind = defaultdict(list)
     for run in runs:
         by_kind[run.kind].append(run)
@@ -137,7 +136,7 @@ def table(runs: list[Run], svm: dict[str, dict] | None = None) -> str:
         levels.append(chance(references))
         plain.append((svm or {}).get(domain, {}).get("accuracy"))
         lines.append(_row(domain, by_kind, kinds, domain, sizes[-1], levels[-1], plain[-1]))
-    # A model that never listens may answer each domain by its own largest class.
+    # A model that never listens may answer each domain by its most frequent class.
     level = np.average(levels, weights=sizes)
     whole = None if None in plain else np.average(plain, weights=sizes)
     lines.append(_row("all clips", by_kind, kinds, None, sum(sizes), level, whole))
@@ -176,7 +175,7 @@ def _line(cells: list[str]) -> str:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("runs", nargs="+", type=Path, help="run folders")
-    parser.add_argument("--svm", type=Path, help="what mfcc_svm.py printed")
+    parser.add_argument("--svm", type=Path, help="output of mfcc_svm.py")
     args = parser.parse_args(argv)
     try:
         runs = [read_run(folder) for folder in args.runs]

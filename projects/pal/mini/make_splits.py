@@ -1,15 +1,15 @@
-"""Write splits.csv, which fixes what is trained on and what is evaluated.
+"""Write splits.csv, which assigns clips to training and evaluation splits.
 
     PAL_DATA=FOLDER python projects/pal/mini/make_splits.py
 
 - esc10: folds 1-3 train, fold 4 val (the folds keep clips of one recording together).
-- digits: one speaker is left out of training entirely; 20 takes of each of their digits are
-  `val_speaker`. Of the other speakers, takes 0-4 are `val` and the rest `train`. So one training
-  gives both protocols: by take, and an unseen speaker.
+- digits: one speaker is held out of training; 20 takes of each digit are `val_speaker`. Of the
+  other speakers, takes 0-4 are `val` and the rest `train`. So one training run gives both
+  protocols: by take, and an unseen speaker.
 - instruments: stratified, one clip in four of each class is `val`, by a seeded shuffle of the
   recordings.
 
-The result depends on the CSVs and on SEED alone.
+The result depends only on the CSVs and SEED.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Row = dict[str, str]
 
 
 def esc10(audio: Path) -> list[Row]:
-    """Folds as they are published; the group is the Freesound recording."""
+    """Published folds; the group is the Freesound recording."""
     folder = "esc10_f1234"
     return [
         _row(
@@ -47,7 +47,7 @@ def esc10(audio: Path) -> list[Row]:
 
 
 def digits(audio: Path) -> list[Row]:
-    """By take and by speaker; the group is the speaker. Unused takes are left out."""
+    """Splits by take and by speaker; the group is the speaker. Unused takes are omitted."""
     rows = []
     for clip in _read(audio / "fsdd" / "fsdd.csv"):
         take = int(clip["index"])
@@ -63,7 +63,7 @@ def digits(audio: Path) -> list[Row]:
 
 
 def instruments(audio: Path) -> list[Row]:
-    """Whole recordings are drawn for `val`, class by class; the group is the recording."""
+    """Entire recordings are drawn for `val`, class by class; the group is the recording."""
     folder = "music/fsdkaggle2018_instruments"
     by_label: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for clip in _read(audio / folder / "instruments.csv"):
@@ -85,9 +85,9 @@ def instruments(audio: Path) -> list[Row]:
 
 
 def shared_groups(rows: list[Row]) -> list[tuple[str, str]]:
-    """(domain, group) of recordings that are in more than one split.
+    """(domain, group) of recordings in more than one split.
 
-    Digits are left out: there the group is the speaker, whom `train` and `val` share on purpose.
+    Digits are exempt: their group is the speaker, whom `train` and `val` share on purpose.
     """
     splits = defaultdict(set)
     for row in rows:

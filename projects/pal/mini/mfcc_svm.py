@@ -1,11 +1,11 @@
-"""The plain yardstick: statistics of MFCCs and an SVM, on the same splits.
+"""A classical baseline: an SVM on MFCC statistics, on the same splits.
 
     PAL_DATA=FOLDER python projects/pal/mini/mfcc_svm.py > output/mfcc_svm.json
 
 Mean and standard deviation over time of 20 MFCCs and of their first and second differences,
-standardised, then an RBF kernel with scikit-learn's default width and C = 10. The front end is
-the best of five that were tried on the validation clips, which favours it; and one classifier is
-trained per domain, so it always knows which question is asked.
+standardized, then an RBF kernel with scikit-learn's default width and C = 10. The front end is the
+best of five that were tried on the validation clips, which favors it; and one classifier is trained
+per domain, so it always knows which question is asked.
 Needs scikit-learn (`pip install -e ".[eval]"`).
 """
 
@@ -26,7 +26,7 @@ from pal_plugin.audio.io import load_audio, resample
 from pal_plugin.datasets.clips import LabelledClip, read_annotations
 
 SPLITS = Path(__file__).with_name("splits.csv")
-#: What is evaluated, by name in the metrics: (domain, split).
+#: Evaluated (domain, split) by name in the metrics.
 EVALUATED = {
     "esc10": ("esc10", "val"),
     "digits": ("digits", "val"),
@@ -37,7 +37,7 @@ COEFFICIENTS = 20
 
 
 class FrontEnd(NamedTuple):
-    """Sample rate, window and step in samples, and mel channels under the MFCCs."""
+    """Sample rate, window and hop in samples, and number of mel bands of the MFCCs."""
 
     rate_hz: int
     n_fft: int

@@ -1,11 +1,11 @@
-"""Train every type with every seed, one after the other; start it again and it goes on.
+"""Train every type with every seed, one after the other; rerun it to continue.
 
     PAL_DATA=FOLDER python projects/pal/mini/run_all.py --types plits lal pal --seeds 0 1 2 \\
         --options run.steps_per_epoch=300
 
-A finished run is the folder `<output>/mini_<type>-seed<n>` with a `finished.json`; it is skipped.
-The folder of a run that was interrupted is kept beside it as `...-interrupted-<k>`. A finished
-run that was made with other --options is an error: the table must not mix recipes.
+A finished run is a folder `<output>/mini_<type>-seed<n>` with a `finished.json`; it is skipped. The
+folder of an interrupted run is renamed to `...-interrupted-<k>`. A finished run with other
+--options is an error: the table must not mix recipes.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ def run_name(kind: str, seed: int) -> str:
 
 
 def is_finished(folder: Path, options: list[str]) -> bool:
-    """Whether the run in `folder` is done.
+    """Whether the run in `folder` is finished.
 
     Raises:
-        ValueError: it is done, with other options.
+        ValueError: it is finished, with other options.
     """
     path = folder / FINISHED
     if not path.is_file():
@@ -54,14 +54,14 @@ def is_finished(folder: Path, options: list[str]) -> bool:
     made_with = json.loads(path.read_text("utf-8"))["options"]
     if sorted(made_with) != sorted(options):
         raise ValueError(
-            f"{folder} was trained with {made_with}, now {options} is asked for; give another "
+            f"{folder} was trained with {made_with}, but --options are {options}; give another "
             "--output, or move that folder away"
         )
     return True
 
 
 def set_aside(folder: Path) -> None:
-    """Rename an unfinished run's folder, so that its name is free."""
+    """Rename an unfinished run's folder to free its name."""
     if not folder.exists():
         return
     number = 1
@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=Path("output"))
     parser.add_argument("--options", nargs="+", default=[], metavar="KEY=VALUE")
     args = parser.parse_args(argv)
-    for seed in args.seeds:  # seeds outside: every type has a first result early
+    for seed in args.seeds:  # outer loop: every type has a first result early
         for kind in args.types:
             folder = args.output.resolve() / run_name(kind, seed)
             try:
@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
                 print(f"error: {error}", file=sys.stderr)
                 return 2
             if done:
-                print(f"{folder.name}: finished before", flush=True)
+                print(f"{folder.name}: already finished", flush=True)
                 continue
             set_aside(folder)
             started = time.time()

@@ -2,8 +2,8 @@
 
     python projects/pal/pocket/stages.py [--types lal plits pal] [--stages 1 2 3]
 
-A stage that has a finished run is trained again; leave it out with --stages. The export is the
-best checkpoint of stage 3 in float16, as `pal_plugin/pocket/<type>.safetensors`.
+A stage with a finished run is trained again; exclude it with --stages. The export is the best
+checkpoint of stage 3 in float16, as `pal_plugin/pocket/<type>.safetensors`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def train(kind: str, stage: int) -> None:
-    """One stage; the next one starts from `latest:<this>`."""
+    """Train one stage; the next one starts from `latest:` of it."""
     recipe = ROOT / "projects" / "pal" / f"{kind}_stage{stage}.yaml"
     command = [sys.executable, str(ROOT / "train.py"), "--cfg-path", str(recipe)]
     subprocess.run(command, check=True, cwd=ROOT)
 
 
 def export(kind: str) -> Path:
-    """Copy the newest stage 3 into the package, as float16."""
+    """Copy the newest stage 3 into the package, in float16."""
     from pal_plugin.training.run_folder import BEST, latest_run
 
     best = latest_run(f"{kind}_stage3", ROOT / "output") / BEST

@@ -1,10 +1,10 @@
-"""What a model says about the clips that come with the package, and the same with the audio masked.
+"""A model's answers about the package's clips, with the audio and with it masked.
 
     python projects/pal/small/answers.py latest:small_lal            # the newest run, or a folder
     python projects/pal/small/answers.py small                       # a model type
 
-Of a sound or an instrument it also ranks the ten names of that kind, by likelihood per token as an
-evaluation does; the percentage is the share of the first one in the likelihood of all ten.
+For a sound or an instrument it also ranks the ten labels of that kind by likelihood per token, as
+in evaluation; the percentage is the share of the first one in the likelihood of all ten.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pal_plugin.training.run_folder import resolve_checkpoint
 from pal_plugin.utils.errors import UserError
 from pal_plugin.utils.tables import text_table
 
-#: What is ranked, by question.
+#: Candidate labels by question.
 NAMES = {
     "What do you hear?": (
         *("chainsaw", "clock tick", "crackling fire", "crying baby", "dog"),
@@ -37,7 +37,7 @@ NAMES = {
 
 
 def asked(model: AudioLLM, clip: Clip, masked: bool = False) -> tuple[str, str]:
-    """`(what it says, the name that it ranks first)` of a clip."""
+    """`(generated answer, top-ranked label)` of a clip."""
     samples = {"audio": [clip.path], "text_input": [clip.question]}
     if masked:
         samples["audio_mask"] = [False]
@@ -47,16 +47,16 @@ def asked(model: AudioLLM, clip: Clip, masked: bool = False) -> tuple[str, str]:
 
 
 def ranked(model: AudioLLM, samples: dict, names: tuple[str, ...]) -> str:
-    """The likeliest of `names` per token with its share in the likelihood of all."""
+    """The name of highest likelihood per token, with its share in the likelihood of all."""
     lengths = torch.tensor([len(model.text.answer_ids(name)) for name in names])
     scores = model.predict_class(samples, names)["scores"][0].cpu()
-    shares = (scores * lengths).softmax(0)  # the scores are means over an answer's tokens
+    shares = (scores * lengths).softmax(0)  # scores are means over an answer's tokens
     best = int(scores.argmax())
     return f"{names[best]} {shares[best]:.0%}"
 
 
 def table(model: AudioLLM) -> str:
-    """A row for each clip."""
+    """A text table with a row per clip."""
     rows = [("clip", "it is", "it says", "it ranks first", "masked, it says", "it ranks first")]
     for clip in tqdm(clips(), desc="clips", leave=False):
         with_audio, without = asked(model, clip), asked(model, clip, masked=True)
@@ -73,7 +73,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    about = "latest:RECIPE, a run's folder, a .safetensors file, or a model type"
+    about = "latest:RECIPE, a run folder, a .safetensors file, or a model type"
     parser.add_argument("model", help=about)
     name = parser.parse_args().model
     try:

@@ -1,4 +1,4 @@
-"""What `pal_mini` asks about the clips of projects/pal/mini, as plain lists; shared."""
+"""Clips, questions and candidates of `pal_mini` as plain lists; shared by the baselines."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Domain:
 
     Attributes:
         name: in the metrics.
-        question: that evaluation asks.
+        question: asked in evaluation.
         candidates: all labels, sorted.
-        val: clips that are evaluated.
-        train: clips that a classifier of its own may be fitted to.
+        val: evaluated clips.
+        train: clips that a separate classifier may be fitted to.
     """
 
     name: str
@@ -35,14 +35,14 @@ class Domain:
 
 
 def domains(audio: Path, every: int = 1) -> list[Domain]:
-    """The domains of `pal_mini`, clips in the order of splits.csv.
+    """The domains of `pal_mini`, with clips in the order of splits.csv.
 
     Args:
-        audio: the folder that holds the clips.
-        every: take each so-manieth clip of `val`, from the first on.
+        audio: the folder of the clips.
+        every: use every n-th clip of `val`, from the first on.
 
     Raises:
-        ConfigError: clips are missing; names them.
+        ConfigError: clips are missing; lists them.
     """
     defaults = OmegaConf.load(defaults_of(DATASETS, "pal_mini")["default"]).datasets.pal_mini
     annotations = beside_recipes(defaults.build_info.annotations)
@@ -62,13 +62,18 @@ def domains(audio: Path, every: int = 1) -> list[Domain]:
 
 
 def accuracy(chosen: Sequence[str], right: Sequence[str]) -> dict[str, float | int]:
-    """`{"accuracy", "n"}` of answers, as mfcc_svm.py gives them."""
+    """`{"accuracy", "n"}` of answers, as in mfcc_svm.py."""
     hits = sum(a == b for a, b in zip(chosen, right, strict=True))
     return {"accuracy": round(hits / len(right), 4), "n": len(right)}
 
 
 def arguments(description: str, every: bool = True) -> argparse.ArgumentParser:
-    """A parser of what all the scripts take. `description`: the script's docstring."""
+    """A parser of the arguments shared by all scripts.
+
+    Args:
+        description: the script's docstring.
+        every: whether to add `--every`.
+    """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -77,13 +82,13 @@ def arguments(description: str, every: bool = True) -> argparse.ArgumentParser:
         type=Path,
         default=Path(os.environ["PAL_DATA"]) / "audio" if "PAL_DATA" in os.environ else None,
         metavar="FOLDER",
-        help="of the clips that projects/pal/mini/splits.csv names (default: $PAL_DATA/audio)",
+        help="folder of the clips in projects/pal/mini/splits.csv (default: $PAL_DATA/audio)",
     )
     parser.add_argument(
         "--model-type",
         default="small",
         metavar="NAME",
-        help="whose encoder or LLM is looked at, without connectors (default: small)",
+        help="model type whose encoder or LLM is used, without connectors (default: small)",
     )
     if every:
         parser.add_argument(
@@ -91,17 +96,17 @@ def arguments(description: str, every: bool = True) -> argparse.ArgumentParser:
             type=int,
             default=1,
             metavar="N",
-            help="evaluate each Nth clip only (default: 1, all of them)",
+            help="evaluate only every Nth clip (default: 1, all clips)",
         )
     return parser
 
 
 def parsed(parser: argparse.ArgumentParser, given: Sequence[str] | None) -> argparse.Namespace:
-    """The options; ends the process with a message where they cannot be used."""
+    """The parsed options; exits with a message if they are invalid."""
     options = parser.parse_args(given)
     if options.audio is None:
         parser.error(
-            "where are the clips? Set PAL_DATA to the folder that holds audio/, or --audio"
+            "no folder of clips: set PAL_DATA to the folder that contains audio/, or give --audio"
         )
     if getattr(options, "every", 1) < 1:
         parser.error(f"--every must be at least 1, got {options.every}")

@@ -1,15 +1,14 @@
-"""The cascade: Whisper writes down what it hears, and the LLM reads that in place of hearing.
+"""The cascade baseline: Whisper transcribes, and the LLM reads the transcript instead of the audio.
 
     PAL_DATA=FOLDER python projects/pal/small/cascade.py --tokenizer FILE > output/cascade.json
 
-Both models of the model type are as they were published and nothing is trained. Each clip is
-transcribed by Whisper with its own decoder (greedy, windows of 30 s), the transcript stands in the
-prompt, and the LLM ranks the candidates by likelihood per token. `named` is the share of clips
-whose transcript has the label as its first or only label: what a search for the word would find,
-without any LLM. `--spoken CSV` adds the word error rate of the transcripts themselves, on clips
-whose words are known (columns file and transcript; files beside the CSV). The weights of `pal
-weights get small` come without Whisper's tokenizer; the message without `--tokenizer` says where
-it is.
+Both models of the model type are as published; nothing is trained. Each clip is transcribed by
+Whisper with its own decoder (greedy, windows of 30 s), the transcript is inserted into the prompt,
+and the LLM ranks the candidates by likelihood per token. `named` is the share of clips whose
+transcript has the label as its first or only label: keyword search, without any LLM. `--spoken CSV`
+adds the word error rate of the transcripts, on clips with known words (columns file and transcript;
+files next to the CSV). The weights of `pal weights get small` lack Whisper's tokenizer; the error
+without `--tokenizer` says where to get it.
 """
 
 from __future__ import annotations
@@ -35,18 +34,20 @@ from pal_plugin.utils.locations import resolve
 from pal_plugin.utils.runtime import progress_bar
 
 FORM = 'A recording is transcribed as: "{transcript}". {question}'
-#: As Whisper writes numbers that are spoken alone.
+#: Whisper writes isolated numbers as digits.
 DIGITS = dict(zip("0123456789", WORDS, strict=True))
 
 
 def evaluate(
     asked: Sequence[Domain], write: Callable[[Path], str], llm: TextOnly, form: str
 ) -> dict[str, Any]:
-    """Figures by domain, and under `clips` what was written and chosen for each clip.
+    """Metrics by domain, and under `clips` the transcript and prediction of each clip.
 
     Args:
-        write: a clip's transcript.
-        form: text with {transcript} and {question}.
+        asked: domains to evaluate.
+        write: transcribes a clip.
+        llm: ranks the candidates.
+        form: prompt with {transcript} and {question}.
     """
     results: dict[str, Any] = {}
     clips = []
@@ -71,7 +72,7 @@ def evaluate(
 
 
 def named(transcript: str, candidates: Sequence[str]) -> str | None:
-    """The candidate that a transcript has first, as whole words; None without any."""
+    """The candidate that occurs first in a transcript, as whole words; None without any."""
     words = [DIGITS.get(word, word) for word in spoken_words(transcript).split()]
     text = f" {' '.join(words)} "
     places = {c: m.start() for c in candidates if (m := re.search(rf" {re.escape(c)} ", text))}
@@ -79,10 +80,10 @@ def named(transcript: str, candidates: Sequence[str]) -> str | None:
 
 
 def spoken_rate(csv: Path, write: Callable[[Path], str]) -> dict[str, Any]:
-    """`{"wer", "n", "clips"}` of the clips of a CSV with the columns file and transcript.
+    """`{"wer", "n", "clips"}` of the clips in a CSV with the columns file and transcript.
 
     Raises:
-        ConfigError: no such file, or no such column.
+        ConfigError: the file or a column is missing.
     """
     clips = read_annotations(csv, csv.parent, filename_column="file", label_column="transcript")
     with progress_bar(len(clips), "spoken", "clip") as bar:
@@ -103,7 +104,7 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--tokenizer", type=Path, metavar="FILE", help="Whisper's tokenizer.json, or its folder"
     )
-    parser.add_argument("--spoken", type=Path, metavar="CSV", help="clips whose words are known")
+    parser.add_argument("--spoken", type=Path, metavar="CSV", help="clips with known transcripts")
     parser.add_argument(
         "--form",
         default=FORM,
@@ -112,7 +113,7 @@ def main(given: Sequence[str] | None = None) -> int:
     )
     options = parsed(parser, given)
     if "{transcript}" not in options.form or "{question}" not in options.form:
-        parser.error(f"--form must hold {{transcript}} and {{question}}, got {options.form!r}")
+        parser.error(f"--form: expected {{transcript}} and {{question}}, got {options.form!r}")
     encoders = type_section(options.model_type)["encoders"]
     checkpoints = [e["checkpoint"] for e in encoders.values() if e and e["type"] == "whisper"]
     if not checkpoints:

@@ -1,14 +1,13 @@
-"""What the LLM answers when a text tells it what is heard: a perfect ear, and no training.
+"""Ceiling: the untrained LLM's accuracy when the prompt states the true label.
 
     PAL_DATA=FOLDER python projects/pal/small/ceiling.py > output/ceiling.json
 
-Before each question of the evaluation stands a sentence with the true label, and the LLM ranks the
-candidates by likelihood per token, untrained and without audio. What it misses here is no fault of
-hearing; training may well go beyond it, since it also teaches how to answer. `told`: the share of
-clips it answers rightly. Two controls: `shuffled`, where the labels of a domain's clips are dealt
-anew, so that the sentence is as long and says nothing true of its clip (chance is near one in ten);
-`question_alone`, without a sentence. `believed` is the share of the shuffled clips where the answer
-is what the sentence said, true or not.
+A sentence with the true label precedes each question of the evaluation, and the LLM ranks the
+candidates by likelihood per token, untrained and without audio. Its errors are not caused by the
+audio path; training may exceed this accuracy, since it also teaches how to answer. `told`: accuracy
+with the true label. Two controls: `shuffled`, with the labels of a domain's clips permuted, so that
+the sentence is as long but uninformative (chance is near one in ten); `question_alone`, without a
+sentence. `believed` is the share of shuffled clips where the answer is the label in the sentence.
 """
 
 from __future__ import annotations
@@ -29,10 +28,12 @@ FORM = "You hear a sound of: {label}. {question}"
 
 
 def evaluate(listeners: Sequence[Domain], llm: TextOnly, form: str, seed: int) -> dict[str, Any]:
-    """Figures by domain, each as `accuracy` gives them.
+    """Metrics by domain, each as returned by `accuracy`.
 
     Args:
-        form: text with {label} and {question}.
+        listeners: domains to evaluate.
+        llm: ranks the candidates.
+        form: prompt with {label} and {question}.
         seed: of the shuffling.
     """
 
@@ -70,10 +71,10 @@ def main(given: Sequence[str] | None = None) -> int:
         metavar="TEXT",
         help=f"the prompt, with {{label}} and {{question}} (default: {FORM!r})",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the shuffling (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the shuffling (default: 0)")
     options = parsed(parser, given)
     if "{label}" not in options.form or "{question}" not in options.form:
-        parser.error(f"--form must hold {{label}} and {{question}}, got {options.form!r}")
+        parser.error(f"--form: expected {{label}} and {{question}}, got {options.form!r}")
     llm = TextOnly(options.model_type)
     results = evaluate(domains(options.audio, options.every), llm, options.form, options.seed)
     facts = {"model_type": options.model_type, "form": options.form, "seed": options.seed}

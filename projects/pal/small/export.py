@@ -1,9 +1,9 @@
-"""Put a run's connectors, gains and adapters into the package, in half precision.
+"""Export a run's connectors, gains and LoRA weights into the package, in half precision.
 
     python projects/pal/small/export.py latest:small_lal small
 
 writes pal_plugin/pocket/small.safetensors and its JSON, which the model type of that name loads
-where its YAML says `checkpoint: pocket://small.safetensors`.
+if its YAML has `checkpoint: pocket://small.safetensors`.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from pal_plugin.utils.files import write_json
 from pal_plugin.utils.locations import POCKET
 from pal_plugin.utils.weights import write_tensors
 
-#: What the JSON keeps of the checkpoint's.
+#: Keys of the checkpoint's JSON that are kept.
 KEPT = ("pal_plugin", "torch", "components", "recipe", "epoch", "step", "metrics", "seed")
 
 
 def export(checkpoint: Path, target: Path) -> None:
-    """Copy a checkpoint to `target` in float16, with the facts that are worth keeping.
+    """Copy a checkpoint to `target` in float16, with the `KEPT` metadata.
 
     Raises:
-        ValueError: a weight that float16 cannot hold.
+        ValueError: a weight exceeds the range of float16.
     """
     state = {name: tensor.half().contiguous() for name, tensor in load_file(checkpoint).items()}
     lost = [name for name, tensor in state.items() if not tensor.isfinite().all()]
@@ -46,8 +46,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", help="latest:RECIPE, a run's folder, or a .safetensors file")
-    parser.add_argument("name", help="of the file in the package: the model type")
+    parser.add_argument("run", help="latest:RECIPE, a run folder, or a .safetensors file")
+    parser.add_argument("name", help="name of the file in the package: the model type")
     args = parser.parse_args()
     target = POCKET / f"{args.name}.safetensors"
     try:

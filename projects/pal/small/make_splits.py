@@ -1,10 +1,10 @@
-"""Write clips.csv: the splits of ../mini without training clips that shipped weights may not see.
+"""Write clips.csv: the splits of ../mini without training clips unusable for shipped weights.
 
     PAL_DATA=FOLDER python projects/pal/small/make_splits.py
 
-Left out of training, by the licence of each clip: instruments that are not CC0 (their authors'
-names are not published beside them, so they cannot be named), ESC-10's Sampling+ clips, and all of
-the digits, which are CC BY-SA. What is evaluated stays as it is.
+Excluded from training by licence: instruments that are not CC0 (their authors' names are not
+published with them, so they cannot be credited), ESC-10's Sampling+ clips, and all digits, which
+are CC BY-SA. Evaluation splits are unchanged.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pathlib import Path
 HERE = Path(__file__).parent
 MINI = HERE.parent / "mini" / "splits.csv"
 ESC10, INSTRUMENTS = "esc10_f1234", "music/fsdkaggle2018_instruments"
-#: Licences of ESC-10's attribution.csv under which a clip may be trained on.
+#: Licences in ESC-10's attribution.csv that permit training.
 OPEN = ("CC0", "CC-BY")
 
 
 def allowed(rows: list[dict[str, str]], audio: Path) -> list[dict[str, str]]:
-    """The rows of splits.csv that are evaluated, or whose licence lets them be trained on."""
+    """Rows of splits.csv that are evaluated, or whose licence permits training."""
     esc10 = _licences(audio / ESC10 / "attribution.csv", "filename")
     instruments = _licences(audio / INSTRUMENTS / "instruments.csv", "file")
 

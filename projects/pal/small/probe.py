@@ -1,15 +1,14 @@
-"""What a linear classifier reads from the frozen encoder, layer by layer.
+"""Linear probe: a classifier on the frozen encoder's states, layer by layer.
 
     PAL_DATA=FOLDER python projects/pal/small/probe.py > output/probe.json
 
-The Whisper of the model type hears each clip as the model would (same windows, padding left out).
-Mean and standard deviation over time of its states, standardised, then a logistic regression
+The Whisper of the model type encodes each clip as in the model (same windows, without padding).
+Mean and standard deviation of its states over time, standardized, then a logistic regression
 (C = 0.05), one per domain and layer, fitted to the training clips of projects/pal/mini/splits.csv.
-`0` is what enters the first layer, `1` what leaves it, and so on; `end` is behind the last norm,
-which is what a connector is given unless `hidden_states` says otherwise. It bounds what training
-on those clips can be hoped to bring, and is no strict bound: a connector sees states in time
-order and the LLM more than a mean. Of the layers none is chosen here: to take the best of them by
-its validation figure would be a selection.
+`0` is the input of the first layer, `1` its output, and so on; `end` is after the final norm, the
+input of a connector unless `hidden_states` is set. It indicates what training on those clips can
+reach, but is no strict bound: a connector sees states in time order and the LLM more than a mean.
+No layer is selected: the best one by its validation metric would be a biased choice.
 Needs scikit-learn (`pip install -e ".[eval]"`).
 """
 
@@ -37,11 +36,11 @@ END = "end"
 
 
 class Ear:
-    """The frozen Whisper of a model type, giving statistics of all its states.
+    """The frozen Whisper of a model type, and statistics of all its states.
 
     Raises:
-        ValueError: there is no such type, or no Whisper in it.
-        FileNotFoundError: its weights are not here; says how to get them.
+        ValueError: an unknown type, or one without Whisper.
+        FileNotFoundError: its weights are not available; says how to get them.
     """
 
     def __init__(self, model_type: str) -> None:
@@ -60,7 +59,7 @@ class Ear:
 
     @torch.no_grad()
     def statistics(self, path: Path) -> np.ndarray:
-        """`[layers, 2 D]`: means and standard deviations over all windows' valid states."""
+        """`[L, 2 D]` for L layers of width D: mean and standard deviation over all valid states."""
         heard = self.frontend.joined({"audio": [str(path)]})[self.name]
         tokens: AudioTokens = self.encoder(heard["features"], heard["frames"])
         states = list(tokens.features[tokens.mask].chunk(len(self.layers) - 1, dim=-1))
@@ -73,13 +72,13 @@ def _moments(states: Tensor) -> Tensor:
 
 
 def evaluate(asked: Sequence[Domain], ear: Ear) -> dict[str, Any]:
-    """`{layer: {domain: {"accuracy", "n"}}}`; each clip is heard once."""
+    """`{layer: {domain: {"accuracy", "n"}}}`; each clip is encoded once."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     paths = dict.fromkeys(clip.path for d in asked for clip in [*d.train, *d.val])
-    with progress_bar(len(paths), "heard", "clip") as bar:
+    with progress_bar(len(paths), "encoded", "clip") as bar:
         for path in paths:
             paths[path] = ear.statistics(path)
             bar.update()

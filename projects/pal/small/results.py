@@ -1,15 +1,14 @@
-"""The evidence of docs/results.md: trainings, costs, and the page itself.
+"""The evidence of docs/results.md: training runs, costs, and the page itself.
 
-    PAL_DATA=FOLDER python projects/pal/small/results.py run --hours 8  # again until all are done
+    PAL_DATA=FOLDER python projects/pal/small/results.py run --hours 8  # repeat until all are done
     PAL_DATA=FOLDER python projects/pal/small/results.py time           # FLOPs and times
     python projects/pal/small/results.py write --baselines output/baselines
 
-`run` trains PLITS, LAL, PAL, both routes and Flamingo's way on small/TYPE + small/evidence, seed by
-seed, in OUTPUT/TYPE-seedN; all begin with what `pal train small/align` made. A finished one is
-skipped, one that was interrupted resumes exactly, one that was made with other settings is an
-error. With --hours, or on SIGTERM, the training that is going saves itself, and the exit code is 75
-as long as some are left. `write` makes docs/results.md and its picture from whatever is finished,
-and says what is missing.
+`run` trains PLITS, LAL, PAL, both routes and Flamingo on small/TYPE + small/evidence, seed by seed,
+in OUTPUT/TYPE-seedN; all start from the weights of `pal train small/align`. A finished run is
+skipped, an interrupted one resumes exactly, one with other settings is an error. With --hours, or
+on SIGTERM, the current run saves its state, and the exit code is 75 while runs are left. `write`
+makes docs/results.md and its plot from the finished runs, and lists the missing ones.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ COSTS, PICTURE = "costs.json", Path("figures") / "results_curves.png"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit code."""
+    """Entry point. Returns the exit code."""
     args = _parser().parse_args(argv)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
     try:
@@ -47,12 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
+        print("interrupted; the same command resumes", file=sys.stderr)
         return INTERRUPTED
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train what is left, all from the same weights."""
+    """Train the remaining runs, all from the same weights. Returns the exit code."""
     options = args.options
     if not any(option.startswith("model.checkpoint=") for option in options):
         start = resolve_checkpoint(args.start, "output").resolve()
@@ -61,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def take_time(args: argparse.Namespace) -> int:
-    """Count FLOPs and take times, and keep both in OUTPUT/costs.json."""
+    """Count FLOPs and measure times; write both to OUTPUT/costs.json. Returns the exit code."""
     sections = {
         kind: load_config(find_recipes(recipe(kind)), args.options).to_dict()["model"]
         for kind in args.types or SEEDS
@@ -76,7 +75,7 @@ def take_time(args: argparse.Namespace) -> int:
 
 
 def write(args: argparse.Namespace) -> int:
-    """Make the page and its picture of what is finished."""
+    """Write the page and its plot from the finished runs. Returns the exit code."""
     planned = plan(args.output)
     more = plan(args.output, None, seeds_in(args.output))
     runs = read_finished([*planned, *(run for run in more if run not in planned)])
@@ -115,25 +114,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     steps = parser.add_subparsers(required=True, metavar="STEP")
 
-    step = steps.add_parser("run", parents=[shared, recipes], help="train what is left")
-    told = ", ".join(f"{kind} {count}" for kind, count in SEEDS.items())
+    step = steps.add_parser("run", parents=[shared, recipes], help="train the remaining runs")
+    counts = ", ".join(f"{kind} {count}" for kind, count in SEEDS.items())
     step.add_argument(
-        "--seeds", nargs="+", type=int, metavar="N", help=f"(default: 0, 1, ...; so many: {told})"
+        "--seeds", nargs="+", type=int, metavar="N", help=f"(default: 0, 1, ...; number: {counts})"
     )
     step.add_argument(
         "--start",
         default="latest:small_align",
         metavar="RUN",
-        help="whose weights all begin with (default: the newest run of small/align in output/)",
+        help="initial weights of all runs (default: the newest run of small/align in output/)",
     )
-    step.add_argument("--hours", type=float, metavar="H", help="stop and save after so long")
+    step.add_argument("--hours", type=float, metavar="H", help="save and stop after H hours")
     step.set_defaults(step=run)
 
     step = steps.add_parser("time", parents=[shared, recipes], help="FLOPs and times")
     step.add_argument("--rounds", type=int, default=10, help="0: FLOPs only (default: 10)")
-    step.add_argument("--clips", type=int, default=16, help="of a step (default: 16)")
+    step.add_argument("--clips", type=int, default=16, help="clips per step (default: 16)")
     step.add_argument(
-        "--clip-seconds", type=float, default=5.0, metavar="S", help="of each clip (default: 5)"
+        "--clip-seconds", type=float, default=5.0, metavar="S", help="length of a clip (default: 5)"
     )
     step.add_argument(
         "--text-tokens",
@@ -141,22 +140,22 @@ def _parser() -> argparse.ArgumentParser:
         nargs=2,
         default=(24, 6),
         metavar=("N", "A"),
-        help="of prompt and answer, and of the answer alone (default: 24 6)",
+        help="tokens of prompt plus answer, and of the answer (default: 24 6)",
     )
     step.set_defaults(step=take_time)
 
-    step = steps.add_parser("write", parents=[shared], help="docs/results.md from what there is")
+    step = steps.add_parser("write", parents=[shared], help="write docs/results.md")
     step.add_argument(
         "--baselines",
         type=Path,
         metavar="FOLDER",
-        help="of mfcc_svm.json, probe.json, cascade.json, ceiling.json, as far as they are there",
+        help="folder of mfcc_svm.json, probe.json, cascade.json, ceiling.json, each optional",
     )
     step.add_argument(
         "--page", type=Path, default=ROOT / "docs" / "results.md", help="(default: docs/results.md)"
     )
     step.add_argument(
-        "--draws", type=int, default=2000, help="of each bootstrap (default: %(default)s)"
+        "--draws", type=int, default=2000, help="bootstrap samples (default: %(default)s)"
     )
     step.set_defaults(step=write)
     return parser

@@ -1,4 +1,4 @@
-"""An LLM of a model type without ears: it chooses among candidates by a text alone."""
+"""The LLM of a model type without audio: it ranks candidates from text alone."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pal_plugin.utils.locations import resolve
 
 
 class TextOnly:
-    """The LLM and its form of a prompt.
+    """The LLM and its prompt format.
 
     Args:
-        model_type: of the zoo; its encoders are not loaded.
+        model_type: in the zoo; its encoders are not loaded.
 
     Raises:
-        ValueError: there is no such type.
-        FileNotFoundError: its LLM is not here; says how to get it.
+        ValueError: unknown type.
+        FileNotFoundError: its LLM is not available; says how to get it.
     """
 
     def __init__(self, model_type: str) -> None:
@@ -31,7 +31,7 @@ class TextOnly:
 
     @torch.no_grad()
     def choose(self, prompt: str, candidates: Sequence[str]) -> str:
-        """The likeliest candidate per token, as `AudioLLM.predict_class` ranks them."""
+        """The candidate of highest likelihood per token, as in `AudioLLM.predict_class`."""
         ids = torch.tensor([self.text.prompt_ids(prompt)])
         embeds = self.llm.get_input_embeddings()(ids)
         positions = torch.arange(ids.shape[1])[None]

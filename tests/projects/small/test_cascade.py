@@ -58,7 +58,7 @@ def test_it_says_what_it_cannot_use(script, capsys, monkeypatch):
     cascade = script("cascade")
     with pytest.raises(SystemExit):
         cascade.main(["--audio", ".", "--form", "{question}"])
-    assert "must hold {transcript} and {question}" in capsys.readouterr().err
+    assert "expected {transcript} and {question}" in capsys.readouterr().err
     monkeypatch.setattr(
         cascade, "type_section", lambda name: {"encoders": {"clap": {"type": "clap"}}}
     )

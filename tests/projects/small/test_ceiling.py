@@ -28,4 +28,4 @@ def test_it_prints_json_with_its_settings(script, pitches, parrot, monkeypatch, 
     assert printed["settings"]["seed"] == 4
     with pytest.raises(SystemExit):
         ceiling.main(["--audio", ".", "--form", "You hear it."])
-    assert "must hold {label} and {question}" in capsys.readouterr().err
+    assert "expected {label} and {question}" in capsys.readouterr().err

@@ -83,5 +83,5 @@ def test_a_tokenizer_that_is_missing_or_foreign_is_named(script, folder, tmp_pat
     with pytest.raises(ConfigError, match=r"no .*tokenizer\.json: .*give it by --tokenizer"):
         transcriber.Transcriber(folder, tmp_path)
     Tokenizer(models.WordLevel({"a": 0}, unk_token="a")).save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(ValueError, match=r"no tokenizer of a Whisper: it lacks <\|startoftran"):
+    with pytest.raises(ValueError, match=r"not a Whisper tokenizer: it lacks <\|startoftran"):
         transcriber.Transcriber(folder, tmp_path)
