@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pal_plugin.attention.arranging import arranged, stacked
-from pal_plugin.attention.context import AudioContext, rows_per_clip
+from pal_plugin.attention.context import AudioContext, repeat_rows, rows_per_clip
 from pal_plugin.attention.layout import audio_positions, places_in_row
 from pal_plugin.integration.plits import prepend
 from pal_plugin.types import AudioTokens
@@ -69,6 +69,7 @@ class LLMInputs:
         audio: for LAL.
         text_columns: columns of the n text tokens, Long `[R, n]`; None: nothing is prepended.
         cross_audio: for cross attention (Flamingo).
+        text_mask: of the text alone, `[R, n]`.
     """
 
     embeds: Tensor
@@ -76,6 +77,7 @@ class LLMInputs:
     audio: AudioContext | None
     text_columns: Tensor | None
     cross_audio: AudioContext | None = None
+    text_mask: Tensor | None = None
 
     @property
     def positions(self) -> Tensor:
@@ -87,6 +89,15 @@ class LLMInputs:
         """Keyword arguments for the decoder or `generate`; only what there is."""
         both = {"audio": self.audio, "cross_audio": self.cross_audio}
         return {name: context for name, context in both.items() if context is not None}
+
+    def count(self) -> tuple[list[int], list[int]]:
+        """Tokens of text and of audio in each row, whichever way the audio goes."""
+        text = self.text_mask.sum(-1)
+        audio = self.mask.sum(-1) - text
+        for context in (self.audio, self.cross_audio):
+            if context is not None:
+                audio = audio + repeat_rows(context.mask.sum(-1), len(text))
+        return text.tolist(), audio.tolist()
 
     def of_text(self, hidden: Tensor) -> Tensor:
         """The decoder's output `[R, T, D]` at the text tokens: `[R, n, D]`."""
@@ -159,14 +170,15 @@ class RoutedAudio:
                 for context in (audio, cross_audio)
             )
         if tokens is None:
-            return LLMInputs(embeds, mask, audio, None, cross_audio)
+            return LLMInputs(embeds, mask, audio, None, cross_audio, mask)
         times = rows_per_clip(len(tokens), len(embeds))
         if times > 1:
             index = torch.arange(len(tokens)).repeat_interleave(times)
             tokens = tokens.select(index)
             places = None if places is None else places[index.to(places.device)]
         row = prepend(tokens, embeds, mask, embedding_scale, side, places)
-        return LLMInputs(row.embeds, row.mask.to(mask.dtype), audio, row.columns[-1], cross_audio)
+        whole = row.mask.to(mask.dtype)
+        return LLMInputs(row.embeds, whole, audio, row.columns[-1], cross_audio, mask)
 
     def arranged(self, index: Tensor) -> RoutedAudio:
         """The clips `index` (Long `[B, K]`, -1 for none) of each conversation, one behind the

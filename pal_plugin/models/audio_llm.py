@@ -1,9 +1,9 @@
 """The audio-LLM: encoders, a connector per group, a routing table and an LLM.
 
-PLITS, LAL, PAL and Flamingo are not four classes but four routing tables of this one. It knows
-nothing of LAVIS; `hosts/lavis/models.py` registers it there.
+PLITS, LAL, PAL and Flamingo are not four classes but four routing tables of this one. It does not
+depend on LAVIS; `hosts/lavis/models.py` registers it there.
 
-Shapes: C clips, R text rows (several rows may ask about one clip), n text tokens, D LLM width.
+Shapes: C clips, R text rows (several rows may share a clip), n text tokens, D LLM width.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ EncodedAudio = dict[str, AudioTokens]
 
 
 class AudioLLM(StoredModel):
-    """An LLM that hears; its arguments are those of `ModelComponents`.
+    """An LLM with audio input; for its arguments see `ModelComponents`.
 
     Attributes:
-        columns_in: audio tokens of a batch come in multiples of this. Batches differ in their
-            longest clip, and for a compiled LLM each length is another shape.
+        columns_in: audio tokens of a batch are padded to a multiple of this, since batches differ
+            in their longest clip, and a compiled LLM recompiles for every length.
     """
 
     columns_in = 1
@@ -58,10 +58,10 @@ class AudioLLM(StoredModel):
     def encode_audio(self, samples: Batch) -> EncodedAudio:
         """Audio tokens of the batch's clips by group, features `[C, N, D]`.
 
-        The result may stand in `samples["audio_tokens"]` for further calls on the same clips.
+        The result may be passed as `samples["audio_tokens"]` in further calls on the same clips.
 
         Raises:
-            ValueError: `samples` carries no audio.
+            ValueError: if `samples` has no audio.
         """
         audio = self.frontend.joined(samples)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.stage.encoders == "full"):
@@ -75,7 +75,7 @@ class AudioLLM(StoredModel):
             windows = audio[encoders[0]]["windows"]
             if any(not torch.equal(audio[e]["windows"], windows) for e in encoders):
                 raise ValueError(
-                    f"the encoders {encoders} of one group need the same windows, got "
+                    f"encoders {encoders} of one group need the same windows, got "
                     f"{ {e: audio[e]['windows'].tolist() for e in encoders} } per clip"
                 )
             overlap = overlap_of(
@@ -93,14 +93,14 @@ class AudioLLM(StoredModel):
         return encoded
 
     def _audio_rows(self, samples: Batch, rows: int) -> EncodedAudio:
-        """Audio tokens for each text row, with the rows of `audio_mask` masked out."""
+        """Audio tokens per text row, with rows of `audio_mask` masked out."""
         encoded = samples.get("audio_tokens") or self.encode_audio(samples)
         clips = len(next(iter(encoded.values())))
         index = which_clip(samples, clips, rows)
         heard = samples.get("audio_mask")
         if heard is not None and len(heard) != rows:
             raise ValueError(f"audio_mask has {len(heard)} entries for {rows} questions")
-        if heard is not None and index is None and clips != rows:  # rows of a clip now differ
+        if heard is not None and index is None and clips != rows:  # rows of a clip may differ
             index = torch.arange(clips).repeat_interleave(rows // clips)
         result = {}
         for group, tokens in encoded.items():
@@ -114,14 +114,14 @@ class AudioLLM(StoredModel):
         return result
 
     def encode(self, audio: Any, store: str = "kv") -> AudioKV:
-        """Hear clips once, for any number of questions: `model.ask(model.encode(clip), ...)`.
+        """Encodes clips once, for any number of questions: `model.ask(model.encode(clip), ...)`.
 
         Args:
-            audio: one clip or several, as in `ask`, or what the audio processor makes.
-            store: "kv" (fast) or "features" (small); `models/audio_kv.py` has the arithmetic.
+            audio: one or several clips, as in `ask`, or the output of the audio processor.
+            store: "kv" (fast) or "features" (small); see `models/audio_kv.py` for sizes.
 
         Raises:
-            ValueError: an unknown store, or audio that cannot be used.
+            ValueError: if the store is unknown, or the audio unusable.
         """
         if store not in STORES:
             raise ValueError(f"unknown store {store!r}; known: {', '.join(STORES)}")
@@ -140,7 +140,7 @@ class AudioLLM(StoredModel):
         return AudioKV(routed, self.fingerprint())
 
     def load_audio(self, path: str | Path) -> AudioKV:
-        """What `AudioKV.save` wrote, if this model's weights made it. Raises ValueError if not."""
+        """Loads an `AudioKV` file. Raises ValueError if other weights encoded it."""
         return AudioKV.load(path, self.fingerprint(), str(self.device))
 
     def fingerprint(self) -> str:
@@ -156,10 +156,10 @@ class AudioLLM(StoredModel):
         audio = samples.get("audio")
         if isinstance(audio, AudioKV):
             if samples.get("audio_mask") is not None:
-                raise ValueError("audio_mask needs the audio itself, not an AudioKV")
+                raise ValueError("audio_mask needs audio, not an AudioKV")
             if audio.weights != self.fingerprint():
                 raise ValueError(
-                    "this AudioKV was made by another model or before the weights were changed: "
+                    "this AudioKV was encoded by another model, or the weights have changed since: "
                     "encode the audio again"
                 )
             index = which_clip(samples, len(audio), len(ids))
@@ -172,7 +172,7 @@ class AudioLLM(StoredModel):
     def _conversations_inputs(
         self, samples: Batch, embeds: Tensor, mask: Tensor, side: str
     ) -> LLMInputs:
-        """Of conversations that `_read` has read."""
+        """Inputs of conversations prepared by `_read`."""
         read: Conversations = samples["conversations"]
         kept = samples.get("audio_mask")
         places = read.places
@@ -187,7 +187,7 @@ class AudioLLM(StoredModel):
         return routed.with_text(embeds, mask, embedding_scale(self.llm), side, places)
 
     def _read(self, samples: Batch) -> Batch:
-        """The batch with its messages read: `conversations`."""
+        """The batch with its messages parsed into `conversations`."""
         if "conversations" in samples:
             return samples
         clips = None
@@ -198,10 +198,10 @@ class AudioLLM(StoredModel):
         return {**samples, "conversations": read}
 
     def prompts(self, samples: Batch) -> LLMInputs:
-        """Clips and questions, padded on the left: each row ends where its answer begins.
+        """Prompts with audio, left-padded: each row ends where its answer begins.
 
         Raises:
-            ValueError: an empty question, or a conversation that ends with an answer.
+            ValueError: if a question is blank, or a conversation ends with an answer.
         """
         if _is_chat(samples):
             samples = self._read(samples)
@@ -222,20 +222,20 @@ class AudioLLM(StoredModel):
 
         Args:
             samples: `audio`, `text_input`, `text_output`; optionally `clip_index`, `audio_mask`,
-                `audio_tokens`. Or `messages`, R conversations, in which every answer is learned.
+                `audio_tokens`. Or `messages`, R conversations, whose answers are all trained on.
 
-        Returns (where `stage.aligns` is set, those of `alignment.ctc`):
-            `loss`, the mean over all answer tokens (with the end mark), and `per_row_loss` `[R]`,
-            the mean over each answer. Question and audio positions carry no loss, and no logits are
-            computed for them.
+        Returns (with `stage.aligns`, those of `alignment.ctc`):
+            `loss`, the mean over all answer tokens (including the end token), and `per_row_loss`
+            `[R]`, the mean over each answer. Prompt and audio positions carry no loss, and their
+            logits are not computed.
         """
         if isinstance(samples.get("audio"), AudioKV):
             raise ValueError("an AudioKV carries no gradient: train on the audio itself")
         if torch.is_grad_enabled() and self.training:
-            self.untrained = ()  # they learn from here on
+            self.untrained = ()  # about to be trained
         if _is_chat(samples):
             if self.stage.aligns is not None:
-                raise ValueError("stage.aligns learns single answers; got samples['messages']")
+                raise ValueError("stage.aligns needs single answers; got samples['messages']")
             samples = self._read(samples)
             rows, learned = samples["conversations"].ids, samples["conversations"].learned
         else:
@@ -257,16 +257,16 @@ class AudioLLM(StoredModel):
         return {"loss": losses.mean(), "per_row_loss": per_row.detach()}
 
     def _aligned(self, samples: Batch, group: str) -> dict[str, Tensor]:
-        answers = [ids[:-1] for ids in samples["answer_ids"]]  # without the end mark
+        answers = [ids[:-1] for ids in samples["answer_ids"]]  # without the end token
         tokens = self._audio_rows(samples, len(answers))[group]
         loss, per_row = alignment.ctc(tokens, self.llm.get_input_embeddings().weight, answers)
         return {"loss": loss, "per_row_loss": per_row}
 
     def hidden_states(self, samples: Batch, ids: Tensor, mask: Tensor) -> Tensor:
-        """The decoder's output for the text alone, `[R, n, D]`.
+        """The decoder's output at the text positions, `[R, n, D]`.
 
         Args:
-            samples: as in `forward`; its texts are not read.
+            samples: as in `forward`; its texts are ignored.
             ids, mask: `[R, n]`.
         """
         inputs = self._inputs(samples, ids, mask)
@@ -280,7 +280,7 @@ class AudioLLM(StoredModel):
         return inputs.of_text(out.last_hidden_state)
 
     def answer_tokens(self, samples: Batch) -> int:
-        """Tokens that `forward` averages its loss over."""
+        """Number of tokens that `forward` averages its loss over."""
         if _is_chat(samples):
             return sum(map(sum, self._read(samples)["conversations"].learned))
         samples = samples if "answer_ids" in samples else self.text.tokenized(samples)
@@ -288,11 +288,11 @@ class AudioLLM(StoredModel):
 
     @property
     def prepare_batch(self) -> Callable[[Batch], Batch]:
-        """What the data workers do to each training batch: they tokenise its texts, once."""
+        """Tokenizes a training batch; run in DataLoader workers."""
         return self.text.tokenized
 
     def audio_seconds(self, samples: Batch) -> float:
-        """Seconds of audio in a batch of features, as its first encoder hears them."""
+        """Seconds of audio in a batch of features, as used by its first encoder."""
         name = next(iter(self.encoders))
         frames = int(samples["audio"][name]["frames"].sum())
         return frames * self.frontend.features[name].frame_s
@@ -307,13 +307,13 @@ class AudioLLM(StoredModel):
 
         Args:
             samples: as in `forward`, without `text_output`.
-            audio: clips that were heard before (`encode`), in place of `samples["audio"]`.
-            max_new_tokens: length limit of an answer.
-            generation: what transformers' `generate` takes (`num_beams`, `do_sample`, ...).
+            audio: encoded clips (`encode`), in place of `samples["audio"]`.
+            max_new_tokens: maximum length of an answer in tokens.
+            generation: arguments of transformers' `generate` (`num_beams`, `do_sample`, ...).
 
         Raises:
-            ValueError: an argument that `generate` does not know or that is out of its range, an
-                empty question, or clips and questions that do not go together.
+            ValueError: if an argument is unknown to `generate` or out of range, a question is
+                blank, or the numbers of clips and questions do not match.
         """
         asked.check_generation(max_new_tokens, generation)
         samples = samples if audio is None else {**samples, "audio": audio}
@@ -331,29 +331,29 @@ class AudioLLM(StoredModel):
             **inputs.audio_kwargs,
             **generation,
         )
-        ids = getattr(ids, "sequences", ids)  # of return_dict_in_generate
+        ids = getattr(ids, "sequences", ids)  # with return_dict_in_generate
         return [self.text.decode(row) for row in ids]
 
     @torch.no_grad()
     def predict_class(
         self, samples: Batch, candidates: Sequence[str], audio: AudioKV | None = None
     ) -> dict:
-        """Rank candidate answers by their likelihood per token, given clip and question.
+        """Ranks candidate answers by their log-likelihood per token, given clip and question.
 
-        Clip and question are read once, and what several candidates begin with is too; each then
-        costs the rest of its tokens.
+        Runs the prefill of clip and question once, and shares common prefixes of candidates; each
+        candidate then only costs its remaining tokens.
 
         Args:
             samples: as in `forward`, without `text_output`.
             candidates: the possible answers.
-            audio: clips that were heard before (`encode`), in place of `samples["audio"]`.
+            audio: encoded clips (`encode`), in place of `samples["audio"]`.
 
         Returns:
-            `predictions` (list of R strings) and `scores` `[R, len(candidates)]`, mean log
-            probability per token (with the end mark).
+            `predictions` (list of R strings) and `scores` `[R, len(candidates)]`, mean
+            log-probability per token (including the end token).
 
         Raises:
-            ValueError: no candidates, one without words, or an empty question.
+            ValueError: if there are no candidates, one is blank, or a question is.
         """
         candidates = asked.check_candidates(candidates)
         samples = samples if audio is None else {**samples, "audio": audio}
@@ -366,12 +366,12 @@ class AudioLLM(StoredModel):
         return {"predictions": [candidates[i] for i in scores.argmax(1).tolist()], "scores": scores}
 
     def chat(self, messages: Sequence[dict[str, Any]], **generation) -> str:
-        """The answer to a conversation, which ends with a user message.
+        """The answer to a conversation that ends with a user message.
 
         Args:
             messages: `[{"role": "user", "content": [{"type": "audio", "audio": "dog.wav"},
                 {"type": "text", "text": "What do you hear?"}]}, ...]`; any number of clips and
-                turns, each clip where it is to be heard (`audio_place`).
+                turns, each clip at its place (see `audio_place`).
 
         Raises:
             ValueError: see `llm.conversation.read_messages` and `generate`.
@@ -379,18 +379,18 @@ class AudioLLM(StoredModel):
         return self.generate({"messages": [messages]}, **generation)[0]
 
     def predict_answers(self, samples: Batch, **generation) -> list[str]:
-        """LAVIS's name for answering questions: short greedy answers."""
+        """LAVIS's interface for question answering: short greedy answers."""
         return self.generate(samples, **{"max_new_tokens": 16, **generation})
 
     def ask(self, audio, question: str, **generation) -> str:
-        """One clip, one question: `model.ask("dog.wav", "What do you hear?")`.
+        """Answers one question about one clip: `model.ask("dog.wav", "What do you hear?")`.
 
         Args:
-            audio: a path, an `(array, rate in Hz)` pair (any rate, mono or stereo), or what
-                `encode` made of one clip.
+            audio: a path, an `(array, rate in Hz)` pair (any rate, mono or stereo), or the output
+                of `encode` for one clip.
 
         Raises:
-            ValueError: no clip or several, no question or several, or as `generate`.
+            ValueError: if there is not exactly one clip and one question, or as `generate`.
         """
         asked.check_clip(audio)
         asked.check_question(question)
@@ -399,5 +399,5 @@ class AudioLLM(StoredModel):
 
 
 def _is_chat(samples: Any) -> bool:
-    """Whether a batch holds conversations."""
+    """Whether a batch has conversations."""
     return isinstance(samples, Mapping) and "messages" in samples
