@@ -19,7 +19,7 @@ import reference  # noqa: E402 - beside this file
 
 #: Who reads -> the pages. A page that is in none is an error.
 READERS = {
-    "Try it": ["docs/listen", "docs/python", "docs/weights", "docs/install"],
+    "Try it": ["docs/listen", "docs/python", "docs/conversations", "docs/weights", "docs/install"],
     "Train it": [
         "docs/own_clips",
         "docs/training",
@@ -66,6 +66,7 @@ html_theme_options = {"navigation_with_keys": True}
 maximum_signature_line_length = 88
 python_use_unqualified_type_names = True
 add_module_names = False
+suppress_warnings = ["ref.python"]  # a type of a name that two modules have, written as a string
 toc_object_entries_show_parents = "hide"
 
 
