@@ -42,7 +42,7 @@ lint: $(STAMP)
 # The site, in docs/_build/html: warnings are errors, and so is a link that leads nowhere. Its tools have an
 # environment of their own and only read the package, so this needs neither torch nor .venv.
 docs: $(SITE)/.installed
-	$(SITE)/env/bin/python -m sphinx --fail-on-warning --keep-going --quiet --fresh-env \
+	$(SITE)/env/bin/python -m sphinx --fail-on-warning --quiet --fresh-env \
 		-c docs/site -d $(SITE)/doctrees . $(SITE)/html
 	$(SITE)/env/bin/python docs/site/check.py $(SITE)/html
 

@@ -24,6 +24,7 @@ CONCEPTS = {
     "What holds it together": ["commands", "config", "hosts", "types", "batch", "utils"],
 }
 SECTIONS = {"parameters": "param", "attributes": "attr", "raises": "raises", "yields": "yields"}
+STARS = {"variadic positional": "*", "variadic keyword": "**"}
 CODE = re.compile(r"(?<![`\w])`(\w[\w.]*)(?:\(\))?`(?!`)")
 
 
@@ -112,7 +113,7 @@ class Reference:
 
     def _entry(self, entry) -> str:
         """A directive, with those of a class's members in it."""
-        kind, head, options = _heading(entry)
+        kind, head, options = self._heading(entry)
         body = self._description(entry)
         if entry.is_class:
             members = (m for m in entry.members.values() if m.path in self.known)
@@ -133,17 +134,22 @@ class Reference:
             elif kind in SECTIONS:
                 if kind == "parameters":
                     self._check(entry, [item.name for item in section.value])
-                for item in section.value:
-                    name = getattr(item, "name", "") if kind != "raises" else item.annotation
-                    text = item.description if kind != "yields" else _of(item)
-                    name = str(name).replace(", ", ",")  # Sphinx takes a first word for a type
-                    fields.append(_field(f"{SECTIONS[kind]} {name}".strip(), text))
+                fields += [self._listed(kind, item) for item in section.value]
             elif kind == "admonition":  # a word and a colon above indented lines
                 prose.append(f"{section.title}:\n\n{section.value.description}")
             else:
                 raise ValueError(f"{entry.path}: a section of kind {kind!r} is not written yet")
         listed = "\n".join(self._linked(field, entry) for field in fields)
         return "\n\n".join(filter(None, [*prose, listed]))
+
+    def _listed(self, kind: str, item) -> str:
+        text = _of(item) if kind == "yields" else item.description
+        name = getattr(item, "name", "")
+        if kind == "raises":
+            name = self._type(item.annotation)
+            name = f"~{name}" if name in self.known else name  # shown without its module
+        name = name.replace(", ", ",")  # Sphinx takes a first word for a type
+        return _field(f"{SECTIONS[kind]} {name}".strip(), text)
 
     def _check(self, entry, described: list[str]) -> None:
         names = {name.strip("* ") for several in described for name in several.split(",")}
@@ -168,47 +174,59 @@ class Reference:
             scope = scope.parent
         return None
 
+    def _heading(self, entry) -> tuple[str, str, list[str]]:
+        """Kind of directive, signature and options."""
+        if entry.is_class:
+            return "class", f"{entry.name}{self._signature(entry.parameters)}", []
+        if entry.is_function:
+            kind = "method" if entry.parent.is_class else "function"
+            returns = f" -> {self._type(entry.returns)}" if entry.returns else ""
+            kinds = ("classmethod", "staticmethod")
+            options = [f":{label}:" for label in kinds if label in entry.labels]
+            return kind, f"{entry.name}{self._signature(entry.parameters)}{returns}", options
+        if "property" in entry.labels:
+            of_type = [f":type: {self._type(entry.annotation)}"] if entry.annotation else []
+            return "property", entry.name, of_type
+        return ("attribute" if entry.parent.is_class else "data"), entry.name, []
+
+    def _signature(self, parameters) -> str:
+        """As it is written, without `self`; `/` and `*` where they stand."""
+        parts, starred = [], False
+        listed = [p for n, p in enumerate(parameters) if n or p.name not in ("self", "cls")]
+        for parameter, following in zip(listed, [*listed[1:], None], strict=False):
+            kind = parameter.kind.value if parameter.kind else ""
+            if kind == "keyword-only" and not starred:
+                parts.append("*")
+            starred = starred or kind in ("keyword-only", "variadic positional")
+            part = STARS.get(kind, "") + parameter.name
+            if parameter.annotation is not None:
+                part += f": {self._type(parameter.annotation)}"
+            if parameter.default is not None and not part.startswith("*"):
+                part += f" = {parameter.default}" if ":" in part else f"={parameter.default}"
+            parts.append(part)
+            if kind == "positional-only" and (not following or following.kind != parameter.kind):
+                parts.append("/")
+        return f"({', '.join(parts)})".replace("\n", " ")
+
+    def _type(self, annotation) -> str:
+        """As it is written, but for our own names, which are told from others of that name."""
+        if not isinstance(annotation, griffe.Expr):
+            return str(annotation)
+        return "".join(
+            part.canonical_path if self._is_ours(part) else getattr(part, "name", part)
+            for part in annotation.iterate(flat=True)
+        )
+
+    def _is_ours(self, part) -> bool:
+        entry = isinstance(part, griffe.ExprName) and self.known.get(part.canonical_path)
+        return bool(entry) and not entry.is_module and not isinstance(part.parent, griffe.Expr)
+
 
 def _imported(scope, name: str) -> str | None:
     """Where a name, or its first part, was imported from."""
     first, _, rest = name.partition(".")
     target = scope.imports.get(first)
     return target and ".".join(filter(None, (target, rest)))
-
-
-def _heading(entry) -> tuple[str, str, list[str]]:
-    """Kind of directive, signature and options."""
-    if entry.is_class:
-        return "class", f"{entry.name}{_signature(entry.parameters)}", []
-    if entry.is_function:
-        kind = "method" if entry.parent.is_class else "function"
-        returns = f" -> {entry.returns}" if entry.returns else ""
-        kinds = ("classmethod", "staticmethod")
-        options = [f":{label}:" for label in kinds if label in entry.labels]
-        return kind, f"{entry.name}{_signature(entry.parameters)}{returns}", options
-    if "property" in entry.labels:
-        return "property", entry.name, [f":type: {entry.annotation}"] if entry.annotation else []
-    return ("attribute" if entry.parent.is_class else "data"), entry.name, []
-
-
-def _signature(parameters) -> str:
-    """As it is written, without `self`; `/` and `*` where they stand."""
-    parts, starred = [], False
-    listed = [p for n, p in enumerate(parameters) if n or p.name not in ("self", "cls")]
-    for parameter, following in zip(listed, [*listed[1:], None], strict=False):
-        kind = parameter.kind.value if parameter.kind else ""
-        if kind == "keyword-only" and not starred:
-            parts.append("*")
-        starred = starred or kind in ("keyword-only", "variadic positional")
-        part = {"variadic positional": "*", "variadic keyword": "**"}.get(kind, "") + parameter.name
-        if parameter.annotation is not None:
-            part += f": {parameter.annotation}"
-        if parameter.default is not None and not part.startswith("*"):
-            part += f" = {parameter.default}" if ":" in part else f"={parameter.default}"
-        parts.append(part)
-        if kind == "positional-only" and (not following or following.kind != parameter.kind):
-            parts.append("/")
-    return f"({', '.join(parts)})".replace("\n", " ")
 
 
 def _of(item) -> str:
