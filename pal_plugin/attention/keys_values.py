@@ -99,7 +99,8 @@ def precompute(llm: nn.Module, audio: AudioContext) -> AudioContext:
 def cached_keys_values(
     attention: nn.Module, audio: AudioContext, like: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """K/V of one layer; computed once where the context keeps them (inference)."""
+    """Keys and values of one layer, `[B, key heads, m, head size]` each; computed once where the
+    context caches them (inference)."""
     if audio.kv is None:
         return audio_keys_values(attention, audio, like)
     if attention.layer_idx not in audio.kv:

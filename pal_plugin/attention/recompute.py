@@ -17,7 +17,7 @@ from torch import Tensor, nn
 def keeping_no_input(
     make_input: Callable[[], Tensor], project: Callable[[Tensor], tuple[Tensor, Tensor]]
 ) -> tuple[Tensor, Tensor]:
-    """`project(make_input())`; for the backward pass its input is made again and not kept.
+    """`project(make_input())` for an input [...], which backward recomputes instead of saving it.
 
     Args:
         make_input: cheap, and the same every time.
@@ -58,8 +58,8 @@ class _Again:
 
 
 def computes_in(tensor: Tensor) -> torch.dtype:
-    """The type of matrix products of `tensor`. Autocast would make another copy of an input, one
-    that is not recognised as what can be made again."""
+    """The dtype of matrix products of `tensor` [...]. Autocast would copy an input, and the copy is
+    not recognized as recomputable."""
     kind = tensor.device.type
     on = kind != "meta" and torch.is_autocast_enabled(kind)  # which raises for meta tensors
     return torch.get_autocast_dtype(kind) if on else tensor.dtype

@@ -109,6 +109,7 @@ def _read(data: bytes) -> tuple[np.ndarray, int, int]:
 
 
 def too_long(rate_hz: int, channels: int) -> Undecodable:
+    """The error for a file beyond the maximum length."""
     hours = MOST_VALUES / channels / rate_hz / 3600
     return Undecodable(
         f"it is longer than {hours:.2f} hours, the maximum for {channels} channels at "

@@ -114,12 +114,14 @@ class SoundWorldBuilder(MadeClipsBuilder):
     """Synthetic, labelled sound scenes."""
 
     def shards(self, cache: Path, split: str, clips: int) -> list[Path]:
+        """Generate the missing shards of a split; returns their paths."""
         from pal_plugin.soundworld import ensure_shards
 
         info = self.settings["build_info"]
         return ensure_shards(cache, split, clips, info["seed"], info["workers"])
 
     def candidates(self) -> list[str]:
+        """The closed set of labels."""
         from pal_plugin.soundworld import LABELS
 
         return LABELS
@@ -129,6 +131,7 @@ class SpokenBuilder(MadeClipsBuilder):
     """Synthetic speech with transcripts, and spoken digits."""
 
     def shards(self, cache: Path, split: str, clips: int) -> list[Path]:
+        """Generate the missing shards of a split; returns their paths."""
         from pal_plugin.spoken import Settings, ensure_shards
 
         info = self.settings["build_info"]
@@ -136,6 +139,7 @@ class SpokenBuilder(MadeClipsBuilder):
         return ensure_shards(cache, split, clips, info["seed"], settings, info["workers"])
 
     def candidates(self) -> list[str]:
+        """The closed set of labels: the digits."""
         from pal_plugin.corpora.readers.speech import DIGITS
 
         return list(DIGITS)
@@ -145,6 +149,7 @@ class ClipsBuilder(Builder):
     """A folder of clips with an ESC-50-style CSV."""
 
     def build(self) -> dict[str, ClipDataset]:
+        """Datasets by split, see `Builder.build`."""
         info, settings = self.settings["build_info"], self.settings
         if not info["annotations"]:
             raise ConfigError(

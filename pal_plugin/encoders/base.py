@@ -182,7 +182,7 @@ class AudioEncoder(nn.Module):
         return super().train(mode and any(p.requires_grad for p in self.parameters()))
 
     def as_input(self, features: Tensor, dims: int, expected: str) -> Tensor:
-        """Checks the number of dimensions and casts to the weights' dtype."""
+        """Checks the number of dimensions of features [B, ...] and casts to the weights' dtype."""
         if features.dim() != dims:
             raise ValueError(
                 f"{type(self).__name__} expects features {expected}, got {tuple(features.shape)}"

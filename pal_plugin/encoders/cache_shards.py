@@ -48,6 +48,7 @@ class ClipStates(NamedTuple):
 
     @property
     def nbytes(self) -> int:
+        """Size of the tensors in bytes."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self)
 
 

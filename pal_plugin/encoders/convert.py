@@ -75,8 +75,8 @@ def _load(file: BinaryIO, **arguments: Any) -> Any:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
-    """The named tensors of a `.pt` file (nested under "model" or "state_dict", if present), and the
-    keys with other content.
+    """The named tensors [...] of a `.pt` file (nested under "model" or "state_dict", if present),
+    and the keys with other content.
 
     Raises:
         ValueError: if the file was not written by `torch.save`, or has no named tensors.
@@ -111,6 +111,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Command line entry point. Returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m pal_plugin.encoders.convert",
         description="Copy the tensors of a torch file to .safetensors. Nothing in the file is "

@@ -120,7 +120,7 @@ def decoder_heads(folder: Path) -> int:
 
 
 def whisper_weights(folder: Path, part: str = ENCODER) -> dict[str, Tensor]:
-    """The encoder's or decoder's weights, with key names as in `transformers.WhisperModel`.
+    """The encoder's or decoder's weights [...], with key names as in `transformers.WhisperModel`.
 
     Floats keep their dtype; quantized integers are dequantized to float32. Unknown names are kept,
     so that loading reports them.

@@ -89,6 +89,7 @@ class PostNormBlock(Block):
     """timm's Block with LayerNorm after the residual additions."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map cells [B, N, D] to [B, N, D]."""
         x = self.norm1(x + self.drop_path1(self.attn(x)))
         return self.norm2(x + self.drop_path2(self.mlp(x)))
 
@@ -239,8 +240,8 @@ _NOT_ENCODER = ("modality_encoders.IMAGE.decoder.", "_ema", "fc_norm.", "head.")
 
 
 def to_timm_layout(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Renames the three public layouts to timm's keys; drops what is not part of the encoder and
-    keeps unknown keys, so that loading reports them."""
+    """Renames the keys of weights [...] in the three public layouts to timm's; drops what is not
+    part of the encoder and keeps unknown keys, so that loading reports them."""
     hugging_face = any(k.removeprefix("model.").startswith("local_encoder.") for k in weights)
     renames = _HUGGING_FACE if hugging_face else _FAIRSEQ
     result = {}

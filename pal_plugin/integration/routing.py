@@ -125,6 +125,7 @@ class RoutedAudio:
 
     @property
     def parts(self) -> tuple:
+        """The three inputs, None where there is none."""
         return self.prefix, self.audio, self.cross_audio
 
     def select(self, index: Tensor) -> RoutedAudio:

@@ -1,0 +1,1 @@
+"""The LLM: loading, chat templates and prompts, likelihoods of answers, LoRA, conversations."""

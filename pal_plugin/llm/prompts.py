@@ -127,6 +127,7 @@ class TextFormat:
 
     @property
     def pad_id(self) -> int:
+        """Padding token; the end token if the tokenizer has none."""
         pad = self.tokenizer.pad_token_id
         return self.end_id if pad is None else pad
 

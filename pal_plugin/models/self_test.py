@@ -26,6 +26,7 @@ class Heard:
 
     @property
     def right(self) -> bool:
+        """Whether the answer is right."""
         return self.answer == self.truth
 
 

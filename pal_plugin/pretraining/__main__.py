@@ -19,6 +19,7 @@ RECIPES = {"llm": pretrain_llm, "encoders": pretrain_encoders, "clips": adapt_en
 
 
 def main() -> None:
+    """Command line entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipe", help="a YAML file, or a name, e.g. pocket/llm, mini/encoders")
     parser.add_argument("--options", nargs="*", default=[], help="overrides, e.g. steps=100")

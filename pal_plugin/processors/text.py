@@ -20,4 +20,5 @@ class TextProcessor:
 
     @classmethod
     def from_config(cls, cfg: Any = None) -> TextProcessor:
+        """Build the processor from its section of a dataset's configuration."""
         return cls()

@@ -98,6 +98,7 @@ def preview(folder: Path, split: str, clips: int, seed: int) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line entry point."""
     parser = _parser()
     options = parser.parse_args(arguments)
     for name in ("clips", "texts", "workers"):

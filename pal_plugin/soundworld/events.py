@@ -42,6 +42,7 @@ class Sound:
 
     @property
     def offset_s(self) -> float:
+        """End in seconds."""
         return self.onset_s + self.duration_s
 
 
@@ -74,26 +75,32 @@ class Event:
 
     @property
     def onset_s(self) -> float:
+        """Start of the first sound, in seconds."""
         return self.sounds[0].onset_s
 
     @property
     def offset_s(self) -> float:
+        """End of the last sound, in seconds."""
         return self.sounds[-1].offset_s
 
     @property
     def duration_s(self) -> float:
+        """From onset to offset, in seconds."""
         return round(self.offset_s - self.onset_s, 3)
 
     @property
     def pitch_hz(self) -> float | None:
+        """Pitch of the first sound; None for unpitched kinds."""
         return self.sounds[0].pitch_hz
 
     @property
     def level_db(self) -> float:
+        """Level of the loudest sound."""
         return max(sound.level_db for sound in self.sounds)
 
     @property
     def count(self) -> int:
+        """Number of sounds."""
         return len(self.sounds)
 
     @property
@@ -106,6 +113,7 @@ class Event:
 
     @property
     def transcript(self) -> str | None:
+        """The spoken words; None without speech."""
         return " ".join(w.word for w in self.words) if self.words else None
 
     def as_dict(self) -> dict:

@@ -60,6 +60,7 @@ def listen(folder: Path, split: str, clips: int, seed: int, settings: Settings) 
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line entry point."""
     parser = _parser()
     options = parser.parse_args(arguments)
     for name in ("clips", "workers"):

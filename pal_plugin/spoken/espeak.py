@@ -77,6 +77,7 @@ class Speaker:
 
 
 def main() -> None:
+    """Entry point of the synthesis process: JSON utterances in, samples out."""
     utterances = json.load(sys.stdin)
     speaker, out = Speaker(), sys.stdout.buffer
     said = [speaker.say(utterance) for utterance in utterances]

@@ -185,6 +185,7 @@ def common_words(folder: str | Path) -> set[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line entry point."""
     parser = argparse.ArgumentParser(
         prog="python -m pal_plugin.spoken.sampling",
         description="Sample short English sentences from a small LLM.",
