@@ -1,1 +1,1 @@
-"""The audio-LLM: what it is made of, what it does, and its ways to and from disk."""
+"""The audio-LLM: its components, training and inference, saving and loading."""

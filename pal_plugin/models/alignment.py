@@ -1,10 +1,10 @@
-"""Warm-up of one connector alone: its tokens spell the answer in the LLM's own token embeddings.
+"""Connector warm-up: aligns audio tokens with the LLM's token embeddings of the answer, by CTC.
 
-Otherwise a connector learns of an answer through the whole LLM, which first finds out which texts
-are likely and hears speech late. Here each audio token is compared with the embeddings of words
-directly, under CTC (Graves et al., ICML 2006), which needs to know no moments: minutes on a CPU,
-since the LLM's layers are not run, and the LLM then begins with audio that resembles text. Not of
-the PAL paper.
+Otherwise a connector learns through the whole LLM, which first learns which texts are likely and
+attends to speech late. Here each audio token is compared with the token embeddings directly, under
+CTC (Graves et al., ICML 2006), which needs no time alignment: minutes on a CPU, since the LLM's
+layers are not run, and the LLM then starts with audio that resembles text. Not part of the PAL
+paper.
 """
 
 from __future__ import annotations
@@ -19,34 +19,33 @@ from torch.nn import functional
 
 from pal_plugin.types import AudioTokens
 
-#: A logit is this much times the cosine of an audio token and an embedding.
+#: A logit is this factor times the cosine of an audio token and an embedding.
 SHARPNESS = 30.0
-#: The logit of the blank, which has no vector of its own: a word has to be closer than a third.
+#: Logit of the blank, which has no embedding: a word needs a cosine above a third.
 BLANK = 10.0
-#: Tokens that a batch is told apart from besides its own: the first ones of the vocabulary, which
-#: byte-pair encodings number by frequency, and as many drawn for each batch from all. The whole
-#: vocabulary would make a step several times as long, and the first ones alone leave others close
-#: to the audio that never stood against it.
+#: Negatives besides the batch's own tokens: the first ones of the vocabulary, which byte-pair
+#: encodings sort by frequency, and as many drawn from all of it per batch. The whole vocabulary
+#: would make a step several times as long, and the first ones alone would leave other tokens close
+#: to the audio, never having been negatives.
 OTHERS = 4096
 
 
 def ctc(
     tokens: AudioTokens, embeddings: Tensor, answers: Sequence[Sequence[int]]
 ) -> tuple[Tensor, Tensor]:
-    """Negative log-likelihood of the answers, given what the audio tokens are close to.
+    """CTC loss of the answers, given the similarities of audio tokens and token embeddings.
 
-    Only directions count. A second term, which takes nothing from the first, holds the tokens'
-    norms at the mean norm of the embeddings: as loud as the LLM's own words.
+    Only directions matter. An independent second term keeps the tokens' norms at the mean norm of
+    the embeddings, the scale of the LLM's own inputs.
 
     Args:
-        tokens: `[R, N, D]` of the answers' clips.
-        embeddings: `[V, D]`, of the LLM's input.
-        answers: ids of each row, without the end mark.
+        tokens: `[R, N, D]`, the clip of each answer.
+        embeddings: `[V, D]`, the LLM's input embeddings.
+        answers: token ids of each row, without the end token.
 
     Returns:
-        `loss`, the mean over all answer tokens and the second term, and `[R]`, the mean over each
-        answer. Answers that are longer than their audio, or empty, count 0, and the first are
-        logged.
+        `loss`, the mean over all answer tokens plus the second term, and `[R]`, the mean over each
+        answer. Answers that are empty or longer than their audio count 0; the latter are logged.
     """
     device = tokens.features.device
     lengths = torch.tensor([len(ids) for ids in answers], device=device)
@@ -60,7 +59,7 @@ def ctc(
         words = embeddings.detach()[_rivals(known, len(embeddings))].float()
         strength = heard.norm(dim=1) / words.norm(dim=1).mean()
         found = _log_probabilities(heard, words)[:, : 1 + len(known)]
-        # Valid tokens first: CTC reads so many of each row.
+        # Valid tokens first: CTC reads the first `frames` of each row.
         place = torch.arange(tokens.mask.shape[1], device=device) < frames[:, None]
         scores = found.new_zeros(*place.shape, found.shape[1])
         losses = functional.ctc_loss(
@@ -71,12 +70,12 @@ def ctc(
             reduction="none",
             zero_infinity=True,
         )
-    # A token that is said twice in a row has a blank between.
+    # CTC needs a blank between repeated tokens.
     needed = [len(ids) + sum(a == b for a, b in pairwise(ids)) for ids in answers]
     fits = frames >= torch.tensor(needed, device=device)
     if not fits.all():
         logging.warning(
-            "%d answers are left out, being longer than their audio: up to %d tokens in %d",
+            "skipped %d answers longer than their audio: up to %d tokens in %d audio tokens",
             int((~fits).sum()),
             int(lengths[~fits].max()),
             int(frames[~fits].max()),
@@ -86,7 +85,7 @@ def ctc(
 
 
 def _rivals(known: Tensor, vocabulary: int) -> Tensor:
-    """Ids of the batch's own tokens, and behind them of those that they are told apart from."""
+    """Ids of the batch's own tokens, followed by those of the negatives."""
     common = torch.arange(min(OTHERS, vocabulary))
     drawn = torch.randperm(vocabulary)[:OTHERS]
     others = torch.cat([common, drawn]).unique().to(known.device)
@@ -94,6 +93,6 @@ def _rivals(known: Tensor, vocabulary: int) -> Tensor:
 
 
 def _log_probabilities(heard: Tensor, words: Tensor) -> Tensor:
-    """`[T, 1 + W]` of the blank and of each of `words` `[W, D]`, for audio tokens `[T, D]`."""
+    """Log-probabilities `[T, 1 + W]` of blank and `words` `[W, D]`, for audio tokens `[T, D]`."""
     cosines = functional.normalize(heard, dim=1) @ functional.normalize(words, dim=1).T
     return functional.pad(SHARPNESS * cosines, (1, 0), value=BLANK).log_softmax(1)

@@ -1,4 +1,4 @@
-"""What a caller gives beside a batch: slips are told by name, before anything is computed."""
+"""Checks callers' arguments besides the batch, before anything is computed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _SEVERAL = "model.generate({'audio': [clip, ...], 'text_input': [question, ...]}
 
 
 def check_clip(audio: Any) -> None:
-    """Raise ValueError for what is no clip, or several (also in a list of one)."""
+    """Raises ValueError if `audio` is not a clip, or several (also in a list of one)."""
     if audio is None or (isinstance(audio, str | Mapping) and not audio):
         raise ValueError(
-            f"the clip is {audio!r}; expected a path, an (array, rate in Hz) pair, or what "
-            "model.encode made of one clip. To ask without audio: samples['audio_mask'] of "
+            f"the clip is {audio!r}; expected a path, an (array, rate in Hz) pair, or the output "
+            "of model.encode for one clip. To ask without audio: samples['audio_mask'] of "
             "model.generate"
         )
-    # An array with a rate that is none is told by who reads it.
+    # An invalid rate is reported by the audio loader.
     array = isinstance(audio, list | tuple) and audio and hasattr(audio[0], "shape")
     pair = array and len(audio) == 2 and not hasattr(audio[1], "shape")
     if isinstance(audio, list | tuple) and not pair and not is_one_clip(audio):
@@ -30,7 +30,7 @@ def check_clip(audio: Any) -> None:
 
 
 def check_question(question: Any) -> None:
-    """Raise ValueError for what is no text; one without words is told by `questions_of`."""
+    """Raises ValueError if it is not text; `questions_of` reports blank ones."""
     if isinstance(question, list | tuple):
         raise ValueError(
             f"expected one question, got a {type(question).__name__} of {len(question)}; for "
@@ -44,7 +44,7 @@ def check_candidates(candidates: Any) -> Sequence[str]:
     """The candidates as a list.
 
     Raises:
-        ValueError: no list, an empty one, or an entry without words.
+        ValueError: if it is not a list or empty, or an entry is not text or blank.
     """
     if isinstance(candidates, str) or not hasattr(candidates, "__iter__"):
         raise ValueError(f"candidates is {candidates!r}; expected a list of texts")
@@ -58,7 +58,7 @@ def check_candidates(candidates: Any) -> Sequence[str]:
 
 
 def check_generation(max_new_tokens: Any, generation: Mapping[str, Any]) -> None:
-    """Raise ValueError for arguments of `generate` that are out of the range of `run:`'s keys."""
+    """Raises ValueError for arguments of `generate` outside the range of their keys in `run:`."""
     given = {f"generation.{name}": value for name, value in generation.items()}
     for name, value in {"max_new_tokens": max_new_tokens, **given}.items():
         kind = kind_of(f"run.{name}")

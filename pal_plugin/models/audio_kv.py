@@ -1,18 +1,17 @@
-"""One clip, many questions: what a clip is to the LLM, computed once and independent of any text.
+"""One clip, many questions: a clip's representation in the LLM, computed once for any text.
 
-What is kept, for m tokens of a clip in b bytes per number:
+Stored, for m audio tokens at b bytes per number:
 
-    "features"   H alone: m D b. Each call projects it again: 4 m D Hk d L FLOPs.
-    "kv"         also the keys and values of all L layers that hear it: 2 m L Hk d b more. Keys are
-                 kept before their rotary embedding, and rotated once where the clip is used: one
-                 file serves any place of any prompt.
+    "features"   H only: m D b. Each call projects it again: 4 m D Hk d L FLOPs.
+    "kv"         also the keys and values of all L layers that attend to it: 2 m L Hk d b more. Keys
+                 are stored before their rotary embedding, and rotated once where the clip is used:
+                 one file serves any position in any prompt.
 
 Llama-3.2-1B (D = 2048, L = 16, Hk d = 512), m = 576 in bfloat16: 2.4 MB and 18.9 MB more.
 
-Only LAL's part (and that of cross attention) has this form. PLITS's prefix could be cached too, as
-any prompt's: it stays different in that all FFNs and the attention among the audio are paid for to
-make it, and that it depends on whatever stands before it. Here a PLITS group is kept as its tokens,
-which enter the LLM again with every call.
+Only LAL (and cross-attention) has this form. PLITS's prefix could be cached too, like any prompt,
+but computing it costs all FFNs and the attention among audio tokens, and it depends on everything
+before it. Here a PLITS group is stored as its tokens, which enter the LLM again in every call.
 """
 
 from __future__ import annotations
@@ -33,43 +32,43 @@ from pal_plugin.types import AudioTokens
 from pal_plugin.utils.weights import write_tensors
 
 STORES = ("features", "kv")
-#: Of the file. 1 (without a number in it) held keys rotated for the front of a text.
+#: Version of the file format. Version 1 (not stored) had keys rotated for the start of a text.
 VERSION = "2"
 
 
 @dataclass(frozen=True)
 class AudioKV:
-    """Audio that was heard once; stands wherever a model takes audio.
+    """Encoded audio; accepted wherever a model takes audio.
 
     Args:
-        routed: what the clips are to the LLM.
-        weights: hash of the weights that made it.
+        routed: the clips as routed to the LLM.
+        weights: fingerprint of the weights that encoded it.
     """
 
     routed: RoutedAudio
     weights: str
 
     def __len__(self) -> int:
-        """Clips."""
+        """Number of clips."""
         return len(self.routed)
 
     @property
     def nbytes(self) -> int:
-        """Memory that it takes, in bytes."""
+        """Size in memory, in bytes."""
         return sum(t.nbytes for t in self._tensors().values())
 
     def select(self, index: Tensor) -> AudioKV:
-        """Clips `index` (Long `[R]`)."""
+        """Clips `index` (long `[R]`)."""
         return replace(self, routed=self.routed.select(index))
 
     def save(self, path: str | Path) -> Path:
-        """Write `<path>.safetensors`, which is whole or absent; `load` takes the same `path`.
+        """Writes `<path>.safetensors`, atomically; `load` takes the same `path`.
 
         Raises:
-            ValueError: prepended tokens of which some are hidden.
+            ValueError: if prepended tokens are partly hidden.
         """
         if self.routed.prefix is not None and self.routed.prefix.hidden is not None:
-            raise ValueError("hidden columns of prepended audio cannot be saved")
+            raise ValueError("cannot save prepended audio with hidden columns")
         path = _file(path)
         contexts = {"audio": self.routed.audio, "cross_audio": self.routed.cross_audio}
         contexts = {name: context for name, context in contexts.items() if context is not None}
@@ -90,14 +89,14 @@ class AudioKV:
 
     @classmethod
     def load(cls, path: str | Path, weights: str, device: str = "cpu") -> AudioKV:
-        """Read what `save` wrote.
+        """Reads a file written by `save`.
 
         Args:
-            weights: hash of the model's weights (`AudioLLM.load_audio` gives it).
+            weights: fingerprint of the model's weights (`AudioLLM.load_audio` passes it).
 
         Raises:
-            FileNotFoundError: nothing there.
-            ValueError: other weights made it, or the file is no AudioKV.
+            FileNotFoundError: if there is no such file.
+            ValueError: if it was encoded with other weights, or is not an AudioKV file.
         """
         path = _file(path)
         try:
@@ -105,18 +104,18 @@ class AudioKV:
                 facts = file.metadata() or {}
             tensors = load_file(path, device=str(device))
         except SafetensorError as error:
-            raise ValueError(f"{path} cannot be read (is it complete?): {error}") from error
+            raise ValueError(f"cannot read {path} (is it complete?): {error}") from error
         if not {"weights", "layers"} <= facts.keys():
             raise ValueError(f"{path} was not written by AudioKV.save")
         if facts.get("version") != VERSION:
             raise ValueError(
-                f"{path} is an AudioKV file of version {facts.get('version', '1')}; expected "
+                f"{path} has AudioKV format version {facts.get('version', '1')}, expected "
                 f"{VERSION}: encode the audio again"
             )
         if facts["weights"] != weights:
             raise ValueError(
-                f"{path} was made by other weights ({facts['weights'][:12]}, the model has "
-                f"{weights[:12]}): encode the audio again, or load the model that made it"
+                f"{path} was encoded with other weights ({facts['weights'][:12]}, the model has "
+                f"{weights[:12]}): encode the audio again, or load the model that encoded it"
             )
         parts: dict[str, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
@@ -152,7 +151,7 @@ def _file(path: str | Path) -> Path:
     path = Path(path)
     if path.suffix == ".safetensors":
         return path
-    return path.with_name(f"{path.name}.safetensors")  # "clip_0.25" has a dot of its own
+    return path.with_name(f"{path.name}.safetensors")  # "clip_0.25" contains a dot
 
 
 def _listed(layers: frozenset[int] | None) -> list[int] | None:

@@ -1,4 +1,4 @@
-"""From lists to tensors: padded ids, and which clip each row is about."""
+"""Padding of token ids, and the assignment of text rows to clips."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pal_plugin.batch import Batch
 def pad_ids(
     rows: list[list[int]], side: str, pad_id: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Ids and mask `[R, n]`, padded on the "left" or the "right"."""
+    """Ids and padding mask, long `[R, n]`, padded on the "left" or "right"."""
     ids = [torch.tensor(row) for row in rows]
     kwargs = {"batch_first": True, "padding_side": side}
     padded = pad_sequence(ids, padding_value=pad_id, **kwargs)
@@ -21,28 +21,28 @@ def pad_ids(
 
 
 def which_clip(samples: Batch, clips: int, rows: int) -> Tensor | None:
-    """The clip of each text row, Long `[R]`; None where it goes without saying.
+    """The clip of each text row, long `[R]`; None if it is implied by the order.
 
-    That is one row per clip, one clip for all rows, or as many rows for each clip in turn: then
-    nothing is copied per row.
+    Implied is: one row per clip, one clip for all rows, or equally many rows for each clip in turn;
+    nothing is then copied per row.
 
     Raises:
-        ValueError: neither that nor `samples["clip_index"]`.
+        ValueError: if it is not implied and `samples["clip_index"]` is missing or invalid.
     """
     index = samples.get("clip_index")
     if index is None:
         if clips in (rows, 1):
             return None
         raise ValueError(
-            f"{_counted(clips, 'clip')} and {_counted(rows, 'question')}; expected one question "
-            "per clip, one clip for all questions, or samples['clip_index'] to say which clip each "
-            "question is about"
+            f"got {_counted(clips, 'clip')} and {_counted(rows, 'question')}; expected one "
+            "question per clip, one clip for all questions, or samples['clip_index'] with the "
+            "clip of each question"
         )
     index = torch.as_tensor(index, dtype=torch.long, device="cpu")
     if index.shape != (rows,) or bool(((index < 0) | (index >= clips)).any()):
         raise ValueError(
-            f"clip_index is {index.tolist()}; expected {rows} numbers in 0..{clips - 1}, one for "
-            "each question"
+            f"clip_index is {index.tolist()}; expected {rows} numbers in 0..{clips - 1}, one per "
+            "question"
         )
     if rows % clips == 0:
         in_turn = torch.arange(clips).repeat_interleave(rows // clips)

@@ -1,4 +1,4 @@
-"""From configuration to objects: the only place where the `model:` section is read."""
+"""Builds a model from the `model:` section; the only place that reads it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ KEYS = (
     *("llm", "stage", "checkpoint"),
 )
 REQUIRED = ("encoders", "connectors", "routing", "llm")
-#: Sections of named entries: the keys that an entry must have, and those that it may have. Those of
-#: encoders are AudioFrontend's to check.
+#: Sections of named entries: required and optional keys of an entry. AudioFrontend checks those of
+#: encoders.
 ENTRIES = (
     ("connectors", ("type", "encoders"), ("args",)),
     ("routing", ("integration",), ("layers", "pool")),
@@ -39,29 +39,29 @@ def build_components(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str
     """Keyword arguments of `AudioLLM` from a plain `model:` section.
 
     Args:
-        load: makes the LLM and its text format out of `model.llm` (`planning` makes one without
+        load: builds the LLM and its text format from `model.llm` (`planning` builds one without
             weights).
 
     Raises:
-        ValueError: a key that is unknown or missing, a value out of its range (`config.ranges`), a
-            connector that names an unknown encoder, an encoder that no connector reads, a group
-            without a route, or a route to layers that the LLM does not have.
+        ValueError: if a key is unknown or missing, a value out of range (`config.ranges`), a
+            connector reads an unknown encoder, an encoder is not read by any, a group has no route,
+            or a route names layers that the LLM does not have.
     """
     reject_unknown(cfg, KEYS, "model")
     cfg = {**cfg, "stage": cfg.get("stage") or {}}
     missing = [key for key in REQUIRED if not isinstance(cfg.get(key), Mapping)]
     if missing:
-        raise ValueError(f"model needs maps under {', '.join(missing)}; got {sorted(cfg)}")
+        raise ValueError(f"model needs mappings under {', '.join(missing)}; got {sorted(cfg)}")
     if wrong := problems({"model": cfg}):
         raise ValueError("; ".join(wrong))
     if "path" not in cfg["llm"]:
-        raise ValueError(f"model.llm needs path, a folder or owner/name; got {sorted(cfg['llm'])}")
+        raise ValueError(f"model.llm needs path (a folder or owner/name); got {sorted(cfg['llm'])}")
     reject_unknown(cfg["llm"], inspect.signature(load_llm).parameters, "model.llm")
     reject_unknown(cfg["stage"], (field.name for field in fields(Stage)), "model.stage")
     if cfg["llm"].get("quantize") and cfg["stage"].get("llm") == "full":
         raise ValueError(
-            "a quantized LLM cannot be trained in full; choose stage.llm lora or frozen, or "
-            "llm.quantize: null"
+            "a quantized LLM cannot be trained in full; set stage.llm to lora or frozen, or "
+            "llm.quantize to null"
         )
     cfg = {**cfg, **{key: present(cfg[key]) for key in ("encoders", "connectors", "routing")}}
     for section, required, optional in ENTRIES:
@@ -79,12 +79,12 @@ def build_components(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str
     if read != given:
         raise ValueError(
             f"connectors read the encoders {sorted(read)}, but model.encoders has "
-            f"{sorted(given)}; each encoder belongs to a connector (and each of its hidden states, "
+            f"{sorted(given)}; each encoder needs a connector (and each of its hidden states, "
             "as NAME@INDEX)"
         )
     if groups.keys() != cfg["routing"].keys():
         raise ValueError(
-            f"model.routing has the groups {sorted(cfg['routing'])}, model.connectors has "
+            f"model.routing has the groups {sorted(cfg['routing'])}, but model.connectors has "
             f"{sorted(groups)}; each group needs one route"
         )
     llm, text = load(**{**cfg["llm"], "path": resolve(cfg["llm"]["path"])})
@@ -126,7 +126,7 @@ def build_components(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str
 
 
 def _entries(cfg: dict[str, Any], section: str) -> Iterator[tuple[str, Any]]:
-    """Entries of a section with their places; a group may have a list of routes."""
+    """Entries of a section with their paths; a group may have a list of routes."""
     for name, entry in cfg[section].items():
         where = f"model.{section}.{name}"
         if not isinstance(entry, list):
@@ -140,7 +140,7 @@ def _as_list(entry: Any) -> list:
 
 
 def build_encoders(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, AudioEncoder]:
-    """The encoders of `model.encoders`, with their own checkpoints' weights."""
+    """The encoders of `model.encoders`, with weights from their own checkpoints."""
     return {
         name: build_encoder(**{key: v for key, v in _located(entry).items() if key != "cache"})
         for name, entry in entries.items()
@@ -148,21 +148,21 @@ def build_encoders(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, AudioE
 
 
 def caches_of(frontend: AudioFrontend, stage: Mapping[str, Any]) -> dict[str, EncoderCache]:
-    """Of the encoders whose states are to be kept; a run opens them (`training.caching`).
+    """Caches of the encoders with `cache` set; a run opens them (`training.caching`).
 
     Raises:
-        ValueError: the stage trains the encoders.
+        ValueError: if the stage trains the encoders.
     """
     if frontend.caches and stage.get("encoders") == "full":
         raise ValueError(
-            f"model.encoders.{next(iter(frontend.caches))}.cache keeps the states of a frozen "
-            "encoder, and model.stage.encoders is full: leave one of them out"
+            f"model.encoders.{next(iter(frontend.caches))}.cache needs a frozen encoder, but "
+            "model.stage.encoders is full: remove one of them"
         )
     return {name: EncoderCache(name, settings) for name, settings in frontend.caches.items()}
 
 
 def _located(entry: dict[str, Any]) -> dict[str, Any]:
-    """The entry with its checkpoint where it is."""
+    """The entry with its checkpoint path resolved."""
     if not entry.get("checkpoint"):
         return entry
     return {**entry, "checkpoint": resolve(entry["checkpoint"])}

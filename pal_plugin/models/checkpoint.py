@@ -1,9 +1,9 @@
-"""Checkpoints: what was trained, as safetensors, with a small JSON that says what it is.
+"""Checkpoints: trained weights as safetensors, with a small JSON of metadata.
 
-Weights that were never trained are not in it; they come from where the configuration says. What an
-earlier stage trained and this one only loaded goes along, so that the last file is enough. A
-checkpoint names the components it holds, and within these every key must match, so nothing is
-loaded in part; it also names its routing table, because types differ in nothing else.
+Weights that were never trained are not included; the configuration says where they come from.
+Components that an earlier stage trained and this one only loaded are included, so that the last
+file suffices. A checkpoint lists its components, and all keys of these must match, so nothing is
+loaded partially; it also stores its routing table, the only difference between model types.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from pal_plugin.version import __version__
 
 
 class CheckpointError(UserError, ValueError):
-    """A checkpoint that is not there, not readable, or not for this model."""
+    """A checkpoint that is missing, unreadable, or does not match the model."""
 
 
 def trained_components(model: nn.Module) -> set[str]:
-    """Components that are trained or came from a checkpoint; empty if nothing is trained.
+    """Components that are trainable or came from a checkpoint; empty if none is trainable.
 
-    Of a model that is no `ModelComponents`, which notes no checkpoints: those that are trained.
+    For a model that is not a `ModelComponents`, which tracks no checkpoints: trainable components.
     """
     trained = {component_of(n) for n, p in model.named_parameters() if p.requires_grad}
     return trained | getattr(model, "loaded_components", set()) if trained else set()
@@ -42,8 +42,8 @@ def routing_of(model: ModelComponents) -> str:
     """The model's routing table as canonical JSON."""
     table = {}
     for group, ways in sorted(model.routing.items()):
-        told = [[w.integration, w.layers, *([w.pool] if w.pool > 1 else [])] for w in ways]
-        table[group] = told[0] if len(told) == 1 else told
+        entry = [[w.integration, w.layers, *([w.pool] if w.pool > 1 else [])] for w in ways]
+        table[group] = entry[0] if len(entry) == 1 else entry
     return json.dumps(table)
 
 
@@ -55,14 +55,17 @@ def save(
     /,
     **meta,
 ) -> Path:
-    """Write `<path>.safetensors` and `<path>.json`; each is whole or absent.
+    """Writes `<path>.safetensors` and `<path>.json`, each atomically.
 
     Args:
-        model: parameters with `requires_grad` decide which components are written.
+        model: parameters with `requires_grad` determine which components are written.
         path: with or without the suffix.
-        dtype: storage type of floating point tensors; None keeps them.
-        state: what `trained_state` gave, for a model that is sharded; None takes it here.
-        meta: JSON-able facts (recipe, epoch, metrics, the model's configuration).
+        dtype: storage dtype of floating-point tensors; None keeps it.
+        state: output of `trained_state`, for a sharded model; None: computed here.
+        meta: JSON-serializable metadata (recipe, epoch, metrics, model configuration).
+
+    Raises:
+        CheckpointError: if nothing is trainable.
     """
     path = Path(path).with_suffix(".safetensors")
     components = trained_components(model)
@@ -76,13 +79,13 @@ def save(
 
 
 def trained_state(model: nn.Module, components: set[str] | None = None) -> dict[str, torch.Tensor]:
-    """Parameters and buffers of `components` (default: what is trained), whole and on the CPU.
+    """Parameters and buffers of `components` (default: the trained ones), unsharded on the CPU.
 
-    Of a sharded model all processes must call it.
+    Collective: with a sharded model, all ranks must call it.
     """
     components = trained_components(model) if components is None else components
     return {
-        # A copy each: tied weights share memory, which safetensors refuses.
+        # Copied: tied weights share storage, which safetensors rejects.
         n: whole(t).detach().to("cpu", copy=True)
         for n, t in model.state_dict().items()
         if component_of(n) in components
@@ -96,41 +99,41 @@ def write(
     dtype: torch.dtype | None = None,
     state: dict[str, torch.Tensor] | None = None,
 ) -> None:
-    """Write parameters and buffers of `components` as safetensors; the file is whole or absent."""
+    """Writes parameters and buffers of `components` as safetensors, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     state = trained_state(model, components) if state is None else state
     if dtype is not None:
         state = {n: t.to(dtype) if t.is_floating_point() else t for n, t in state.items()}
     metadata = {"components": json.dumps(sorted(components))}
     if components == {f"connectors.{model.stage.aligns}"}:
-        metadata["aligned"] = str(model.stage.aligns)  # no route was taken: a start for all of them
+        metadata["aligned"] = str(model.stage.aligns)  # independent of the route: fits all of them
     else:
         metadata["routing"] = routing_of(model)
     write_tensors(state, path, metadata)
 
 
 def best(path: str | Path) -> Path:
-    """The best checkpoint of a run's folder; a file as it is."""
+    """The best checkpoint of a run folder; a file unchanged."""
     path = Path(path)
     return path / "checkpoint_best.safetensors" if path.is_dir() else path
 
 
 def load(model: ModelComponents, path: str | Path) -> list[str]:
-    """Load a checkpoint into `model`.
+    """Loads a checkpoint into `model`.
 
     Returns:
-        The components that were loaded; all others are left as they were.
+        The loaded components; all others are unchanged.
 
     Raises:
-        CheckpointError: no such file, one that cannot be read, another routing table, or
-            components, keys or shapes that are missing or do not match, each of them named.
+        CheckpointError: if the file is missing or unreadable, the routing table differs, or
+            components, keys or shapes are missing or do not match; names each of them.
     """
     path = best(path)
     state, metadata = _read(path)
     if metadata.get("routing", routing_of(model)) != routing_of(model):
         raise CheckpointError(
             f"{path} was trained with the routing table {metadata['routing']}, the model has "
-            f"{routing_of(model)}; choose the same model.model_type (or model.routing)"
+            f"{routing_of(model)}; set the same model.model_type (or model.routing)"
         )
     components = {component_of(n) for n in state}
     own = model.state_dict()
@@ -140,41 +143,41 @@ def load(model: ModelComponents, path: str | Path) -> list[str]:
     problems += [f"unexpected: {n}" for n in sorted(state.keys() - expected)]
     problems += [f"missing: {n}" for n in sorted(expected - state.keys())]
     problems += [
-        f"shape: {n} is {tuple(state[n].shape)} in the file and {tuple(own[n].shape)} in the model"
+        f"shape: {n} is {tuple(state[n].shape)} in the file, {tuple(own[n].shape)} in the model"
         for n in sorted(expected & state.keys())
         if state[n].shape != own[n].shape
     ]
     if problems:
         hint = ""
         if "llm.lora" in components and not any(".lora_" in n for n in own):
-            hint = (
-                "\nThe file holds LoRA adapters: set model.stage.llm=lora to have a place for them."
-            )
+            hint = "\nThe file has LoRA adapters: set model.stage.llm=lora to load them."
         if not model.gains and any(name.startswith("gains.") for name in components):
-            hint += "\nThe file holds LAL's gains: set model.lal_gain to have a place for them."
-        raise CheckpointError(f"{path} does not fit this model:\n  " + "\n  ".join(problems) + hint)
+            hint += "\nThe file has LAL gains: set model.lal_gain to load them."
+        raise CheckpointError(
+            f"{path} does not match this model:\n  " + "\n  ".join(problems) + hint
+        )
     with torch.no_grad():
         for name, tensor in state.items():
             own[name].copy_(like(tensor, own[name]))
         if "llm.lora" not in components:
-            # Adapters of another checkpoint must not stay active beside these weights.
+            # Adapters of another checkpoint must not stay active with these weights.
             for name in own:
                 if ".lora_B." in name:
                     own[name].zero_()
         for group, gain in model.gains.items():
             heard = f"connectors.{group}" in components and "aligned" not in metadata
             if heard and f"gains.{group}" not in components:
-                gain.fill_(1)  # the LLM learned to hear this connector without a gain
+                gain.fill_(1)  # the LLM was trained with this connector without a gain
     model.note_loaded(components)
     return sorted(components)
 
 
 def load_encoders(encoders: nn.ModuleDict, path: str | Path) -> None:
-    """Load what a checkpoint holds of these encoders, by name; it may hold none of them.
+    """Loads the weights that a checkpoint has for these encoders, by name, possibly none.
 
     Raises:
-        CheckpointError: no such file, or one that cannot be read.
-        ValueError: names every key that is missing, unexpected or of another shape.
+        CheckpointError: if the file is missing or unreadable.
+        ValueError: if keys are missing, unexpected or have the wrong shape; names all of them.
     """
     path = best(path)
     state, _ = _read(path)
@@ -186,15 +189,15 @@ def load_encoders(encoders: nn.ModuleDict, path: str | Path) -> None:
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """`(tensors, metadata)` of a file, or CheckpointError."""
+    """`(tensors, metadata)` of a file; raises CheckpointError."""
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}")
     if path.suffix != ".safetensors":
-        raise CheckpointError(f"{path} is not a .safetensors file, the only format read here")
+        raise CheckpointError(f"{path} is not a .safetensors file, the only supported format")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
         state = load_file(path)
     except SafetensorError as error:
-        raise CheckpointError(f"{path} cannot be read (is it complete?): {error}") from error
+        raise CheckpointError(f"cannot read {path} (is it complete?): {error}") from error
     return state, metadata

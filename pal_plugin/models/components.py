@@ -1,4 +1,4 @@
-"""What an audio-LLM is made of, put together; apart from what it does (`audio_llm`)."""
+"""The components of an audio-LLM, assembled; what it does is in `audio_llm`."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ from pal_plugin.models.windows import check_groups
 
 
 class ModelComponents(nn.Module):
-    """The parts of an LLM that hears, and what is trained of them.
+    """The components of an audio-LLM, and which of them are trained.
 
     Args:
         encoders: `{name: encoder}`.
         connectors: `{group: connector}`.
-        groups: `{group: [what it reads]}`: names of encoders, or `NAME@2` of a hidden state.
+        groups: `{group: inputs}`: names of encoders, or `NAME@2` for a hidden state.
         routing: `{group: Route, or several}`.
         llm: a causal LM of transformers; `attach` is called on it.
         text: its tokenizer and chat format.
-        frontend: from clips to the encoders' features.
+        frontend: computes the encoders' features from clips.
         stage: what is trained.
-        caches: of encoders whose states are kept, by name.
-        lal_gain: what N(H) is multiplied with in each layer at the start, and learned from there on
-            (`integration/lal.py`), of groups by LAL; None: nothing, as in the paper.
-        audio_place: where clips go that open a conversation, `llm.conversation.AUDIO_PLACES`.
+        caches: caches of encoders with cached states, by name.
+        lal_gain: initial value of a learned gain on N(H) per layer (`integration/lal.py`), for LAL
+            groups; None: no gain, as in the paper.
+        audio_place: position of clips that start a conversation, `llm.conversation.AUDIO_PLACES`.
 
     Attributes:
-        cross_attention: Flamingo's blocks by layer; empty without.
-        gains: LAL's `[L]` by group; empty without `lal_gain`.
-        config: the `model:` section that it was built from; None where it was built from objects.
-        loaded_components: components whose weights came from a checkpoint, and that are written
-            to the next one together with what is trained (`note_loaded` changes them).
-        untrained: connectors and the like that neither came from a checkpoint nor were trained
-            since; what a model that was built from a configuration answers by them means nothing.
+        cross_attention: Flamingo's blocks by layer; empty without Flamingo.
+        gains: LAL's gains `[L]` by group; empty without `lal_gain`.
+        config: the `model:` section it was built from; None if built from objects.
+        loaded_components: components loaded from a checkpoint, which are written to the next one
+            together with the trained ones (updated by `note_loaded`).
+        untrained: connectors etc. that were neither loaded nor trained yet, so that the model's
+            answers are meaningless.
     """
 
     config: dict[str, Any] | None = None
@@ -91,10 +91,10 @@ class ModelComponents(nn.Module):
         self.stage.apply(
             self.encoders, self.connectors, self.llm, [self.cross_attention, self.gains]
         )
-        self.train(self.training)  # what is frozen hears in eval mode from the first call on
+        self.train(self.training)  # puts frozen modules in eval mode
 
     def train(self, mode: bool = True):
-        """Frozen encoders and connectors stay in eval mode: no dropout, no moving statistics."""
+        """Keeps frozen encoders and connectors in eval mode: no dropout, no BatchNorm updates."""
         super().train(mode)
         if self.stage.encoders == "frozen":
             self.encoders.eval()
@@ -103,41 +103,42 @@ class ModelComponents(nn.Module):
         return self
 
     def note_loaded(self, components: Set[str], gone: Set[str] = frozenset()) -> None:
-        """Count `components` among the loaded ones, and those that are `gone` no longer."""
+        """Adds `components` to the loaded ones, and removes those in `gone`."""
         self.loaded_components = (self.loaded_components | components) - gone
         self.untrained = tuple(name for name in self.untrained if name not in components)
 
     def tell_untrained(self) -> None:
-        """Warn, once, of `untrained`."""
+        """Warns about `untrained`, once."""
         if self.untrained:
             logging.warning(
-                "%s: random weights, never trained, so answers say nothing about the audio; train "
-                "this model, or load what was trained (model.checkpoint, load_checkpoint)",
+                "%s: random weights, never trained, so answers do not depend on the audio in a "
+                "useful way; train this model, or load weights (model.checkpoint, load_checkpoint)",
                 ", ".join(self.untrained),
             )
         self.untrained = ()
 
     @property
     def device(self) -> torch.device:
+        """The device of the LLM's embeddings."""
         return self.llm.get_input_embeddings().weight.device
 
     @property
     def decoder(self) -> nn.Module:
-        """The LLM's stack of layers, which is what is sharded, compiled and checkpointed."""
+        """The LLM's stack of layers, which gets sharded, compiled and checkpointed."""
         return self.llm.get_decoder()
 
     def checkpoint_activations(self) -> None:
-        """Make the layers' activations anew in the backward pass, in place of keeping them."""
-        # transformers 5.24 has another name for it.
+        """Enables gradient checkpointing: recomputes activations in the backward pass."""
+        # renamed in transformers 5.24
         enable = getattr(self.llm, "activation_checkpointing_enable", None)
         (enable or self.llm.gradient_checkpointing_enable)({"use_reentrant": False})
 
     def trainable_table(self) -> str:
-        """Trainable and frozen parameters by component, as text."""
+        """Trainable and frozen parameters by component, as a text table."""
         return parameter_table(self)
 
     def param_groups(self, weight_decay: float) -> list[dict]:
-        """AdamW groups by kind of component, with its `name`; matrices decay, vectors do not."""
+        """AdamW parameter groups by kind of component (`name`); weight decay for matrices only."""
         groups: dict[tuple[str, bool], list] = {}
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:

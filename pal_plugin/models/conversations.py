@@ -1,4 +1,4 @@
-"""Conversations of a batch: their clips, which may be shared, and where each of them stands."""
+"""Batches of conversations: their clips, possibly shared, and the position of each clip."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Conversations:
     """R conversations about C clips.
 
     Args:
-        ids: token ids of each.
-        learned: of each id, whether it belongs to an answer.
-        clips: the clips; None where the messages name those of the batch by number.
-        places: which clips each conversation holds, and where; None: no conversation has any.
+        ids: token ids of each conversation.
+        learned: for each id, whether it belongs to an answer (the label mask).
+        clips: the clips; None if the messages refer to the batch's clips by number.
+        places: the clips in each conversation and their positions; None: no clips at all.
     """
 
     ids: list[list[int]]
@@ -30,7 +30,7 @@ class Conversations:
     places: ClipPlaces | None
 
     def without_audio(self, masked: Sequence[bool]) -> ClipPlaces | None:
-        """The places without the clips of the conversations that are `masked`."""
+        """The positions without the clips of conversations that are `masked`."""
         if self.places is None:
             return None
         gone = torch.as_tensor(masked, dtype=torch.bool, device=self.places.index.device)
@@ -44,17 +44,17 @@ def gather(
     clips: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Conversations:
-    """Read the conversations of a batch.
+    """Parses the conversations of a batch.
 
     Args:
         messages: a list of R conversations, each a list of messages (`llm/conversation.py`).
         audio_place: see there.
-        clips: how many clips the batch has, which the messages then name by number; None: the
-            messages hold the clips themselves.
+        clips: number of clips in the batch, which the messages then refer to by number; None: the
+            messages contain the clips themselves.
 
     Raises:
-        ValueError: no list of conversations, messages that cannot be read, numbers that are no clip
-            of the batch, or clips that no message names.
+        ValueError: if it is not a list of conversations, messages are invalid, numbers refer to no
+            clip of the batch, or clips are not referred to.
     """
     if not isinstance(messages, list | tuple) or not messages:
         raise ValueError("expected samples['messages'] as a list of conversations")
@@ -82,7 +82,7 @@ def gather(
 
 
 def _shared(clips: Sequence[Any]) -> tuple[list[int], list[Any]]:
-    """A number for each clip, and the clips by number: the same file or object is encoded once."""
+    """`(number of each clip, clips by number)`: the same file or object is encoded only once."""
     numbers: dict[Any, int] = {}
     found: list[Any] = []
     result = []
@@ -99,13 +99,13 @@ def _named(named: Sequence[Any], clips: int) -> list[int]:
     wrong = [n for n in named if isinstance(n, bool) or not isinstance(n, int) or n >= clips]
     if wrong or any(n < 0 for n in named):
         raise ValueError(
-            f"the messages name the clips {list(named)!r:.200}; the batch has {clips}, numbered "
+            f"the messages refer to clips {list(named)!r:.200}; the batch has {clips}, numbered "
             f"0..{clips - 1}"
         )
     if unused := sorted(set(range(clips)) - set(named)):
         raise ValueError(
-            f"the batch has {clips} clips and the messages name {len(set(named))} of them; no "
-            f"message names {unused}"
+            f"the batch has {clips} clips, but the messages only refer to {len(set(named))}; "
+            f"unused: {unused}"
         )
     return list(named)
 

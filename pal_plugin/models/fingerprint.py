@@ -1,4 +1,4 @@
-"""What an `AudioKV` depends on, in one hash: another model's keys and values must not be used."""
+"""Hash of everything that an `AudioKV` depends on, so that it is not used with another model."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from torch import Tensor
 
 from pal_plugin.models.components import ModelComponents
 
-#: What an LLM's keys and values are made with, by the names of its modules.
+#: Modules that affect an LLM's keys and values, by parts of their names.
 _MAKES_KV = ("layernorm", "k_proj", "v_proj", "qkv_proj", "k_norm")
 _ROTARY_AND_NORMS = ("rope", "rms_norm", "no_rope")
 
 
 class Fingerprint:
-    """SHA-256 of the weights and settings that make audio what it is to the LLM.
+    """SHA-256 of the weights and settings that determine the LLM's representation of audio.
 
-    Computed anew when a tensor was changed; changes through `.data` go unnoticed by torch, and
-    here.
+    Recomputed when a tensor changes; changes through `.data` are not detected, by torch either.
     """
 
     def __init__(self) -> None:
@@ -26,7 +25,7 @@ class Fingerprint:
         self._digest = ""
 
     def of(self, model: ModelComponents) -> str:
-        """The hash of `model`, as 64 hexadecimal digits."""
+        """The hash of `model` as 64 hexadecimal digits."""
         everything = {**dict(model.named_buffers()), **model.state_dict(keep_vars=True)}
         tensors = {
             name: tensor
@@ -50,7 +49,7 @@ def _digest(settings: str, tensors: dict[str, Tensor]) -> str:
 
 
 def _settings(model: ModelComponents) -> list:
-    """What besides weights counts: routing, rotary embedding, front end, scale of LoRA."""
+    """Settings besides weights: routing, rotary embedding, front end, LoRA scale."""
     config = model.llm.config.to_dict()
     plain = int | float | str | bool | tuple
     return [

@@ -1,4 +1,4 @@
-"""The model card (README.md) of a saved model: what it is, what it needs, how it is used."""
+"""The model card (README.md) of a saved model: description, requirements, usage."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ print(model.ask("clip.wav", "What do you hear?"))
 def text(
     section: dict, model: ModelComponents, components: set[str], metrics: dict[str, Any]
 ) -> str:
-    """Markdown with the hub's front matter.
+    """Markdown with the Hub's front matter.
 
     Args:
-        section: the configuration that is written beside it.
-        components: what `model.safetensors` holds.
-        metrics: measured figures by name; without any the card says so.
+        section: the configuration that is saved with the model.
+        components: components in `model.safetensors`.
+        metrics: measured figures by name; if empty, the card says so.
     """
     llm = section["llm"]["path"]
     own = llm.startswith("./")

@@ -74,7 +74,7 @@ def test_an_answer_longer_than_its_audio_is_told_and_has_no_part(caplog):
     tokens, embeddings = audio([[1, 1, 1], [1, 0, 0]]), torch.randn(5, 6)
     with caplog.at_level(logging.WARNING):
         loss, per_row = alignment.ctc(tokens, embeddings, [[1, 2], [1, 2]])
-    assert "1 answers are left out, being longer than their audio: up to 2 tokens" in caplog.text
+    assert "skipped 1 answers longer than their audio: up to 2 tokens" in caplog.text
     assert per_row[1] == 0
     loss.backward()
     assert tokens.features.grad.isfinite().all()

@@ -8,13 +8,13 @@ from pal_plugin.models import build
 @pytest.mark.parametrize(
     ("section", "change", "message"),
     [
-        ("llm", None, r"model needs maps under llm; got \["),
+        ("llm", None, r"model needs mappings under llm; got \["),
         ("llm", {}, r"model\.llm needs path"),
         ("llm", {"path": "x", "dtyp": "float16"}, r"model\.llm: unknown 'dtyp'.*'dtype'"),
         ("stage", {"lora_rnk": 3}, r"model\.stage: unknown 'lora_rnk'.*'lora_rank'"),
         ("routing", {"general": {"integration": "lal", "layer": [1]}}, r"unknown 'layer'"),
         ("routing", {"general": {}}, r"model\.routing\.general needs integration"),
-        ("connectors", None, r"model needs maps under connectors"),
+        ("connectors", None, r"model needs mappings under connectors"),
     ],
 )
 def test_what_is_missing_or_unknown_is_named(tiny_config, section, change, message):

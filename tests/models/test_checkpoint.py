@@ -94,7 +94,7 @@ def test_every_mismatch_is_named(tiny_model, tmp_path):
     for problem in (
         "unexpected: connectors.general.extra",
         "missing: connectors.speech.fc1.weight",
-        r"shape: connectors.general.newline is (5,) in the file and (32,) in the model",
+        r"shape: connectors.general.newline is (5,) in the file, (32,) in the model",
     ):
         assert problem in str(error.value)
 

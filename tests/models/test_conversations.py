@@ -120,11 +120,11 @@ def test_messages_may_name_the_clips_of_the_batch(tiny_model, clips):
     model = tiny_model("pal")
     named = [user({"clip": 0}, "x")]
     assert torch.equal(scores(model, [chat((0, 1))], audio=clips), scores(model, [chat(clips)]))
-    with pytest.raises(ValueError, match=r"name the clips \[0, 2\]; the batch has 2"):
+    with pytest.raises(ValueError, match=r"refer to clips \[0, 2\]; the batch has 2"):
         scores(model, [chat((0, 2))], audio=clips)
-    with pytest.raises(ValueError, match=r"has 2 clips and the messages name 1 of them.*\[1\]"):
+    with pytest.raises(ValueError, match=r"has 2 clips, but the messages only refer to 1.*\[1\]"):
         scores(model, [chat((0, 0))], audio=clips)
-    with pytest.raises(ValueError, match="name the clips"):
+    with pytest.raises(ValueError, match="refer to clips"):
         scores(model, [named], audio=clips)
 
 

@@ -90,7 +90,7 @@ def test_kept_audio_is_that_of_the_gains(make, two_clips):
     torch.testing.assert_close(scores, heard)
     with torch.no_grad():
         model.gains["speech"].mul_(2)
-    with pytest.raises(ValueError, match="before the weights were changed"):
+    with pytest.raises(ValueError, match="the weights have changed since"):
         model.generate(asked, audio=kept)
 
 

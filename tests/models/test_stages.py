@@ -43,7 +43,7 @@ def test_unknown_values_are_errors(tiny_config):
         build_components({**cfg, "connectors": {**cfg["connectors"], "speech": speech}})
     with pytest.raises(ValueError, match="model.routing.speech needs integration"):
         build_components({**cfg, "routing": {**cfg["routing"], "speech": {"layers": None}}})
-    with pytest.raises(ValueError, match=r"each encoder belongs to a connector"):
+    with pytest.raises(ValueError, match=r"each encoder needs a connector"):
         build_components({**cfg, "connectors": {"speech": cfg["connectors"]["speech"]}})
     with pytest.raises(ValueError, match="each group needs one route"):
         build_components({**cfg, "routing": {"general": {"integration": "lal"}}})
