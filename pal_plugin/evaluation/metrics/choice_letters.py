@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import string
+import unicodedata
 from collections.abc import Sequence
 
 from pal_plugin.evaluation.metrics.answers import tokens
@@ -23,53 +24,98 @@ from pal_plugin.utils.characters import composed, narrow
 
 #: Brackets and marks of East Asia and of print, as ASCII has them.
 _PLAIN = str.maketrans(
-    "\u3010\u3011\u300c\u300d\u300e\u300f\u3014\u3015\u3002\u3001\u201c\u201d\u2018\u2019\u2013\u2014",
-    "[][][][].,\"\"''--",
+    "\u3010\u3011\u300c\u300d\u300e\u300f\u3014\u3015\u201c\u201d\u2018\u2019\u2013\u2014",
+    "[][][][]\"\"''--",
 )
-_PLAIN.update({0x24B6 + n: f"({letter})" for n, letter in enumerate(string.ascii_uppercase)})
+_PLAIN |= str.maketrans(
+    "\u3008\u3009\u300a\u300b\u27e8\u27e9\u27ea\u27eb\u27e6\u27e7\ufe59\ufe5a\u00ab\u00bb\u2039\u203a\u201e\u201a",
+    "[][][][][]()\"\"''\"'",
+)
+#: The first of an alphabet of letters in circles, in brackets, in squares.
+_ENCLOSED = (0x24B6, 0x24D0, 0x249C, 0x1F110, 0x1F130, 0x1F150, 0x1F170)
+_PLAIN.update(
+    {
+        first + n: f"({letter})"
+        for first in _ENCLOSED
+        for n, letter in enumerate(string.ascii_uppercase)
+    }
+)
 _PLAIN.update({0x2192: "->", 0x21D2: "=>"})
-#: Markdown, HTML, and marks of the end that a tokenizer left.
-_STYLE = re.compile(r"\*+|`+|__|\$|</?(?:b|i|u|em|strong|s)>|<\|\w+\|>|^[ \t]*[#>]+", re.M)
+#: No space follows these where they are used.
+_EASTERN = str.maketrans({0x3001: ", ", 0x3002: ". ", 0xFF0C: ", ", 0xFF0E: ". ", 0xFF1B: "; "})
+#: Markdown, HTML, TeX's signs of formulas, and marks of the end that a tokenizer left; what is
+#: struck out goes.
+_STYLE = re.compile(
+    r"~~[^~\n]*~~|\*+|`+|__|\$|\\[()\[\]]"
+    r"|</?(?:b|i|u|em|strong|s|p|br|eos|end_of_turn)\s*/?>|<\|\w+\|>|^[ \t]*[#>]+",
+    re.M,
+)
+#: What is said in front of an answer: who says it, and words that say nothing. "A: B" is an answer
+#: to a question.
+_OPENING = re.compile(
+    r"\A(?:(?:sure|okay|ok|alright|hm+|well|yes|certainly|of course|great|right)\b[\s,.!:]+"
+    r"|(?:(?:assistant|model|response|output|ai|bot)\b\s*[:\n]|A:(?=\s*[(\[]?[A-Za-z]\b\W*\Z))\s*)+",
+    re.I,
+)
 
 _BRACKETED = r"[(\[{<]\s*([A-Za-z])\s*[)\]}>]"
 #: Behind a bare letter: an end, or the reason.
 _ENDS = r"(?=\s*(?:$|\n)|[.:,;!)\]}\"']+(?:\s|$)"
-_REASONS = r"|\s+(?:-|=|because\b|since\b|due to\b|given\b|instead of\b|rather than\b))"
+_REASONS = (
+    r"|\s+(?:-|=|because\b|since\b|due to\b|given\b|instead of\b|rather than\b|it is\b"
+    r"|I (?:think|guess|believe|suppose)\b|\((?:not|as|since|because)\b))"
+)
 _CAPITAL = rf"([A-Z]){_ENDS}{_REASONS}"
-_SURE = rf"[\"']*(?:{_BRACKETED}|{_CAPITAL})"
+_SURE = rf"[\"']*(?:{_BRACKETED}|{_CAPITAL}|([b-hj-z]){_ENDS}))"  # "it is a" may go on
 _ANY = rf"[\"']*(?:{_BRACKETED}|{_CAPITAL}|([a-z]){_ENDS}))"
-_NOUN = r"(?i:option|choice|letter|answer)"
+_NOUN = r"(?i:option|opt\.?|choice|alternative|letter|answer|ans\.?)"
+#: "Answer" in other languages, with what may stand in front of the letter.
+_FOREIGN = (
+    r"(?:antwort|r\u00e9ponse|respuesta|risposta|resposta|antwoord|svaret?|odpowied\u017a|jawaban|cevap"
+    r"|\u043e\u0442\u0432\u0435\u0442)\W{1,4}(?:(?:correcta|correcte|corretta|correta|lautet)\W{1,4})?"
+    r"(?:(?:ist|est|es|\u00e8|\u00e9|is|\u00e4r|er|to|adalah)\W{1,4})?"
+)
 _START = re.compile(
-    rf"[\s\"']*(?:{_NOUN}\W{{1,3}}{_ANY}|{_BRACKETED}|([A-Za-z])(?:\)|[.:](?=\s|$))|{_CAPITAL}"
+    rf"[\s\"'(\[]*(?:(?i:the\s+)?{_NOUN}\W{{1,3}}{_ANY}|{_BRACKETED}|([A-Za-z])(?:\)|[.:](?=\s|$))|{_CAPITAL}"
     r"|([B-HJ-Z])(?=\s*\())"
 )
-_CHOOSE = r"choose|chose|choosing|pick|select|go with|go for|opt for|say|think|believe|guess"
+_CHOOSE = (
+    r"choose|chose|choosing|pick|select|(?:go|going) (?:with|for)|opt for|say|think|believe|guess"
+)
 _BEST = r"correct|right|answer|best|choice|option|likely|suitable"
 _CONCLUSIONS = [
     re.compile(form)
     for form in (
         # "the correct answer is most likely option B"
-        r"\b(?i:answer|ans|choice|option|selection|pick|guess|conclusion|letter)\b[^.\n?!;]{0,40}?"
+        r"\b(?i:answer|ans|choice|option|alternative|selection|selected|pick|guess|match|fit|best"
+        r"|verdict|conclusion|letter)\b"
+        r"[^.\n?!;]{0,40}?"
         r"(?:\b(?i:is|be)\b|[:=>-])\s*(?i:(?:most likely|probably|likely|clearly|therefore)\s+)?"
         rf"(?:{_NOUN}\s*:?\s*)?{_ANY}",
-        rf"\b(?i:answer)(?:[ \t:=\"'-]{{1,6}}|[ \t]*:\s*){_ANY}",
+        rf"\b(?i:answer|ans\.)(?:[ \t:=\"'-]{{1,6}}|[ \t]*:\s*){_ANY}",
+        rf"\b(?i:{_FOREIGN}){_SURE}",
         rf"(?im:^[ \t]*(?:final |correct )?answer[ \t]*\n)\s*{_ANY}",  # a heading
-        # Chinese: "the answer is", "option"
-        r"(?:\u7b54\u6848|\u9009\u9879?|\u9078\u9805?)\W{0,3}[\u662f\u4e3a\u70ba]?\W{0,3}" + _SURE,
+        # Chinese, Japanese and Korean: "the answer is", "option"; no space ends the letter there
+        r"(?:\u7b54\u6848|\u9009\u9879?|\u9078\u9805?|\u7b54\u3048|\u6b63\u89e3|\uc815\ub2f5|\ub2f5)"
+        r"\W{0,3}[\u662f\u4e3a\u70ba\u306f\uc740]?\W{0,3}"
+        rf"(?:{_SURE}|([A-Z])(?=[,\u3041-\u9fff\uac00-\ud7a3]))",
         # "B is correct", "(B) seems to be the best choice"
-        rf"(?<![\w'])(?:{_BRACKETED}|([A-Z]))\s+(?i:is|seems|appears|must be|would be)\s+"
+        rf"(?<![\w'])(?:{_BRACKETED}|([A-Zb-hj-z]))\s+(?i:is|seems|appears|must be|would be)\s+"
         r"(?!not\b|never\b)(?i:(?:to be|the|a|my|most|best|clearly|definitely)\s+)*"
-        rf"(?i:(?!not\b)\w+\s+)?(?i:{_BEST})\b",
+        rf"(?i:(?!(?:not|wrong|incorrect|false|worst|least|un\w+)\b)\w+\s+)?(?i:{_BEST})\b",
         rf"\b(?i:{_CHOOSE})\s+(?i:(?:that\s+)?(?:it is|it's)\s+)?(?i:the\s+)?{_NOUN}\s*:?\s*{_ANY}",
         rf"\b(?i:{_CHOOSE})\s+(?i:(?:that\s+)?(?:it is|it's)\s+)?{_SURE}",
         r"\b(?i:it|that|this)(?i:'s| is| must be| should be| would be| has to be)\s+"
         rf"(?:{_NOUN}\s+)?{_SURE}",
-        r"(?:\b(?i:therefore|thus|hence|so|finally|final|conclusion|correct|probably|likely)\b"
+        r"(?:\b(?i:therefore|thus|hence|so|finally|final|conclusion|correct|probably|likely"
+        r"|definitely|certainly|surely|clearly)\b"
         r"[^\w\n]{1,4}|[=-]>\s*)" + _SURE,
         # "B fits best"
         rf"(?<![\w'])(?:{_BRACKETED}|([A-Z]))\s+(?i:(?:fits|matches|describes)\b[^.,\n]{{0,30}}"
         r"\bbest|best\s+(?:fits|matches|describes))\b",
-        r"(?m:^)[ \t\"'(\[]*([A-Z])[ \t\"')\].!]*(?m:$)",  # alone on its line
+        # alone on its line, or in the last sentence there
+        r"(?m:^|(?<=[a-z]{2}[.!?]\s)|(?<=\b[A-Z][.!?]\s))"
+        r"[ \t\"'(\[]*([A-Z])[ \t\"')\].!]*(?m:$)",
     )
 ]
 #: The one with a negation in it that is not meant of the letter.
@@ -77,27 +123,51 @@ _BUT = re.compile(
     r"\b(?i:not|isn't)\b[^.\n]{0,40}?\bbut\s+(?i:(?:rather|it is|it's|with)\s+)?"
     rf"(?:{_NOUN}\s+)?{_SURE}"
 )
-_MENTION = re.compile(rf"[(\[]([A-Z])[)\]]|\b(?i:option|choice)\s+{_CAPITAL}")
+_MENTION = re.compile(
+    r"[(\[]([A-Z])[)\]]|\b(?i:option|choice|(?:might|may|could) be|perhaps|maybe|possibly)\s+"
+    + _CAPITAL
+)
 _LISTED = re.compile(r"(?:^|(?<=[\s,;]))[(\[]?([A-Z])[)\].:](?=\s)")
 _CONTRAST = {"but", "however", "although", "though", "while", "whereas", "except", "if"}
 _TAKEN_BACK = re.compile(
     r"[.!?\n]\s*(?:(?:no|oh|but)[, ]+)?(?:wait|actually|correction|sorry|on second thought)\b", re.I
 )
 #: Between a letter and another that is as good.
-_OR = r"\W*(?:\b(?:or|and)\b|[/&])\s*"
+_OR = r"\W*(?:\b(?:or|and|vs\.?|versus)(?!\w)|[/&])\s*"
+_LETTER = r"[(\[]?[A-HJ-Z]\b"
+_OUT = (
+    r"(?!\s+(?:(?:is|was|would be)\s+(?:not|wrong|incorrect|false|excluded|ruled)|isn't|cannot)\b)"
+)
 _ANOTHER = re.compile(
-    rf"{_OR}(?:{_NOUN}\s+)?[(\[]?[A-HJ-Z]\b|\s*,\s*[(\[]?[A-Z][)\]]?(?=\s*(?:,|$|\n)|{_OR})"
+    rf"{_OR}(?i:the\s+)?(?:{_NOUN}\s+)?(?i:is\s+)?{_LETTER}{_OUT}"
+    rf"|\s*[,;]\s*[(\[]?[A-Z][)\].]?(?=\s*(?:[,;]|$|\n|(?:are|both)\b)|{_OR})"
+    rf"|\s*[,;(]\s*(?i:but |or )?(?i:possibly|maybe|perhaps|probably)\s+(?:{_NOUN}\s+)?{_LETTER}"
+    r"|[ \t]*[(\[][A-Z][)\]]|[ \t]+[A-Z]\)"
 )
 _ONE_BEFORE = re.compile(
-    rf"(?:\b[A-Z]\W*(?:\b(?:or|and)\b|[/&,])|\b(?i:either|neither|both))\W*{_NOUN}?\W*$"
+    rf"(?:\b[A-Z]\W*(?:\b(?:or|and|vs\.?|versus)(?!\w)(?:\s+the\s+{_NOUN}\s+is)?|[/&,])"
+    rf"|\b(?i:either|neither|both))\W*(?i:possibly|maybe|perhaps|probably)?\W*{_NOUN}?\W*$"
 )
 _CLAUSE = re.compile(r"[.!?;:,\n]|\bbut\b")
+_ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
+_ORDINAL = re.compile(rf"\b(?:{'|'.join(_ORDINALS)}|last|option|choice)\b", re.I)
+_PLACE = re.compile(
+    r"\A(?:(?:it(?: is|'s)|i (?:think|believe|choose|pick|select)(?: it(?: is|'s))?"
+    rf"|the (?:correct |right |best )?answer is)\s+)?(?:the\s+)?(?:({'|'.join(_ORDINALS)}|last)\s+"
+    r"(?:one|option|choice|answer)|(?:option|choice)\s+(?:number\s+|no\.\s*|#)?([1-9]))\s*(?:[.,;:!\n].*)?\Z",
+    re.I | re.S,
+)
 
 
 def unstyled(text: str) -> str:
     """The text without Markdown and HTML, with brackets and marks as ASCII has them."""
-    text = narrow(composed(text)).translate(_PLAIN)
-    return _STYLE.sub("", text).strip()
+    text = narrow(composed(text).translate(_EASTERN)).translate(_PLAIN)
+    if not text.isascii():  # the alphabets of mathematics
+        text = "".join(
+            unicodedata.normalize("NFKC", c) if "\U0001d400" <= c <= "\U0001d6a5" else c
+            for c in text
+        )
+    return _STYLE.sub("", text).replace("_", " ").strip()
 
 
 def named_by_letter(text: str, choices: Sequence[str]) -> set[int] | None:
@@ -113,6 +183,7 @@ def named_by_letter(text: str, choices: Sequence[str]) -> set[int] | None:
         choices: squeezed.
     """
     found: set[int] = set()
+    text = _OPENING.sub("", text)
     start = _START.match(text) or _before_text(text, choices)
     if start is not None and not _meant(text, start, choices):
         if _ANOTHER.match(text, start.end()):
@@ -122,11 +193,18 @@ def named_by_letter(text: str, choices: Sequence[str]) -> set[int] | None:
         start = None  # the choices as they were asked
     if start is not None:
         found |= _choices_at(text, start, choices)
-    for form in (*_CONCLUSIONS, _BUT):
-        for match in form.finditer(text):
-            if _meant(text, match, choices, within=form is not _BUT):
-                found |= _choices_at(text, match, choices)
+    given = [
+        match
+        for form in (*_CONCLUSIONS, _BUT)
+        for match in form.finditer(text)
+        if _meant(text, match, choices, within=form is not _BUT)
+    ]
+    for match in given:
+        found |= _choices_at(text, match, choices)
     if found:
+        last = max((m.end() for m in given), default=0)
+        if last and _TAKEN_BACK.search(text, last):
+            return set()
         back = start is not None and (
             _TAKEN_BACK.search(text, start.start(start.lastindex))
             or _weighs(text, start, found, choices)
@@ -141,6 +219,20 @@ def named_by_letter(text: str, choices: Sequence[str]) -> set[int] | None:
     words = named_by_words(text, choices)
     weighed = any(_weighs(text, mention, found, choices) for mention in mentions)
     return None if weighed or not words <= found else found or None
+
+
+def named_by_place(text: str, choices: Sequence[str]) -> set[int]:
+    """The choice of an answer (`unstyled`) that is "the second one" or "option 2"; none where the
+    choices speak of places themselves."""
+    match = _PLACE.match(text)
+    if match is None or any(_ORDINAL.search(choice) for choice in choices):
+        return set()
+    word = (match[1] or "").lower()
+    if match[2]:
+        place = int(match[2]) - 1
+    else:
+        place = len(choices) - 1 if word == "last" else _ORDINALS.index(word)
+    return {place} & set(range(len(choices)))
 
 
 def _meant(text: str, match: re.Match, choices: Sequence[str], within: bool = True) -> bool:

@@ -10,12 +10,27 @@ import re
 from collections.abc import Iterable
 
 _THOUGHT = r"(?:\w+:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|analysis|reflection|scratchpad)"
-_OPENS = rf"(?:<{_THOUGHT}>|\[think\]|\u25c1think\u25b7|<\|begin_of_thought\|>)"
-_CLOSES = rf"(?:</{_THOUGHT}>|\[/think\]|\u25c1/think\u25b7|<\|end_of_thought\|>)"
-_ANSWER, _ANSWERED = (rf"<{end}(?:final_?)?(?:answer|choice|option)>" for end in ("", "/"))
+_OPENS = (
+    rf"(?:<{_THOUGHT}\s*>|\[think\]|\u25c1think\u25b7|<\|begin_of_thought\|>"
+    r"|<\|start_thinking\|>|<\|channel>thought\b)"
+)
+_CLOSES = (
+    rf"(?:</{_THOUGHT}\s*>|\[/think\]|\u25c1/think\u25b7|<\|end_of_thought\|>"
+    r"|<\|end_thinking\|>|<channel\|>)"
+)
+_NAMES = r"(?:final|(?:final[_ ]?)?(?:answer|choice|option|response|result|output|solution))"
+_ANSWER, _ANSWERED = (rf"<{end}{_NAMES}\s*>" for end in ("", "/"))
+#: gpt-oss thinks in channels; decoded without control tokens only their names are left.
+_CHANNELS = [
+    re.compile(r"\A.*<\|channel\|>\s*final\b.*?<\|message\|>", re.S),
+    re.compile(r"<\|channel\|>\s*(?:analysis|commentary)\b.*", re.S),
+    re.compile(r"\Aanalysis(?=[A-Z\"'(]).*assistantfinal", re.S),
+    re.compile(r"\Aanalysis(?=[A-Z\"'(]).*", re.S),
+]
 #: In this order: thoughts; what is in front of an end whose beginning the prompt has; what is
 #: behind a beginning without an end, up to an answer that is marked as such.
 _THOUGHTS = [
+    *_CHANNELS,
     re.compile(rf"{_OPENS}.*?{_CLOSES}", re.I | re.S),
     re.compile(rf"^.*{_CLOSES}", re.I | re.S),
     re.compile(rf"{_OPENS}.*?(?={_ANSWER}|\Z)", re.I | re.S),
@@ -24,7 +39,8 @@ _TAGGED = re.compile(rf"{_ANSWER}(.*?)(?:{_ANSWERED}|{_ANSWER}|\Z)", re.I | re.S
 _INNER = r"[^{}]"
 for _ in range(3):  # braces within braces
     _INNER = rf"(?:[^{{}}]|\{{{_INNER}*\}})"
-_BOXED = re.compile(rf"(?:\\f?b|\x08)oxed\s*\{{({_INNER}*)\}}")  # read as JSON, \b is one character
+#: Read as JSON, \b is one character; TeX needs no braces around one letter.
+_BOXED = re.compile(rf"(?:\\f?b|\x08)oxed(?:\s*\{{({_INNER}*)\}}|\s+([A-Za-z])\b)")
 _STYLE = re.compile(r"\\(?:text|math|operatorname)\w*\s*\{([^{}]*)\}")
 
 
@@ -36,7 +52,11 @@ def final_answers(text: str) -> list[str]:
     for thought in _THOUGHTS:
         text = thought.sub(" ", text)
     parts = _filled(_TAGGED.findall(text)) or [_TAGGED.sub(" ", text)]
-    parts = [inner for part in parts for inner in _filled(_BOXED.findall(part)) or [part]]
+    parts = [
+        inner
+        for part in parts
+        for inner in _filled(braced or bare for braced, bare in _BOXED.findall(part)) or [part]
+    ]
     return _filled(_without_style(part) for part in parts)
 
 

@@ -10,7 +10,12 @@ import random
 import re
 from collections.abc import Sequence
 
-from pal_plugin.evaluation.metrics.choice_letters import named_by_letter, number_of, unstyled
+from pal_plugin.evaluation.metrics.choice_letters import (
+    named_by_letter,
+    named_by_place,
+    number_of,
+    unstyled,
+)
 from pal_plugin.evaluation.metrics.choice_words import named_by_words, squeezed
 from pal_plugin.evaluation.metrics.final_answer import final_answers
 
@@ -34,8 +39,8 @@ def read_choice(prediction: str, choices: Sequence[str]) -> int | None:
 
     Thoughts (`<think>`) are no answer; parts that are marked as the answer (`<answer>`, `\\boxed`)
     are all of it, and must agree. Of these, in this order: it is a choice's text; it gives a letter
-    (`named_by_letter`); its words name exactly one choice (`named_by_words`). Of equal choices it
-    is the first.
+    (`named_by_letter`); its words name exactly one choice (`named_by_words`); it says the place of
+    one (`named_by_place`). Of equal choices it is the first.
     """
     whole = prediction.strip() in {choice.strip() for choice in choices}
     answers = [prediction] if whole else final_answers(prediction)
@@ -60,7 +65,7 @@ def _read(text: str, choices: Sequence[str]) -> int | None:
     if found is None:
         found = named_by_letter(plain, words)
     if found is None:
-        found = named_by_words(plain, words)
+        found = named_by_words(plain, words) or named_by_place(plain, choices)
     if len(found) != 1 and len({choices[number] for number in found}) != 1:
         return None
     return min(found)

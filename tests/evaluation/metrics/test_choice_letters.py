@@ -2,7 +2,12 @@
 
 import pytest
 
-from pal_plugin.evaluation.metrics.choice_letters import named_by_letter, number_of, unstyled
+from pal_plugin.evaluation.metrics.choice_letters import (
+    named_by_letter,
+    named_by_place,
+    number_of,
+    unstyled,
+)
 
 CHOICES = ["dogbarking", "catmeowing", "carhorn", "rain"]
 
@@ -43,3 +48,18 @@ def test_letters_are_numbered_within_the_choices():
 )
 def test_what_an_answer_gives_by_letter(said, found):
     assert named_by_letter(said, CHOICES) == found
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ("the last one", {3}),
+        ("I think it is the first option.", {0}),
+        ("option 4", {3}),
+        ("option 5", set()),
+        ("the first sound", set()),
+    ],
+)
+def test_a_place_among_the_choices(said, found):
+    assert named_by_place(said, CHOICES) == found
+    assert not named_by_place(said, ["the last", *CHOICES])

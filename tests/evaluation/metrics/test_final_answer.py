@@ -29,13 +29,21 @@ from pal_plugin.evaluation.metrics.final_answer import final_answers
         r"<answer>It is \boxed{B}, not A</answer>",
         "<answer></answer>B",
         "<think>A</think></think>B",
+        "<|channel|>analysis<|message|>A<|end|><|start|>assistant<|channel|>final<|message|>B",
+        "analysisIs it A?assistantfinalB",
+        "<|channel>thought\nA<channel|>B",
+        "<|START_THINKING|>A<|END_THINKING|>B",
+        "<response>B</response>",
+        r"\boxed B",
     ],
 )
 def test_what_is_meant_as_the_answer(said):
     assert [part.strip() for part in final_answers(said)] == ["B"]
 
 
-@pytest.mark.parametrize("said", ["", " ", "<think>A", "<think>A</think>", "<think>A</think>\n"])
+@pytest.mark.parametrize(
+    "said", ["", " ", "<think>A", "<think>A</think>", "<think>A</think>\n", "analysisA"]
+)
 def test_a_thought_alone_is_no_answer(said):
     assert final_answers(said) == []
 

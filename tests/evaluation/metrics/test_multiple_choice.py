@@ -175,6 +175,79 @@ def test_the_answer_behind_thoughts_and_in_marks(said):
 @pytest.mark.parametrize(
     "said",
     [
+        *(
+            r"\(B\)",
+            r"\boxed B",
+            r"\boxed{\mathrm{B}}",
+            "_B_",
+            "~~A~~ B",
+            "B<eos>",
+            "\u00abB\u00bb",
+        ),
+        *(
+            "\u3008B\u3009",
+            "\u300aB\u300b",
+            "\u249d",
+            "\u24d1",
+            "\U0001f131",
+            "\U0001d401",
+            "B\uff0c\u5584",
+        ),
+        *("Sure! B", "Okay, B", "Hmm, B.", "Assistant: B", "Response:\nB", "[ANSWER] B", "A: B"),
+        *("it's b", "so b", "I choose b", "b is correct", "Selected: B", "Ans. B", "opt B"),
+        *("I am going with B", "So, B it is.", "B I think", "The best match is B.", "Verdict: B"),
+        *("Perhaps B", "It might be B.", "Definitely B.", "Not A. B.", "The answer: B (not A)"),
+        *(
+            "Antwort: B",
+            "Die Antwort ist B.",
+            "La r\u00e9ponse est B",
+            "La respuesta correcta es B.",
+        ),
+        *(
+            "\u041e\u0442\u0432\u0435\u0442: B",
+            "\u7b54\u3048\u306fB\u3067\u3059",
+            "\uc815\ub2f5: B",
+            "\u7b54\u6848\u662fB\u3001",
+        ),
+        *("the second one", "The second option.", "Option 2", "It's the second choice, I think"),
+        *("The answer is B, and A is wrong.", "A is the wrong answer. B is the right answer."),
+        *("Between (A) and (B), the answer is (B).", "<response>B</response>"),
+        "<|channel|>analysis<|message|>A?<|end|><|start|>assistant<|channel|>final<|message|>B",
+        "analysisIs it A?assistantfinalB",
+    ],
+)
+def test_a_letter_that_is_readable_is_read(said):
+    assert read_choice(said, SOUNDS) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("B; C", "A. B.", "(A)(B)(C)(D)", "A) B) C)", "A vs. B", "A, B are correct"),
+        *(
+            "It is A, possibly B",
+            "It is A or possibly B",
+            "A, but maybe B",
+            "A is the wrong answer.",
+        ),
+        *("The answer is A or the answer is B", "The answer is A. Actually, B.", "Dr. A"),
+        *("Option 9", "option 1 or option 2", "the second one or the third one", "It is a"),
+        *("analysisIt may be B", "<|channel|>analysis<|message|>B"),
+    ],
+)
+def test_a_letter_that_is_not_meant_alone_is_not_read(said):
+    assert read_choice(said, SOUNDS) is None
+
+
+def test_words_in_front_of_an_answer_may_be_the_answer():
+    assert read_choice("Right.", ["Left", "Right"]) == 1
+    assert read_choice("Yes, a dog", ["No", "Yes"]) == 1
+    assert read_choice("the second one", ["the second is louder", "the first one"]) is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
         *("A or B", "A/B", "A and B", "A, B", "A, B and C", "(A), (B)", "Either A or B"),
         *("The answer is (A) or (B).", "The answer is either A or B", "Option A or option B"),
         *("A. cat meowing", "(A) a cat meowing", "B dog barking", "The answer is (A) cat meowing"),
