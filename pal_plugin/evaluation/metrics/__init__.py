@@ -1,5 +1,5 @@
-"""Counting what a model said. Plain Python on texts and numbers: no model of ours, no LAVIS.
+"""Metrics of generated answers. Plain Python on texts and numbers: no model of ours, no LAVIS.
 
-Design choice: a score that needs a package or a download that is not there is not replaced by
-another one; it is named as missing, with the way to get it.
+Design choice: a score that needs a missing package or download is never replaced by another one; it
+is reported as missing, with the way to get it.
 """

@@ -1,7 +1,7 @@
 """Confidence intervals by resampling clips with replacement (percentile bootstrap).
 
-The clip is what is drawn, with all its questions: answers about one clip are not independent. The
-interval is the spread over clips of this one model; other seeds of training may lie outside.
+Clips are drawn with all their questions, since answers about one clip are not independent. The
+interval is the spread over clips for this one model; other training seeds may lie outside.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: Draws at once; bounds the memory of the index matrix.
+#: Samples at once; bounds the memory of the index matrix.
 _BLOCK = 100
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with the limits of its interval; `level` is what the interval should hold."""
+    """A value with the limits of its confidence interval at `level`."""
 
     value: float
     low: float
@@ -34,12 +34,12 @@ def ratio_interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval | None:
-    """Interval of sum(numerators) / sum(denominators); None where the denominators are all 0.
+    """Interval of sum(numerators) / sum(denominators); None if all denominators are 0.
 
     Args:
-        numerators: one per answer: right or not, word errors, a loss.
+        numerators: one per answer: 0 or 1, word errors, a loss.
         denominators: one per answer: 1, reference words.
-        clips: which clip each answer is about.
+        clips: the clip of each answer.
         draws: bootstrap samples.
     """
     sums = _by_clip(clips, numerators, denominators)
@@ -55,12 +55,12 @@ def paired_interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval | None:
-    """Interval of the first ratio minus the second on the same answers, by the same draws.
+    """Interval of the first ratio minus the second, on the same answers and samples (paired).
 
     Args:
         first: numerators and denominators, as in `ratio_interval`.
         second: of the same answers in the same order.
-        clips: which clip each answer is about.
+        clips: the clip of each answer.
     """
     sums = _by_clip(clips, *first, *second)
     return _interval(sums[:, [0, 2]], sums[:, [1, 3]], draws, seed, level)
@@ -70,7 +70,7 @@ def row_weights(clips: Sequence[Hashable], *, draws: int = 200, seed: int = 0) -
     """How often each row occurs in each bootstrap sample, `[rows, draws]` (see `resampled`).
 
     Args:
-        clips: which clip each row is about.
+        clips: the clip of each row.
     """
     index = _clip_numbers(clips)
     count = int(index.max()) + 1
@@ -84,7 +84,7 @@ def row_weights(clips: Sequence[Hashable], *, draws: int = 200, seed: int = 0) -
 def values_interval(
     value: float | None, values: np.ndarray, *, level: float = 0.95
 ) -> Interval | None:
-    """Interval of a figure from its values in the samples; NaN (no such figure) is left out."""
+    """Interval of a metric from its values in the samples; NaN (undefined) is ignored."""
     if value is None:
         return None
     return _limits(value, values[np.isfinite(values)], level)
@@ -93,7 +93,7 @@ def values_interval(
 def _interval(
     tops: np.ndarray, bottoms: np.ndarray, draws: int, seed: int, level: float
 ) -> Interval | None:
-    """Of the first column's ratio, minus that of the second where there is one."""
+    """Interval of the first column's ratio, minus that of the second if given."""
     if not (bottoms.sum(axis=0) > 0).all():
         return None
     rng, clips, found = np.random.default_rng(seed), len(tops), []

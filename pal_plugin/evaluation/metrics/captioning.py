@@ -1,9 +1,9 @@
 """Scores of generated captions against several references each.
 
 BLEU, ROUGE-L, CIDEr and METEOR by pycocoevalcap, CIDEr-D and FENSE by aac-metrics, SPICE by
-pycocoevalcap's jar where its models were fetched. Each score names its package, version and
-tokenizer; what cannot be computed is named with the way to get it, and nothing stands in for it.
-Nothing is downloaded here.
+pycocoevalcap's jar if its models were downloaded. Each score names its package, version and
+tokenizer; scores that cannot be computed are reported as missing, with the way to get them. Nothing
+is downloaded here.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class Score:
     """One score of a set of captions.
 
     Attributes:
-        value: of the set, in the package's own unit (CIDEr 0 to 10, the others 0 to 1; published
-            tables usually show 100 times that).
-        rows: of each caption, where the set's score is their mean; else None.
-        package: name and version of what computed it.
-        tokenizer: what cut the words.
+        value: of the set, in the package's unit (CIDEr 0 to 10, the others 0 to 1; published tables
+            usually show 100 times that).
+        rows: of each caption, if the set's score is their mean; else None.
+        package: name and version of the package that computed it.
+        tokenizer: name of the tokenizer.
     """
 
     value: float
@@ -44,13 +44,13 @@ class Score:
 
 @dataclass
 class CaptionScores:
-    """Scores by name, and for each that could not be computed the way to get it."""
+    """Scores by name, and for each missing one the way to get it."""
 
     scores: dict[str, Score] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
 
-#: What a scorer gets: words of each candidate, and of each of its references.
+#: Input of a scorer: the words of each candidate, and of each of its references.
 Words = tuple[list[str], list[list[str]]]
 #: Values by name with the rows they are the mean of, and the package.
 Found = tuple[dict[str, tuple[float, list[float] | None]], str]
@@ -107,7 +107,7 @@ def caption_scores(
 
 
 def _cut(candidates: Sequence[str], references: Sequence[Sequence[str]], tokenizer: str):
-    """All captions in one call: a Java process each would take longer than the scores."""
+    """Tokenize all captions in one call: separate Java processes would be slower than scoring."""
     flat = [*candidates, *(text for texts in references for text in texts)]
     words, name = tokenize(flat, tokenizer)
     rest = iter(words[len(candidates) :])
@@ -115,7 +115,7 @@ def _cut(candidates: Sequence[str], references: Sequence[Sequence[str]], tokeniz
 
 
 def _coco(words: Words, scorer: str, *arguments: Any) -> tuple[Any, Sequence[Any]]:
-    """What a scorer of pycocoevalcap ("Rouge") gives: the set's value, and those of the rows."""
+    """Result of a pycocoevalcap scorer ("Rouge"): the set's value, and those of the rows."""
     module = importlib.import_module(f"pycocoevalcap.{scorer.lower()}.{scorer.lower()}")
     candidates, references = words
     with contextlib.redirect_stdout(io.StringIO()):
@@ -152,7 +152,7 @@ def _meteor(words: Words) -> Found:
     package = version_of("pycocoevalcap")
     java()
     candidates, references = words
-    # Its protocol is one line per caption, with "|||" between the parts.
+    # METEOR's protocol: one line per caption, with "|||" between the parts.
     clean = (
         [c.replace("|||", " ") for c in candidates],
         [[r.replace("|||", " ") for r in rs] for rs in references],

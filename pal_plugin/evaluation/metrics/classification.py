@@ -1,6 +1,6 @@
-"""Scores of labels by scikit-learn: F1, mean average precision, the confusion matrix.
+"""Classification metrics by scikit-learn: F1, mean average precision, the confusion matrix.
 
-Accuracy needs no package and is counted by the tasks themselves.
+Accuracy needs no package and is computed by the evaluators.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from pal_plugin.evaluation.metrics.missing import MissingScoreError
 
 _HOW = "scikit-learn is not installed: pip install 'pal-plugin[eval]'"
-#: More labels than this cannot be read in a picture.
+#: More labels than this are unreadable in a plot.
 LARGEST_PICTURE = 80
 
 
@@ -23,16 +23,16 @@ def f1_scores(
     """`macro_f1` over the labels, and `micro_f1`, of one label per clip.
 
     Args:
-        references: the right labels.
-        predictions: the labels given; None or one that is not in `labels` counts as wrong.
-        labels: what is averaged over. A label that never occurs on either side counts as 0.
+        references: true labels.
+        predictions: predicted labels; None or one that is not in `labels` counts as wrong.
+        labels: to average over. A label that never occurs on either side counts as 0.
 
     Raises:
         MissingScoreError: scikit-learn is not installed.
     """
     metrics = _sklearn()
     given = ["" if p is None else p for p in predictions]
-    # Micro is over all that were given too, or wrong ones outside of `labels` would not count.
+    # The micro average includes all predictions, or wrong ones outside of `labels` would not count.
     counted = {"macro": list(labels), "micro": sorted({*labels, *references, *given} - {""})}
     scores = {
         f"{kind}_f1": metrics.f1_score(
@@ -47,9 +47,9 @@ def multi_label_f1(targets: np.ndarray, given: np.ndarray) -> dict[str, float]:
     """`macro_f1` and `micro_f1` of several labels per clip.
 
     Args:
-        targets: what is right, 0 or 1, `[clips, labels]`; labels that are never right are left out
-            of the macro mean.
-        given: what was said, in the same form.
+        targets: true labels, 0 or 1, `[clips, labels]`; labels without a positive clip are excluded
+            from the macro mean.
+        given: predicted labels, of the same shape.
 
     Raises:
         MissingScoreError: scikit-learn is not installed.
@@ -65,9 +65,12 @@ def mean_average_precision(targets: np.ndarray, scores: np.ndarray) -> float | N
     """Macro mAP: the mean of the labels' average precisions, as FSD50K and AudioSet report it.
 
     Args:
-        targets: what is right, 0 or 1, `[clips, labels]`; labels without a positive clip have no
-            average precision and are left out. None if that leaves none.
-        scores: any real numbers; larger means more likely.
+        targets: true labels, 0 or 1, `[clips, labels]`; labels without a positive clip have no
+            average precision and are excluded.
+        scores: `[clips, labels]`, any real numbers; larger means more likely.
+
+    Returns:
+        None if no label has a positive clip.
 
     Raises:
         MissingScoreError: scikit-learn is not installed.
@@ -76,7 +79,7 @@ def mean_average_precision(targets: np.ndarray, scores: np.ndarray) -> float | N
     if targets.shape != scores.shape:
         raise ValueError(f"targets are {targets.shape} and scores {scores.shape}; expected equal")
     if not np.isfinite(scores).all():
-        raise ValueError("scores hold NaN or infinite values; expected finite numbers")
+        raise ValueError("scores contain NaN or infinite values; expected finite numbers")
     used = targets.any(axis=0)
     if not used.any():
         return None
@@ -92,7 +95,7 @@ def plot_confusion(
     labels: Sequence[str],
     title: str,
 ) -> None:
-    """Write the confusion matrix as a picture: a row per right label, in shares of the row.
+    """Plot the confusion matrix: a row per true label, normalized by row.
 
     The last column, "(other)", is for predictions outside `labels`.
 
@@ -101,7 +104,7 @@ def plot_confusion(
     """
     if len(labels) > LARGEST_PICTURE:
         raise MissingScoreError(
-            f"{len(labels)} labels cannot be read in a picture (the limit is {LARGEST_PICTURE}); "
+            f"{len(labels)} labels are too many for a plot (at most {LARGEST_PICTURE}); "
             "result/*.jsonl has every answer"
         )
     metrics = _sklearn()

@@ -1,9 +1,9 @@
-"""Answers that another LLM judges: the file it is given, and its file read back into scores.
+"""Answers judged by an LLM: write its prompts, and parse its answers into scores.
 
-No service is called. The forms below are this package's own wording of what the papers ask for
+No service is called. The prompts below are this package's own wording of the papers' protocols
 (CompA-R-test of GAMA: clarity, correctness, engagement, 1 to 5 each; AIR-Bench chat: the answer
-beside the reference, 1 to 10 each), so scores compare with published ones only where the judge gets
-the published prompt: give its text as `template`.
+next to the reference, 1 to 10 each), so scores are comparable with published ones only with the
+published prompt: give its text as `template`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from pal_plugin.utils.errors import ConfigError
 
 @dataclass(frozen=True)
 class Form:
-    """What a judge is asked.
+    """A judge's prompt and scale.
 
     Args:
-        template: the prompt, with `{question}`, `{reference}`, `{answer}` and, where the clip has
-            one, `{caption}`.
-        aspects: names of the scores, as the judge writes them in front of each ("Clarity: 4").
+        template: the prompt, with `{question}`, `{reference}`, `{answer}` and, if the clip has one,
+            `{caption}`.
+        aspects: names of the scores, as the judge writes them before each ("Clarity: 4").
         low: smallest score.
         high: largest score.
     """
@@ -57,7 +57,7 @@ Second answer: {answer}
 Grade the usefulness, relevance, accuracy and detail of each from 1 (poor) to 10 (excellent), on two
 lines and nothing else: "First: N" and "Second: N".
 """
-#: Forms by task. Of `chat` the reference is graded too; the score is `second`.
+#: Forms by task. For `chat` the reference is graded too; the score is `second`.
 FORMS = {
     "reasoning": Form(_REASONING, ("clarity", "correctness", "engagement"), 1, 5),
     "chat": Form(_CHAT, ("second", "first"), 1, 10),
@@ -68,10 +68,10 @@ def judge_lines(rows: Sequence[Mapping], form: Form, key: str = "") -> list[dict
     """One line per answer: `id`, `messages` as chat services take them, and `aspects`.
 
     Args:
-        rows: with `id`, `question`, `reference`, `prediction` and, where known, `facts.caption` or
+        rows: with `id`, `question`, `reference`, `prediction` and, if known, `facts.caption` or
             `facts.meta_info`.
-        form: what is asked.
-        key: "_masked" for the answers without the audio; it is part of the `id`.
+        form: the prompt.
+        key: "_masked" for the answers without the audio; becomes part of the `id`.
     """
     lines = []
     for row in rows:
@@ -92,17 +92,17 @@ def judge_lines(rows: Sequence[Mapping], form: Form, key: str = "") -> list[dict
 
 
 def _known(facts: Mapping) -> str:
-    """What the annotation says of the recording: CompA-R's caption, AIR-Bench's description."""
+    """The annotation of the recording: CompA-R's caption, AIR-Bench's description."""
     return str(facts.get("caption") or facts.get("meta_info") or "(nothing more)")
 
 
 def _filled(template: str, parts: Mapping[str, str]) -> str:
-    """In one pass, so that braces in a text are not taken for a name."""
+    """Fill the template in one pass, so that braces in a text are not taken for a name."""
     return re.sub(r"\{(caption|question|reference|answer)\}", lambda m: parts[m[1]], template)
 
 
 def read_scores(text: str, form: Form) -> dict[str, float] | None:
-    """The scores of a judge's answer, None unless each aspect has exactly one within the range."""
+    """The scores in a judge's answer; None unless each aspect has exactly one, in the range."""
     scores = {}
     for aspect in form.aspects:
         found = re.findall(
@@ -118,13 +118,13 @@ def read_scores(text: str, form: Form) -> dict[str, float] | None:
 
 
 def read_judged(path: Path, form: Form) -> dict[str, dict[str, float] | None]:
-    """Scores by `id` from a judge's output file; None where its answer could not be read.
+    """Scores by `id` from a judge's output file; None where its answer could not be parsed.
 
     Args:
         path: JSON lines with `id` and `response`, the judge's text or a map of scores.
 
     Raises:
-        ConfigError: no such file, a line of another form, or one id twice; names the line.
+        ConfigError: a missing file, an invalid line, or a duplicate id; names the line.
     """
     if not path.is_file():
         raise ConfigError(f"no judge's output at {path}; expected JSON lines with id and response")
@@ -141,7 +141,7 @@ def read_judged(path: Path, form: Form) -> dict[str, dict[str, float] | None]:
                 f"({type(error).__name__})"
             ) from error
         if name in judged:
-            raise ConfigError(f"{path}, line {number}: the id {name!r} was judged before")
+            raise ConfigError(f"{path}, line {number}: the id {name!r} is judged twice")
         if isinstance(response, dict):
             response = "\n".join(f"{aspect}: {value}" for aspect, value in response.items())
         judged[name] = read_scores(str(response), form)

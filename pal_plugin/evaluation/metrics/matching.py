@@ -1,7 +1,7 @@
-"""Generated text to a label: by the words, or by a sentence embedding as LTU and GAMA do it.
+"""Map generated text to a label: by its words, or by sentence embeddings as in LTU and GAMA.
 
 Likelihood ranking (`AudioLLM.predict_class`) needs neither; these are for comparison with published
-scores. Which one was used is named in every result.
+scores. Every result names the method.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import numpy as np
 from pal_plugin.evaluation.metrics.answers import normalise
 from pal_plugin.utils.errors import ConfigError
 
-#: What a label is compared as (LTU's and GAMA's evaluation scripts).
+#: Text that stands for a label (LTU's and GAMA's evaluation scripts).
 TEMPLATE = "sound of {label}"
 _TOKENIZER_FILES = ["tokenizer*", "vocab*", "special_tokens_map.json", "*.model", "merges.txt"]
 
 
 def string_match(text: str, labels: Sequence[str]) -> str | None:
-    """The one label that the text names, or None if it names none or several.
+    """The label that the text contains; None for none or several.
 
-    Names are whole words after `normalise`. A label inside a longer one that is named there
-    ("rain" in "rain on glass") does not count.
+    Labels match whole words after `normalise`. A label within a longer one in the text ("rain" in
+    "rain on glass") does not count.
     """
     said = f" {normalise(text)} "
     named = []
@@ -31,21 +31,21 @@ def string_match(text: str, labels: Sequence[str]) -> str | None:
         words = f" {normalise(label)} "
         if words.strip() and words in said:
             named.append(label)
-            # A mark instead of the words, so that neighbours do not become one phrase.
+            # Replaced by a mark, so that the neighbors do not become one phrase.
             said = said.replace(words, " | ")
     return named[0] if len(named) == 1 else None
 
 
 class SentenceEmbedder:
-    """Mean of a text encoder's last hidden states, of length 1.
+    """Normalized mean of a text encoder's last hidden states.
 
     Args:
-        source: a folder or `owner/name` of the hub, read by transformers' `AutoModel` (a BERT, or a
-            sentence model of the hub).
-        batch_size: texts that are embedded at once.
+        source: a folder or `owner/name` of the hub, loaded by transformers' `AutoModel` (a BERT, or
+            a sentence model).
+        batch_size: texts per batch.
 
     Raises:
-        ConfigError: no such model.
+        ConfigError: the model cannot be loaded.
     """
 
     def __init__(self, source: str, batch_size: int = 64) -> None:
@@ -62,12 +62,12 @@ class SentenceEmbedder:
             self.model = AutoModel.from_pretrained(path).eval()
         except (HubError, OSError, ValueError) as error:
             raise ConfigError(
-                f"the embedding model {source!r} cannot be read: {error}. Expected a folder with "
-                "config.json, weights and a tokenizer, or an id of the hub"
+                f"the embedding model {source!r} cannot be loaded: {error}. Expected a folder with "
+                "config.json, weights and a tokenizer, or a hub id"
             ) from error
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """Embeddings `[texts, width]` of the lower-cased texts, float32."""
+        """Embeddings `[N, D]` of N lower-cased texts, float32."""
         import torch
 
         parts = []
@@ -100,11 +100,11 @@ def cosines(
     embed: SentenceEmbedder,
     template: str = TEMPLATE,
 ) -> np.ndarray:
-    """Cosine of every text with every label, `[texts, labels]`.
+    """Cosine similarity of every text with every label, `[texts, labels]`.
 
     Raises:
-        ConfigError: the template has no `{label}` in it.
+        ConfigError: the template lacks `{label}`.
     """
     if "{label}" not in template:
-        raise ConfigError(f"the template {template!r} has no {{label}} in it")
+        raise ConfigError(f"the template {template!r} lacks {{label}}, where the label goes")
     return embed(texts) @ embed([template.replace("{label}", label) for label in labels]).T

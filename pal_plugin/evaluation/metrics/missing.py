@@ -1,23 +1,23 @@
-"""A score that cannot be computed here, and the versions of what computes the others."""
+"""Errors for scores that cannot be computed, and versions of the packages that compute them."""
 
 from __future__ import annotations
 
 import importlib.metadata
 
-#: What to ask pip for, where it is not the package's own name: the newest aac-metrics does not
-#: install beside transformers 5.
+#: pip requirements other than the package's name: the newest aac-metrics does not install with
+#: transformers 5.
 _ASK_FOR = {"aac-metrics": "'pal-plugin[captions]'", "scikit-learn": "'pal-plugin[eval]'"}
 
 
 class MissingScoreError(RuntimeError):
-    """A score needs what is not installed here; the message says how to get it."""
+    """A score needs a package or file that is not installed; the message says how to get it."""
 
 
 def version_of(package: str) -> str:
-    """`package` and its version, as results name it.
+    """`package` and its version, for results.
 
     Raises:
-        MissingScoreError: it is not installed.
+        MissingScoreError: the package is not installed.
     """
     try:
         return f"{package} {importlib.metadata.version(package)}"

@@ -1,7 +1,7 @@
 """F1 and mean average precision of many bootstrap samples at once.
 
-A sample is how often each row occurs in it, so scores are sorted once and not for every sample.
-The values are those of `metrics.classification` on the rows repeated so often.
+A sample is given by how often each row occurs in it, so that scores are sorted once for all
+samples. The values equal those of `metrics.classification` on the repeated rows.
 
 Shapes: N rows, L labels, S samples; `weights` is `[N, S]`.
 """
@@ -16,7 +16,7 @@ def sums_by_group(weights: np.ndarray, groups: np.ndarray, count: int) -> np.nda
 
     Args:
         weights: `[N, S]`.
-        groups: of each row, a number below `count`.
+        groups: `[N]`, numbers below `count`.
     """
     sizes = np.bincount(groups, minlength=count)
     some = np.flatnonzero(sizes)
@@ -33,14 +33,14 @@ def average_precisions(right: np.ndarray, scores: np.ndarray, weights: np.ndarra
 
     Args:
         right: 0 or 1, `[N]`.
-        scores: `[N]`; rows of equal scores come in together, as in scikit-learn.
+        scores: `[N]`; rows of equal scores are counted together, as in scikit-learn.
         weights: `[N, S]`.
     """
     positive = np.flatnonzero(right)
     thresholds = np.unique(scores[positive])
     if not len(thresholds):
         return np.full(weights.shape[1], np.nan)
-    # Of each row the first of the falling thresholds that lets it in.
+    # For each row, the first of the decreasing thresholds that includes it.
     place = len(thresholds) - np.searchsorted(thresholds, scores, side="right")
     inside = np.flatnonzero(place < len(thresholds))
     given = sums_by_group(weights[inside], place[inside], len(thresholds)).cumsum(axis=0)
@@ -77,8 +77,8 @@ def label_f1(
     """`macro_f1` and `micro_f1` of one label per row in each sample, `[S]`.
 
     Args:
-        right: `[N]`, numbers of labels.
-        given: `[N]`; `labels` stands for a text that is none of them, -1 for no answer at all.
+        right: `[N]`, indices of the true labels.
+        given: `[N]`, indices of the predicted labels; `labels` for another text, -1 for no answer.
         labels: L.
         weights: `[N, S]`.
     """
@@ -93,11 +93,11 @@ def label_f1(
 def multi_label_f1(
     targets: np.ndarray, given: np.ndarray, weights: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """`macro_f1` and `micro_f1` of several labels per row, of which one was said, `[S]`.
+    """`macro_f1` and `micro_f1` of several labels per row and one prediction, `[S]`.
 
     Args:
         targets: 0 or 1, `[N, L]`.
-        given: the label said, `[N]`.
+        given: `[N]`, indices of the predicted labels.
         weights: `[N, S]`.
     """
     labels = targets.shape[1]
@@ -112,7 +112,7 @@ def multi_label_f1(
 def _f1(
     hits: np.ndarray, made: np.ndarray, needed: np.ndarray, all_made: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """The macro mean is over the labels that occur in a sample."""
+    """F1 scores; the macro mean is over the labels that occur in a sample."""
     used = needed > 0
     with np.errstate(invalid="ignore", divide="ignore"):
         macro = np.where(used, 2 * hits / (made + needed), 0.0).sum(axis=0) / used.sum(axis=0)

@@ -1,7 +1,7 @@
-"""Word error rates by jiwer: raw, after `spoken_words`, and after Whisper's English normaliser.
+"""Word error rates by jiwer: raw, after `spoken_words`, and after Whisper's English normalizer.
 
-Errors are kept per transcript, so that rates over any set of clips are sums of them. A transcript
-without reference words has no rate and is left out of all three.
+Errors are kept per transcript, so that the rate of any set of clips is a ratio of sums. Transcripts
+without reference words have no rate and are excluded from all three.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pal_plugin.utils.errors import ConfigError
 
 
 def word_errors(reference: str, prediction: str) -> tuple[int, int]:
-    """Substituted, deleted and inserted words, and words of the reference.
+    """`(substituted, deleted and inserted words; reference words)`.
 
     A reference without words gives (0, 0).
 
@@ -31,7 +31,7 @@ def word_errors(reference: str, prediction: str) -> tuple[int, int]:
 
 
 def word_error_rate(references: Sequence[str], predictions: Sequence[str]) -> float | None:
-    """Errors per reference word over all rows of `spoken_words`; None without any."""
+    """Word error rate over all rows, after `spoken_words`; None without reference words."""
     pairs = zip(references, predictions, strict=True)
     counted = [word_errors(spoken_words(r), spoken_words(p)) for r, p in pairs]
     words = sum(count for _, count in counted)
@@ -39,15 +39,14 @@ def word_error_rate(references: Sequence[str], predictions: Sequence[str]) -> fl
 
 
 def whisper_normaliser(spelling: str | Path | None = None) -> tuple[Callable[[str], str], str]:
-    """Whisper's normaliser of English as transformers has it, and its name for the result.
+    """transformers' version of Whisper's English normalizer, and its name for the results.
 
     Args:
-        spelling: its table of British and American spellings, `normalizer.json`, which comes with
-            each Whisper checkpoint (the file, or a folder that holds it). None leaves spellings as
-            they are, and the name says so.
+        spelling: its table of British and American spellings, `normalizer.json` of a Whisper
+            checkpoint (the file, or its folder). None keeps spellings, and the name says so.
 
     Raises:
-        ConfigError: `spelling` is no such file.
+        ConfigError: `spelling` cannot be read.
     """
     import transformers
     from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
@@ -74,7 +73,7 @@ def _jiwer():
         import jiwer
     except ImportError as error:
         raise ConfigError(
-            "word error rates need jiwer: pip install jiwer, or leave transcripts out by "
+            "word error rates need jiwer: pip install jiwer, or exclude transcripts with "
             "datasets.NAME.tasks.transcript=0"
         ) from error
     return jiwer

@@ -1,8 +1,8 @@
-"""How captions are cut into words before they are scored.
+"""Tokenizers of captions for scoring.
 
-Published captioning scores use Stanford's PTB tokenizer, which is Java; pycocoevalcap has it in its
-wheel. Where there is no Java a plain one is used, and every score says which it was: the two give
-different numbers.
+Published captioning scores use Stanford's PTB tokenizer, which needs Java; pycocoevalcap includes
+it. Without Java a plain one is used, and every score names its tokenizer: the two give different
+numbers.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ PLAIN = "plain (lower case; words of letters, digits and apostrophes)"
 
 
 def tokenize(captions: Sequence[str], tokenizer: str = "auto") -> tuple[list[str], str]:
-    """Captions as words joined by single spaces, and the tokenizer's name for the result.
+    """Tokenized captions, joined by single spaces, and the tokenizer's name for the results.
 
     Args:
-        captions: any texts; a line break in one is a space.
-        tokenizer: "ptb" (Java), "plain", or "auto": PTB where there is Java, else plain.
+        captions: any texts; line breaks count as spaces.
+        tokenizer: "ptb" (Java), "plain", or "auto": PTB if Java is installed, else plain.
 
     Raises:
-        MissingScoreError: PTB was asked for by name and cannot run here.
+        MissingScoreError: "ptb" cannot run here.
         ConfigError: an unknown tokenizer.
     """
     if tokenizer not in NAMES:
@@ -47,7 +47,7 @@ def java() -> str:
     """The path of `java`.
 
     Raises:
-        MissingScoreError: there is none.
+        MissingScoreError: Java is not installed.
     """
     found = shutil.which("java")
     if found is None:
@@ -60,12 +60,12 @@ def java() -> str:
 
 def _plain(caption: str) -> str:
     text = composed(caption).lower().replace("\u2019", "'")
-    # By what is no mark: vowel signs of Indian scripts are part of a word, and no letters.
+    # Split at marks instead of non-letters: vowel signs of Indic scripts are part of a word.
     return " ".join("".join(" " if is_mark(c) and c not in "'_" else c for c in text).split())
 
 
 def _ptb(captions: Sequence[str]) -> tuple[list[str], str]:
-    """Stanford's tokenizer by a pipe; pycocoevalcap's own call writes files beside its jar."""
+    """Stanford's tokenizer through a pipe; pycocoevalcap's own call writes files to its folder."""
     name = version_of("pycocoevalcap")
     from pycocoevalcap.tokenizer import ptbtokenizer
 

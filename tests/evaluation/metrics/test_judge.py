@@ -56,7 +56,7 @@ def test_a_judges_file_is_read_line_by_line(tmp_path):
     scores = {"first": 5.0, "second": 6.0}
     assert read_judged(path, FORMS["chat"]) == {"a": scores, "b": scores, "c": None}
     path.write_text(path.read_text() + json.dumps(lines[0]) + "\n")
-    with pytest.raises(ConfigError, match="line 4.*judged before"):
+    with pytest.raises(ConfigError, match="line 4.*is judged twice"):
         read_judged(path, FORMS["chat"])
     path.write_text('{"id": "a"}\n')
     with pytest.raises(ConfigError, match="line 1.*response"):
