@@ -1,17 +1,17 @@
-"""Whole models from and to disk: by configuration, by checkpoint, or as one folder.
+"""Saving and loading whole models: from a configuration, a checkpoint, or one folder.
 
-The folder has the configuration, what was trained, the tokenizer and a model card.
+The folder has the configuration, the trained weights, the tokenizer and a model card.
 
-What was not trained stays where it came from. The folder holds a few numbers of each of those
-weights instead, and the settings that no weight shows, so that another base model is refused by
-name and not noticed by its answers.
+Weights that were not trained are not copied. The folder stores a few values of each of their
+tensors instead, and settings that affect results but not weights, so that a different base model is
+rejected by name, not noticed by its answers.
 
-Without config.json a folder is no model: it goes first and comes back last, so an interrupted save
-leaves the old model or none, but never a mixture.
+A folder without config.json is not a model: it is removed first and written last, so an interrupted
+save leaves the old model or none, never a mixture.
 
-    config.json        the model's section, the components in the file, samples of the others
-    model.safetensors  what was trained
-    llm/               the LLM, where it was trained in full or its adapters were merged
+    config.json        the `model:` section, the file's components, samples of the others
+    model.safetensors  trained weights
+    llm/               the LLM, if trained in full or with merged adapters
     tokenizer files    as the model uses them
     README.md          the model card
 """
@@ -36,7 +36,7 @@ from torch import nn
 from pal_plugin.config.zoo import MODEL_TYPES, type_section
 from pal_plugin.llm.loading import read_config
 from pal_plugin.llm.lora import merge_lora
-from pal_plugin.models import checkpoint, model_card
+from pal_plugin.models import checkpoint, interchange, model_card
 from pal_plugin.models.build import build_components
 from pal_plugin.models.checkpoint import CheckpointError
 from pal_plugin.models.components import ModelComponents
@@ -50,30 +50,29 @@ CONFIG, WEIGHTS, LLM = "config.json", "model.safetensors", "llm"
 _FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", f"{LLM}/*"]
 _NEW = ("connectors.", "cross_attention", "gains.")
 _SAMPLES = 4
-#: Two roundings to bfloat16 apart, or one of a float16 subnormal: the same base may be loaded in
-#: another type.
+#: Two bfloat16 roundings, or one float16 subnormal: the same base may be loaded in another dtype.
 _TOLERANCE, _LEAST = 2.0**-7, 2.0**-24
-#: What an LLM computes with its weights; rope is sampled, as its settings differ by version.
+#: LLM settings that affect results but not weights; rope is sampled, as its keys vary by version.
 _LLM_SETTINGS = (
     *("num_attention_heads", "num_key_value_heads", "head_dim", "rms_norm_eps"),
     *("hidden_act", "hidden_activation", "query_pre_attn_scalar"),
     *("attn_logit_softcapping", "final_logit_softcapping"),
 )
-#: Buffers that transformers computes; whether they exist, and how they are called, is a version's.
+#: Buffers computed by transformers, whose names and existence vary by version.
 _COMPUTED = ("inv_freq", "embed_scale")
 
 
 class StoredModel(ModelComponents):
-    """The ways of a whole model from and to disk."""
+    """Saving and loading of a whole model."""
 
     @classmethod
     def from_config(cls, cfg: Any) -> StoredModel:
-        """Build from a `model:` section (see `build_components`), then load its `checkpoint`.
+        """Builds from a `model:` section (see `build_components`), then loads its `checkpoint`.
 
-        As any new module it is in training mode; what is frozen is in eval mode.
+        As for any new module, it is in training mode; frozen modules are in eval mode.
 
         Args:
-            cfg: plain, or OmegaConf's.
+            cfg: a plain mapping or OmegaConf's.
 
         Raises:
             ValueError: as `build_components`.
@@ -81,8 +80,8 @@ class StoredModel(ModelComponents):
         """
         if not isinstance(cfg, Mapping | DictConfig):
             raise ValueError(
-                f"expected a model's section, {{'encoders': ..., 'connectors': ..., ...}}, got "
-                f"{type(cfg).__name__}; a type by its name: from_pretrained('lal')"
+                f"expected a model section, {{'encoders': ..., 'connectors': ..., ...}}, got "
+                f"{type(cfg).__name__}; for a type by name: from_pretrained('lal')"
             )
         cfg = OmegaConf.to_container(OmegaConf.create(cfg), resolve=True)
         model = cls(**build_components(cfg))
@@ -93,10 +92,13 @@ class StoredModel(ModelComponents):
         return model
 
     def load_checkpoint(self, url_or_filename: str) -> list[str]:
-        """Load what a run trained; names each key that does not fit. Returns the components.
+        """Loads trained weights of a run; returns the loaded components.
 
-        Components that the file does not hold stay as they are, but for LoRA, which is reset:
-        adapters of other weights would change these. `from_run` builds the whole model of a run.
+        Components that are not in the file are unchanged, except LoRA, which is reset: its adapters
+        belong to other weights. `from_run` builds the whole model of a run.
+
+        Raises:
+            CheckpointError: see `checkpoint.load`; names each key that does not match.
         """
         if not url_or_filename:
             raise CheckpointError(
@@ -115,66 +117,66 @@ class StoredModel(ModelComponents):
         state: dict[str, torch.Tensor] | None = None,
         **meta,
     ) -> Path:
-        """Write what this stage trains, with the model's configuration; see `checkpoint.save`."""
+        """Writes this stage's trained weights and the configuration; see `checkpoint.save`."""
         return checkpoint.save(self, path, dtype, state, model=self.config, **meta)
 
     @classmethod
     def from_run(cls, path: str | Path) -> StoredModel:
-        """The model of a training run, built as it was trained, in eval mode.
+        """Builds the model of a training run, in eval mode.
 
         Args:
             path: a run folder (its best checkpoint) or a `.safetensors` file with its JSON.
 
         Raises:
-            CheckpointError: no checkpoint, or no JSON with the model's configuration beside it.
+            CheckpointError: if there is no checkpoint, or no JSON with the configuration next to
+                it.
         """
         given, path = path, checkpoint.best(path or "")
         facts = path.with_suffix(".json")
         if not path.is_file() or not facts.is_file():
-            gone = "nothing is there"
+            reason = "no such file or folder"
             if path.is_file():
-                gone = f"{facts.name} is not beside it"
+                reason = f"no {facts.name} next to it"
             elif given and Path(given).is_dir():
-                gone = f"{path.name} is not in it"
+                reason = f"no {path.name} in it"
             raise CheckpointError(
-                f"no trained model at {given!r}: {gone}; expected a run folder, such as output/RUN "
-                "(its best checkpoint is taken), or a .safetensors file with its .json"
+                f"no trained model at {given!r}: {reason}; expected a run folder, e.g. output/RUN "
+                "(its best checkpoint is loaded), or a .safetensors file with its .json"
             )
         section = json.loads(facts.read_text("utf-8")).get("model")
         if not section:
-            raise CheckpointError(f"{facts} does not hold a model's configuration")
+            raise CheckpointError(f"{facts} has no model configuration")
         return cls.from_config({**section, "checkpoint": str(path)}).eval()
 
     @classmethod
     def from_pretrained(cls, source: str | Path, **overrides: Any) -> StoredModel:
-        """The model of a folder or a type, in eval mode.
+        """Loads the model of a folder or a type, in eval mode.
 
         Args:
-            source: the name of a type (`zoo.MODEL_TYPES`, or the class's own), a folder that
-                `save_pretrained` wrote (one that is called as a type is: `./lal`), or `owner/name`
-                of the hub.
-            overrides: for a folder or the hub: `llm`, where the base LLM is, if not where the
-                configuration says; `encoders`, where their checkpoints are, by name, likewise;
-                other settings of the LLM (`dtype`, `attn_implementation`, `quantize`, ...).
+            source: a type's name (`zoo.MODEL_TYPES`, or the class's own), a folder written by
+                `save_pretrained` (if named like a type: `./lal`), or `owner/name` on the Hub.
+            overrides: for a folder or the Hub: `llm`, path of the base LLM, and `encoders`, paths
+                of their checkpoints by name, if not as configured; further settings of the LLM
+                (`dtype`, `attn_implementation`, `quantize`, ...).
 
         Raises:
-            CheckpointError: no such folder, another base model, or keys that do not fit, by name.
-            HubError: the files of a hub id could not be had.
-            ValueError: overrides of a type.
+            CheckpointError: if the folder is missing, the base model differs, or keys do not match.
+            HubError: if the files of a Hub id cannot be downloaded.
+            ValueError: if overrides are given for a type.
         """
         types = getattr(cls, "PRETRAINED_MODEL_CONFIG_DICT", MODEL_TYPES)
         if not source:
             raise CheckpointError(
-                f"the model is {source!r}; expected a type ({', '.join(types)}), a folder that "
-                "save_pretrained wrote, or owner/name of the hub"
+                f"the model is {source!r}; expected a type ({', '.join(types)}), a folder written "
+                "by save_pretrained, or owner/name on the Hub"
             )
         if str(source) in types:
             return cls.from_config(type_section(str(source), types, **overrides)).eval()
         if not Path(source).expanduser().exists() and not is_hub_id(str(source)):
             raise CheckpointError(
-                f"there is no model type and no folder {str(source)!r}. "
-                f"{did_you_mean(str(source), list(types))} Or give a folder that save_pretrained "
-                "wrote, or owner/name of the hub"
+                f"no model type or folder {str(source)!r}. "
+                f"{did_you_mean(str(source), list(types))} Or give a folder written by "
+                "save_pretrained, or owner/name on the Hub"
             )
         return _load_folder(cls, source, **overrides)
 
@@ -184,16 +186,20 @@ class StoredModel(ModelComponents):
         *,
         dtype: torch.dtype | None = None,
         metrics: dict[str, Any] | None = None,
+        whole: bool = False,
     ) -> Path:
-        """Write one folder for all that was trained, which `from_pretrained` reads.
+        """Writes all trained weights to a folder that `from_pretrained` reads.
 
         Args:
-            folder: made where it is not there; files of the same names are replaced.
-            dtype: storage type of what was trained; None keeps it (and the outputs identical).
+            folder: created if missing; files of the same names are replaced.
+            dtype: storage dtype of trained weights; None keeps it (and outputs identical).
             metrics: measured figures for the model card, by name.
+            whole: also writes the weights that were not trained, so that the folder needs nothing
+                else.
 
         Raises:
-            CheckpointError: the model was not built from a configuration.
+            CheckpointError: if the model was not built from a configuration, or `whole` and the LLM
+                has adapters or is quantized.
         """
         if self.config is None:
             raise CheckpointError(
@@ -202,12 +208,12 @@ class StoredModel(ModelComponents):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as made:
-            _write(self, Path(made), dtype, metrics or {})
+            _write(self, Path(made), dtype, metrics or {}, whole)
             _put_in_place(Path(made), folder)
         return folder
 
     def merge_lora(self) -> StoredModel:
-        """Add the adapters to the LLM's weights, in place: the same answers, a plain LLM inside.
+        """Merges the LoRA adapters into the LLM's weights, in place; the answers stay the same.
 
         `save_pretrained` then writes the whole LLM, as transformers does.
         """
@@ -221,20 +227,26 @@ class StoredModel(ModelComponents):
 
 
 def _write(
-    model: ModelComponents, folder: Path, dtype: torch.dtype | None, metrics: dict[str, Any]
+    model: ModelComponents,
+    folder: Path,
+    dtype: torch.dtype | None,
+    metrics: dict[str, Any],
+    whole: bool,
 ) -> None:
     kept = _kept(model)
+    if whole:
+        kept |= _frozen(model, kept)
     section = {**deepcopy(model.config), "checkpoint": None}
-    section["llm"].pop("tokenizer", None)  # the folder holds it
+    section["llm"].pop("tokenizer", None)  # saved in the folder
     if "llm" in kept and "llm.lora" not in kept:
         _write_llm(model.llm, folder / LLM, dtype)
         section["llm"]["path"] = f"./{LLM}"
         kept = kept - {"llm"}
-    for name, encoder in model.encoders.items():  # the sizes, which its checkpoint may have given
+    for name, encoder in model.encoders.items():  # sizes that its checkpoint determined
         given = section["encoders"][name].get("model") or {}
         section["encoders"][name]["model"] = {**given, **encoder.arguments}
-        section["encoders"][name].pop("cache", None)  # of this machine
-    for part in ("encoders", "connectors"):  # what the folder holds is needed nowhere else
+        section["encoders"][name].pop("cache", None)  # specific to this machine
+    for part in ("encoders", "connectors"):  # their checkpoints are no longer needed
         for name in section[part]:
             if f"{part}.{name}" in kept:
                 _forget_checkpoint(section[part][name])
@@ -243,15 +255,18 @@ def _write(
     if section["llm"]["path"] == f"./{LLM}":
         base -= {"llm"}
     facts = {
+        **interchange.config_facts(model),
         "pal_plugin": __version__,
         "torch": torch.__version__,
         "components": sorted(kept),
         "model": section,
+        "audio_place": model.audio_place,
         "llm_shape": _shape(model.llm.config),
         "llm_settings": _llm_settings(model.llm.config),
         "base": {name: _samples(model, name) for name in sorted(base)},
     }
     model.text.tokenizer.save_pretrained(folder)
+    interchange.write(model, section, folder)
     (folder / CONFIG).write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
     card = model_card.text(section, model, kept, metrics)
     (folder / "README.md").write_text(card, "utf-8")
@@ -292,7 +307,7 @@ def _load_folder(
     folder = snapshot(str(source), _FILES)
     if not (folder / CONFIG).is_file():
         raise CheckpointError(
-            f"{folder} holds no {CONFIG}; expected what save_pretrained writes, to its end"
+            f"{folder} has no {CONFIG}; expected a folder that save_pretrained has completed"
         )
     facts = json.loads((folder / CONFIG).read_text("utf-8"))
     if "model" not in facts or "base" not in facts:
@@ -305,20 +320,35 @@ def _load_folder(
         _check_samples(folder, facts, section, model, component, expected)
     checkpoint.load(model, folder / WEIGHTS)
     model.note_loaded({*facts["components"], *(["llm"] if _own_llm(facts) else [])})
+    model.audio_place = facts.get("audio_place", model.audio_place)
     return model.eval()
 
 
 def _kept(model: ModelComponents) -> set[str]:
-    """Components that are trained, were loaded from a checkpoint, or come from nowhere else: as
-    all connectors, cross attention and gains do, since only parts of them may have a checkpoint."""
+    """Components that are trained, were loaded from a checkpoint, or have no other source: such as
+    all connectors, cross-attention and gains, since checkpoints only cover parts of them."""
     trained = {component_of(n) for n, p in model.named_parameters() if p.requires_grad}
     entries = model.config["encoders"].items()
     homeless = {f"encoders.{n}" for n, entry in entries if entry and not entry.get("checkpoint")}
     return trained | model.loaded_components | homeless | set(_new(model))
 
 
+def _frozen(model: ModelComponents, kept: set[str]) -> set[str]:
+    """The LLM and the encoders, which are in nobody's checkpoint but their own."""
+    if "llm.lora" in kept:
+        raise CheckpointError(
+            "whole=True needs a plain LLM, and this one has adapters: call merge_lora first, or "
+            "leave the LLM where it is (whole=False)"
+        )
+    if (model.config["llm"] or {}).get("quantize"):
+        raise CheckpointError(
+            "whole=True needs the LLM's own weights, and this one is quantized; whole=False"
+        )
+    return {"llm", *(f"encoders.{name}" for name in model.encoders)}
+
+
 def _new(model: ModelComponents) -> list[str]:
-    """Components that are this package's, and in nobody's checkpoint but its own."""
+    """Components introduced by this package, which only its own checkpoints contain."""
     return sorted({n for n in map(component_of, model.state_dict()) if n.startswith(_NEW)})
 
 
@@ -333,11 +363,11 @@ def _own_llm(facts: dict) -> bool:
 
 
 def _located(section: dict, folder: Path, llm: str | None, encoders: dict[str, str]) -> dict:
-    """The model's section with the paths of this machine."""
+    """The model section with local paths."""
     section = deepcopy(section)
     if section["llm"]["path"] == f"./{LLM}":
         if llm is not None:
-            raise CheckpointError(f"{folder} has an LLM of its own; llm={llm!r} has no place in it")
+            raise CheckpointError(f"{folder} includes an LLM; remove llm={llm!r}")
         section["llm"]["path"] = str(folder / LLM)
     elif llm is not None:
         section["llm"]["path"] = llm
@@ -374,19 +404,19 @@ def _check_llm_config(folder: Path, facts: dict, path: str) -> None:
     ]
     if differ:
         raise CheckpointError(
-            f"{folder} was trained on the LLM {facts['model']['llm']['path']}; {path} is another "
-            f"one: its config.json says {', '.join(differ)}. Give the right one, llm="
+            f"{folder} was trained on the LLM {facts['model']['llm']['path']}; {path} differs: "
+            f"its config.json has {', '.join(differ)}. Set llm= to the right one"
         )
     found = _shape(config)
     if found != facts["llm_shape"]:
         raise CheckpointError(
             f"{folder} was trained on the LLM {facts['model']['llm']['path']} "
-            f"({facts['llm_shape']}); {path} is another one ({found})"
+            f"({facts['llm_shape']}); {path} differs ({found})"
         )
 
 
 def _samples(model: nn.Module, component: str) -> dict[str, list[float]]:
-    """A few numbers of each floating tensor of a component, evenly spaced; computed ones too."""
+    """A few evenly spaced values of each floating-point tensor of a component, buffers included."""
     found = {}
     tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers())
     for name, tensor in tensors.items():
@@ -400,9 +430,9 @@ def _samples(model: nn.Module, component: str) -> dict[str, list[float]]:
 def _check_samples(
     folder: Path, facts: dict, section: dict, model: nn.Module, component: str, expected: dict
 ) -> None:
-    """Raise CheckpointError where a component that is not in the folder is another one."""
+    """Raises CheckpointError if a component that is not in the folder has other weights."""
     if component == "llm" and section["llm"].get("quantize"):
-        logging.warning("the LLM is quantized, so whether it is the base model is not checked")
+        logging.warning("the LLM is quantized; not checking that it is the base model")
         return
     found = _samples(model, component)
     wrong = []
@@ -422,7 +452,7 @@ def _check_samples(
         before = facts["model"]["llm" if kind == "llm" else kind]
         before = before["path"] if kind == "llm" else before[name].get("checkpoint")
         raise CheckpointError(
-            f"{folder} was trained on {component} of {before}, and {entry} holds other weights: "
-            f"{len(wrong)} of {len(expected)} tensors differ, the first is {wrong[0]}. Give the "
-            f"right one, {'llm=' if kind == 'llm' else f'encoders={{{name!r}: ...}}'}"
+            f"{folder} was trained on {component} of {before}, but {entry} has other weights: "
+            f"{len(wrong)} of {len(expected)} tensors differ, the first is {wrong[0]}. Set the "
+            f"right one by {'llm=' if kind == 'llm' else f'encoders={{{name!r}: ...}}'}"
         )

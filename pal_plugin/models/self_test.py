@@ -1,4 +1,4 @@
-"""A test of the whole way from a file to an answer, of a second: the shipped model, made clips."""
+"""An end-to-end test of a second, from file to answer: the shipped model on synthetic clips."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pal_plugin.soundworld.render import render
 from pal_plugin.soundworld.seeds import split_scene
 
 MODEL, QUESTION = "lal", "What do you hear?"
-#: Test scenes of one sound each, of other kinds: a model that always says the same cannot pass.
+#: Test scenes of one sound each, of different kinds, so that a constant answer cannot pass.
 SCENES = (0, 1, 3)
 
 
 @dataclass(frozen=True)
 class Heard:
-    """What sounds in a clip, and what the model says."""
+    """The label of a clip, and the model's answer."""
 
     truth: str
     answer: str
@@ -31,13 +31,13 @@ class Heard:
 
 
 def self_test(model: AudioLLM | None = None) -> list[Heard]:
-    """Answers of the shipped pocket model about clips that are made here.
+    """Answers of the shipped pocket model about synthetic clips.
 
-    Each goes the way of a user's: FLAC is written and decoded, encoders, connectors and LLM run, an
-    answer is generated.
+    Covers the whole path: writes and decodes FLAC, runs encoders, connectors and LLM,
+    generates an answer.
 
     Args:
-        model: another one that is to be tested.
+        model: the model to test; None: the pocket model.
     """
     model = model or AudioLLM.from_pretrained(MODEL)
     heard = []

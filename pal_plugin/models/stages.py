@@ -1,7 +1,7 @@
-"""A stage of the curriculum: in one place, what is frozen, trained by LoRA, or trained in full.
+"""A stage of the training curriculum: what is frozen, trained by LoRA, or trained in full.
 
 Stage 1 trains the connectors, stages 2 and 3 also the LLM by LoRA (PAL paper, "Training"); a run
-file names only what differs.
+file only lists differences.
 """
 
 from __future__ import annotations
@@ -28,9 +28,12 @@ class Stage:
         llm: "frozen", "lora" or "full". LoRA adapters exist if and only if this is "lora".
         lora_targets: "attention" or "attention_ffn".
         lora_rank: rank of the adapters.
-        lora_alpha: their scale, alpha / rank.
-        aligns: a group. Only its connector is trained, and the LLM's layers are not run
-            (`models.alignment`); None: the audio is answered about.
+        lora_alpha: LoRA alpha; the scale is alpha / rank.
+        aligns: a group whose connector alone is trained by alignment, without running the LLM's
+            layers (`models.alignment`); None: train on answers.
+
+    Raises:
+        ValueError: if a value is invalid.
     """
 
     encoders: str = "frozen"
@@ -52,8 +55,7 @@ class Stage:
                 raise ValueError(f"stage.{part} is {value!r}; expected one of {', '.join(known)}")
         if self.aligns is not None and (self.encoders, self.llm) != ("frozen", "frozen"):
             raise ValueError(
-                "stage.aligns trains one connector alone: set stage.encoders and stage.llm to "
-                "frozen"
+                "stage.aligns trains a single connector: set stage.encoders and stage.llm to frozen"
             )
 
     def apply(
@@ -63,11 +65,11 @@ class Stage:
         llm: nn.Module,
         with_connectors: Iterable[nn.Module] = (),
     ) -> None:
-        """Add LoRA where asked and set `requires_grad` everywhere.
+        """Adds LoRA adapters if configured and sets `requires_grad` of all parameters.
 
         Args:
-            with_connectors: what is new as they are, and trained where they are: cross attention
-                (Flamingo) and gains (LAL).
+            with_connectors: further new modules that are trained with the connectors:
+                cross-attention (Flamingo) and gains (LAL).
         """
         if self.llm == "lora":
             add_lora(llm, self.lora_targets, self.lora_rank, self.lora_alpha)
@@ -85,7 +87,7 @@ class Stage:
 
 
 def component_of(name: str) -> str:
-    """The component that a parameter belongs to: `encoders.sslam`, `llm`, `llm.lora`, ..."""
+    """The component of a parameter: `encoders.sslam`, `llm`, `llm.lora`, ..."""
     if name.startswith("llm."):
         return "llm.lora" if ".lora_" in name else "llm"
     if name.startswith("cross_attention."):
@@ -93,18 +95,18 @@ def component_of(name: str) -> str:
     return ".".join(name.split(".")[:2])
 
 
-#: Kinds of components that may have learning rates of their own (`run.lr_scale`).
+#: Kinds of components that can have their own learning rate (`run.lr_scale`).
 KINDS = ("connectors", "cross_attention", "gains", "lora", "llm", "encoders")
 
 
 def kind_of(name: str) -> str:
-    """The kind of component that a parameter belongs to."""
+    """The kind of component of a parameter."""
     component = component_of(name)
     return "lora" if component == "llm.lora" else component.split(".")[0]
 
 
 def parameter_counts(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """`{component: (trainable, frozen)}`, in the order of the model."""
+    """`{component: (trainable, frozen)}` parameter counts, in model order."""
     counts: dict[str, tuple[int, int]] = {}
     for name, parameter in model.named_parameters():
         trainable, frozen = counts.get(component_of(name), (0, 0))
@@ -114,7 +116,7 @@ def parameter_counts(model: nn.Module) -> dict[str, tuple[int, int]]:
 
 
 def parameter_table(model: nn.Module) -> str:
-    """Trainable and frozen parameters by component, as text."""
+    """Trainable and frozen parameters by component, as a text table."""
     counts = parameter_counts(model)
     counts["total"] = tuple(sum(column) for column in zip(*counts.values(), strict=True))
     rows = [(name, f"{trainable:,}", f"{frozen:,}") for name, (trainable, frozen) in counts.items()]

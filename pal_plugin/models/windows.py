@@ -1,8 +1,7 @@
-"""Long clips: the windows that an encoder saw one by one become one sequence per clip again.
+"""Long clips: merges the windows that were encoded separately into one sequence per clip.
 
-Design choice: where windows overlap, each of two neighbours gives up the half of the overlap that
-lies at its own border. So every token that stays was heard with at least half the overlap around
-it, none is there twice, and none is missing.
+Design choice: of two overlapping windows, each drops the half of the overlap at its own border. So
+every remaining token had at least half the overlap as context, none is duplicated or missing.
 """
 
 from __future__ import annotations
@@ -19,25 +18,25 @@ from pal_plugin.types import AudioTokens
 
 
 def check_groups(groups: Mapping[str, list[str]], features: Mapping[str, AudioFeatures]) -> None:
-    """Encoders that one connector reads must be cut at the same times. Raises ValueError."""
+    """Checks that encoders of one connector have equal windows. Raises ValueError if not."""
     for group, names in groups.items():
         for key in ("window_s", "overlap_s", "max_s"):
             values = {n: getattr(features[encoder_of(n)], key) for n in names}
             if len(set(values.values())) > 1:
                 raise ValueError(
-                    f"the encoders of one group need the same {key}; in {group!r} they have "
+                    f"encoders of one group need the same {key}; in {group!r} they have "
                     f"{values}: set it in model.encoders.NAME.features"
                 )
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """How far the windows of a group overlap, in the time of its first encoder.
+    """The overlap of a group's windows, relative to its first encoder.
 
     Args:
-        features: front ends of the group's encoders, which agree in window and overlap.
+        features: front ends of the group's encoders, with equal window and overlap.
         span_s: seconds that the encoder's time rows cover, see `AudioEncoder.span_s`.
-        rows: the encoder's time rows per window; tokens where it has no grid.
+        rows: the encoder's time rows per window; tokens if it has no grid.
     """
 
     features: tuple[AudioFeatures, ...]
@@ -45,28 +44,28 @@ class Overlap:
     rows: int
 
     def of(self, tokens: AudioTokens) -> tuple[int, int]:
-        """(time rows of a connector's output, how many of them neighbours share).
+        """(time rows of a connector's output, number of rows shared by neighbouring windows).
 
         Raises:
-            ValueError: rows that are no whole multiple or part of the encoder's, or an overlap that
-                is not a whole and even number of rows; the message names overlaps that fit.
+            ValueError: if the output's rows are not a multiple or divisor of the encoder's, or the
+                overlap is not a whole, even number of rows; names valid overlaps.
         """
         count = tokens.features.shape[1]
         rows = tokens.grid[0] if tokens.grid else count
         if not tokens.grid and count % self.rows == 0:
-            rows = self.rows  # several tokens for each time row, such as those of a pooled grid
+            rows = self.rows  # several tokens per time row, such as a pooled grid
         if max(rows, self.rows) % min(rows, self.rows):
             raise ValueError(
-                f"a connector makes {rows} tokens in time of the {self.rows} of its encoder; with "
-                "overlap_s one must divide the other, or an output's time is not known (change its "
-                "pooling or grid, or set overlap_s: 0)"
+                f"a connector outputs {rows} tokens in time for {self.rows} of its encoder; with "
+                "overlap_s one must divide the other, or the outputs' times are unknown (change "
+                "its pooling or grid, or set overlap_s: 0)"
             )
         first = self.features[0]
         shift = (first.window_s - first.overlap_s) * rows / self.span_s
         shared = rows - round(shift)
         if abs(shift - round(shift)) > 1e-6 * rows or shared < 0 or shared % 2:
             raise ValueError(
-                f"overlap_s {first.overlap_s} is not a whole and even number of the connector's "
+                f"overlap_s {first.overlap_s} is not a whole, even number of the connector's "
                 f"{rows} time rows per window of {first.window_s} s; {self._fitting(rows)}"
             )
         return rows, shared
@@ -76,8 +75,8 @@ class Overlap:
         found = (window_s - (rows - shared) * self.span_s / rows for shared in range(0, rows, 2))
         fitting = [f"{s:.6g}" for s in found if s > 1e-6 and all(f.fits(s) for f in self.features)]
         if not fitting:
-            return "none but 0 fits"
-        return f"these fit: {', '.join(fitting[:most])}" + ", ..." * (len(fitting) > most)
+            return "only 0 is valid"
+        return f"valid: {', '.join(fitting[:most])}" + ", ..." * (len(fitting) > most)
 
 
 def overlap_of(
@@ -86,13 +85,13 @@ def overlap_of(
     features: list[AudioFeatures],
     tokens: AudioTokens,
 ) -> Overlap | None:
-    """What `merge_windows` needs for one group; None where nothing is to be dropped.
+    """The overlap for `merge_windows` in one group; None if nothing has to be dropped.
 
     Args:
-        connector: one with `in_time_order = False` (its tokens belong to a window as a whole, such
-            as those of queries) keeps all tokens of all windows.
+        connector: with `in_time_order = False` (tokens that represent a whole window, such as
+            those of queries) all tokens of all windows are kept.
         encoders, features: of the group, in the connector's order.
-        tokens: what the first encoder made.
+        tokens: output of the first encoder.
     """
     if not features[0].overlap_s or not getattr(connector, "in_time_order", True):
         return None
@@ -103,23 +102,23 @@ def overlap_of(
 def merge_windows(
     tokens: AudioTokens, windows: Tensor, overlap: Overlap | None = None
 ) -> AudioTokens:
-    """Join the windows of each clip in time order.
+    """Concatenates the windows of each clip in temporal order.
 
     Args:
-        tokens: `[W, N, D]`, the windows of all clips one after the other.
-        windows: Long `[C]`, windows per clip; they sum to W.
-        overlap: how far they overlap; None: not at all, or not in any order of time.
+        tokens: `[W, N, D]`, the windows of all clips.
+        windows: windows per clip, long `[C]`, with sum W.
+        overlap: their overlap; None: none, or tokens without temporal order.
 
     Returns:
-        `[C, M, D]`, M the most that a clip has of its windows, less what is dropped and the padding
-        in its last window; where a clip has fewer, tokens are masked.
+        `[C, M, D]`, M the maximum number of tokens per clip, after dropping overlaps and the
+        padding of last windows; shorter clips are masked.
 
     Raises:
-        ValueError: counts that do not add up, or an overlap that does not fit the tokens.
+        ValueError: if the counts do not add up, or the overlap does not match the tokens.
     """
     counts = windows.tolist()
     if sum(counts) != len(tokens):
-        raise ValueError(f"clips have {counts} windows, but there are {len(tokens)} rows of tokens")
+        raise ValueError(f"clips have {counts} windows, but there are {len(tokens)} rows")
     rows, shared = (1, 0) if overlap is None else overlap.of(tokens)
     if max(counts) == 1:
         return tokens.trimmed()
@@ -141,8 +140,8 @@ def merge_windows(
 
 
 def joinable(tokens: AudioTokens, windows: Tensor) -> AudioTokens:
-    """Tokens of windows that overlap, which connectors must not trim: where neighbours meet is
-    counted in whole windows. Only a clip's last window ends early."""
+    """Tokens of overlapping windows with lengths that keep connectors from trimming: windows meet
+    at length, and only a clip's last window may end early."""
     if tokens.lengths is None or int(windows.max()) == 1:
         return replace(tokens, lengths=None)
     lengths = torch.full_like(tokens.lengths, tokens.mask.shape[1])
@@ -152,7 +151,7 @@ def joinable(tokens: AudioTokens, windows: Tensor) -> AudioTokens:
 
 
 def _in_turn(clip: Tensor, half: int, end: int) -> Tensor:
-    """`[windows, N, ...]` of one clip -> `[tokens that stay, ...]`; its last window has `end`."""
+    """`[windows, N, ...]` of a clip -> `[remaining tokens, ...]`; its last window ends at `end`."""
     final = len(clip) - 1
     parts = [
         window[half if i else 0 : end if i == final else len(window) - half]

@@ -135,7 +135,7 @@ def test_weights_that_took_a_route_keep_it(tiny_model, tmp_path):
 
 
 def test_what_does_not_go_with_it_is_an_error(tiny_model):
-    with pytest.raises(ValueError, match="one connector alone: set stage.encoders and stage.llm"):
+    with pytest.raises(ValueError, match="a single connector: set stage.encoders and stage.llm"):
         Stage(llm="lora", aligns="speech")
     with pytest.raises(ValueError, match="stage.aligns is 'music'; the groups are .*speech"):
         tiny_model("pal", aligns="music")

@@ -108,7 +108,7 @@ def test_another_base_model_is_refused_by_name(trained, tiny_llm, tmp_path):
     base.save_pretrained(tmp_path / "tuned")
     with pytest.raises(CheckpointError) as error:
         AudioLLM.from_pretrained(folder, llm=str(tmp_path / "tuned"))
-    assert f"llm of {tiny_llm}, and {tmp_path / 'tuned'} holds other weights" in str(error.value)
+    assert f"llm of {tiny_llm}, but {tmp_path / 'tuned'} has other weights" in str(error.value)
     # Versions of transformers keep another number of buffers.
     told = r"1 of 3\d tensors differ, the first is llm\.model\.layers\.1\.mlp\.up_proj\.weight"
     assert re.search(told, str(error.value))
@@ -185,7 +185,7 @@ def test_an_interrupted_save_leaves_no_mixture(trained, two_clips, tmp_path, mon
         patch.setattr(os, "replace", while_moving)
         with pytest.raises(KeyboardInterrupt):
             second.save_pretrained(folder)
-    with pytest.raises(CheckpointError, match=r"holds no config\.json"):
+    with pytest.raises(CheckpointError, match=r"has no config\.json"):
         AudioLLM.from_pretrained(folder)
     again = AudioLLM.from_pretrained(second.save_pretrained(folder))
     assert torch.equal(scores(again, two_clips), scores(second, two_clips))
@@ -267,9 +267,9 @@ def test_errors(tiny_model, tiny_config, tmp_path):
         AudioLLM.from_config({**cfg, "encoder": {}})
     with pytest.raises(CheckpointError, match="has no configuration"):
         tiny_model("lal").save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match=r"holds no config\.json"):
+    with pytest.raises(CheckpointError, match=r"has no config\.json"):
         AudioLLM.from_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match="no model type and no folder .nothing_here"):
+    with pytest.raises(CheckpointError, match="no model type or folder .nothing_here"):
         AudioLLM.from_pretrained("nothing_here")
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(CheckpointError, match="was not written by pal_plugin"):
@@ -279,7 +279,7 @@ def test_errors(tiny_model, tiny_config, tmp_path):
 @pytest.mark.parametrize(
     ("source", "told"),
     [
-        ("lall", "no model type and no folder 'lall'. Did you mean 'lal'"),
+        ("lall", "no model type or folder 'lall'. Did you mean 'lal'"),
         (None, "the model is None; expected a type"),
         ("", "the model is ''; expected a type"),
     ],
@@ -291,20 +291,20 @@ def test_what_is_no_model_is_told_with_what_there_is(source, told):
 
 def test_what_is_no_run_is_told_apart(tmp_path):
     for path, told in (
-        (None, "None: nothing is there"),
-        (tmp_path / "gone", "nothing is there; expected a run folder"),
-        (tmp_path, "checkpoint_best.safetensors is not in it"),
+        (None, "None: no such file or folder"),
+        (tmp_path / "gone", "no such file or folder; expected a run folder"),
+        (tmp_path, "no checkpoint_best.safetensors in it"),
     ):
         with pytest.raises(CheckpointError, match=told):
             AudioLLM.from_run(path)
     (tmp_path / "model.safetensors").touch()
-    with pytest.raises(CheckpointError, match="model.json is not beside it"):
+    with pytest.raises(CheckpointError, match="no model.json next to it"):
         AudioLLM.from_run(tmp_path / "model.safetensors")
 
 
 def test_what_is_no_section_or_no_checkpoint_is_told(tiny_model):
     for nothing in (None, "lal", [], 5):
-        with pytest.raises(ValueError, match=r"expected a model's section, .*from_pretrained"):
+        with pytest.raises(ValueError, match=r"expected a model section, .*from_pretrained"):
             AudioLLM.from_config(nothing)
     with pytest.raises(CheckpointError, match="the checkpoint is None; expected a run folder"):
         tiny_model("lal").load_checkpoint(None)

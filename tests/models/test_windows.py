@@ -146,13 +146,13 @@ def test_a_connector_without_order_in_time_keeps_all_tokens():
 
 
 def test_overlaps_that_do_not_fit_are_named_with_some_that_do():
-    with pytest.raises(ValueError, match=r"overlap_s 0.3 .*20 time rows.*these fit: 0.2, 0.4"):
+    with pytest.raises(ValueError, match=r"overlap_s 0.3 .*20 time rows.*valid: 0.2, 0.4"):
         merged([520], 0.3)  # three rows: not even
     with pytest.raises(ValueError, match=r"overlap_s 0.25 is not a whole"):
         merged([100], 0.25)  # also where no clip has two windows
-    with pytest.raises(ValueError, match=r"overlap_s 0.2 .*10 time rows.*these fit: 0.4, 0.8"):
+    with pytest.raises(ValueError, match=r"overlap_s 0.2 .*10 time rows.*valid: 0.4, 0.8"):
         merged([520], 0.2, connector=Pooled(2))
-    with pytest.raises(ValueError, match="7 tokens in time of the 20"):
+    with pytest.raises(ValueError, match="7 tokens in time for 20"):
         merged([520], 0.2, connector=Pooled(3))
 
 
@@ -172,7 +172,7 @@ def test_which_overlaps_fit_which_encoder(name, window_s, rows, fits):
     features = encoder.Features(window_s=window_s, overlap_s=0.01)
     overlap = Overlap((features,), encoder.span_s, rows)
     assert (encoder.grid or (1500,))[0] == rows
-    with pytest.raises(ValueError, match=rf"{rows} time rows .*these fit: {fits}"):
+    with pytest.raises(ValueError, match=rf"{rows} time rows .*valid: {fits}"):
         overlap.of(AudioTokens(torch.zeros(1, rows, 1), torch.ones(1, rows, dtype=torch.bool)))
 
 

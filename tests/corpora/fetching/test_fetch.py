@@ -98,9 +98,7 @@ def test_a_clip_of_no_known_hash_must_be_decoded(github, tmp_path, capsys):
     github.put("esc10", {**ESC10_CLIPS, "002 - Rain/5-300-A.ogg": b"no audio"})
     argv = ["data", "fetch", "esc10", "--out", str(tmp_path), "--from", github.url]
     assert main(argv) == 0
-    assert "skipped, unusable: 002 - Rain/5-300-A.ogg: cannot decode" in (
-        capsys.readouterr().out
-    )
+    assert "skipped, unusable: 002 - Rain/5-300-A.ogg: cannot decode" in (capsys.readouterr().out)
     facts = json.loads((tmp_path / "esc10_f1234" / "SOURCE.json").read_text())
     assert (facts["clips"], len(facts["left_out"])) == (3, 1)
     assert "300" not in (tmp_path / "esc10_f1234" / "esc10_f5.csv").read_text()

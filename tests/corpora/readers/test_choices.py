@@ -30,7 +30,7 @@ def test_synthetic_mmau_choices_may_be_text_and_a_wrong_answer_is_listed(read):
     assert record.items[0]["question"] == (
         "Who?  Select one option from the provided choices.\n['Man', 'Dog']."
     )
-    assert "m.json, entry 3, id 3: the answer 'Cat' is not among the choices" in corpus.problems[0]
+    assert "m.json, entry 3, id 3: answer 'Cat' is not among the choices" in corpus.problems[0]
 
 
 def test_synthetic_muchomusic_options_are_shuffled_the_same_every_time(read, tmp_path):

@@ -307,7 +307,7 @@ def test_no_audio_at_all_is_an_error_with_the_names_tried(write_own, tmp_path):
         ({"rate_hz": 8000}, "needs --format flac or ogg"),
         ({"shard_clips": 0}, "shard_clips is 0"),
         ({"workers": 0}, "workers is 0"),
-        ({"split": "../x"}, "split is '../x'"),
+        ({"split": "../x"}, "as split, got '../x'"),
         ({"min_seconds": float("nan")}, "min_seconds is nan"),
     ],
 )
@@ -336,7 +336,9 @@ def test_a_worker_that_dies_leaves_shards_that_are_gone_on_with(
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
         patch.setattr(workers, "subprocess", SimpleNamespace(Popen=killed, PIPE=subprocess.PIPE))
-        with pytest.raises(RuntimeError, match="a worker died .*own-0000.*the same command resumes"):
+        with pytest.raises(
+            RuntimeError, match="a worker died .*own-0000.*the same command resumes"
+        ):
             run(folder, annotations, out, workers=2)
     assert not list(out.glob(".*"))
     assert not (out / "index.json").exists()

@@ -147,7 +147,7 @@ def test_a_foreign_item_without_a_type_has_its_tasks(foreign):
         ({**ITEM, "answers": "a"}, "item 1 needs a list as answers"),
         (
             {**ITEM, "task": "captoin"},
-            "item 1 has an unknown task 'captoin' .*Did you mean 'caption'",
+            r"item 1 has an unknown task 'captoin'\. .*Did you mean 'caption'",
         ),
         ("q", "item 1 is 'q', expected an object"),
     ],
