@@ -1,1 +1,1 @@
-"""Measurements of pal_plugin; each module that is run by hand says so in its `--help`."""
+"""Benchmarks of pal_plugin; see the `--help` of each module."""

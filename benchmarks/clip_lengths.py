@@ -1,4 +1,4 @@
-"""PLITS beside LAL by the length of the clips, in encoder windows that are longer."""
+"""PLITS against LAL by clip length, for clips shorter than the encoder's window."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ examples:
   python -m benchmarks.clip_lengths                        # SmolLM2-135M and Whisper tiny: minutes
   python -m benchmarks.clip_lengths --seconds 1 5 --repeats 3
 
-what is timed: a training step (LoRA rank 8, MLP connector) of the model behind its frozen encoder,
-and the encoder alone, which fills every clip to its window. Weights are random: they do not matter
-to time. Rows of 30 s are what a step costs that computes the padding of shorter clips too.
+what is timed: a training step (LoRA rank 8, MLP connector) of the model after its frozen encoder,
+and the encoder alone, which pads every clip to its window. Weights are random, which does not
+affect times. Rows of 30 s show the cost of a step that also computes the padding of shorter clips.
 
 results: OUT/clip_lengths_DEVICE_DATE.json and .md
 """
 
 
 class Given(nn.Module):
-    """Stands for a frozen encoder: gives the tokens that it made once."""
+    """Stand-in for a frozen encoder: returns precomputed tokens [B, N, D]."""
 
     def __init__(self, tokens: AudioTokens, like: nn.Module) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Given(nn.Module):
 
 
 def build(integration: str, pool: int, device: str) -> AudioLLM:
-    """The model with random weights, its language model frozen but for LoRA."""
+    """The model with random weights; of the LLM only LoRA is trainable."""
     torch.manual_seed(0)
     sizes = {k: v for k, v in LLMS["smollm2-135m"].items() if k != "model_type"}
     config = LlamaConfig(**sizes, attn_implementation="sdpa")
@@ -71,7 +71,7 @@ def build(integration: str, pool: int, device: str) -> AudioLLM:
 
 
 def step_of(model: AudioLLM, work: Workload) -> tuple[Callable[[], None], Callable[[], None], int]:
-    """A training step behind the encoder, the encoder alone, and audio tokens of a clip."""
+    """`(training step after the encoder, the encoder alone, audio tokens per clip)`."""
     batch = make_batch(model, work)
     entry = batch.samples["audio"]["whisper"]
     encoder = model.encoders["whisper"]
@@ -97,7 +97,7 @@ def step_of(model: AudioLLM, work: Workload) -> tuple[Callable[[], None], Callab
 
 
 def measure(args: argparse.Namespace, seconds: float, tick: Callable[[str], None]) -> dict:
-    """One row: ratios within rounds, in which all take their turn."""
+    """One row: ratios within rounds, in which all variants take turns."""
     device = torch.device(args.device)
     work = Workload(args.batch, clip_s=seconds, text=args.text, answer=args.answer)
     steps: dict[str, Callable[[], object]] = {}
@@ -126,7 +126,7 @@ def _medians(times: dict[str, list[float]]) -> dict[str, float]:
 
 
 def main(argv: Sequence[str] | None = None) -> list[Path]:
-    """Measure, print the table, and return the files that were written."""
+    """Measure, print the table, and return the files written."""
     args = _parser().parse_args(argv)
     keep_freed_memory()
     torch.manual_seed(0)
@@ -154,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
 
 
 def markdown(document: dict) -> str:
-    """How it was measured, and one table."""
+    """The settings, and one table."""
     columns = {
         "seconds of a clip": lambda r: f"{r['seconds']:g}",
         "audio tokens": lambda r: str(r["tokens"]),
@@ -184,9 +184,9 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--seconds", nargs="+", type=float, default=[1, 5, 10, 30], help="default: 1 5 10 30")
     add("--batch", type=setting.at_least(1), default=8, help="clips (default: 8)")
-    add("--pool", type=setting.at_least(1), default=10, help="of the connector (default: 10)")
-    add("--text", type=setting.at_least(2), default=20, help="tokens of a row (default: 20)")
-    add("--answer", type=setting.at_least(1), default=6, help="of them the answer (default: 6)")
+    add("--pool", type=setting.at_least(1), default=10, help="connector's pool (default: 10)")
+    add("--text", type=setting.at_least(2), default=20, help="tokens per row (default: 20)")
+    add("--answer", type=setting.at_least(1), default=6, help="answer tokens (default: 6)")
     add("--repeats", type=setting.at_least(1), default=7, help="rounds (default: 7)")
     add("--device", default="cpu", help="cpu or cuda")
     add("--out", type=Path, default=Path("benchmarks/results"), help="default: benchmarks/results")

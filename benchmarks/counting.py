@@ -3,18 +3,18 @@
 FLOPs are those of the matrix products that run (`torch.utils.flop_counter`), two per multiply-add.
 Three conventions:
 
-- Causal attention counts the pairs of query and key that are not masked, as flash kernels compute
-  it. The counter sees whole rectangles; what lies above the diagonal is subtracted.
-- What checkpointing computes again counts, since it runs; scores that a fused kernel computes
-  again inside of its backward pass do not (forward 2 products, backward 4).
-- A step is forward and backward; AdamW's few FLOPs per weight are no matrix product.
+- Causal attention counts unmasked pairs of query and key, as flash kernels compute it. The counter
+  sees full rectangles; the part above the diagonal is subtracted.
+- The recomputation of activation checkpointing counts; that of scores within a fused kernel's
+  backward pass does not (forward 2 products, backward 4).
+- A step is forward and backward; AdamW's few FLOPs per weight are not matrix products.
 
-Memory is that of an attention kernel that keeps no scores, without parameters and inputs, each
+Memory is that of an attention kernel that saves no scores, without parameters and inputs, each
 storage once:
 
-- saved: what autograd hands to its outermost hooks. What is computed again is not in it, nor is
-  what code with hooks of its own (checkpointing, LAL's projection) keeps instead.
-- held: every tensor of the forward pass that is still alive at its end, by whomever it is kept.
+- saved: what autograd passes to its outermost hooks, without recomputed tensors and without what
+  code with its own hooks (checkpointing, LAL's projection) keeps instead.
+- held: every tensor of the forward pass that is alive at its end, whoever holds it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _FORWARD, _STEP = 1, 3
 
 @dataclass(frozen=True)
 class Count:
-    """Of one step or one forward pass of a whole batch; without gradients nothing is kept."""
+    """Counts of one step or forward pass of a batch; without gradients nothing is saved."""
 
     flops: int
     saved_bytes: int | None = None
@@ -49,10 +49,10 @@ class Count:
 
 
 class HeldBytes(TorchDispatchMode):
-    """Counts what operations make under it and is still alive when `total` is read.
+    """Counts the bytes that operations allocate under it and that are alive when `total` is read.
 
     Args:
-        without: tensors that are there anyway; views of them are no new memory.
+        without: tensors that exist anyway; views of them are no new memory.
     """
 
     def __init__(self, without: Iterable[Tensor] = ()) -> None:
@@ -75,7 +75,7 @@ class HeldBytes(TorchDispatchMode):
 
 
 def count_step(shape: Shape, variant: Variant, batch: Batch) -> Count:
-    """A training step's forward and backward pass; works on real tensors too."""
+    """Count a training step's forward and backward pass; also works on real tensors."""
     there = [*variant.parameters(), batch.ids, batch.features, batch.mask]
     saved, held = SavedBytes(there), HeldBytes(there)
     with on_meta(), _flop_counter() as counter:
@@ -84,7 +84,7 @@ def count_step(shape: Shape, variant: Variant, batch: Batch) -> Count:
         held_bytes = held.total
         loss.backward()
     flops = counter.get_total_flops() - _STEP * _above_diagonal(shape, variant, batch)
-    # Another pass: the hooks' list would keep alive what it lists.
+    # A second pass: the hooks keep the tensors they list alive.
     with on_meta(), saved.hooks():
         variant.loss(batch)
     return Count(flops, saved.total, held_bytes)
@@ -92,7 +92,7 @@ def count_step(shape: Shape, variant: Variant, batch: Batch) -> Count:
 
 @torch.no_grad()
 def count_prefill(shape: Shape, variant: Variant, batch: Batch) -> Count:
-    """Reading a prompt up to the logits of the first token."""
+    """Count the prefill of a prompt, up to the logits of the first token."""
     with on_meta(), _flop_counter() as counter:
         variant.prefill_logits(batch)
     flops = counter.get_total_flops() - _FORWARD * _above_diagonal(shape, variant, batch)
@@ -101,7 +101,7 @@ def count_prefill(shape: Shape, variant: Variant, batch: Batch) -> Count:
 
 @torch.no_grad()
 def count_token(shape: Shape, variant: Variant, batch: Batch) -> Count:
-    """One more token of every row, with a KV cache: what a text longer by one costs more."""
+    """Count one decoding step of every row with a KV cache: the extra cost of one more token."""
 
     def hidden_states(batch: Batch) -> int:
         with on_meta(), _flop_counter() as counter:
@@ -121,13 +121,13 @@ def _above_diagonal(shape: Shape, variant: Variant, batch: Batch) -> int:
 
 
 def _flop_counter() -> FlopCounterMode:
-    # The counter knows the GPU's kernels only.
+    # The counter knows only the GPU's kernels.
     formulas = {FUSED: _attention_flops, FUSED_BACKWARD: _attention_backward_flops}
     return FlopCounterMode(display=False, custom_mapping=formulas)
 
 
 def _attention_flops(query, key, value, *_, **__) -> int:
-    """Scores and weighted sum; shapes `[B, H, n, d]` and `[B, Hk, k, d]`."""
+    """FLOPs of scores and weighted sum; query `[B, H, n, d]`, key and value `[B, Hk, k, d]`."""
     rows, heads, n, size = query
     return 2 * rows * heads * n * key[2] * (size + value[3])
 

@@ -1,4 +1,4 @@
-"""PLITS, LAL, PAL and cross attention side by side, against the floor: the LLM on text alone."""
+"""PLITS, LAL, PAL and cross-attention compared, relative to the LLM on text only."""
 
 from __future__ import annotations
 
@@ -38,28 +38,28 @@ examples:
   python -m benchmarks.efficiency --profile lal --m 576 --tuning full   # where the time goes
 
 variants:
-  text-only   the stock LLM on n text tokens: the floor
+  text-only   the stock LLM on n text tokens: the lower bound
   plits       audio prepended; no logits for audio, flash attention without a mask
-  lal         audio as keys and values; what their projection needs is computed again in the
-              backward pass (attach(llm, checkpoint_kv=True), the default)
-  lal-kept    the same with checkpoint_kv=False: it is kept (training only)
+  lal         audio as keys and values; their projection's input is recomputed in the backward
+              pass (attach(llm, checkpoint_kv=True), the default)
+  lal-kept    the same with checkpoint_kv=False: it is saved (training only)
   pal         some tokens by PLITS (min(88, m / 4), as SALMONN's windowed Q-Former would give), the
               others by LAL
-  flamingo    gated cross attention in front of every fourth layer, trained as well
+  flamingo    gated cross-attention before every fourth layer, trainable too
   qwen2audio  transformers' Qwen2AudioForConditionalGeneration around the same LLM, with m audio
-              tokens and as good as no audio encoder: what a user would pick instead
+              tokens and a minimal audio encoder: the obvious alternative
 
 how to read the table:
-  time / text, times as fast as PLITS: median and quartiles of ratios, each made within a round in
-  which all variants take their turn. The ceiling is PLITS's FLOPs over those of the variant.
+  time / text, times as fast as PLITS: median and quartiles of ratios, each within a round in
+  which all variants take turns. The ceiling is PLITS's FLOPs over those of the variant.
   saved: bytes that autograd saves for the backward pass, without parameters; held: all tensors of
   the forward pass that are alive at its end. Both are counted, on meta tensors.
-  GPU held, GPU peak: memory after the forward pass and at its highest, beyond weights, optimizer
-  state and batch. On a CPU no absolute time is written.
+  GPU held, GPU peak: memory after the forward pass and its peak, without weights, optimizer state
+  and batch. On a CPU no absolute times are written.
   attention: the fused kernels of torch that ran, forward; "products" means none.
 
-results: OUT/efficiency_SHAPE_DEVICE_DATE.json, .md, _speed.png and _memory.png. Interrupted, or
-where something fails, it writes what it has by then, and ends with an error.
+results: OUT/efficiency_SHAPE_DEVICE_DATE.json, .md, _speed.png and _memory.png. After an
+interruption or failure it writes the results so far, and exits with an error.
 """
 
 _CONVENTIONS = (
@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> list[Path]:
 
 
 def _measure(args: argparse.Namespace, name: str, argv: list[str]) -> list[Path]:
-    """One shape: count, time, report."""
+    """Measure one shape: count, time, report."""
     shape, now = SHAPES[name], datetime.datetime.now().astimezone()
     counts = _count(args, name, shape)
     _done(args, f"{name}: counted")
@@ -103,7 +103,7 @@ def _measure(args: argparse.Namespace, name: str, argv: list[str]) -> list[Path]
     if not args.flops_only:
         try:
             _time(args, name, shape, measured)
-        except (KeyboardInterrupt, RuntimeError) as error:  # what there is by now is still told
+        except (KeyboardInterrupt, RuntimeError) as error:  # results so far are still reported
             args.failed.append(f"{name}: {error or type(error).__name__}")
     for (kind, tuning, m), found in measured.items():
         failed = {v: f.status for v, f in found.items() if f.status not in timing.STATUSES}
@@ -159,8 +159,7 @@ def _count(args: argparse.Namespace, name: str, shape: Shape) -> dict[tuple, dic
 
 
 def _time(args: argparse.Namespace, name: str, shape: Shape, measured: dict[tuple, dict]) -> None:
-    """Adds measurements by (kind, tuning, m); the most expensive m first, so that the ETA is no
-    lie."""
+    """Add measurements by (kind, tuning, m); the most expensive m first, for a correct ETA."""
     jobs = [("train", tuning) for tuning in args.tuning if "train" in args.measure]
     if "inference" in args.measure:
         jobs.append(("inference", None))
@@ -190,7 +189,7 @@ def _time(args: argparse.Namespace, name: str, shape: Shape, measured: dict[tupl
 
 
 def _profile(args: argparse.Namespace, name: str) -> Path:
-    """The first tuning and the first m."""
+    """Profile the first tuning and m."""
     shape, tuning, m = SHAPES[name], args.tuning[0], args.m[0]
     llm = build_llm(shape, args.device, _dtype(args, True), tuning)
     rows = _rows(args, shape, "train")
@@ -206,7 +205,7 @@ def _profile(args: argparse.Namespace, name: str) -> Path:
 
 
 def _timed_together(cell: tuple) -> tuple:
-    """Prefill and decoding are timed in one go."""
+    """The key of cells that are timed together: prefill and decoding are."""
     phase, tuning, m = cell
     return ("train" if phase == "train" else "inference", tuning, m)
 
@@ -222,7 +221,7 @@ def _rows(args: argparse.Namespace, shape: Shape, phase: str) -> int:
 
 
 def _dtype(args: argparse.Namespace, training: bool) -> torch.dtype:
-    # Shapes that are counted only are counted in the types that they would have on a GPU.
+    # Shapes that are only counted use the dtypes that they would have on a GPU.
     on_cpu = args.device == "cpu"
     return DTYPES["cpu" if on_cpu else "cuda"][0 if training else 1]
 
@@ -232,7 +231,7 @@ def _bar(total: int, text: str, args: argparse.Namespace) -> tqdm:
 
 
 def _done(args: argparse.Namespace, what: str) -> None:
-    """A line in place of the bar."""
+    """Print a line instead of the bar (--quiet)."""
     if args.quiet:
         print(f"{datetime.datetime.now():%H:%M:%S} {what}", flush=True)
 
@@ -253,7 +252,7 @@ def _settings(args: argparse.Namespace, shape: Shape) -> dict:
 
 
 def _complete(args: argparse.Namespace) -> None:
-    """Settle what depends on other options."""
+    """Set defaults that depend on other options."""
     args.failed = []
     if args.device == "auto":
         args.device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -261,11 +260,11 @@ def _complete(args: argparse.Namespace) -> None:
         args.device = "meta"
     if args.shape is None:
         args.shape = list(SHAPES) if args.flops_only else ["cpu"]
-    wanted = {FLOOR, BASELINE, *args.variants}  # ratios are to these two
+    wanted = {FLOOR, BASELINE, *args.variants}  # the references of all ratios
     args.variants = [name for name in LABELS if name in wanted]
     args.m = sorted(set(args.m))
     if args.device == "cpu":
-        keep_freed_memory()  # page faults cost most where activations are largest: PLITS
+        keep_freed_memory()  # page faults are worst where activations are largest: PLITS
 
 
 def _known_shape(name: str) -> str:
@@ -274,7 +273,7 @@ def _known_shape(name: str) -> str:
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise argparse.ArgumentTypeError(
             f"unknown shape {name!r}; {hint}known: {', '.join(SHAPES)}. "
-            "A new one is an entry in benchmarks/shapes.py"
+            "Add new ones in benchmarks/shapes.py"
         )
     return name
 
@@ -297,13 +296,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--n", type=setting.at_least(2), default=128, help="text tokens (default: 128)")
     add("--measure", nargs="+", choices=["train", "inference"], default=["train", "inference"])
-    add("--tuning", nargs="+", choices=TUNINGS, default=list(TUNINGS), help="what is trained")
+    add("--tuning", nargs="+", choices=TUNINGS, default=list(TUNINGS), help="trainable weights")
     add(
         "--variants",
         nargs="+",
         choices=list(LABELS),
         default=list(LABELS),
-        help="text-only and plits are always there: the others are compared with them",
+        help="text-only and plits are always included as references",
     )
     add("--device", choices=["auto", "cpu", "cuda"], default="auto")
     add(
@@ -320,21 +319,27 @@ def _parser() -> argparse.ArgumentParser:
         "--new-tokens",
         type=setting.at_least(1),
         default=32,
-        help="decoded for the rate (default: 32)",
+        help="decoded tokens per measurement (default: 32)",
     )
     add("--repeats", type=setting.at_least(1), default=10, help="rounds (default: 10)")
-    add("--flops-only", action="store_true", help="count FLOPs and saved bytes, time nothing")
+    add("--flops-only", action="store_true", help="count FLOPs and saved bytes only")
     add(
         "--profile",
         choices=list(LABELS),
         metavar="VARIANT",
-        help="operations by time of one variant's training step (smallest m, first tuning) instead",
+        help="instead, profile one variant's training step (smallest m, first tuning)",
     )
     add("--seed", type=int, default=0)
     add("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the results")
-    add("--no-plots", action="store_true", help="draw them later: python -m benchmarks.plots JSON")
-    add("--rehearsal", action="store_true", help="mark the results as no figures")
-    add("--quiet", action="store_true", help="lines in place of a progress bar")
+    add(
+        "--no-plots",
+        action="store_true",
+        help="no plots; draw them later with python -m benchmarks.plots JSON",
+    )
+    add(
+        "--rehearsal", action="store_true", help="mark the results as a rehearsal, not measurements"
+    )
+    add("--quiet", action="store_true", help="log lines instead of a progress bar")
     return parser
 
 

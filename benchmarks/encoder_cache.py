@@ -1,4 +1,4 @@
-"""A training step with and without kept encoder states, in turn, on the same batches."""
+"""A training step with and without cached encoder states, in turns, on the same batches."""
 
 from __future__ import annotations
 
@@ -24,16 +24,15 @@ _EPILOG = """\
 example:
   OMP_NUM_THREADS=1 python -m benchmarks.encoder_cache lal_stage1 --clips ESC-50/audio
 
-what is timed: of each batch the making in a data worker (decoding and features, or looking up) and
-the step (encoding, forward, backward, optimizer; its rate is 0, so all steps compute the same).
-Losses must be equal to the last bit. docs/training.md has figures.
+what is timed: for each batch the work of a DataLoader worker (decoding and features, or cache
+look-up) and the step (encoding, forward, backward, optimizer; the learning rate is 0, so all steps
+compute the same). Losses must be bitwise equal. docs/training.md has results.
 """
 QUESTION, ANSWER = "What do you hear?", "a dog barks in the rain"
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
-    """Time, print ratios (and seconds on a GPU), and return the median seconds by what they are
-    of."""
+    """Measure, print ratios (and seconds on a GPU), and return the median seconds by part."""
     args = _parser().parse_args(argv)
     section = load_config(find_recipes(args.recipe), args.options).to_dict()["model"]
     torch.manual_seed(0)
@@ -53,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
 def measure(
     model: AudioLLM, frontend: AudioFrontend, groups: list[list[Path]], folder: str
 ) -> dict[str, float]:
-    """Median seconds of making a batch and of a step, encoded and kept."""
+    """Median seconds of loading a batch and of a step, encoded and cached."""
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.0)
     caches = {n: EncoderCache(n, CacheSettings(folder=folder)) for n in model.encoders}
     front_ends = model.frontend.features
@@ -80,7 +79,7 @@ def measure(
     rounds = [(turn(group, cached=False), turn(group, cached=True)) for group in groups]
     for (*_, expected), (*_, loss) in rounds:
         if loss != expected:
-            raise RuntimeError(f"the loss is {loss} with kept states and {expected} without")
+            raise RuntimeError(f"expected the loss {expected}, got {loss} with cached states")
     return {
         f"{what}, {how}": statistics.median(both[place][part] for both in rounds)
         for part, what in enumerate(("batch", "step"))
@@ -96,8 +95,8 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("recipe", nargs="+", metavar="RECIPE", help="run files or names, for their model")
-    add("--options", nargs="+", default=[], metavar="KEY=VALUE", help="changes to them")
+    add("recipe", nargs="+", metavar="RECIPE", help="run files or names that define the model")
+    add("--options", nargs="+", default=[], metavar="KEY=VALUE", help="changes to the recipe")
     add("--clips", required=True, metavar="DIR", help="folder of audio files")
     add("--batch", type=int, default=16, metavar="CLIPS")
     add("--batches", type=int, default=6, metavar="N")

@@ -1,4 +1,4 @@
-"""Our front ends against the stock extractors, in turns: how many times as fast, clip by clip."""
+"""Speed of our front ends relative to the stock feature extractors, in turns, clip by clip."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _EPILOG = """\
 examples:
   python -m benchmarks.features                            # about a minute
   python -m benchmarks.features --encoders whisper --seconds 2 10 30 --batch 1
-  python -m benchmarks.features --clock cpu                # on a machine that others use too
+  python -m benchmarks.features --clock cpu                # on a shared machine
 
 what is compared, for each encoder, length and batch:
   stock   CLAP, Whisper, AST: transformers' extractor on the list of clips. SSLAM: torchaudio's
-          fbank, clip by clip, padded and normalised.
+          fbank, clip by clip, padded and normalized.
   fast    AudioFeatures.batch, precision "fast": float32 (CLAP: its Fourier transform in float64)
   exact   AudioFeatures.batch, precision "exact": float64
 
-how to read the table: median and quartiles of stock's time over ours, each made within a round in
-which all take their turn. "dB" is the largest difference of any cell from stock's, on the clips
-that are timed: noise, a sweep, and noise with silence behind it, in turn.
+how to read the table: median and quartiles of stock's time over ours, each within a round in which
+all take turns. "dB" is the largest difference of any cell from stock's, on the timed clips: noise,
+a sweep, and noise followed by silence.
 
 results: OUT/features_DEVICE_DATE.json and .md
 """
@@ -53,7 +53,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Case:
-    """What is timed for one encoder.
+    """The measured case of one encoder.
 
     Args:
         stock: a list of clips -> `[C, ...]`.
@@ -80,7 +80,7 @@ def _extractor(extractor, **call) -> Callable[[list[Tensor]], Tensor]:
 
 
 def _torchaudio(clips: list[Tensor]) -> Tensor:
-    """SSLAM's recipe, as it is published: one clip at a time."""
+    """SSLAM's published front end, one clip at a time."""
     banks = []
     for clip in clips:
         bank = kaldi.fbank(
@@ -141,7 +141,7 @@ def main(argv: list[str] | None = None) -> list[Path]:
 
 
 def _measure(args: argparse.Namespace) -> list[dict]:
-    """A row for each encoder, length, batch and precision."""
+    """A row per encoder, length, batch and precision."""
     plan = [
         (name, case, seconds, batch)
         for name, case in cases().items()
@@ -161,12 +161,12 @@ def _measure(args: argparse.Namespace) -> list[dict]:
 def _cell(
     name: str, case: Case, seconds: float, batch: int, args: argparse.Namespace
 ) -> list[dict]:
-    """Stock and ours in turns on the same clips."""
+    """Measure stock and ours in turns, on the same clips."""
     features = {p: build_features(name, {"precision": p}) for p in ("fast", "exact")}
     if seconds > features["fast"].window_s:
         raise SystemExit(
-            f"error: {name} hears {features['fast'].window_s:g} s in one window, and stock "
-            f"extractors no more; got --seconds {seconds:g}"
+            f"error: expected at most {features['fast'].window_s:g} s for {name}, the window of "
+            f"the stock extractor, got --seconds {seconds:g}"
         )
     clips = _clips(batch, seconds, features["fast"].sample_rate_hz)
     runs: dict[str, Callable[[], Tensor]] = {"stock": lambda: case.stock(clips)}
@@ -198,7 +198,7 @@ def _cell(
 
 
 def markdown(document: dict) -> str:
-    """How it was made, and one table."""
+    """The settings, and one table."""
     versions = ", ".join(f"{k} {v}" for k, v in document["versions"].items())
     settings = ", ".join(f"{k} {v}" for k, v in document["settings"].items())
     columns = {

@@ -1,7 +1,7 @@
-"""What a run of `benchmarks/gpu.sh` found, as one JSON and one Markdown file.
+"""Results of `benchmarks/gpu.sh` as one JSON and one Markdown file.
 
-Reads a folder of that script: `parts.tsv` (name, outcome, seconds, limit in seconds) and pytest's
-XML reports, `NAME.xml`, whose recorded properties are the figures.
+Reads the script's folder: `parts.tsv` (name, outcome, seconds, limit in seconds) and pytest's XML
+reports, `NAME.xml`, whose recorded properties are the measurements.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CASE = re.compile(r"(?P<test>\w+)(\[(?P<case>.*)\])?")
 
 
 def main(argv: list[str] | None = None) -> list[Path]:
-    """Run the command line; returns the files written, whose names are printed last."""
+    """Run the command line; prints the names of the files written and returns them."""
     args = _parser().parse_args(argv)
     now = datetime.datetime.now().astimezone()
     cases = [case for path in sorted(args.work.glob("*.xml")) for case in read_cases(path)]
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> list[Path]:
 
 
 def read_parts(path: Path, cases: list[dict]) -> list[dict]:
-    """How each part of the script ended; one all of whose cases were skipped was skipped."""
+    """The outcome of each part of the script; skipped if all its cases were skipped."""
     parts = []
     for line in path.read_text("utf-8").splitlines():
         part = dict(zip(_PARTS, line.split("\t"), strict=True))
@@ -61,7 +61,7 @@ def read_parts(path: Path, cases: list[dict]) -> list[dict]:
 
 
 def read_cases(path: Path) -> Iterator[dict]:
-    """The test cases of one XML report: outcome, figures, and what was said of a failure."""
+    """The test cases of one XML report: outcome, measurements, and the message of a failure."""
     try:
         found = list(ElementTree.parse(path).iter("testcase"))
     except ElementTree.ParseError:  # pytest was killed while it wrote
@@ -84,7 +84,7 @@ def read_cases(path: Path) -> Iterator[dict]:
 
 
 def summary(document: dict) -> str:
-    """Parts and failures: what is looked at first."""
+    """Parts and failures."""
     columns = {
         "part": lambda p: p["part"],
         "outcome": lambda p: p["outcome"],
@@ -110,7 +110,7 @@ def summary(document: dict) -> str:
 
 
 def markdown(document: dict) -> str:
-    """The summary, and a table for every test that recorded figures."""
+    """The summary, and a table for every test with measurements."""
     versions = ", ".join(f"{k} {v}" for k, v in document["versions"].items())
     parts = [
         f"# Checks on {document['device']['name']}",
@@ -158,9 +158,9 @@ def _first_line(text: str) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_report", description=__doc__)
-    parser.add_argument("work", type=Path, help="folder of the script")
+    parser.add_argument("work", type=Path, help="the script's working folder")
     parser.add_argument("out", type=Path, help="folder of the results")
-    parser.add_argument("--rehearsal", action="store_true", help="on the CPU: no figures")
+    parser.add_argument("--rehearsal", action="store_true", help="a CPU run: not a measurement")
     return parser
 
 

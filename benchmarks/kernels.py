@@ -1,4 +1,4 @@
-"""Which of torch's attention kernels run: what decides over speed and memory on a GPU."""
+"""Which of torch's attention kernels run, which determines speed and memory on a GPU."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ FUSED = re.compile(r"(flash|efficient|cudnn)_attention(?!.*backward)")
 
 
 class Kernels:
-    """Notes the fused attention kernels of what runs under it, as torch's profiler sees them.
+    """Records the fused attention kernels that run under it, from torch's profiler.
 
-    A dispatch mode would be simpler, but none lets `causal_lower_right` be made under it, which is
-    how LAL reaches the flash kernel.
+    A dispatch mode would be simpler, but prevents `causal_lower_right`, through which LAL reaches
+    the flash kernel.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""LFST beside its own matrix products: what windows, attention and norms cost on top of them."""
+"""LFST relative to its own matrix products: the overhead of windows, attention and norms."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pal_plugin.connectors import LFST
 from pal_plugin.types import AudioTokens
 from pal_plugin.utils.runtime import keep_freed_memory
 
-#: Of a window of 10 s: SSLAM's 16 x 16 patches, the unfolded map of LAION's CLAP.
+#: For a window of 10 s: SSLAM's 16 x 16 patches, the unfolded map of LAION's CLAP.
 GRIDS = {"sslam": (64, 8), "clap": (32, 2)}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 FLOOR, OWN = "linears", "lfst"
@@ -61,7 +61,7 @@ class Products(TorchFunctionMode):
     """Records the matrix products of a forward pass.
 
     Attributes:
-        found: `(input shape, weight shape, has a bias, the input needs a gradient)` of each.
+        found: `(input shape, weight shape, has bias, input requires grad)` of each.
     """
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ def lfst_step(lfst: LFST, tokens: dict[str, AudioTokens]) -> Step:
 
 
 def linears_step(products: Products, like: Tensor) -> Step:
-    """The same products as plain linear layers; device and type are those of `like`."""
+    """The same products as plain linear layers; device and dtype are those of `like` [...]."""
     layers, inputs, gradients = nn.ModuleList(), [], []
     for shape, weight, bias, needs_gradient in products.found:
         layers.append(nn.Linear(weight[1], weight[0], bias).to(like))
@@ -162,7 +162,7 @@ def measure(args: argparse.Namespace, grid: tuple[int, int], dtype: str, bar: tq
 
 
 def markdown(document: dict) -> str:
-    """How it was made, and one table."""
+    """The settings, and one table."""
     versions = ", ".join(f"{k} {v}" for k, v in document["versions"].items())
     sizes = ", ".join(f"{k} {v}" for k, v in document["settings"].items())
     columns = {

@@ -1,4 +1,4 @@
-"""Decoding, resampling and features of a clip: ours against what a research loader usually does."""
+"""Decoding, resampling and features of a clip: ours against a typical research loader."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ examples:
   python -m benchmarks.loading                              # about a minute
   python -m benchmarks.loading --format flac mp3 --seconds 10 --rate 44100
 
-what is compared, one clip at a time in one thread, from the bytes of a file to the features of
-SSLAM, CLAP and Whisper at their published sizes:
+what is compared, one clip at a time in one thread, from a file's bytes to the features of SSLAM,
+CLAP and Whisper at their published sizes:
   plain   soundfile, the mean of the channels, torchaudio.functional.resample once for each
           encoder, torchaudio's fbank, and transformers' ClapFeatureExtractor and
           WhisperFeatureExtractor with their defaults
@@ -52,7 +52,7 @@ _RATES_HZ = {"sslam": 16000, "clap": 48000, "whisper": 16000}
 
 
 def plain_loader() -> Callable[[bytes], dict[str, torch.Tensor]]:
-    """From a file to features by encoder, as plain library calls make them."""
+    """A loader from a file to features by encoder, with plain library calls."""
     stock = {name: case.stock for name, case in cases().items()}
 
     def load(data: bytes) -> dict[str, torch.Tensor]:
@@ -67,7 +67,7 @@ def plain_loader() -> Callable[[bytes], dict[str, torch.Tensor]]:
 
 
 def file_of(kind: str, seconds: float, rate_hz: int) -> bytes:
-    """A stereo clip of noise with a slow swell, as a file."""
+    """A stereo clip of noise with slowly varying level, as a file."""
     moment = torch.arange(round(seconds * rate_hz)) / rate_hz
     swell = 0.05 + 0.1 * torch.sin(torch.pi * moment / seconds)
     samples = swell[:, None] * torch.randn(len(moment), 2)
@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> list[Path]:
     args = _parser().parse_args(argv)
     torch.manual_seed(args.seed)
     before = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in a data worker
+    torch.set_num_threads(1)  # as in a DataLoader worker
     keep_freed_memory()  # as training does
     try:
         rows, device = _measure(args), setting.device("cpu")
@@ -129,7 +129,7 @@ def _measure(args: argparse.Namespace) -> list[dict]:
 
 
 def markdown(document: dict) -> str:
-    """How it was made, and one table."""
+    """The settings, and one table."""
     versions = ", ".join(f"{k} {v}" for k, v in document["versions"].items())
     settings = ", ".join(f"{k} {v}" for k, v in document["settings"].items())
     columns = {

@@ -1,4 +1,4 @@
-"""How much of training batches is padding: clips as they come, and of like length together."""
+"""Share of padding in training batches: random order against batches of similar length."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ examples:
   python -m benchmarks.padding --audio FOLDER...            # the lengths of your own files
   python -m benchmarks.padding --audio speech --uniform 15 30 4000 --pools 1 8 32
 
-what is counted: audio tokens of a batch are trimmed to its longest clip; its padding is what is not
-a clip's own. Beside it stands what whole windows would hold, which is what the encoder still
-computes. Nothing is timed, decoded or trained: the order is that of training.streams, on lengths
-alone.
+what is counted: the audio tokens of a batch are padded to its longest clip; the share of padding in
+them, and in full encoder windows, which the encoder computes. Nothing is timed, decoded or trained:
+the order is that of training.streams, on lengths only.
 
 results: OUT/padding_DATE.json and .md
 """
@@ -35,7 +34,7 @@ SCHEMA = 2
 
 
 class Lengths(Dataset):
-    """Clips that are nothing but their seconds."""
+    """Clips represented by their length in seconds."""
 
     def __init__(self, seconds: Sequence[float]) -> None:
         self.seconds = seconds
@@ -48,7 +47,7 @@ class Lengths(Dataset):
 
 
 def main(argv: Sequence[str] | None = None) -> list[Path]:
-    """Count, print the table, and return the files that were written."""
+    """Count, print the table, and return the files written."""
     args = _parser().parse_args(argv)
     seconds = _of_files(args.audio)
     described = []
@@ -83,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
 def rows(
     seconds: Sequence[float], window_s: float, batch: int, pools: Sequence[int], seed: int
 ) -> list[dict]:
-    """Padding by pool, over four passes: of trimmed batches, and of whole windows."""
+    """Padding by pool, over four passes: in batches, and in full windows."""
     found = []
     for pool in pools:
         reader = LaneReader(
@@ -105,7 +104,7 @@ def rows(
 
 
 def markdown(document: dict) -> str:
-    """How it was counted, and one table."""
+    """The settings, and one table."""
     versions = ", ".join(f"{k} {v}" for k, v in document["versions"].items())
     columns = {
         "run.length_pool": lambda r: str(r["pool"]),
@@ -136,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--audio", nargs="+", type=Path, default=[], metavar="FOLDER", help="files of clips")
+    add("--audio", nargs="+", type=Path, default=[], metavar="FOLDER", help="folders of clips")
     add(
         "--uniform",
         nargs=3,
@@ -144,9 +143,9 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar=("LOW", "HIGH", "COUNT"),
-        help="COUNT lengths from LOW to HIGH seconds beside them",
+        help="add COUNT lengths, uniform from LOW to HIGH seconds",
     )
-    add("--window", type=float, default=10.0, help="seconds of an encoder's window (default: 10)")
+    add("--window", type=float, default=10.0, help="encoder window in seconds (default: 10)")
     add("--batch", type=setting.at_least(1), default=16, help="clips (default: 16)")
     add("--pools", nargs="+", type=setting.at_least(1), default=[1, 8], help="(default: 1 8)")
     add("--seed", type=int, default=0)

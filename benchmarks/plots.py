@@ -1,6 +1,6 @@
-"""Two plots in the manner of the paper's figure 1: training speed and memory against m.
+"""Two plots as in the paper's figure 1: training speed and memory against m.
 
-`python -m benchmarks.plots RESULT.json...` draws those of results that were written without.
+`python -m benchmarks.plots RESULT.json...` draws them for results written without plots.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.variants import LABELS
 
 _MIB = 2**20
-# Okabe and Ito's colours, which the colour-blind can tell apart.
+# Okabe and Ito's color-blind safe palette.
 _COLOURS = {
     "text-only": "#000000",
     "plits": "#D55E00",
@@ -31,7 +31,7 @@ _STYLES = (
 
 
 def draw(document: dict, stem: Path) -> list[Path]:
-    """Write `<stem>_speed.png` and `<stem>_memory.png`; nothing where no training was counted."""
+    """Write `<stem>_speed.png` and `<stem>_memory.png`; nothing if no training was measured."""
     rows = [row for row in document["rows"] if row["phase"] == "train"]
     if not rows:
         return []
@@ -69,10 +69,10 @@ def _plot(
     ylabel: str,
     heights: dict[str, Callable[[dict], float | None]],
 ) -> Path:
-    """One panel per tuning, one colour per variant.
+    """One panel per tuning, one color per variant.
 
     Args:
-        heights: by meaning, in the order of `_STYLES`; None where a row has no such figure.
+        heights: by meaning, in the order of `_STYLES`; None where a row has no such value.
     """
     from matplotlib.figure import Figure  # the rest works without matplotlib
     from matplotlib.lines import Line2D

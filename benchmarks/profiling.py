@@ -1,4 +1,4 @@
-"""Where one training step's time goes, by operation."""
+"""Profile of one training step, by operation."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from benchmarks.variants import Batch, build_variants
 def top_operations(
     name: str, llm: nn.Module, shape: Shape, rows: int, n: int, m: int, top: int = 20
 ) -> str:
-    """Table of the operations by their share of a step's forward and backward pass.
+    """Table of operations by their share of the time of a step's forward and backward pass.
 
-    The share is of an operation's own time, on the GPU where there is one. Calls are per step.
+    Self time, on the GPU if there is one. Calls are per step.
     """
     variant = build_variants([name], llm, shape, m)[name]
     weight = llm.get_input_embeddings().weight

@@ -1,7 +1,7 @@
-"""From counts and times to rows, JSON and a table.
+"""Rows, JSON and tables from counts and times.
 
-A row is one variant in one cell (phase, tuning, m). On a CPU rows hold ratios only: absolute times
-of a shared machine mean nothing elsewhere.
+A row is one variant in one cell (phase, tuning, m). On a CPU rows have ratios only: absolute times
+of a shared machine are not transferable.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PHASES = {
     "decode": "One more token",
 }
 SCHEMA = 1
-COUNTED = "counted"  # the status of what was not timed
+COUNTED = "counted"  # status of rows that were not timed
 _MIB = 2**20
 
 
@@ -34,10 +34,10 @@ def cell_rows(
     """The rows of one cell.
 
     Args:
-        cell: "phase", "tuning", "m", "n", "batch"; goes into every row.
-        counts: by variant, with the floor and the baseline.
-        measured: by variant; empty where nothing was timed.
-        absolute: whether to tell seconds.
+        cell: "phase", "tuning", "m", "n", "batch"; added to every row.
+        counts: by variant, including text-only and PLITS.
+        measured: by variant; empty if nothing was timed.
+        absolute: whether to include seconds.
     """
     phase = cell["phase"]
 
@@ -78,7 +78,7 @@ def cell_rows(
 
 
 def write(document: dict, stem: Path, text: str | None = None) -> list[Path]:
-    """Write `<stem>.json` and `<stem>.md`, which is `text`, or else `markdown(document)`."""
+    """Write `<stem>.json` and `<stem>.md` (`text`, default `markdown(document)`)."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     paths = [stem.with_name(stem.name + end) for end in (".json", ".md")]
     paths[0].write_text(json.dumps(document, indent=1) + "\n", "utf-8")
@@ -87,7 +87,7 @@ def write(document: dict, stem: Path, text: str | None = None) -> list[Path]:
 
 
 def markdown(document: dict) -> str:
-    """The whole document as Markdown: how it was made, and a table per phase and tuning."""
+    """The document as Markdown: settings, and a table per phase and tuning."""
     shape = ", ".join(f"{k} {v}" for k, v in document["shape"].items() if k != "name")
     versions = ", ".join(f"{k} {v}" for k, v in document["versions"].items())
     parts = [
@@ -131,7 +131,7 @@ def _table(rows: list[dict]) -> str:
 
 
 def table(columns: dict[str, Callable[[dict], str]], rows: list[dict]) -> str:
-    """Markdown. Columns that no row has a figure for are left out; the first two hold words."""
+    """A Markdown table without empty columns; the first two columns are text."""
     cells = {name: [tell(row) for row in rows] for name, tell in columns.items()}
     cells = {name: column for name, column in cells.items() if any(column)}
     lines = [list(cells), ["---", "---", *["---:"] * (len(cells) - 2)]]
@@ -140,14 +140,14 @@ def table(columns: dict[str, Callable[[dict], str]], rows: list[dict]) -> str:
 
 
 def ratio(above: list[float], below: list[float]) -> dict[str, float] | None:
-    """Spread of the ratios, each made within a round."""
+    """Median and quartiles of the ratios, each within a round."""
     if not above or not below:
         return None
     return spread([a / b for a, b in zip(above, below, strict=True)])
 
 
 def spread(values: list[float]) -> dict[str, float] | None:
-    """Median and quartiles; None of nothing."""
+    """Median and quartiles; None for no values."""
     if not values:
         return None
     if len(values) == 1:
@@ -165,7 +165,7 @@ def _format(value: float | None, form: str, unit: float = 1) -> str:
 
 
 def with_spread(of: dict[str, float] | None, factor: float = 1) -> str:
-    """Median (quartiles), three digits; nothing of None."""
+    """`median (quartiles)` with three digits; empty for None."""
     if of is None:
         return ""
     q1, median, q3 = (f"{factor * of[k]:.3g}" for k in ("q1", "median", "q3"))

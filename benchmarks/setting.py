@@ -1,4 +1,4 @@
-"""What all benchmarks tell about the machine they ran on, and types of their arguments."""
+"""Facts about the machine for all benchmarks, and types of their arguments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 import pal_plugin
 from pal_plugin.utils.runtime import usable_cores
 
-#: What a rehearsal's results say of themselves.
+#: Marks the results of a rehearsal.
 REHEARSAL = "A rehearsal with tiny shapes: nothing here is a figure."
 
 
@@ -31,7 +31,7 @@ def device(kind: str) -> dict:
 
 
 def versions() -> dict[str, str]:
-    """Of what the figures depend on."""
+    """Versions of the packages that affect results."""
     packages = {p: importlib.metadata.version(p) for p in ("torch", "transformers", "peft")}
     cuda = {"cuda": torch.version.cuda} if torch.cuda.is_available() else {}
     own = {"pal_plugin": pal_plugin.__version__, "python": platform.python_version()}
@@ -39,12 +39,12 @@ def versions() -> dict[str, str]:
 
 
 def slug(name: str) -> str:
-    """A name as a part of a file's name."""
+    """A name in a form for file names."""
     return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """A type for argparse: whole numbers from `least` on."""
+    """An argparse type: integers from `least` on."""
 
     def parse(text: str) -> int:
         try:

@@ -1,6 +1,6 @@
-"""LLM shapes by name; the weights are random, for neither cost nor memory depends on them.
+"""LLM shapes by name; weights are random, since cost and memory do not depend on them.
 
-Letters, as in all of these files: B batch, n text tokens, m audio tokens, D width, V vocabulary.
+Legend for all benchmarks: B batch, n text tokens, m audio tokens, D width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ _CONFIGS = {"llama": LlamaConfig, "qwen2": Qwen2Config}
 
 @dataclass(frozen=True)
 class Shape:
-    """What decides the cost of an LLM. Input and output embeddings are tied.
+    """The sizes that determine the cost of an LLM. Input and output embeddings are tied.
 
     Args:
         family: "llama" or "qwen2".
         ffn: width of the gated FFN.
-        train_batch: rows of a training step unless said otherwise.
-        inference_batch: rows of a prompt unless said otherwise.
+        train_batch: default number of rows of a training step.
+        inference_batch: default number of rows of a prompt.
     """
 
     family: str
@@ -39,7 +39,7 @@ class Shape:
         return self.width // self.heads
 
     def config(self) -> PretrainedConfig:
-        """As transformers has it. No token ends a sequence, so that all generate equally many."""
+        """The transformers configuration, without an end token, so that all generate equally long."""
         return _CONFIGS[self.family](
             vocab_size=self.vocab,
             hidden_size=self.width,

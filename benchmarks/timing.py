@@ -1,7 +1,7 @@
-"""Times, taken in turns, and GPU memory.
+"""Times, measured in turns, and GPU memory.
 
-Variants run one after the other within a round, and ratios are made within a round: a machine that
-slows down for a while slows all of them. Each round starts with another variant.
+Variants run one after the other within a round, and ratios are taken within a round: a temporary
+slow-down of the machine affects all of them. Each round starts with another variant.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Measured:
     Args:
         seconds: one entry per round and phase.
         held_bytes: GPU memory held after the forward pass, for the backward pass.
-        peak_bytes: GPU memory at its highest. Both are beyond weights, optimizer state and batch;
-            gradients of the weights count. None on a CPU.
+        peak_bytes: peak GPU memory. Both without weights, optimizer state and batch, but with
+            gradients of the weights. None on a CPU.
         kernels: fused attention kernels that ran.
-        status: "ok", or what came in between.
+        status: "ok", or the error.
     """
 
     seconds: dict[str, list[float]] = field(default_factory=dict)
@@ -59,7 +59,7 @@ def time_training(
     variants = build_variants(names, llm, shape, m)
     weight = llm.get_input_embeddings().weight
     batch = Batch.random(shape, rows, n, m, weight, grad=True)
-    # A rate of 0 costs the same and leaves the weights as they are for the next variant.
+    # A learning rate of 0 costs the same and keeps the weights for the next variant.
     optimizer = torch.optim.AdamW(trainable(variants), lr=0.0, fused=True)
 
     def step(variant: Variant, forward_done: Callable[[], None] = lambda: None) -> None:
@@ -95,7 +95,7 @@ def time_inference(
     new_tokens: int,
     tick: Callable[[str], None],
 ) -> dict[str, Measured]:
-    """`generate`; phase "prefill" is the time to the first token, "decode" that of one more."""
+    """`generate`: phase "prefill" is the time to the first token, "decode" that of each further."""
     variants = build_variants(names, llm, shape, m)
     weight = llm.get_input_embeddings().weight
     batch = Batch.random(shape, rows, n, m, weight)
@@ -124,11 +124,11 @@ def in_turns(
     repeats: int,
     tick: Callable[[str], None],
 ) -> None:
-    """Time every variant once per round; one that fails is left out from there on.
+    """Time every variant once per round; one that fails is skipped from then on.
 
     Args:
-        found: warmed up variants; their seconds are added.
-        seconds: runs a variant by name and tells seconds by phase.
+        found: warmed-up variants; their seconds are added.
+        seconds: runs a variant by name and returns seconds by phase.
     """
     names = list(found)
     for repeat in range(repeats):
@@ -149,11 +149,11 @@ def in_turns(
 def warm_up(
     step: Callable[..., object], device: torch.device, first: Callable[[], object] | None = None
 ) -> Measured:
-    """Two steps: the kernels of the first are noted; on a GPU the memory of the second is measured.
+    """Two steps: records the kernels of the first and, on a GPU, the memory of the second.
 
     Args:
         step: takes a function, `forward_done`, that training calls between its two passes.
-        first: stands for the first step: a shorter one, since whatever it calls is listed.
+        first: replaces the first step by a shorter one, since all its calls are listed.
     """
     measured = Measured()
 
@@ -180,7 +180,7 @@ def warm_up(
 
 
 def run_seconds(run: Callable[[], object], device: torch.device) -> float:
-    """How long one call takes, with all that it starts on a GPU."""
+    """Seconds of one call, with a GPU synchronization."""
     _wait(device)
     start = time.perf_counter()
     run()
@@ -189,7 +189,7 @@ def run_seconds(run: Callable[[], object], device: torch.device) -> float:
 
 
 def _what_happened(error: RuntimeError) -> str:
-    """A status: short where memory was not enough, else the first line of the error."""
+    """A status: `OUT_OF_MEMORY`, or the first line of the error."""
     if isinstance(error, torch.OutOfMemoryError):
         return OUT_OF_MEMORY
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
