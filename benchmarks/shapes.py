@@ -39,7 +39,7 @@ class Shape:
         return self.width // self.heads
 
     def config(self) -> PretrainedConfig:
-        """The transformers configuration, without an end token, so that all generate equally long."""
+        """The transformers configuration, without an end token, so that all generate as many."""
         return _CONFIGS[self.family](
             vocab_size=self.vocab,
             hidden_size=self.width,
