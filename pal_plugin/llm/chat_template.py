@@ -1,11 +1,11 @@
-"""What a chat template writes around a question and behind an answer, found out at load.
+"""Extracts what a chat template writes around a question and after an answer, once at load.
 
-A template is code of others, and may lose or change what it is given. So it is tried once with a
-question and an answer, and refused where they do not come out.
+A template is third-party code and may drop or change its input. So it is tried once with a question
+and an answer, and rejected if these do not come out unchanged.
 
-Design choice: only the trial goes through the template. The real questions are put where it was:
-templates read marks in a message as their own (`<tool_response>`, `</think>`), and a question that
-spells one is a question all the same.
+Design choice: only the trial messages go through the template; real questions are inserted in their
+place. Templates interpret markers in a message (`<tool_response>`, `</think>`), but a question that
+spells one is still just a question.
 """
 
 from __future__ import annotations
@@ -18,40 +18,40 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-#: With what templates are known to change: marks of HTML and JSON, a line's end, upper case.
+#: Contains everything templates are known to change: HTML and JSON marks, line breaks, upper case.
 _QUESTION = "Is it a \"bell\" <b> & a 'horn'?\nOr the Caf\u00e9 {c} [D]?"
 _ANSWER = 'It\'s "E" & <f>, not {g}.'
 _AGAIN = "And \"now\", <c> & 'd'?"
 _SYSTEM = 'You hear "h" & <i>.'
-#: For templates that would write today's date into every prompt: always the same.
+#: A fixed date for templates that would write today's into every prompt.
 _NOW = datetime(2024, 7, 26)
 _DATE = "26 Jul 2024"  # by `date_string` (Llama 3.2)
 _DIRECTIVES = [*"aAbBcCdDeFGhHIjklmMpPrRSTuUVwWxXyY", *(f"-{d}" for d in "dHIjmMSy")]
 _DATES = {f"%{d}": _NOW.strftime(f"%{d}") for d in _DIRECTIVES}
-#: In front of a template: in place of the function by which SmolLM3 and gpt-oss ask for the date.
-#: transformers takes texts only from outside, no functions. The template begins on a line of its
-#: own, as transformers leaves out the space in front of a line's first tag.
+#: Prepended to templates: replaces the function by which SmolLM3 and gpt-oss query the date, as
+#: transformers only accepts text arguments, not functions. The template starts on a new line, since
+#: transformers strips the white space before a line's first tag.
 _STRFTIME = (
     "{%- macro strftime_now(format) -%}{%- set said = namespace(text=format) -%}"
     "{%- for directive, value in fixed_dates.items() -%}"
     "{%- set said.text = said.text | replace(directive, value) -%}"
     "{%- endfor -%}{{- said.text -}}{%- endmacro %}\n"
 )
-#: Whose messages are lists of parts: those of multimodal models may take these only.
+#: Roles whose messages are lists of parts: templates of multimodal models may require these.
 _IN_PARTS = ((), ("system", "user", "assistant"), ("system", "user"), ("user",))
-#: At the end of a prompt that has the model think first (DeepSeek-R1).
+#: Matches the end of a prompt that makes the model think first (DeepSeek-R1).
 _THOUGHT_OPENS = re.compile(r"(?:<(?:\w+:)?think(?:ing)?>|\[THINK\])\s*$", re.I)
 
 
 @dataclass(frozen=True)
 class ChatForm:
-    """A chat template, as far as one question and its answer need it.
+    """The parts of a chat template that are needed for one question and its answer.
 
     Attributes:
-        pieces: the prompt, cut where the question stands; two texts, more if it stands twice.
+        pieces: the prompt, split at the question; two strings, more if the question is repeated.
         behind: what follows an answer.
-        between: what stands between an answer and the next question, behind which the answer opens
-            as behind the first; None where the template writes a second turn otherwise.
+        between: what separates an answer and the next question, if answers of later turns open like
+            the first; None if the template writes later turns differently.
     """
 
     pieces: tuple[str, ...]
@@ -60,27 +60,27 @@ class ChatForm:
 
 
 def read_chat_form(tokenizer: PreTrainedTokenizerBase, system: str | None = None) -> ChatForm:
-    """Try a tokenizer's chat template.
+    """Tries a tokenizer's chat template.
 
     Args:
-        tokenizer: with a chat template.
-        system: system message; None leaves it to the template.
+        tokenizer: tokenizer with a chat template.
+        system: system message; None: the template's default.
 
     Raises:
-        ValueError: the template fails, or question, answer or system message do not come out as
-            they went in; names the tokenizer and says what came.
+        ValueError: if the template fails, or changes question, answer or system message; names the
+            tokenizer and shows the output.
     """
     reasons = []
     for parts in _IN_PARTS:
         try:
             return _tried(tokenizer, system, parts)
-        except Exception as error:  # code of others may fail in any way
+        except Exception as error:  # third-party code may fail in any way
             reasons.append(str(error) or type(error).__name__)
-    told = "; given as a list of parts, ".join(dict.fromkeys(reasons[:2]))
+    told = "; with lists of parts: ".join(dict.fromkeys(reasons[:2]))
     raise ValueError(
-        f"the chat template of {tokenizer.name_or_path or 'the tokenizer'} cannot be used: {told}. "
-        "Choose a plain form by llm.prompt, or repair the template"
-        + ("" if system is None else ", or leave llm.system out")
+        f"cannot use the chat template of {tokenizer.name_or_path or 'the tokenizer'}: {told}. "
+        "Set llm.prompt to a plain format, or fix the template"
+        + ("" if system is None else ", or remove llm.system")
     )
 
 
@@ -99,8 +99,8 @@ def _tried(
     whole = written(*asked, ("assistant", _ANSWER))
     _expect(_ANSWER, whole, "answer")
     front, _, behind = whole.rpartition(_ANSWER)
-    # Such a template knows no generation prompt, leaves the channel of the answer to the model
-    # (gpt-oss), or has it think first; what is trained is an answer.
+    # Such a template has no generation prompt, leaves the answer's channel to the model (gpt-oss),
+    # or makes it think first; training targets are answers.
     marks = front[len(prompt) :] if front.startswith(prompt) else ""
     if marks.strip() or (_THOUGHT_OPENS.search(prompt) and _QUESTION in front):
         prompt = front
@@ -111,24 +111,24 @@ def _tried(
 def _between(
     written: Callable[..., str], asked: list[tuple[str, str]], pieces: tuple[str, ...]
 ) -> str | None:
-    """See `ChatForm`."""
+    """See `ChatForm.between`."""
     again = [("assistant", _ANSWER), ("user", _AGAIN)]
     try:
         whole = written(*asked, *again, *again, opened=True)
-    except Exception:  # of a template that knows one turn only
+    except Exception:  # e.g. a template for single turns
         return None
     opened = whole.rpartition(_AGAIN)[2]
     first, *rest = whole.removesuffix(opened).split(_ANSWER)
     between = rest[0].removesuffix(_AGAIN + pieces[-1])
     alike = rest == [between + _AGAIN + pieces[-1], between + _AGAIN]
-    # Of a prompt in which the model thinks first, the answer's channel is written here too.
+    # For a prompt that makes the model think first, the answer's channel is written here, too.
     opens = opened and pieces[-1].startswith(opened)
     return between if alike and opens and first == _QUESTION.join(pieces) else None
 
 
 def _expect(text: str, written: str, what: str) -> None:
     if text not in written:
-        raise ValueError(f"the {what} {text!r} comes out as {written!r:.400}")
+        raise ValueError(f"the {what} {text!r} is written as {written!r:.400}")
 
 
 def _written(
@@ -147,5 +147,5 @@ def _written(
         add_generation_prompt=opened,
         date_string=_DATE,
         fixed_dates=_DATES,
-        enable_thinking=False,  # known to Qwen3 and SmolLM3, ignored by the others
+        enable_thinking=False,  # used by Qwen3 and SmolLM3, ignored by others
     )

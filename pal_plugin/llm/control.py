@@ -1,9 +1,10 @@
 """Control tokens: text that merely spells one is encoded as text.
 
-`<|im_end|>` in a question would end the question, `</s>` in a caption to be learned the caption.
+`<|im_end|>` in a question would end the question, `</s>` in a caption would end the target.
 
-Design choice: what spells nothing of that kind, nearly every text, is encoded in one piece, so that
-its tokens are those that the LLM knows; only the rest takes the longer way.
+Design choice: text that spells no control token, i.e. nearly all text, is tokenized in one piece,
+    so
+that it gets the usual tokens; only the rest takes the slow path.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from transformers import AddedToken, PreTrainedTokenizerBase
 
 
 class ControlTokens:
-    """The control tokens of a tokenizer: those it calls special, and what else its chat template
-    writes (`<think>` of Qwen3). White space is none, as in Gemma's template.
+    """The control tokens of a tokenizer: those it calls special, and others in its chat template
+    (`<think>` of Qwen3), except white space (as in Gemma's template).
 
     Args:
-        tokenizer: of the LLM.
-        template: its chat template, None where it has none.
+        tokenizer: the LLM's tokenizer.
+        template: its chat template, None if it has none.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, template: str | None) -> None:
@@ -38,7 +39,7 @@ class ControlTokens:
         self._pattern = re.compile(f"({'|'.join(marks)})")
 
     def encode(self, text: str, **options: bool) -> list[int]:
-        """Token ids; control tokens where the text spells them."""
+        """Token ids, with control tokens where the text spells them."""
         return self.tokenizer(text, add_special_tokens=False, **options)["input_ids"]
 
     def encode_text(self, text: str) -> list[int]:
@@ -47,23 +48,23 @@ class ControlTokens:
         if self.ids.isdisjoint(ids):
             return ids
         ids = self.encode(text, split_special_tokens=True)
-        # Left are those that are not called special, or are words of the model too.
+        # Remaining: control tokens not called special, or that are also ordinary words.
         left = [self._spelled[number] for number in self.ids.intersection(ids)]
         places = [text.find(mark) for mark in left if len(mark) > 1 and mark in text]
         if not places:
             return ids
-        cut = min(places) + 1  # within the mark
+        cut = min(places) + 1  # inside the marker
         return self.encode_text(text[:cut]) + self.encode_text(text[cut:])
 
     def behind(self, mark: int, text: str) -> str | None:
-        """What follows a control token that the text begins with; None where it does not."""
+        """What follows a given control token at the start of the text; None if it is not there."""
         front, *rest = self.cut(text)
         if not rest or str(front).strip() or rest[0] != mark:
             return None
         return "".join(p if isinstance(p, str) else self._spelled[p] for p in rest[1:])
 
     def cut(self, text: str) -> list[str | int]:
-        """The text as runs between its control tokens, and these as ids."""
+        """The text split into runs between control tokens, and these as ids."""
         if not self.ids:
             return [text]
         parts = self._pattern.split(text)
@@ -76,29 +77,29 @@ class Frame:
     """Text around a question.
 
     Args:
-        controls: of the tokenizer.
-        pieces: the text, cut where the question stands; its control tokens are meant.
+        controls: the tokenizer's control tokens.
+        pieces: the text, split at the question; control tokens in it are real.
     """
 
     def __init__(self, controls: ControlTokens, pieces: Sequence[str]) -> None:
         self.controls, self.pieces = controls, tuple(pieces)
 
     def halves(self) -> tuple[Frame, Frame]:
-        """What stands in front of a question and behind it, as frames.
+        """The text before and after the question, as frames.
 
         Raises:
-            ValueError: the question stands more than once.
+            ValueError: if the question is repeated.
         """
         if len(self.pieces) != 2:
             raise ValueError(
-                f"this prompt repeats the question {len(self.pieces) - 1} times; audio among the "
-                "text needs one that writes it once (llm.prompt)"
+                f"this prompt repeats the question {len(self.pieces) - 1} times; audio between "
+                "text needs a prompt that contains it once (llm.prompt)"
             )
         front, behind = self.pieces
         return Frame(self.controls, (front, "")), Frame(self.controls, ("", behind))
 
     def encode(self, question: str) -> list[int]:
-        """Token ids of the frame with a question in it, which holds no control tokens."""
+        """Token ids of the frame with a question, in which no control tokens are recognized."""
         ids = self.controls.encode(question.join(self.pieces))
         if self._found(ids) == self._own:
             return ids
@@ -123,6 +124,6 @@ class Frame:
 
 
 def _pattern_of(token: AddedToken) -> str:
-    """A token may take the white space beside it (Phi-3)."""
+    """A token may include adjacent white space (Phi-3)."""
     before, behind = (r"\s*" if takes else "" for takes in (token.lstrip, token.rstrip))
     return before + re.escape(token.content) + behind

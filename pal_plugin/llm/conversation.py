@@ -1,11 +1,11 @@
-"""From messages to token ids: several turns, clips among the text, and which tokens are learned.
+"""Converts messages to token ids: multiple turns, clips between text, and a label mask.
 
-Messages are those of OpenAI and Hugging Face: `{"role": "user", "content": [{"type": "audio",
-"audio": clip}, {"type": "text", "text": "..."}]}`; a content may also be a text.
+Messages are in the format of OpenAI and Hugging Face: `{"role": "user", "content": [{"type":
+"audio", "audio": clip}, {"type": "text", "text": "..."}]}`; content may also be a string.
 
-Design choice: the chat template is tried at load (`chat_template.py`) and what it writes between
-turns is kept; texts are put there, never through it. A clip is no token: its place is the number of
-tokens in front of it (`attention/layout.py`).
+Design choice: the chat template is tried at load (`chat_template.py`), and what it writes between
+turns is stored; texts are inserted, and never go through the template. A clip is not a token: its
+position is the number of tokens before it (`attention/layout.py`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 from pal_plugin.llm.control import Frame
 from pal_plugin.llm.prompts import TextFormat
 
-#: Where the clips go that open the first user turn: in front of the prompt, or where they are, as
-#: all other clips do.
+#: Position of clips that open the first user turn: before the prompt, or in place, like all other
+#: clips.
 AUDIO_PLACES = ("front", "inline")
 _AUDIO = ("audio", "input_audio", "audio_url")
 
@@ -28,10 +28,10 @@ class Turns:
     """A conversation as token ids.
 
     Args:
-        ids: of all turns.
-        learned: of each id, whether it belongs to an answer (with its end mark).
-        clips: the clips, in the order of the conversation.
-        places: of each clip, how many ids precede it; 0: in front of the prompt.
+        ids: ids of all turns.
+        learned: for each id, whether it belongs to an answer or its end token (the label mask).
+        clips: the clips, in order.
+        places: for each clip, the number of ids before it; 0: before the prompt.
     """
 
     ids: list[int]
@@ -42,10 +42,10 @@ class Turns:
     def add_user(
         self, text: TextFormat, parts: Sequence[str | tuple], system: str | None, audio_place: str
     ) -> None:
-        """Go on with a user turn and what opens its answer.
+        """Appends a user turn and the generation prompt.
 
         Args:
-            parts: texts, and clips as tuples of one (`content_parts`).
+            parts: texts, and clips as 1-tuples (`content_parts`).
         """
         first = not any(self.learned)
         frame, parts = text.frame(system, first), list(parts)
@@ -62,7 +62,7 @@ class Turns:
         self.learned.extend([False] * (len(self.ids) - len(self.learned)))
 
     def add_answer(self, ids: Sequence[int]) -> None:
-        """Go on with an answer, its end mark included."""
+        """Appends an answer, including its end token."""
         self.ids.extend(ids)
         self.learned.extend([True] * len(ids))
 
@@ -73,14 +73,15 @@ def read_messages(
     """Token ids of a conversation.
 
     Args:
-        text: tokenizer and form of a prompt.
-        messages: an optional system message, then user and assistant in turns. Behind a last user
-            message stands what opens the answer; a last assistant message ends with its end mark.
+        text: tokenizer and prompt format.
+        messages: an optional system message, then alternating user and assistant messages. A final
+            user message is followed by the generation prompt; assistant messages end with their end
+            token.
         audio_place: one of `AUDIO_PLACES`.
 
     Raises:
-        ValueError: messages that are none, roles out of turn, an unknown part of a content, a user
-            turn that is empty, or a template or plain form that knows no further turns.
+        ValueError: if messages are malformed, roles do not alternate, a content part is unknown, a
+            user turn is empty, or the template or plain format does not support further turns.
     """
     if audio_place not in AUDIO_PLACES:
         raise ValueError(f"audio_place is {audio_place!r}; expected {' or '.join(AUDIO_PLACES)}")
@@ -116,7 +117,7 @@ def _runs(frame: Frame, parts: Sequence[str | tuple]) -> list[list[int] | tuple]
 
 
 def _turns(messages: Any) -> tuple[str | None, list[tuple[str, list]]]:
-    """The system message, and the turns as roles and parts: texts, and clips as tuples of one."""
+    """The system message, and the turns as (role, parts): texts, and clips as 1-tuples."""
     if isinstance(messages, str | Mapping) or not isinstance(messages, Sequence) or not messages:
         raise ValueError(
             "expected messages as a list, [{'role': 'user', 'content': [{'type': 'audio', 'audio': "
@@ -136,13 +137,13 @@ def _turns(messages: Any) -> tuple[str | None, list[tuple[str, list]]]:
         if role != expected:
             raise ValueError(
                 f"messages[{number}] has the role {role!r}; expected {expected!r}: user and "
-                "assistant take turns, behind an optional system message"
+                "assistant alternate, after an optional system message"
             )
         if role == "user" and not _holds_anything(parts):
             raise ValueError(f"messages[{number}] is empty; expected a text or a clip")
         turns.append((role, parts))
     if not turns:
-        raise ValueError("expected a user message behind the system message")
+        raise ValueError("expected a user message after the system message")
     return system, turns
 
 
@@ -151,13 +152,13 @@ def _holds_anything(parts: Sequence[str | tuple]) -> bool:
 
 
 def content_parts(content: Any, where: str) -> list[str | tuple]:
-    """The parts of a message's content: texts, and clips as tuples of one.
+    """The parts of a message's content: texts, and clips as 1-tuples.
 
     Args:
-        where: what an error calls the message.
+        where: name of the message in errors.
 
     Raises:
-        ValueError: neither a text nor a list of known parts.
+        ValueError: if it is neither a string nor a list of known parts.
     """
     if isinstance(content, str):
         return [content]
@@ -182,7 +183,7 @@ def content_parts(content: Any, where: str) -> list[str | tuple]:
 
 def _texts(parts: Sequence[str | tuple], number: int) -> list[str]:
     if any(not isinstance(part, str) for part in parts):
-        raise ValueError(f"messages[{number}] holds audio; only user messages may")
+        raise ValueError(f"messages[{number}] has audio; only user messages may")
     return list(parts)
 
 

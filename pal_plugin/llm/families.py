@@ -1,9 +1,9 @@
-"""What the decoder layers of each LLM family do to make keys and values, in one table.
+"""How the decoder layers of each LLM family compute keys and values, in one table.
 
-LAL needs of a layer what stands before its keys and values: the input norm, the projections, the
-key norm and the rotary embedding. A new family is one entry here, and one in the test that compares
-it with the equations (`tests/integration/families.py`). An architecture without an entry gets the
-one that its modules suggest (`proposed`), if `checking.py` finds it right.
+LAL needs everything that a layer does before keys and values: the input norm, the projections, the
+key norm and the rotary embedding. A new family needs an entry here, and one in the test that
+compares it with the equations (`tests/integration/families.py`). For architectures without an entry
+one is derived from their modules (`proposed`), if `checking.py` finds it correct.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from pal_plugin.llm.internals import is_offloaded
 
 @dataclass(frozen=True)
 class Family:
-    """How keys and values come about in the layers of one `config.model_type`.
+    """How the layers of one `config.model_type` compute keys and values.
 
     Args:
-        norm: name of the layer's norm in front of the attention; None where there is none.
-        key_norm: None, "head" (over each head) or "width" (over all of them, before the split).
+        norm: name of the layer's norm before attention; None if there is none.
+        key_norm: None, "head" (per head) or "width" (over all heads, before the split).
         fused: queries, keys and values are one projection, `qkv_proj`.
         gain_from_one: the norm multiplies by 1 + weight, in float32 (Gemma), not by weight.
     """
@@ -52,29 +52,29 @@ FAMILIES = {
     "granitemoe": Family(),
     "mixtral": Family(),
     "ministral": Family(),
-    # Scales queries by their position beyond its original length; LAL's text counts from 0.
+    # Scales queries by position beyond the original context length; LAL's text counts from 0.
     "ministral3": Family(),
     "qwen2_moe": Family(),
     "qwen3_moe": Family(key_norm="head"),
     "gpt_oss": Family(),  # attention sinks: see `Backend.sinks`
 }
 
-#: Those above are tested; an entry that somebody adds later is checked when it is used. So is
-#: GraniteMoE, whose layers keep `audio` from the attention in transformers 4.57.
+#: Tested families; entries added later are checked on use. So is GraniteMoE, whose layers do not
+#: pass `audio` to the attention in transformers 4.57.
 PROVEN = frozenset(FAMILIES) - {"granitemoe"}
 
-#: Rotary embeddings whose frequencies depend on the length of the sequence, which with audio
-#: beside the text is no longer what the embedding sees.
+#: Rotary embeddings whose frequencies depend on the sequence length, which with audio beside the
+#: text is no longer the length that the embedding sees.
 LENGTH_DEPENDENT_ROTARY = ("dynamic", "longrope")
 
 
 @dataclass(eq=False)
 class LayerAdapter:
-    """What one attention module, in its `lal_adapter`, needs to project audio; not a Module, so no
-    key changes.
+    """What an attention module needs to project audio, stored as `lal_adapter`; not a Module, so
+    that no state dict key changes.
 
     `rotary` takes `(hidden, positions, *rotary_args)`; None for a layer without rotary embedding.
-    `checkpoint_kv` and `plain` are those of `attach`.
+    `checkpoint_kv` and `plain` are arguments of `attach`.
     """
 
     family: Family
@@ -86,32 +86,32 @@ class LayerAdapter:
     plain: bool = False
 
     def __deepcopy__(self, memo: dict) -> LayerAdapter:
-        """Where attention is copied alone (peft's `modules_to_save`), its layer stays."""
+        """If only the attention is copied (peft's `modules_to_save`), keeps its layer."""
         if id(self.layer) not in memo:
             return self
         return LayerAdapter(*(copy.deepcopy(getattr(self, f.name), memo) for f in fields(self)))
 
     @property
     def norm(self) -> nn.Module | None:
-        """Looked up at each call: peft may put another module in its place."""
+        """Looked up on each call, since peft may replace the module."""
         return getattr(self.layer, self.family.norm) if self.family.norm else None
 
 
 def text_config(llm: nn.Module):
-    """The config of the LLM itself: of the text model inside a multimodal one."""
+    """The config of the LLM itself: the text model's, if it is multimodal."""
     return llm.config.get_text_config()
 
 
 def layer_adapters(llm: nn.Module, family: Family) -> list[tuple[nn.Module, LayerAdapter]]:
-    """Every attention module of a causal LM with its adapter, in the order of the layers.
+    """All attention modules of a causal LM with their adapters, in order of layers.
 
     Raises:
-        TypeError: a part that LAL needs is not there, or the rotary embedding is not supported.
+        TypeError: if a required module is missing, or the rotary embedding is not supported.
     """
     if llm.config.model_type == "paligemma":
         raise TypeError(
-            "PaliGemma counts positions from 1 and reads its prompt in both directions, which LAL "
-            "does not know; load the text model alone (Gemma)"
+            "PaliGemma counts positions from 1 and attends to its prompt bidirectionally, which "
+            "LAL does not support; load the text model alone (Gemma)"
         )
     missing = _missing_parts(llm)
     if missing:
@@ -123,8 +123,8 @@ def layer_adapters(llm: nn.Module, family: Family) -> list[tuple[nn.Module, Laye
     if kinds:
         raise TypeError(
             f"the rotary embedding is {', '.join(sorted(kinds))!r}: its frequencies change with "
-            "the length of the text, and LAL's audio positions were not tested with it. Load the "
-            "LLM with another rope type (config.rope_scaling or config.rope_parameters)"
+            "the sequence length, which is untested with LAL's audio positions. Load the LLM "
+            "with another rope type (config.rope_scaling or config.rope_parameters)"
         )
     decoder = llm.get_decoder()
     return [
@@ -134,12 +134,12 @@ def layer_adapters(llm: nn.Module, family: Family) -> list[tuple[nn.Module, Laye
 
 
 def proposed(llm: nn.Module) -> Family:
-    """The entry that the modules of an unlisted architecture suggest. A guess, to be checked.
+    """Derives the entry of an unlisted architecture from its modules. A guess, to be checked.
 
     Raises:
-        TypeError: a part that LAL needs is not there.
+        TypeError: if a required module is missing.
     """
-    layer_adapters(llm, Family(norm=None))  # names what is missing
+    layer_adapters(llm, Family(norm=None))  # raises if anything is missing
     layer = llm.get_decoder().layers[0]
     attention = layer.self_attn
     norm = next((name for name in _INPUT_NORMS if hasattr(layer, name)), None)
@@ -155,7 +155,7 @@ def _adapter(family: Family, decoder: nn.Module, layer: nn.Module, index: int) -
     attention = layer.self_attn
     code = sys.modules[type(attention).__module__]
     rotary, arguments = decoder.rotary_emb, ()
-    if hasattr(decoder, "rotary_emb_local"):  # Gemma 3 in transformers 4: two wavelengths
+    if hasattr(decoder, "rotary_emb_local"):  # Gemma 3 in transformers 4: two base frequencies
         rotary = decoder.rotary_emb_local if attention.is_sliding else rotary
     elif "layer_type" in inspect.signature(rotary.forward).parameters:  # later, and others
         arguments = (decoder.config.layer_types[index],)
@@ -165,14 +165,14 @@ def _adapter(family: Family, decoder: nn.Module, layer: nn.Module, index: int) -
 
 
 def norms_are_shared(adapters: list[tuple[nn.Module, LayerAdapter]]) -> bool:
-    """Whether the norms of all layers normalise alike and differ in their gains only."""
+    """Whether the norms of all layers normalize equally and only differ in their weights."""
     norms = [adapter.norm for _, adapter in adapters]
     kinds = {(type(norm), _epsilon(norm)) for norm in norms}
     return len(kinds) == 1 and _is_rms_norm(norms[0]) and not is_offloaded(norms[0])
 
 
 def _is_rms_norm(norm: nn.Module) -> bool:
-    """One of transformers' own, and not what peft or a user put in its place."""
+    """Whether it is one of transformers' own, not replaced by peft or a user."""
     ours = type(norm).__module__.startswith("transformers.models.")
     return ours and type(norm).__name__.endswith("RMSNorm") and _epsilon(norm) is not None
 
@@ -182,9 +182,9 @@ def _epsilon(norm: nn.Module) -> float | None:
 
 
 def normalise(adapter: LayerAdapter, hidden: Tensor) -> Tensor:
-    """What the norms of all layers have in common: H over its root mean square, `[B, m, D]`.
+    """The computation that all layers' norms share: H over its root mean square, `[B, m, D]`.
 
-    In the type in which the layers' gains are applied (`scale`).
+    In the dtype in which the layers' weights are applied (`scale`).
     """
     full = hidden.float()
     full = full * torch.rsqrt(full.square().mean(-1, keepdim=True) + _epsilon(adapter.norm))
@@ -194,11 +194,12 @@ def normalise(adapter: LayerAdapter, hidden: Tensor) -> Tensor:
 def scale(
     adapter: LayerAdapter, normed: Tensor, kind: torch.dtype, heard_with: Tensor | None = None
 ) -> Tensor:
-    """A layer's own part of its norm: its gain, in type `kind`.
+    """Applies a layer's norm weight to normalized audio, in dtype `kind`.
 
     Args:
-        heard_with: `[m, 1]`, the audio's own gain on top. The two are multiplied first: for the
-            backward pass this product is kept, which has no batch, and not that with `normed`.
+        normed: `[B, m, D]`, from `normalise`.
+        heard_with: `[m, 1]`, LAL's gain. The two gains are multiplied first, so that backward
+            stores this product without a batch dimension instead of the one with `normed`.
     """
     gain = adapter.norm.weight
     if adapter.family.gain_from_one:
@@ -209,12 +210,12 @@ def scale(
 
 
 def project(attention: nn.Module, adapter: LayerAdapter, hidden: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys, before the rotary embedding, and values of one layer.
+    """Keys before the rotary embedding, and values of one layer.
 
-    Modules are called, not their weights: LoRA and sharding live in the modules.
+    Calls modules rather than using their weights: LoRA and sharding live in the modules.
 
     Args:
-        hidden: `[B, m, D]`, behind the layer's norm.
+        hidden: `[B, m, D]`, after the layer's norm.
 
     Returns:
         Both `[B, key heads, m, head size]`.
@@ -233,14 +234,14 @@ def project(attention: nn.Module, adapter: LayerAdapter, hidden: Tensor) -> tupl
 
 
 def projections(attention: nn.Module, adapter: LayerAdapter) -> list[nn.Module]:
-    """The modules that `project` gives its input to."""
+    """The modules that `project` applies to its input."""
     if adapter.family.fused:
         return [attention.qkv_proj]
     return [attention.k_proj, attention.v_proj]
 
 
 def _fused(attention: nn.Module, hidden: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys and values of a `qkv_proj`; a plain Linear is spared the queries, which audio lacks."""
+    """Keys and values of a `qkv_proj`; a plain Linear skips the queries, which audio lacks."""
     width = attention.num_key_value_heads * attention.head_dim
     linear = attention.qkv_proj
     if type(linear) is nn.Linear and not is_offloaded(linear):
@@ -252,23 +253,22 @@ def _fused(attention: nn.Module, hidden: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def rotary_table(adapter: LayerAdapter, like: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """cos and sin at `positions` `[B or 1, m]`, in the type of `like`."""
+    """cos and sin at `positions` `[B or 1, m]`, `[B or 1, m, head size]` in `like`'s dtype."""
     with torch.no_grad():
         return adapter.rotary(like, positions, *adapter.rotary_args)
 
 
 def rotate(adapter: LayerAdapter, key: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
-    """The rotary embedding of keys `[B, key heads, m, head size]`."""
-    no_queries = key[:, :0]  # the models' function turns queries and keys in one call
+    """Applies the rotary embedding to keys `[B, key heads, m, head size]`."""
+    no_queries = key[:, :0]  # the models' function rotates queries and keys in one call
     return adapter.rotate(no_queries, key, *table)[1]
 
 
 def embedding_scale(llm: nn.Module) -> float:
-    """What the decoder multiplies `inputs_embeds` with before the first layer.
+    """The factor that the decoder applies to `inputs_embeds` before the first layer.
 
-    1, but for Granite, and for Gemma 1 and 2 on transformers 4, whose decoder scales whatever it is
-    given (later the embedding does). Audio that is prepended must be divided by it (PLITS), to
-    enter as it is.
+    1, except for Granite, and for Gemma 1 and 2 in transformers 4, whose decoder scales all inputs
+    (later the embedding does). Prepended audio (PLITS) must be divided by it, to enter unscaled.
     """
     config = text_config(llm)
     if config.model_type in ("gemma", "gemma2"):
@@ -279,7 +279,7 @@ def embedding_scale(llm: nn.Module) -> float:
 
 
 def _rotary_kinds(config) -> set[str]:
-    """Names of the rotary embeddings in a config, of transformers 4 (`rope_scaling`) or 5."""
+    """Names of the rotary embeddings in a config of transformers 4 (`rope_scaling`) or 5."""
     found = set()
     for section in (getattr(config, n, None) for n in ("rope_scaling", "rope_parameters")):
         if not isinstance(section, dict):
@@ -291,7 +291,7 @@ def _rotary_kinds(config) -> set[str]:
 
 
 def _missing_parts(llm: nn.Module) -> list[str]:
-    """Which of the parts that LAL needs an architecture does not have."""
+    """Modules required by LAL that an architecture does not have."""
     try:
         decoder = llm.get_decoder()
     except (AttributeError, NotImplementedError):
@@ -301,7 +301,7 @@ def _missing_parts(llm: nn.Module) -> list[str]:
     first = next((module for module in attention if module is not None), None)
     wrapped = {type(a).__name__ for a in attention if type(a).__module__.startswith("peft.")}
     if wrapped:
-        return [f"attention modules of its own: peft put {wrapped.pop()} there; attach before that"]
+        return [f"its own attention modules: peft wrapped them ({wrapped.pop()}); attach first"]
     code = sys.modules[type(first).__module__] if first is not None else None
     projects = hasattr(first, "qkv_proj") or (hasattr(first, "k_proj") and hasattr(first, "v_proj"))
     needs = {
@@ -316,17 +316,17 @@ def _missing_parts(llm: nn.Module) -> list[str]:
     return [name for name, found in needs.items() if found is None]
 
 
-#: What the norm in front of the attention is called, in the order in which names are looked for.
+#: Names of the norm before attention, in the order they are tried.
 _INPUT_NORMS = ("input_layernorm", "attention_layernorm", "attn_norm", "pre_attention_layernorm")
 
 
 def _gains_from_one(norm: nn.Module) -> bool:
-    """Whether a norm multiplies by 1 + weight, found by asking it."""
+    """Whether a norm multiplies by 1 + weight, found by a probe."""
     weight = getattr(norm, "weight", None)
     if weight is None or weight.is_meta:
         return False
     probe = torch.ones_like(weight)
-    probe[1::2] = -1  # of root mean square 1 and mean 0
+    probe[1::2] = -1  # root mean square 1, mean 0
     with torch.no_grad():
         gain = norm(probe) * probe
     return bool((gain - weight - 1).abs().max() < 0.1)

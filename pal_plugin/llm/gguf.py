@@ -1,5 +1,5 @@
-"""LLMs out of GGUF files, read and unpacked by transformers: what comes is a plain model, which is
-trained, saved and attached as any other."""
+"""LLMs from GGUF files, dequantized by transformers to plain models, which can be trained, saved
+and attached like any other."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import first_of
 from pal_plugin.utils.weights import check_is_no_stand_in
 
-#: Tensors that scale the rotary positions (Llama 3.1, Phi 3), which transformers leaves unread.
+#: Tensors that scale rotary positions (Llama 3.1, Phi 3), which transformers ignores.
 _ROTARY = (b"rope_freqs.weight", b"rope_factors_")
-#: Bytes that hold names and tokenizer, and more.
+#: Number of bytes that include all tensor names and the tokenizer.
 _HEAD = 2**26
 
 
 def find(path: Path) -> Path | None:
-    """The GGUF that `path` is or, as a folder without weights of another kind, holds; or None.
+    """The GGUF file at `path`, or in a folder without other weights; None if there is none.
 
     Raises:
-        ValueError: a folder of several.
+        ValueError: if a folder has several.
     """
     if path.is_file():
         return path if path.suffix == ".gguf" else None
@@ -37,8 +37,8 @@ def find(path: Path) -> Path | None:
         return None
     if len(found) > 1:
         raise ValueError(
-            f"{path} holds {len(found)} GGUF files: {first_of([f.name for f in found])}; give "
-            "llm.path one of them (a model in several parts is not read: join them first)"
+            f"{path} has {len(found)} GGUF files: {first_of([f.name for f in found])}; set "
+            "llm.path to one of them (multi-part models are not supported: merge the parts)"
         )
     return found[0]
 
@@ -47,37 +47,37 @@ def read_config(file: Path) -> PretrainedConfig:
     """The model's configuration.
 
     Raises:
-        ConfigError: the package `gguf` is not installed.
-        ValueError: no GGUF, a damaged one, or an architecture that transformers does not read.
+        ConfigError: if the package `gguf` is not installed.
+        ValueError: if it is not a GGUF file, damaged, or of an unsupported architecture.
     """
     _check(file)
     return _read(AutoConfig, file)
 
 
 def load(file: Path, dtype: torch.dtype, attn_implementation: str) -> nn.Module:
-    """The model, its weights unpacked to `dtype`.
+    """The model, with weights dequantized to `dtype`.
 
     Raises:
-        ConfigError, ValueError: as `read_config`, or a file that lacks weights of its architecture.
+        ConfigError, ValueError: as `read_config`, or if weights of the architecture are missing.
     """
     config = read_config(file)
-    logging.info("unpacking %s (%.0f MB)", file.name, file.stat().st_size / 1e6)
+    logging.info("dequantizing %s (%.0f MB)", file.name, file.stat().st_size / 1e6)
     settings = {"config": config, "dtype": dtype, "attn_implementation": attn_implementation}
-    # From some version of transformers 5 on, weights of some architectures would stay packed.
+    # Since some version of transformers 5, weights of some architectures would stay quantized.
     if hasattr(transformers, "GgufConfig"):
         settings["quantization_config"] = transformers.GgufConfig(dequantize=True)
     llm, report = _read(AutoModelForCausalLM, file, output_loading_info=True, **settings)
     lost = sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in report[kind])
     if lost:
-        raise ValueError(f"{file} lacks weights of a {type(llm).__name__}: {first_of(lost)}")
+        raise ValueError(f"{file} lacks weights of {type(llm).__name__}: {first_of(lost)}")
     if getattr(llm, "hf_quantizer", None) is not None:
-        # It says "quantized", which nothing is any more, and refuses to be saved.
+        # It still claims to be quantized, and refuses to be saved.
         llm.hf_quantizer.remove_quantization_config(llm)
     return llm
 
 
 def read_tokenizer(file: Path):
-    """Tokenizer and chat template.
+    """Loads tokenizer and chat template.
 
     Raises:
         ConfigError, ValueError: as `read_config`.
@@ -86,20 +86,21 @@ def read_tokenizer(file: Path):
 
 
 def unpack(source: Path, target: Path) -> bool:
-    """Write the model of a folder's GGUF as a stock folder, which loads without unpacking.
+    """Writes the model of a folder's GGUF as a standard folder, which loads without dequantizing.
 
-    In float32: what packed weights stand for is not exactly in bfloat16 or float16.
+    Uses float32: dequantized weights are not exactly representable in bfloat16 or float16.
 
     Args:
-        source: the folder of the GGUF.
-        target: another one, which is there. Beside its GGUF, transformers would mix the tokenizers.
+        source: the folder with the GGUF.
+        target: another existing folder. In the GGUF's folder, transformers would mix the
+            tokenizers.
 
     Returns:
-        Whether there was one to unpack.
+        Whether there was a GGUF.
 
     Raises:
         ConfigError, ValueError: as `load`.
-        ConfigError: it cannot be written.
+        ConfigError: if writing fails.
     """
     file = find(source)
     if file is None:
@@ -111,10 +112,10 @@ def unpack(source: Path, target: Path) -> bool:
     except (OSError, SafetensorError) as error:
         size = sum(p.numel() for p in llm.parameters()) * 4 / 1e6
         raise ConfigError(
-            f"{file.name} cannot be unpacked to {target}, which takes {size:.0f} MB: {error}. It "
-            "works as it is, and loads more slowly"
+            f"cannot dequantize {file.name} to {target}, which takes {size:.0f} MB: {error}. The "
+            "GGUF works, too, but loads more slowly"
         ) from error
-    for path in target.iterdir():  # save_pretrained gives weights to their owner only
+    for path in target.iterdir():  # save_pretrained makes weights readable by their owner only
         shutil.copymode(file, path)
     return True
 
@@ -128,24 +129,24 @@ def _read(auto: type, file: Path, **settings):
             trust_remote_code=False,
             **settings,
         )
-    except Exception as error:  # of many kinds, where a file is damaged
+    except Exception as error:  # of many kinds, for damaged files
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"cannot read {file} (is it whole?): {reason}") from error
+        raise ValueError(f"cannot read {file} (is it complete?): {reason}") from error
 
 
 def _check(file: Path) -> None:
     if importlib.util.find_spec("gguf") is None:
         raise ConfigError(
-            f"{file.name} is read by the package gguf, which is not installed: pip install gguf"
+            f"{file.name} needs the package gguf, which is not installed: pip install gguf"
         )
     check_is_no_stand_in(file)
     with open(file, "rb") as opened:
         head = opened.read(_HEAD)
     if not head.startswith(b"GGUF"):
-        raise ValueError(f"{file} is no GGUF file; it begins with {head[:4]!r}")
+        raise ValueError(f"{file} is not a GGUF file: it starts with {head[:4]!r}")
     if any(name in head for name in _ROTARY):
         raise ValueError(
-            f"{file} scales its rotary positions by a tensor of their own, which transformers does "
-            "not read from a GGUF: the answers would be wrong without a word. Give llm.path the "
-            "model's folder as its makers publish it (safetensors)"
+            f"{file} scales its rotary positions by a tensor that transformers does not read from "
+            "a GGUF: answers would be silently wrong. Set llm.path to the original model folder "
+            "(safetensors)"
         )

@@ -1,7 +1,7 @@
-"""Gradient checkpointing beside audio: the non-reentrant kind, the other one for text alone.
+"""Gradient checkpointing with audio: non-reentrant; reentrant works for text only.
 
-Reentrant checkpointing passes gradients to positional arguments only, and audio travels as a
-keyword: its connector would be trained on nothing, without a word.
+Reentrant checkpointing passes gradients to positional arguments only, and audio is a keyword
+argument: its connector would silently get no gradient.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pal_plugin.llm.internals import checkpoints_reentrantly
 
 
 class NonReentrant:
-    """`gradient_checkpointing_enable` of a model that hears: non-reentrant unless told otherwise.
+    """`gradient_checkpointing_enable` of an attached model: non-reentrant by default.
 
-    A class and no closure, so that an attached model can be copied and pickled.
+    A class rather than a closure, so that attached models can be copied and pickled.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -27,13 +27,13 @@ class NonReentrant:
 
 
 def refuse_reentrant(layers: nn.Module) -> None:
-    """Raises ValueError where audio is about to be trained on through a reentrant checkpoint.
+    """Raises ValueError if audio would be trained through a reentrant checkpoint.
 
     Args:
-        layers: a decoder layer, or what holds such.
+        layers: a decoder layer, or a module with such layers.
     """
     if layers.training and torch.is_grad_enabled() and checkpoints_reentrantly(layers):
         raise ValueError(
-            "reentrant gradient checkpointing passes no gradient to keyword arguments, where the "
-            "audio is: gradient_checkpointing_enable({'use_reentrant': False})"
+            "reentrant gradient checkpointing passes no gradient to keyword arguments such as "
+            "audio: use gradient_checkpointing_enable({'use_reentrant': False})"
         )

@@ -1,4 +1,4 @@
-"""From hidden states to logits where the decoder is called without its causal LM."""
+"""Logits from hidden states, where the decoder is called without its causal LM."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 
 def logits_of(llm: nn.Module, hidden: Tensor) -> Tensor:
-    """float32 `[..., V]` of hidden states `[..., D]`: the head, and what families put behind it.
+    """Logits, float32 `[..., V]`, of hidden states `[..., D]`: the head, and family-specific
+    scaling.
 
-    Called for the positions that are needed only; the causal LM's own forward computes all.
+    Only called for the positions needed; the causal LM's own forward computes all.
     `integration.check_family` compares the two.
     """
     config = llm.config.get_text_config()

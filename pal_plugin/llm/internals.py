@@ -1,8 +1,8 @@
 """Private attributes of torch, transformers and accelerate that LAL depends on, all in this file.
 
-There is no public way to any of them; each function says what it is needed for. Tried with torch
-2.11, transformers 4.57 and 5.24, and accelerate 1.15. (One private function more stands in
-`attention/backends.py`, beside the only call of it.)
+None has a public alternative; each function says what it is needed for. Tested with torch 2.11,
+transformers 4.57 and 5.24, and accelerate 1.15. (One more private function is in
+`attention/backends.py`, next to its only call.)
 """
 
 from __future__ import annotations
@@ -12,33 +12,33 @@ from transformers import PretrainedConfig
 
 
 def attention_implementation(config: PretrainedConfig) -> str:
-    """The attention implementation that a config names. `set_attn_implementation` is public and
-    has no counterpart that reads."""
+    """The attention implementation in a config. `set_attn_implementation` is public, but there is
+    no public getter."""
     return config._attn_implementation
 
 
 def name_implementation(config: PretrainedConfig, name: str) -> None:
-    """Make a config name another one. `set_attn_implementation` would do so for the whole model,
-    and for what is saved or made from its config; this is for a copy that attention modules hold.
-    """
+    """Sets the attention implementation of a config copy that attention modules hold;
+    `set_attn_implementation` would change the whole model, and what is saved or built from its
+    config."""
     config._attn_implementation = name
 
 
 def has_pre_hooks(module: nn.Module) -> bool:
-    """Whether anything is hooked in front of a module's forward: torch registers and removes hooks
-    in public, and does not list them."""
+    """Whether a module has forward pre-hooks: torch has a public way to add and remove hooks, but
+    not to list them."""
     return bool(module._forward_pre_hooks)
 
 
 def is_offloaded(module: nn.Module) -> bool:
-    """Whether accelerate brings the weights when the module is called, and not before; before that
-    they are on the meta device, as those of a plan are."""
+    """Whether accelerate loads the weights only when the module is called; until then they are on
+    the meta device, as those of a plan are."""
     return hasattr(module, "_hf_hook")
 
 
 def checkpoints_reentrantly(layers: nn.Module) -> bool:
-    """Whether gradient checkpointing is on, and of the reentrant kind: transformers gives each of
-    its layers the function with its settings, and keeps no other record of these."""
+    """Whether reentrant gradient checkpointing is on: transformers stores the function and its
+    settings in each layer, and nowhere else."""
     for module in layers.modules():
         function = getattr(module, "_gradient_checkpointing_func", None)
         if function is not None and getattr(module, "gradient_checkpointing", False):

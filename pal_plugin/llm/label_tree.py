@@ -1,11 +1,11 @@
-"""Likelihood ranking of hundreds of candidate answers: a prefix tree over their tokens.
+"""Likelihood ranking of hundreds of candidate answers by a prefix tree over their tokens.
 
-The prompt is read once into a KV cache. The tokens of all candidates then go through the decoder
-together, prefixes that several share only once: a mask lets each token see the prompt and the
-tokens in front of it in its own candidates, and nothing else. No row is repeated per candidate.
+The prompt is prefilled once into a KV cache. The tokens of all candidates then go through the
+decoder together, shared prefixes only once: a mask restricts each token to the prompt and the
+preceding tokens of its own candidates. No row is repeated per candidate.
 
-Shapes: R prompts of P columns, C candidates of at most L tokens, M nodes in the tree, n nodes read
-at a time, D LLM width.
+Shapes: R prompts of P columns, C candidates of at most L tokens, M nodes in the tree, n nodes per
+forward pass, D LLM width.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from transformers import AttentionMaskInterface, DynamicCache
 from pal_plugin.llm.head import logits_of
 from pal_plugin.llm.internals import attention_implementation
 
-#: Model types of which it was tested (transformers 4.57 and 5.24) that a 4-D mask is used as it is.
+#: Model types tested (transformers 4.57 and 5.24) to use a 4-D mask unchanged.
 FAMILIES = (
     *("llama", "mistral", "qwen2", "qwen3", "phi3"),
     *("gemma2", "gemma3_text", "smollm3", "olmo2"),
     *("gemma", "granite", "granitemoe", "mixtral", "ministral", "ministral3"),
     *("qwen2_moe", "qwen3_moe", "gpt_oss"),
 )
-#: Rows of logits, each as wide as the vocabulary, that exist at a time.
+#: Rows of logits, each of vocabulary size, computed at a time.
 HEAD_ROWS = 256
 
 
 @dataclass(frozen=True, eq=False)
 class LabelTree:
-    """Candidates as a prefix tree; nodes stand depth-first, each in front of its subtree.
+    """Candidates as a prefix tree, with nodes in depth-first order.
 
     Args:
         tokens: `[M]` token id of each node.
-        parent: `[M]` the node in front; -1 stands for the prompt.
-        depth: `[M]` tokens between the prompt and the node.
-        end: `[M]` first node behind the node's subtree.
+        parent: `[M]` parent node; -1 is the prompt.
+        depth: `[M]` number of tokens between the prompt and the node.
+        end: `[M]` first node after the node's subtree.
         paths: `[C, L]` nodes of each candidate, padded with -1.
     """
 
@@ -53,12 +53,12 @@ class LabelTree:
 
     @classmethod
     def build(cls, candidates: Sequence[Sequence[int]]) -> LabelTree:
-        """The tree of candidates given as token ids, with their end mark where it counts.
+        """Builds the tree of candidates given as token ids, with their end token if it counts.
 
-        Duplicates share their nodes, and a candidate may be the beginning of another one.
+        Duplicates share their nodes, and a candidate may be a prefix of another one.
 
         Raises:
-            ValueError: there are no candidates, or one of them has no tokens.
+            ValueError: if there are no candidates, or one has no tokens.
         """
         sequences = [tuple(candidate) for candidate in candidates]
         if not sequences:
@@ -68,9 +68,9 @@ class LabelTree:
         tokens, parent, depth, paths = [], [], [], {}
         path: list[int] = []
         before: tuple[int, ...] = ()
-        # In sorted order a sequence shares most with its neighbour, and nodes come depth-first.
+        # In sorted order neighbours share the longest prefixes, and nodes are depth-first.
         for sequence in sorted(set(sequences)):
-            # The beginning of the shorter one decides: a neighbour may just be longer.
+            # Compare up to the shorter one: a neighbour may extend the other.
             pairs = enumerate(zip(before, sequence, strict=False))
             path = path[: next((i for i, (a, b) in pairs if a != b), len(before))]
             for token in sequence[len(path) :]:
@@ -93,23 +93,23 @@ class LabelTree:
 
     @property
     def counts(self) -> Tensor:
-        """`[C]` tokens of each candidate."""
+        """Number of tokens of each candidate, `[C]`."""
         return (self.paths >= 0).sum(1)
 
     @property
     def read(self) -> Tensor:
-        """Nodes that something follows, in order; the decoder has to read no others."""
+        """Nodes with children, in order; the decoder only has to process these."""
         return self.parent[self.parent >= 0].unique()
 
     def ancestors(self, nodes: Tensor) -> Tensor:
-        """`[n, n]` bool: whether node i of `nodes` (Long `[n]`) is node j or stands below it."""
+        """`[n, n]` bool: whether node i of `nodes` (long `[n]`) is or descends from node j."""
         return (nodes <= nodes[:, None]) & (nodes[:, None] < self.end[nodes])
 
     def chunks(self, size: int) -> Iterator[Tensor]:
-        """`read` in runs of `size` nodes, behind those from earlier runs that they hang from.
+        """`read` in runs of `size` nodes, each preceded by their ancestors from earlier runs.
 
-        These are the ancestors of a run's first node: as nodes stand depth-first, the ancestors of
-        the others are among them or in the run.
+        These are the ancestors of a run's first node: in depth-first order, the other nodes'
+        ancestors are among them or in the run.
         """
         read = self.read
         for start in range(0, len(read), size):
@@ -120,12 +120,12 @@ class LabelTree:
 
 @dataclass(frozen=True, eq=False)
 class ReadPrompt:
-    """What is left of prompts that were read.
+    """The state after the prefill of prompts.
 
     Args:
         cache: keys and values of R rows and P columns.
-        hidden: `[R, 1, D]` the decoder's output at the last column, from which an answer starts.
-        mask: `[R, P]`, nonzero where a column is valid; the last column always is.
+        hidden: `[R, 1, D]` the decoder's output at the last column, which predicts the answer.
+        mask: `[R, P]`, nonzero for valid columns; the last column always is.
         position: `[R]` position of the first token of an answer.
     """
 
@@ -136,8 +136,8 @@ class ReadPrompt:
 
 
 def cache_keyword(decoder: nn.Module) -> str:
-    """What `decoder` calls its cache: `past_key_values`; `cache` since transformers 5.24, which
-    warns of the old name."""
+    """`decoder`'s name of the KV cache argument: `past_key_values`; `cache` since transformers
+    5.24, which deprecates the old name."""
     known = inspect.signature(decoder.forward).parameters
     return "cache" if "cache" in known else "past_key_values"
 
@@ -145,12 +145,15 @@ def cache_keyword(decoder: nn.Module) -> str:
 def read_prompt(
     llm: nn.Module, embeds: Tensor, mask: Tensor, positions: Tensor, **kwargs
 ) -> ReadPrompt:
-    """Read left-padded prompts once.
+    """Prefills left-padded prompts.
 
     Args:
         embeds: `[R, P, D]`.
         mask, positions: `[R, P]`.
-        kwargs: handed to the decoder as they are (`audio=...`).
+        kwargs: passed to the decoder (`audio=...`).
+
+    Raises:
+        RuntimeError: if the decoder does not fill the cache.
     """
     decoder = llm.get_decoder()
     cache = DynamicCache(config=decoder.config)
@@ -158,23 +161,23 @@ def read_prompt(
     hidden = decoder(
         inputs_embeds=embeds, attention_mask=mask, position_ids=positions, use_cache=True, **kwargs
     ).last_hidden_state[:, -1:]
-    if cache.get_seq_length() != embeds.shape[1]:  # transformers 4 drops the cache without a word
+    if cache.get_seq_length() != embeds.shape[1]:  # transformers 4 silently drops the cache
         raise RuntimeError(
-            f"of {embeds.shape[1]} columns {cache.get_seq_length()} were cached: call llm.eval(); "
-            "gradient checkpointing in training keeps no cache"
+            f"expected {embeds.shape[1]} cached columns, got {cache.get_seq_length()}: call "
+            "llm.eval(); gradient checkpointing in training disables the cache"
         )
     return ReadPrompt(cache, hidden, mask, positions[:, -1] + 1)
 
 
 def supports_tree(llm: nn.Module) -> bool:
-    """Whether `score` is exact for this LLM: a known family, and attention with a dense mask."""
+    """Whether `score` is exact for this LLM: a tested family, and attention with a dense mask."""
     return _dense_mask(llm) is not None and llm.config.get_text_config().model_type in FAMILIES
 
 
 def _dense_mask(llm: nn.Module) -> str | None:
-    """ "sdpa" (bool) or "eager" (additive): whose dense mask the attention takes, if one of them.
+    """ "sdpa" (bool) or "eager" (additive), the mask format of the attention; None if neither.
 
-    By the mask function that is registered for it, as an extension has a name of its own.
+    Determined by the registered mask function, since an extension has its own name.
     """
     known = AttentionMaskInterface()
     made_by = known.get(attention_implementation(llm.get_decoder().config))
@@ -185,29 +188,29 @@ def _dense_mask(llm: nn.Module) -> str | None:
 def score(
     llm: nn.Module, prompt: ReadPrompt, tree: LabelTree, *, max_nodes: int = 1024, **kwargs
 ) -> tuple[Tensor, Tensor]:
-    """Log probability of every candidate after every prompt.
+    """Log-probability of every candidate after every prompt.
 
     Args:
-        prompt: what `read_prompt` returned; it stays as it is and may be used again.
-        max_nodes: a tree with more nodes to read is read in several runs against the same prompt,
-            each with the few nodes repeated that it hangs from.
-        kwargs: handed to the decoder as they are; the same as for `read_prompt`.
+        prompt: output of `read_prompt`; not modified, and reusable.
+        max_nodes: larger trees are processed in several runs against the same prompt, each with the
+            few ancestors repeated that it depends on.
+        kwargs: passed to the decoder; the same as for `read_prompt`.
 
     Returns:
-        Sums over the tokens, float32 `[R, C]`, and the number of tokens `[C]`.
+        Sums over the tokens, float32 `[R, C]`, and the number of tokens, `[C]`.
 
     Raises:
-        TypeError: see `supports_tree`.
+        TypeError: if the LLM is not supported, see `supports_tree`.
     """
     if not supports_tree(llm):
         raise TypeError(
-            f"the prefix tree knows the model types {', '.join(FAMILIES)} with the attention "
+            f"the prefix tree supports the model types {', '.join(FAMILIES)} with attention "
             f"implementations sdpa and eager; got {llm.config.get_text_config().model_type!r} "
             f"with {attention_implementation(llm.config)!r}"
         )
     decoder, rows = llm.get_decoder(), len(prompt.mask)
     tree = tree.to(prompt.hidden.device)
-    # One column more than there are nodes: it stays 0, and the padding of the paths points to it.
+    # One more column than nodes: it stays 0, and padding in the paths points to it.
     logp = prompt.hidden.new_zeros(rows, len(tree.tokens) + 1, dtype=torch.float)
     _predict(llm, prompt.hidden, torch.full_like(tree.end[:1], -1), tree, logp)
     for nodes in tree.chunks(max_nodes):
@@ -224,7 +227,7 @@ def score(
 
 
 def _predict(llm: nn.Module, hidden: Tensor, nodes: Tensor, tree: LabelTree, logp: Tensor) -> None:
-    """Write the log probabilities of the children of `nodes` (`[n]`), whose output is `hidden`
+    """Writes the log-probabilities of the children of `nodes` (`[n]`), given their output `hidden`
     `[R, n, D]`, into `logp` `[R, M + 1]`."""
     step = max(1, HEAD_ROWS // len(hidden))
     for states, parents in zip(hidden.split(step, dim=1), nodes.split(step), strict=True):
@@ -234,10 +237,10 @@ def _predict(llm: nn.Module, hidden: Tensor, nodes: Tensor, tree: LabelTree, log
 
 
 def fork(cache: DynamicCache) -> DynamicCache:
-    """A cache that grows on its own and shares what it holds so far.
+    """A cache that grows independently and shares its present content.
 
-    Growing rebinds the tensors of a layer, so the prompt's stay as they are. `crop` would not do:
-    its argument changed its meaning, and a layer that is beyond its window cannot be cropped.
+    Growing rebinds the tensors of a layer, so the prompt's are unchanged. `crop` is no alternative:
+    the meaning of its argument has changed, and sliding-window layers cannot be cropped once full.
     """
     fork = copy.copy(cache)
     fork.layers = [copy.copy(layer) for layer in cache.layers]
@@ -247,10 +250,10 @@ def fork(cache: DynamicCache) -> DynamicCache:
 def _masks(
     llm: nn.Module, prompt: ReadPrompt, tree: LabelTree, nodes: Tensor
 ) -> Tensor | dict[str, Tensor]:
-    """What each node sees, `[R, 1, n, P + n]`; by kind of layer where a model has two kinds.
+    """Attention masks of the nodes, `[R, 1, n, P + n]`; by layer type if a model has two.
 
-    A layer with a sliding window of w sees the w nearest columns, and its cache holds no others. A
-    node's column is the one it would have if its candidate stood alone behind the prompt.
+    A layer with a sliding window of w sees the last w columns, and only caches these. A node's
+    column is the one it would have if its candidate followed the prompt alone.
     """
     rows, columns = prompt.mask.shape
     seen = prompt.mask.bool()[:, None, None].expand(-1, -1, len(nodes), -1)
@@ -264,6 +267,6 @@ def _masks(
         masks["sliding_attention"] = (full & near)[..., columns - layers[True].keys.shape[-2] :]
     if _dense_mask(llm) == "eager":
         zero = prompt.hidden.new_zeros(())
-        floor = torch.finfo(zero.dtype).min / 2  # in float16 a score below the smallest is -inf
+        floor = torch.finfo(zero.dtype).min / 2  # avoids -inf in float16
         masks = {kind: torch.where(mask, zero, floor) for kind, mask in masks.items()}
     return masks if len(masks) == 2 else next(iter(masks.values()))

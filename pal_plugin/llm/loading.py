@@ -1,7 +1,7 @@
-"""Load a causal LM and its tokenizer: a folder, a GGUF file, or a repository of the hub.
+"""Loads a causal LM and its tokenizer from a folder, a GGUF file, or the Hugging Face Hub.
 
-The LLM stays the class that transformers gives, so that `attach`, `generate`, LoRA (`lora.py`) and
-the checkpoints see one and the same object.
+The LLM keeps its transformers class, so that `attach`, `generate`, LoRA (`lora.py`) and checkpoints
+all work on the same object.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pal_plugin.utils.hub import HubError, by_hand, fetch, is_hub_id, snapshot
 CONFIG = "config.json"
 DTYPES = ("float32", "bfloat16", "float16")
 QUANTIZED = ("4bit", "8bit")
-#: What a model knows of its quantization and its places, which peft and saving ask for.
+#: Attributes about quantization and device placement, which peft and saving need.
 _KEPT = (
     *("hf_quantizer", "is_quantized", "quantization_method"),
     *("is_loaded_in_4bit", "is_loaded_in_8bit", "hf_device_map"),
@@ -49,24 +49,24 @@ def load_llm(
     quantize: str | None = None,
     tokenizer: str | Path | None = None,
 ) -> tuple[nn.Module, TextFormat]:
-    """Load weights and tokenizer.
+    """Loads weights and tokenizer.
 
     Args:
-        path: a folder that `save_pretrained` wrote, a GGUF file or a folder of one, or `owner/name`
-            of the hub. Of a multimodal model (Gemma 3 from 4B on, Mistral 3) the text model is
-            taken.
-        dtype: "float32", "bfloat16" or "float16"; of what is not quantized.
+        path: a folder written by `save_pretrained`, a GGUF file or a folder with one, or
+            `owner/name` on the Hub. For a multimodal model (Gemma 3 from 4B on, Mistral 3), loads
+            the text model.
+        dtype: "float32", "bfloat16" or "float16", for weights that are not quantized.
         attn_implementation: "sdpa", "eager", "flash_attention_2" or "flex_attention".
         prompt, system: see `TextFormat`.
-        quantize: None, "4bit" (NF4) or "8bit": the LLM's linear layers, by bitsandbytes.
-        tokenizer: folder of another tokenizer than the one beside the weights.
+        quantize: None, "4bit" (NF4) or "8bit": quantizes the LLM's linear layers by bitsandbytes.
+        tokenizer: folder of the tokenizer, if not next to the weights.
 
     Raises:
-        HubError: the files cannot be had; says how to get them.
-        ValueError: an unknown value, a folder without model or tokenizer, a model that is code of
-            its own (none is run), a damaged file, or a tokenizer with more tokens than the LLM.
-        ConfigError: a GGUF without the package that reads it.
-        ImportError: `quantize` without bitsandbytes.
+        HubError: if files cannot be downloaded; says how to get them.
+        ValueError: if a value is unknown, model or tokenizer are missing or damaged, the model
+            needs remote code (which is never run), or the tokenizer has more tokens than the LLM.
+        ConfigError: if the package for GGUF is missing.
+        ImportError: if `quantize` is set without bitsandbytes.
     """
     if dtype not in DTYPES:
         raise ValueError(f"llm.dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
@@ -78,8 +78,8 @@ def load_llm(
     else:
         if quantize is not None:
             raise ValueError(
-                f"llm.quantize: {quantize} is for folders of weights, and a GGUF ({file.name}) is "
-                "unpacked to llm.dtype; set llm.quantize: null"
+                f"llm.quantize: {quantize} is for folders of weights, but a GGUF ({file.name}) is "
+                "dequantized to llm.dtype; set llm.quantize: null"
             )
         llm = gguf.load(file, getattr(torch, dtype), attn_implementation)
         words = _tokenizer(Path(tokenizer)) if tokenizer else gguf.read_tokenizer(file)
@@ -87,39 +87,38 @@ def load_llm(
     tokens, rows = len(text.tokenizer), llm.get_input_embeddings().num_embeddings
     if tokens > rows:
         raise ValueError(
-            f"the tokenizer has {tokens} tokens and the LLM embeds {rows}: they do not belong "
-            "together"
+            f"the tokenizer has {tokens} tokens, but the LLM only embeds {rows}: they do not "
+            "belong together"
         )
     return llm, text
 
 
 def read_config(path: Path) -> PretrainedConfig:
-    """The text model's config of what is at `path`, as `load_llm` would take it.
+    """The text model's config at `path`, as `load_llm` would use it.
 
     Raises:
-        ConfigError, ValueError: as `load_llm`; what is not there, not readable or not known.
+        ConfigError, ValueError: as `load_llm`, if it is missing, unreadable or unknown.
     """
     file = gguf.find(path)
     return gguf.read_config(file) if file is not None else text_config(_config(path))
 
 
 def _config(folder: Path) -> PretrainedConfig:
-    """What transformers makes of a folder's config.json."""
+    """The config of a folder's config.json."""
     if not (folder / CONFIG).is_file():
         raise ValueError(
-            f"{folder} holds no {CONFIG} and no GGUF; expected the folder of a causal LM, as "
-            "save_pretrained writes it or `hf download owner/name --local-dir DIR` fetches it"
+            f"{folder} has no {CONFIG} and no GGUF; expected the folder of a causal LM, written "
+            "by save_pretrained or downloaded by `hf download owner/name --local-dir DIR`"
         )
     try:
         facts = json.loads((folder / CONFIG).read_text("utf-8"))
     except ValueError as error:
-        raise ValueError(f"{folder / CONFIG} is not JSON: {error}") from error
+        raise ValueError(f"{folder / CONFIG} is not valid JSON: {error}") from error
     kind = facts.get("model_type") if isinstance(facts, dict) else None
     if kind not in CONFIG_MAPPING and "auto_map" not in (facts or ()):
         raise ValueError(
-            f"{folder / CONFIG} has the model_type {kind!r}, which transformers "
-            f"{transformers.__version__} does not know; expected that of a causal LM (docs/lal.md "
-            "lists families)"
+            f"{folder / CONFIG} has the model_type {kind!r}, unknown to transformers "
+            f"{transformers.__version__}; expected a causal LM (docs/lal.md lists families)"
         )
     return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
@@ -136,44 +135,44 @@ def _load_folder(
             quantization_config=_quantization(quantize, dtype),
             local_files_only=True,
             weights_only=True,
-            trust_remote_code=False,  # unset, transformers asks at the terminal
+            trust_remote_code=False,  # if unset, transformers asks on the terminal
         )
     except ValueError as error:
-        if "state dictionary" in str(error):  # transformers 4, of an index of a part only
+        if "state dictionary" in str(error):  # transformers 4, for a partial index
             raise _unreadable(path, folder, error) from error
         if "trust_remote_code" not in str(error):
             raise
         raise ValueError(
-            f"the LLM {path} is code of its own, which is not run here; expected one of a family "
-            "that transformers has (docs/lal.md lists those that can hear)"
+            f"the LLM {path} needs custom code, which is not run; expected a family that is "
+            "part of transformers (docs/lal.md lists the supported ones)"
         ) from error
-    except (OSError, SafetensorError) as error:  # a shard that is not there, or a part of one
+    except (OSError, SafetensorError) as error:  # a missing or truncated shard
         raise _unreadable(path, folder, error) from error
 
 
 def text_config(config: PretrainedConfig) -> PretrainedConfig:
-    """The text model's part of a config, or the config itself."""
+    """The text model's part of a config; a text model's config unchanged."""
     text = config.get_text_config()
-    # From transformers 5 on the whole says whether the head is that of the embedding.
+    # Since transformers 5 the outer config says whether the embeddings are tied.
     if text is not config and Version(transformers.__version__).major >= 5:
         text.tie_word_embeddings = config.tie_word_embeddings
     return text
 
 
 def text_model(llm: nn.Module) -> nn.Module:
-    """The causal LM inside a multimodal model, with its weights and without the other towers; a
-    text model as it is.
+    """The causal LM inside a multimodal model, with its weights but without other towers; a text
+    model unchanged.
 
     Raises:
-        ValueError: transformers has no causal LM of that text model.
+        ValueError: if transformers has no causal LM class for the text model.
     """
     config = text_config(llm.config)
     if config is llm.config:
         return llm
     if type(config) not in AutoModelForCausalLM._model_mapping:
         raise ValueError(
-            f"transformers has no causal LM of {config.model_type!r}, the text model inside "
-            f"{llm.config.model_type!r}; expected a text model, or one with such a text model"
+            f"transformers has no causal LM class for {config.model_type!r}, the text model of "
+            f"{llm.config.model_type!r}; expected a text model, or one with a causal LM class"
         )
     with torch.device("meta"):
         text = AutoModelForCausalLM.from_config(config, dtype=llm.dtype)
@@ -191,13 +190,13 @@ def text_model(llm: nn.Module) -> nn.Module:
     left = [name for name, tensor in text.state_dict().items() if tensor.is_meta]
     if left:
         raise ValueError(
-            f"{type(llm).__name__} does not hold all of {type(text).__name__}: {left[0]} is missing"
+            f"{type(llm).__name__} lacks weights of {type(text).__name__}, e.g. {left[0]}"
         )
     return text.eval()
 
 
 def _class_for(config: PretrainedConfig) -> type:
-    """Some multimodal models (Mistral 3) are no causal LMs to transformers' table."""
+    """The auto class; transformers' causal LM table lacks some multimodal models (Mistral 3)."""
     known = type(config) in AutoModelForCausalLM._model_mapping
     multimodal = config.get_text_config() is not config
     return AutoModelForImageTextToText if multimodal and not known else AutoModelForCausalLM
@@ -215,11 +214,11 @@ def _files(path: str) -> Path:
 
 
 def _tokenizer(folder: Path):
-    # Asked first: versions of transformers fail in different ways, or make up an empty one.
+    # Checked first: transformers versions fail in different ways, or make up an empty tokenizer.
     if not any(path for kind in ("tokenizer*", "vocab*") for path in folder.glob(kind)):
         raise ValueError(
-            f"no tokenizer in {folder}; expected tokenizer.json and tokenizer_config.json beside "
-            "the weights, or llm.tokenizer: the folder that holds them"
+            f"no tokenizer in {folder}; expected tokenizer.json and tokenizer_config.json next "
+            "to the weights, or set llm.tokenizer to their folder"
         )
     return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 

@@ -1,4 +1,4 @@
-"""LoRA inside the LLM's own modules: no wrapper, so the LLM stays one and the same object."""
+"""LoRA inside the LLM's own modules, without a wrapper, so the LLM remains the same object."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from torch import nn
 
 _ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj"]
 _FFN = ["gate_proj", "up_proj", "down_proj", "gate_up_proj"]
-#: Linear layers by what a stage trains. peft takes those of the names that the LLM has; `qkv_proj`
-#: and `gate_up_proj` are Phi-3's, the others are shared by all families that LAL knows.
+#: Linear layers to adapt. peft uses the names that the LLM has; `qkv_proj` and `gate_up_proj` are
+#: Phi-3's, the others are common to all families that LAL supports.
 LORA_TARGETS = {"attention": _ATTENTION, "attention_ffn": [*_ATTENTION, *_FFN]}
 
 
 def add_lora(
     llm: nn.Module, targets: str = "attention", rank: int = 8, alpha: int = 16, dropout: float = 0.0
 ) -> nn.Module:
-    """Inject LoRA adapters in place. Raises ValueError for an unknown set of targets."""
+    """Injects LoRA adapters in place. Raises ValueError for unknown targets."""
     if targets not in LORA_TARGETS:
         raise ValueError(f"unknown LoRA targets {targets!r}; known: {', '.join(LORA_TARGETS)}")
-    from peft import LoraConfig, inject_adapter_in_model  # the core runs without it, but for LoRA
+    from peft import LoraConfig, inject_adapter_in_model  # lazy: only needed for LoRA
 
     config = LoraConfig(
         r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=LORA_TARGETS[targets]
@@ -26,11 +26,12 @@ def add_lora(
 
 
 def merge_lora(llm: nn.Module) -> nn.Module:
-    """Add the adapters to the weights and take them out, in place: a plain LLM that computes the
-    same, for export.
+    """Merges the adapters into the weights and removes them, in place: an equivalent plain LLM, for
+    export.
 
     Raises:
-        ValueError: no adapters, weights that became non-finite, or quantized weights.
+        ValueError: if there are no adapters, merged weights are non-finite, or weights are
+            quantized.
     """
     from peft.tuners.lora import Linear, LoraLayer
 
@@ -41,7 +42,7 @@ def merge_lora(llm: nn.Module) -> nn.Module:
     if quantized:
         raise ValueError(
             f"adapters of {type(dict(adapted)[quantized[0]]).__name__} layers cannot be merged "
-            f"exactly ({quantized[0]}, ...); load the LLM with llm.quantize: null"
+            f"exactly (e.g. {quantized[0]}); load the LLM with llm.quantize: null"
         )
     for name, module in adapted:
         module.merge(safe_merge=True)

@@ -1,4 +1,4 @@
-"""The chat form of the pocket LLM: what it was pretrained on, and as its tokenizer's template."""
+"""The chat format of the pocket LLM: as functions for pretraining, and as a chat template."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ END = "<|end|>"
 PAD = "<|pad|>"
 SPECIAL_TOKENS = [PAD, END, QUESTION, ANSWER]
 
-#: The same as `prompt` and `target`, in the language of chat templates.
+#: Equivalent to `prompt` and `target`, as a chat template.
 TEMPLATE = (
     "{% for message in messages %}"
     f"{{% if message.role == 'user' %}}{QUESTION}{{{{ message.content | trim }}}}"
@@ -20,10 +20,10 @@ TEMPLATE = (
 
 
 def prompt(question: str) -> str:
-    """What the model reads before it answers."""
+    """The prompt of a question."""
     return f"{QUESTION}{question.strip()}{ANSWER}"
 
 
 def target(answer: str) -> str:
-    """What the model is trained to write after `prompt`."""
+    """The training target after `prompt`: the answer and its end token."""
     return f"{answer.strip()}{END}"

@@ -1,8 +1,8 @@
-"""The one place that turns a question into a prompt and an answer into a target.
+"""Formats questions as prompts and answers as targets; the only place that does.
 
-The LLM's own chat template decides by default; LLMs without one, or with weights that were tuned on
-another form, take a plain form by name. Audio is not marked by a placeholder: PLITS puts it in
-front of the whole prompt, LAL beside it.
+Uses the LLM's own chat template by default; LLMs without one, or fine-tuned on another format, use
+a named plain format. Audio has no placeholder: PLITS puts it before the whole prompt, LAL beside
+it.
 """
 
 from __future__ import annotations
@@ -18,26 +18,27 @@ from pal_plugin.llm.chat_template import ChatForm, read_chat_form
 from pal_plugin.llm.control import ControlTokens, Frame
 
 CHAT = "chat"
-#: Plain forms by name. `ltu`: what LTU and GAMA were instruction-tuned with (the short Alpaca form,
-#: `alpaca_short.json` in LTU's repository).
+#: Plain formats by name. `ltu`: the format that LTU and GAMA were instruction-tuned with (the short
+#: Alpaca format, `alpaca_short.json` in LTU's repository).
 PLAIN = {"ltu": "### Instruction:\n{question}\n\n### Response:\n"}
 
 
 @dataclass(frozen=True)
 class TextFormat:
-    """A tokenizer together with the form of a prompt.
+    """A tokenizer with a prompt format.
 
-    What spells a control token in a question or an answer is text, in the form itself it is meant.
+    Text of a question or answer that spells a control token stays text; in the format itself it is
+    a control token.
 
     Args:
-        tokenizer: of the LLM.
-        prompt: "chat" (the tokenizer's chat template), a name in `PLAIN`, or a form of your own: a
-            text with `{question}` in it.
-        system: system message of the chat template; None leaves it to the template.
+        tokenizer: the LLM's tokenizer.
+        prompt: "chat" (the tokenizer's chat template), a name in `PLAIN`, or a custom format: text
+            that contains `{question}`.
+        system: system message of the chat template; None: the template's default.
 
     Raises:
-        ValueError: the tokenizer has no chat template, one that does not write what it is given
-            (see `read_chat_form`), or no end mark; or an unknown form.
+        ValueError: if the tokenizer has no chat template, an unusable one (see `read_chat_form`),
+            or no end token; or if the format is unknown.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -49,36 +50,36 @@ class TextFormat:
         if self.prompt == CHAT:
             if not self.tokenizer.chat_template:
                 raise ValueError(
-                    "the tokenizer has no chat template (a base LLM?); choose a plain form, "
-                    f"llm.prompt: one of {', '.join(PLAIN)} or a text with {{question}} in it"
+                    "the tokenizer has no chat template (a base LLM?); set llm.prompt to a plain "
+                    f"format: one of {', '.join(PLAIN)}, or text that contains {{question}}"
                 )
         elif "{question}" not in self._plain:
             raise ValueError(
                 f"llm.prompt is {self.prompt!r}; expected {CHAT!r}, one of {', '.join(PLAIN)}, or "
-                "a text with {question} in it"
+                "text that contains {question}"
             )
         elif self.system is not None:
-            raise ValueError(f"llm.system needs llm.prompt: {CHAT}; write it into the plain form")
+            raise ValueError(f"llm.system needs llm.prompt: {CHAT}; include it in the plain format")
         object.__setattr__(self, "end_id", self._end_id())
 
     def prompt_ids(self, question: str) -> list[int]:
-        """Token ids of the prompt, with the beginning mark where template or tokenizer set one."""
+        """Token ids of the prompt, with a BOS token if template or tokenizer set one."""
         return [*self.beginning, *self._frame.encode(question.strip())]
 
     def answer_ids(self, answer: str) -> list[int]:
-        """Token ids of the answer and the end mark."""
+        """Token ids of the answer and the end token."""
         return [*self._controls.encode_text(answer.strip()), self.end_id]
 
     def tokenized(self, batch: Batch) -> Batch:
-        """The batch with `prompt_ids` and `answer_ids`.
+        """The batch with `prompt_ids` and `answer_ids`, lists of token ids.
 
         Raises:
-            ValueError: texts that are no lists of strings, or not equally many, or a question that
-                is empty.
+            ValueError: if the texts are not lists of strings of equal length, or a question is
+                blank.
         """
         questions, answers = questions_of(batch), texts_of(batch, "text_output")
         if len(questions) != len(answers):
-            raise ValueError(f"{len(questions)} questions and {len(answers)} answers")
+            raise ValueError(f"got {len(questions)} questions, but {len(answers)} answers")
         return {
             **batch,
             "prompt_ids": [self.prompt_ids(question) for question in questions],
@@ -86,20 +87,20 @@ class TextFormat:
         }
 
     def frame(self, system: str | None = None, first: bool = True) -> Frame:
-        """What stands around the question of a turn.
+        """The text around the question of a turn.
 
         Args:
-            system: system message of this conversation; None: that of `self.system`.
-            first: of the first turn; a later one follows the end mark of an answer.
+            system: system message of this conversation; None: `self.system`.
+            first: whether it is the first turn; later ones follow the end token of an answer.
 
         Raises:
-            ValueError: a plain form and a system message, or a template that has no second turn of
-                the form of the first.
+            ValueError: if a plain format gets a system message, or the template writes later turns
+                differently from the first.
         """
         if self.prompt != CHAT and system is not None:
             raise ValueError(
-                f"llm.prompt is a plain form ({self.prompt!r}), which has no system message; "
-                f"choose llm.prompt: {CHAT}, or leave the system message out"
+                f"llm.prompt is a plain format ({self.prompt!r}) without system messages; set "
+                f"llm.prompt: {CHAT}, or remove the system message"
             )
         if first and self.prompt != CHAT:
             return Frame(self._controls, self._plain_pieces)
@@ -110,17 +111,17 @@ class TextFormat:
         if self.prompt == CHAT:
             if between is None:
                 raise ValueError(
-                    "the chat template writes a second turn in another way than the first: ask "
-                    "with one question, or choose a plain form (llm.prompt)"
+                    "the chat template writes later turns differently from the first: ask a single "
+                    "question, or set llm.prompt to a plain format"
                 )
             return Frame(self._controls, (between, form.pieces[-1]))
         plain = self._plain_pieces
-        # A plain form that is the template's own, short of its beginning, goes on as that does.
+        # A plain format equal to the template's, up to its beginning, continues like it.
         same = between and form.pieces[-1] == plain[-1] and between.endswith(plain[0])
         return Frame(self._controls, (between, plain[-1]) if same else plain)
 
     def decode(self, ids) -> str:
-        """Text of generated ids up to the first end mark, without special tokens."""
+        """Text of generated ids up to the first end token, without special tokens."""
         ids = [int(i) for i in ids]
         end = next((at for at, i in enumerate(ids) if i in self.end_ids), len(ids))
         return self.tokenizer.decode(ids[:end], skip_special_tokens=True).strip()
@@ -133,14 +134,14 @@ class TextFormat:
 
     @cached_property
     def end_ids(self) -> list[int]:
-        """What ends a generated answer: the end of a turn, and that of a text.
+        """Ids that end a generated answer: end of turn and end of text.
 
-        The chat template's mark is among them for a plain form too: an LLM that was tuned on the
+        Includes the chat template's end token for plain formats, too: an LLM tuned with the
         template ends its answers with it, whatever the prompt.
         """
         turn = None
         if self.tokenizer.chat_template:
-            # A plain form may have been chosen because the template cannot be used.
+            # A plain format may have been chosen because the template is unusable.
             with contextlib.suppress(ValueError):
                 turn = self._end_of_turn()
         return sorted({self.end_id, turn, self.tokenizer.eos_token_id} - {None})
@@ -166,11 +167,11 @@ class TextFormat:
 
     @property
     def _plain_pieces(self) -> tuple[str, ...]:
-        # Not str.format: forms and questions may hold braces.
+        # Not str.format: formats and questions may contain braces.
         return tuple(self._plain.split("{question}"))
 
     def _form(self, system: str | None) -> ChatForm | None:
-        """The chat template with a system message; None where a plain form has none to look at."""
+        """The chat template with a system message; None if a plain format has no usable one."""
         if self.prompt == CHAT:
             return self._chat if system is None else read_chat_form(self.tokenizer, system)
         form = None
@@ -181,23 +182,22 @@ class TextFormat:
 
     @cached_property
     def beginning(self) -> list[int]:
-        """Token ids in front of a prompt: of a plain form the tokenizer's mark; a chat template
-        writes its own."""
+        """Token ids before a prompt: the tokenizer's BOS for plain formats; a chat template writes
+        its own."""
         marks = [] if self.prompt == CHAT else self.tokenizer("")["input_ids"]
         return [mark for mark in marks if mark == self.tokenizer.bos_token_id][:1]
 
     def _end_of_turn(self) -> int | None:
-        """The control token that the template sets behind an answer, which need not be the
-        tokenizer's end of text (Gemma ends a turn otherwise)."""
+        """The control token that the template writes after an answer, which may differ from the
+        tokenizer's EOS (as in Gemma)."""
         ids = self._controls.encode(self._chat.behind)
         return next((i for i in ids if i in self._controls.ids), None)
 
     def _end_id(self) -> int:
-        """The mark that an answer is trained to end with: the template's, or of a plain form the
-        tokenizer's."""
+        """The end token of targets: the template's, or the tokenizer's for a plain format."""
         turn = self._end_of_turn() if self.prompt == CHAT else None
         if turn is not None:
             return turn
         if self.tokenizer.eos_token_id is None:
-            raise ValueError("the tokenizer has no eos_token, so no answer would ever end")
+            raise ValueError("the tokenizer has no eos_token, so answers would never end")
         return self.tokenizer.eos_token_id

@@ -1,7 +1,7 @@
-"""Log probabilities of candidate answers after prompts that were read once.
+"""Log-probabilities of candidate answers after prefilled prompts.
 
-By the prefix tree where the attention takes a dense mask; else, or where `tree=False`, each
-candidate is a row of a padded batch, and the prompt's cache is repeated for it.
+Uses the prefix tree if the attention takes a dense mask; otherwise, or with `tree=False`, each
+candidate is a row of a padded batch with a copy of the prompt's KV cache.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pal_plugin.llm.label_tree import (
     supports_tree,
 )
 
-#: Candidates in one padded batch: each has the prompt's cache and its own logits.
+#: Candidates per padded batch: each has a copy of the prompt's cache and its own logits.
 _ROWS = 32
 
 
@@ -33,13 +33,13 @@ def log_probabilities(
     tree: bool = True,
     **kwargs,
 ) -> tuple[Tensor, Tensor]:
-    """Sum over the tokens of each candidate, float32 `[R, C]`, and the number of tokens `[C]`.
+    """Sum over the tokens of each candidate, float32 `[R, C]`, and the number of tokens, `[C]`.
 
     Args:
-        prompt: of R rows, from `read_prompt`; it stays as it is.
-        candidates: token ids with their end mark.
-        tree: use the prefix tree if the LLM allows it.
-        kwargs: handed to the decoder as they are; the same as for `read_prompt`.
+        prompt: R prefilled rows, from `read_prompt`; not modified.
+        candidates: token ids with their end token.
+        tree: use the prefix tree if the LLM supports it.
+        kwargs: passed to the decoder; the same as for `read_prompt`.
     """
     if tree and supports_tree(llm):
         return score(llm, prompt, LabelTree.build(candidates), **kwargs)
@@ -58,7 +58,7 @@ def _padded(llm: nn.Module, prompt: ReadPrompt, candidates: Sequence[Sequence[in
     valid = pad_sequence([torch.ones_like(t) for t in tokens], batch_first=True)
     decoder, cache = llm.get_decoder(), fork(prompt.cache)
     cache.batch_repeat_interleave(many)
-    # The last token of a candidate predicts nothing, so it is not read.
+    # The last token of a candidate predicts nothing, so it is not processed.
     step = torch.arange(ids.shape[1] - 1, device=device)
     read = valid[:, :-1].repeat(rows, 1).to(prompt.mask.dtype)
     first = prompt.hidden[:, None].expand(-1, many, -1, -1)

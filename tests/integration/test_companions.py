@@ -245,7 +245,7 @@ def test_attention_that_peft_wraps_or_copies():
     expected = attach(tiny("llama"))(**batch.text, audio=batch.audio()).logits
     batch.check(wrapped(**batch.text, audio=batch.audio()).logits, expected)
     close(detach(wrapped)(**batch.text).logits, plain)
-    with pytest.raises(TypeError, match="peft put AdaptedAttention there; attach before that"):
+    with pytest.raises(TypeError, match="peft wrapped them .AdaptedAttention.; attach first"):
         attach(get_peft_model(tiny("llama"), config))
 
     llm = attach(tiny("llama"))

@@ -150,47 +150,45 @@ def test_a_template_without_a_generation_prompt_gives_the_mark_of_the_answer_all
 def test_of_several_templates_the_default_is_taken():
     made = tokenizer({"default": ONE + TAIL, "tool_use": "{{ tools[0] }}"})
     assert read_chat_form(made).behind == "<|end|>"
-    with pytest.raises(ValueError, match="cannot be used"):
+    with pytest.raises(ValueError, match="cannot use the chat template"):
         read_chat_form(tokenizer({"rag": ONE, "tool_use": ONE}))
 
 
 @pytest.mark.parametrize(
     ("template", "told"),
     [
-        (ONE.replace("m.content", "m.content | upper") + TAIL, "the question .* comes out as"),
-        (ONE.replace("m.content", "m.content | tojson") + TAIL, "the question .* comes out as"),
-        (ONE.replace("m.content", "m.content | e") + TAIL, "the question .* comes out as"),
-        (ONE.replace("m.content", "m.content[:9]") + TAIL, "the question .* comes out as"),
-        (ONE.replace("m.content", "m.text") + TAIL, "the question .* comes out as"),
+        (ONE.replace("m.content", "m.content | upper") + TAIL, "the question .* is written as"),
+        (ONE.replace("m.content", "m.content | tojson") + TAIL, "the question .* is written as"),
+        (ONE.replace("m.content", "m.content | e") + TAIL, "the question .* is written as"),
+        (ONE.replace("m.content", "m.content[:9]") + TAIL, "the question .* is written as"),
+        (ONE.replace("m.content", "m.text") + TAIL, "the question .* is written as"),
         ("{% if messages[0].role == 'user' %}" + ONE, "unexpected end of template|Unexpected end"),
         ("{{ raise_exception('tools are needed') }}", "tools are needed"),
         ("{% for t in tools %}{% endfor %}" + ONE, "not iterable"),
         (
             "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}",
-            "the answer .* comes out as",
+            "the answer .* is written as",
         ),
         (
             "{% for m in messages %}{{ m.content if m.role == 'user' else m.content | lower }}"
             "<|end|>{% endfor %}",
-            "the answer .* comes out as",
+            "the answer .* is written as",
         ),
     ],
 )
 def test_a_template_that_loses_or_changes_its_texts_is_refused_by_name(template, told):
-    with pytest.raises(
-        ValueError, match=rf"(?s)the chat template of .*llm cannot be used: .*({told})"
-    ):
+    with pytest.raises(ValueError, match=rf"(?s)cannot use the chat template of .*llm: .*({told})"):
         read_chat_form(tokenizer(template))
 
 
 def test_a_system_message_comes_out_or_is_refused():
     assert "26 Jul 2024\n\nBe brief.<|eot|>" in form(LLAMA, "Be brief.")[0]
     assert "July 2024\nBe brief.<|im_end|>" in form(SMOLLM3, "Be brief. /no_think")[0]
-    with pytest.raises(ValueError, match="System role not supported.*leave llm.system out"):
+    with pytest.raises(ValueError, match="System role not supported.*remove llm.system"):
         form(GEMMA, "Be brief.")
     ignored = "{% for m in messages if m.role != 'system' %}" + ONE.partition("%}")[2] + TAIL
     assert form(ignored)[0] == "<|user|>QUESTION<|end|><|assistant|>"
-    with pytest.raises(ValueError, match="the system message .* comes out as"):
+    with pytest.raises(ValueError, match="the system message .* is written as"):
         form(ignored, "Be brief.")
 
 

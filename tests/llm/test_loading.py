@@ -99,7 +99,7 @@ def test_code_of_a_model_is_not_run_nor_asked_about(tiny_llm, tmp_path, monkeypa
     (folder / "evil.py").write_text(f"open({str(ran)!r}, 'w')")
     # As at a terminal: the question would be answered by yes.
     monkeypatch.setattr("builtins.input", lambda *_: "y")
-    with pytest.raises(ValueError, match="is code of its own, which is not run|custom code"):
+    with pytest.raises(ValueError, match="custom code"):
         load_llm(folder)
     assert not ran.exists()
 
@@ -107,7 +107,7 @@ def test_code_of_a_model_is_not_run_nor_asked_about(tiny_llm, tmp_path, monkeypa
 def test_folders_that_hold_no_llm(tiny_llm, tmp_path):
     with pytest.raises(HubError, match="neither an existing path nor a hub id"):
         load_llm(tmp_path / "nothing" / "here" / "at" / "all")
-    with pytest.raises(ValueError, match=r"holds no config\.json"):
+    with pytest.raises(ValueError, match=r"has no config\.json"):
         load_llm(tmp_path)
     llm, text = load_llm(tiny_llm)
     llm.save_pretrained(tmp_path)
@@ -123,7 +123,9 @@ def test_folders_that_hold_no_llm(tiny_llm, tmp_path):
         )
     )
     small.save_pretrained(tmp_path / "small")
-    with pytest.raises(ValueError, match=f"{len(text.tokenizer)} tokens and the LLM embeds 9"):
+    with pytest.raises(
+        ValueError, match=f"{len(text.tokenizer)} tokens, but the LLM only embeds 9"
+    ):
         load_llm(tmp_path / "small", tokenizer=tiny_llm)
 
 
@@ -168,9 +170,9 @@ def test_a_quantized_llm_hears_and_trains_adapters(tiny_llm, tmp_path, quantize,
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (None, r"holds no config\.json and no GGUF"),
-        ("{", r"config\.json is not JSON"),
-        ("{}", "has the model_type None, which transformers .* does not know"),
+        (None, r"has no config\.json and no GGUF"),
+        ("{", r"config\.json is not valid JSON"),
+        ("{}", "has the model_type None, unknown to transformers"),
         ("[]", "has the model_type None"),
         ('{"model_type": "nonesuch"}', "has the model_type 'nonesuch'"),
     ],

@@ -151,7 +151,9 @@ def test_the_mark_of_beginning_comes_once_and_that_of_the_end_not_at_all():
 
 def test_a_template_that_loses_the_question_is_refused_and_a_plain_form_goes_without():
     lost = "{% for m in messages %}<|start|>{{ m['text'] }}<|turn|>{% endfor %}"
-    with pytest.raises(ValueError, match=r"cannot be used: the question .*llm\.prompt"):
+    with pytest.raises(
+        ValueError, match=r"cannot use the chat template .*: the question .*llm\.prompt"
+    ):
         TextFormat(tokenizer(lost))
     assert TextFormat(tokenizer(lost), "ltu").end_ids == [tokenizer().eos_token_id]
 
