@@ -1,10 +1,10 @@
-"""The batch: what datasets make, models take, and tasks and evaluators pass on.
+"""The batch: output of datasets, input of models, passed on by tasks and evaluators.
 
-It is a plain dict, as LAVIS's `samples` are, so that foreign tasks and datasets fit; `Batch` says
-what may be in it. Models take the first group of keys, the others come along.
+It is a plain dict like LAVIS's `samples`, for compatibility with other tasks and datasets; `Batch`
+lists its keys. Models use the first group of keys, the others are metadata.
 
-Design choice: torch is imported where there are tensors. Whoever counts rows that were answered
-long ago (`pal results`) imports this module, and starts without it.
+Design choice: torch is imported lazily, so that programs that only read stored predictions
+(`pal results`) start without it.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
 
 
 class Batch(TypedDict, total=False):
-    """C clips and R text rows; row r is about clip `clip_index[r]`. Lists have R entries."""
+    """C clips and R text rows; row r refers to clip `clip_index[r]`. Lists have R entries."""
 
-    #: Features by encoder, joined by `AudioFrontend.collate`; or in any form that
-    #: `AudioFrontend.joined` takes (paths, arrays, features of single clips); or an `AudioKV`.
+    #: Features by encoder, from `AudioFrontend.collate`; or any form that
+    #: `AudioFrontend.joined` accepts (paths, arrays, features of single clips); or an `AudioKV`.
     audio: Any
-    #: What the model's `encode_audio` made of `audio`, by group, features [C, N, D].
+    #: Output of the model's `encode_audio` for `audio`, by group, features [C, N, D].
     audio_tokens: dict[str, AudioTokens]
-    #: Bool [R], False where a row does not hear its clip; absent: all hear.
+    #: Bool [R], False to mask a row's audio; absent: no row is masked.
     audio_mask: Tensor
-    #: Long [R]; absent: one row a clip, or as many rows for each clip in turn.
+    #: Long [R]; absent: one row per clip, or equally many rows for each clip in turn.
     clip_index: Tensor
     text_input: list[str]
     text_output: list[str]
-    #: Tokens of `text_input` and `text_output`, where the data workers made them (training).
+    #: Token ids of `text_input` and `text_output`, if DataLoader workers tokenized them (training).
     prompt_ids: list[list[int]]
     answer_ids: list[list[int]]
 
     task: list[str]
     question_type: list[str]
-    #: Accepted answers, the closed set of answers (None where open), and what only some tasks read.
+    #: Accepted answers, the closed set of answers (None if open), and fields of some tasks only.
     answers: list[list[str]]
     candidates: list[list[str] | None]
     more: list[dict[str, Any]]
@@ -47,27 +47,27 @@ class Batch(TypedDict, total=False):
     question_id: list[str]
     instance_id: list[str]
     num_clips: int
-    #: Clips without a question; names and reasons of those that could not be used.
+    #: Number of clips without a question; names and reasons of skipped clips.
     num_unasked: int
     skipped: list[str]
 
 
-#: Keys that belong to the clips or to the whole batch, not to its text rows.
+#: Keys of clips or of the whole batch, not of text rows.
 CLIP_KEYS = ("audio", "audio_tokens", "num_clips", "num_unasked", "skipped")
 
 
 def rows_in(batch: Batch) -> int:
-    """Text rows of a batch, or its clips where there is no text."""
+    """Number of text rows of a batch, or of clips if there is no text."""
     return len(batch.get("text_input", batch.get("sample_id", ())))
 
 
 def clips_in(batch: Batch) -> int:
-    """Clips of a batch."""
+    """Number of clips of a batch."""
     return int(batch.get("num_clips", rows_in(batch)))
 
 
 def ids_of(batch: Batch) -> list[str]:
-    """Names of its questions, or of its clips."""
+    """Ids of a batch's questions, or of its clips."""
     names = batch.get("question_id") or batch.get("sample_id") or ["(samples without ids)"]
     return [str(name) for name in names]
 
@@ -76,7 +76,7 @@ def texts_of(batch: Batch, key: str) -> list[str]:
     """The texts of all rows.
 
     Raises:
-        ValueError: no list of strings, or an empty one.
+        ValueError: if it is not a non-empty list of strings.
     """
     if not isinstance(batch, Mapping):
         raise ValueError(
@@ -86,7 +86,7 @@ def texts_of(batch: Batch, key: str) -> list[str]:
     texts = batch.get(key)
     if not isinstance(texts, list | tuple):
         raise ValueError(
-            f"expected samples[{key!r}] as a list of strings, got {type(texts).__name__}; the "
+            f"expected a list of strings as samples[{key!r}], got {type(texts).__name__}; the "
             f"sample has the keys {sorted(batch)}"
         )
     if not texts:
@@ -98,10 +98,10 @@ def texts_of(batch: Batch, key: str) -> list[str]:
 
 
 def questions_of(batch: Batch) -> list[str]:
-    """`text_input` of all rows, each with something in it.
+    """`text_input` of all rows, none blank.
 
     Raises:
-        ValueError: as `texts_of`, or a question that is empty or blank.
+        ValueError: as `texts_of`, or if a question is blank.
     """
     questions = texts_of(batch, "text_input")
     for row, question in enumerate(questions):
@@ -114,16 +114,16 @@ def questions_of(batch: Batch) -> list[str]:
 
 
 def more_of(batch: Batch, row: int) -> dict[str, Any]:
-    """What a row's dataset gives beyond the usual: `stem`, `protocol`, `labels`, `facts`."""
+    """Further fields of a row's item: `stem`, `protocol`, `labels`, `facts`."""
     more = batch.get("more")
     return more[row] if more else {}
 
 
 def take_rows(batch: Batch, rows: Sequence[int]) -> Batch:
-    """The batch with these text rows only; all clips stay, `clip_index` says who listens to which.
+    """The batch restricted to these text rows; keeps all clips and sets `clip_index`.
 
     Raises:
-        ValueError: an entry whose length is neither the rows' nor known to belong to the clips.
+        ValueError: if an entry has neither one value per row nor is a key of clips.
     """
     import torch
 
@@ -144,19 +144,19 @@ def take_rows(batch: Batch, rows: Sequence[int]) -> Batch:
 
 
 def masked(batch: Batch) -> Batch:
-    """The batch with the audio masked out of every row's attention (no silence is played)."""
+    """The batch with the audio of every row masked in attention (not replaced by silence)."""
     import torch
 
     return {**batch, "audio_mask": torch.zeros(rows_in(batch), dtype=torch.bool)}
 
 
-#: What is read as numbers, and stays on the CPU: lengths of clips, and which rows are about them.
+#: Keys whose values are read as numbers and stay on the CPU.
 COUNT_KEYS = ("frames", "windows", "valid", "clip_index")
 
 
 def to_device(value: Any, device: torch.device) -> Any:
-    """Move every tensor in nested dicts, lists and tuples but those of `COUNT_KEYS`; the rest
-    stays as it is."""
+    """Moves all tensors in nested dicts, lists and tuples, except `COUNT_KEYS`; other values
+    are unchanged."""
     import torch
 
     if torch.is_tensor(value):

@@ -12,22 +12,22 @@ from torch.nn.functional import pad
 
 @dataclass(frozen=True)
 class AudioTokens:
-    """Audio as a sequence of vectors.
+    """A sequence of audio tokens with a padding mask.
 
     Args:
         features: `[B, N, D]` floating point.
-        mask: `[B, N]` bool, True where the token belongs to the clip.
-        grid: `(time cells, cells per time row)` when the sequence is a time-major grid, so that
-            token `n` is `(n // row, n % row)`; None for a plain sequence. LFST closes each row
+        mask: `[B, N]` bool, True for valid tokens, False for padding.
+        grid: `(time cells, cells per time row)` if the sequence is a time-major grid, so that
+            token `n` is `(n // row, n % row)`; None for a plain sequence. LFST ends each row
             with a newline token, which counts as a cell of the row.
-        lengths: Long `[B]` on the CPU: from column `lengths[b]` on row b is padding, in whole time
-            rows where there is a grid. None: not known. It says without asking the device what
-            `trimmed` may cut; only the mask says what is valid.
-        hidden: `[B, N]` bool or None, True where a valid token is not heard although it counts for
-            the positions of all others (`hiding`).
+        lengths: long `[B]` on the CPU: row b is padding from column `lengths[b]` on, in whole time
+            rows if there is a grid. None: unknown. Lets `trimmed` cut without a device
+            synchronization; validity is only defined by the mask.
+        hidden: `[B, N]` bool or None, True for valid tokens that are not attended to but count for
+            the positions of others (`hiding`).
 
     Raises:
-        ValueError: shapes that contradict each other, or a mask that is not bool.
+        ValueError: if shapes do not match, or the mask is not bool.
     """
 
     features: Tensor
@@ -48,7 +48,7 @@ class AudioTokens:
             )
         if self.grid is not None and self.grid[0] * self.grid[1] != self.features.shape[1]:
             raise ValueError(
-                f"AudioTokens.grid {self.grid} holds {self.grid[0] * self.grid[1]} cells, "
+                f"AudioTokens.grid {self.grid} has {self.grid[0] * self.grid[1]} cells, "
                 f"but there are {self.features.shape[1]} tokens"
             )
         if self.lengths is not None and self.lengths.shape != self.mask.shape[:1]:
@@ -60,13 +60,13 @@ class AudioTokens:
         return self.features.shape[0]
 
     def cells(self) -> Tensor:
-        """Features as `[B, time, row, D]`. Raises ValueError where there is no grid."""
+        """Features as `[B, time, row, D]`. Raises ValueError if there is no grid."""
         if self.grid is None:
             raise ValueError("these AudioTokens have no time-frequency grid")
         return self.features.unflatten(1, self.grid)
 
     def select(self, index: Tensor) -> AudioTokens:
-        """Rows `index` (Long `[R]`), for several questions about one clip."""
+        """Rows `index` (long `[R]`), e.g. for several questions about one clip."""
         lengths = None if self.lengths is None else self.lengths[index.to(self.lengths.device)]
         index = index.to(self.mask.device)
         return replace(
@@ -78,21 +78,21 @@ class AudioTokens:
         )
 
     def arranged(self, index: Tensor) -> AudioTokens:
-        """The clips `index` (Long `[B, K]`, -1 for none) of each conversation, one behind the
-        other: `[B, K N, D]`; no grid."""
+        """Concatenates the clips `index` (long `[B, K]`, -1 for none) of each conversation:
+        `[B, K N, D]`; no grid."""
         index = index.to(self.mask.device)
         mask = (self.mask[index] & (index >= 0)[..., None]).flatten(1)
         hidden = None if self.hidden is None else self.hidden[index].flatten(1)
         return AudioTokens(self.features[index].flatten(1, 2), mask, hidden=hidden)
 
     def hiding(self, columns: Tensor) -> AudioTokens:
-        """A copy whose `columns` (bool `[N]` or `[B, N]`) nobody hears; the positions of all others
-        stay as they are, while masking a column moves those behind it."""
+        """A copy with `columns` (bool `[N]` or `[B, N]`) hidden from attention; positions of others
+        are unchanged, while masking a column shifts the following ones."""
         columns = columns.to(self.mask.device).expand(self.mask.shape)
         return replace(self, hidden=columns if self.hidden is None else self.hidden | columns)
 
     def pooled(self, count: int) -> AudioTokens:
-        """Means of so many neighbours, of those that are valid (and not hidden); no grid."""
+        """Means of `count` neighbours, over valid (and not hidden) ones; no grid."""
         if count == 1:
             return self
         heard = self.mask if self.hidden is None else self.mask & ~self.hidden
@@ -105,10 +105,10 @@ class AudioTokens:
         return AudioTokens(features, mask, None, lengths, hidden)
 
     def trimmed(self, multiple: int = 1) -> AudioTokens:
-        """Without the columns that are padding in every row.
+        """Removes the columns that are padding in every row.
 
         Args:
-            multiple: of columns (of time rows where there is a grid) that stay together.
+            multiple: keeps a multiple of this many columns (time rows if there is a grid).
         """
         if self.lengths is None:
             return self
@@ -116,7 +116,7 @@ class AudioTokens:
         return self.cut(-(-int(self.lengths.max()) // (multiple * row)) * multiple)
 
     def cut(self, cells: int) -> AudioTokens:
-        """The first columns, or the first time rows where there is a grid."""
+        """Keeps the first `cells` columns, or time rows if there is a grid."""
         row = self.grid[1] if self.grid else 1
         if cells * row >= self.mask.shape[1]:
             return self
@@ -126,7 +126,7 @@ class AudioTokens:
         return AudioTokens(features, mask, self.grid and (cells, row), lengths, hidden)
 
     def padded(self, multiple: int) -> AudioTokens:
-        """Masked columns behind, up to a multiple; they belong to no grid."""
+        """Pads with masked columns to a multiple; drops the grid if any are added."""
         missing = -self.mask.shape[1] % multiple
         if not missing:
             return self
@@ -136,15 +136,15 @@ class AudioTokens:
 
     @staticmethod
     def stacked(parts: Sequence[AudioTokens]) -> AudioTokens:
-        """Clips one below the other, `[B1 + B2 + ..., N, D]`, padded to the longest; no grid."""
+        """Stacks clips to `[B1 + B2 + ..., N, D]`, padded to the longest; no grid."""
         most = max(part.mask.shape[1] for part in parts)
-        # `padded` goes up to a multiple: of the longest, that is to it.
+        # Padding to a multiple of the longest pads exactly to it.
         wide = [part.padded(most) if part.mask.shape[1] else part for part in parts]
         return AudioTokens(torch.cat([w.features for w in wide]), torch.cat([w.mask for w in wide]))
 
     @staticmethod
     def concat(parts: list[AudioTokens]) -> AudioTokens:
-        """Join along the sequence; grid and lengths are kept when there is one part only."""
+        """Concatenates along the sequence; keeps grid and lengths only of a single part."""
         if len(parts) == 1:
             return parts[0]
         hidden = None
@@ -159,7 +159,7 @@ class AudioTokens:
 
 
 def runs_of(tensor: Tensor, count: int) -> Tensor:
-    """`[B, N, ...]` -> `[B, ceil(N / count), count, ...]`, with zeros (False) behind the last."""
+    """`[B, N, ...]` -> `[B, ceil(N / count), count, ...]`, zero-padded (False) at the end."""
     missing = -tensor.shape[1] % count
     if missing:
         rest = tensor.new_zeros(len(tensor), missing, *tensor.shape[2:])

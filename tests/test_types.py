@@ -15,7 +15,7 @@ MASK = torch.ones(2, 6).bool()
         (FEATURES[0], MASK, None, r"must be \[B, N, D\], got \(6, 2\)"),
         (FEATURES, MASK.long(), None, r"must be bool \(2, 6\), got torch.int64 \(2, 6\)"),
         (FEATURES, MASK[:, :5], None, r"must be bool \(2, 6\), got torch.bool \(2, 5\)"),
-        (FEATURES, MASK, (2, 2), r"grid \(2, 2\) holds 4 cells, but there are 6 tokens"),
+        (FEATURES, MASK, (2, 2), r"grid \(2, 2\) has 4 cells, but there are 6 tokens"),
     ],
 )
 def test_shapes_that_contradict_each_other_are_errors(features, mask, grid, told):

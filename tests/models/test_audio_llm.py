@@ -227,7 +227,7 @@ def test_errors_say_what_came(tiny_model, two_clips):
         model({k: v for k, v in two_clips.items() if k != "audio"})
     with pytest.raises(ValueError, match="2 clips and 1 question;"):
         model({**two_clips, "text_input": ["One?"], "text_output": ["no"]})
-    with pytest.raises(ValueError, match="list of strings, got str"):
+    with pytest.raises(ValueError, match="list of strings as .*, got str"):
         model({**two_clips, "text_input": "What do you hear?"})
     with pytest.raises(ValueError, match=r"samples\['text_input'\] is empty"):
         model.generate({**two_clips, "text_input": []})
