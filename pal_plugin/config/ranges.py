@@ -118,6 +118,7 @@ _RUN: dict[str, Kind] = {
 _MODEL: dict[str, Kind] = {
     "checkpoint": _TEXT_OR_NULL,
     "lal_gain": Number(above=0, null=True),
+    "audio_place": _one_of("front", "inline"),
     "llm": _SECTION,
     "llm.path": _TEXT,
     "llm.dtype": _one_of("float32", "bfloat16", "float16"),

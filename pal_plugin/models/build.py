@@ -23,7 +23,7 @@ from pal_plugin.utils.spelling import reject_unknown
 
 #: Keys of a `model:` section.
 KEYS = (
-    *("arch", "model_type", "encoders", "connectors", "routing", "lal_gain"),
+    *("arch", "model_type", "encoders", "connectors", "routing", "lal_gain", "audio_place"),
     *("llm", "stage", "checkpoint"),
 )
 REQUIRED = ("encoders", "connectors", "routing", "llm")
@@ -122,6 +122,7 @@ def build_components(cfg: dict[str, Any], load: Callable = load_llm) -> dict[str
         "stage": Stage(**cfg["stage"]),
         "caches": caches,
         "lal_gain": cfg.get("lal_gain"),
+        "audio_place": cfg.get("audio_place") or "front",
     }
 
 

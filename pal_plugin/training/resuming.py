@@ -24,8 +24,9 @@ FREE = (
     *("on_nonfinite", "on_out_of_memory", "pictures"),
 )
 
-#: Keys added later, which earlier runs lack: nothing in those has that rate.
-LATER = ("run.lr_scale.gains",)
+#: Keys added later, which earlier runs lack: nothing in those has that rate, and their clips were
+#: in front.
+LATER = ("run.lr_scale.gains", "model.audio_place")
 
 
 def find_run(
