@@ -78,7 +78,7 @@ def test_a_cut_off_last_line_is_asked_again(tmp_path, caplog, cut):
     resumed.close()
     assert again.asked == ["b"]
     assert [r["prediction"] for r in rows] == ["a!", "b!"]
-    assert "cut off" in caplog.text
+    assert "truncated last line" in caplog.text
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line.get("id") for line in lines] == [None, "a", "b"]
 

@@ -73,7 +73,7 @@ def test_encoding_ahead_makes_every_variant(recipe, filled, tmp_path, caplog):
 
 def test_more_than_the_limit_is_refused_before_it_is_made(recipe, filled, tmp_path):
     path = recipe("small", "{limit_gb: 1.0e-4}")
-    with pytest.raises(encoding.ConfigError, match=r"limit_gb=0\.0001 allows"):
+    with pytest.raises(encoding.ConfigError, match=r"limit_gb=0\.0001: raise"):
         encode(path)
     assert len(filled) == 3 * 2  # the first clips of each split
 

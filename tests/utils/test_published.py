@@ -120,7 +120,7 @@ def test_a_wheel_that_is_cut_off_is_not_used(index, tmp_path):
 
 
 def test_a_package_that_is_not_there_says_how_to_bring_it(index):
-    with pytest.raises(ConfigError, match=r"toy==1\.0 .*PIP_FIND_LINKS=FOLDER"):
+    with pytest.raises(ConfigError, match=r"toy==1\.0 .*set PIP_FIND_LINKS"):
         get("toy")
 
 

@@ -41,7 +41,7 @@ def test_options_that_cannot_be_used_are_refused(script, monkeypatch, capsys):
     asked = script("asked")
     with pytest.raises(SystemExit):
         asked.parsed(asked.arguments("what it does"), [])
-    assert "Set PAL_DATA" in capsys.readouterr().err
+    assert "set PAL_DATA" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         asked.parsed(asked.arguments("what it does"), ["--audio", ".", "--every", "0"])
     assert "at least 1, got 0" in capsys.readouterr().err
