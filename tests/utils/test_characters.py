@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from pal_plugin.utils.characters import APOSTROPHES, composed, is_mark, narrow
+from pal_plugin.utils.characters import APOSTROPHES, composed, is_mark, narrow, spaced
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,16 @@ def test_marks_are_those_of_any_script():
     assert all(map(is_mark, "?\u00bf\u3002\u060c\u0964\u201c\u2014\u2026\u20ac+"))
     assert not any(map(is_mark, "a1\u72d7\u093f \u0301"))
     assert all(not c.isspace() for c in APOSTROPHES)
+
+
+@pytest.mark.parametrize(
+    "unseen", ["\u034f", "\u061c", "\u180b", "\ufe0e", "\ufe0f", "\U000e0041", "\U000e0100"]
+)
+def test_selectors_and_tags_are_never_seen(unseen):
+    assert composed(f"d{unseen}og") == "dog"
+
+
+def test_characters_of_scripts_without_spaces_stand_alone():
+    assert spaced("3\u53ea\u732b").split() == ["3", "\u53ea", "\u732b"]
+    assert spaced("\u0e44\u0e14\u0e49").split() == ["\u0e44", "\u0e14\u0e49"]  # with its tone mark
+    assert spaced("dog \uac15\uc544\uc9c0") == "dog \uac15\uc544\uc9c0"  # Korean writes spaces

@@ -19,6 +19,8 @@ _MEANT = re.compile(
     r"(?<=[^\W_])[#+]+|(?<=\d)%|[$€£](?=\d)|[<>=]+(?=-?[$€£]?\d)|(?<!\w)-(?=[$€£]?\d)"
     r"|(?<=\d)[.:/](?=\d)"
 )
+#: 1,000, or with a no-break space: 1 000.
+_THOUSANDS = re.compile(r"(?<=\d)[,\u00a0\u202f](?=\d{3}(?!\d))")
 #: An article precedes a word; "A" alone, in "vitamin A" or in "A minor" is not one.
 _ARTICLE = re.compile(r"(?<!\S)(?:a|an|the)\s+(?=\S)")
 _KEY = re.compile(r"a(?: flat| sharp)?(?: major| minor)?(?: key| scale| chord)?")
@@ -44,7 +46,8 @@ def normalise(text: str) -> str:
 
 def spoken_words(text: str) -> str:
     """Normalized text for word error rates: lower case, without punctuation of any script and
-    articles (unless nothing else is left), in one Unicode form."""
+    articles (unless nothing else is left), in one Unicode form. In scripts without spaces between
+    words (Chinese) characters count as words."""
     text = _THOUSANDS.sub("", _folded(text))
     words = spaced("".join(" " if is_mark(c) else c for c in text)).split()
     return " ".join([word for word in words if word not in _ARTICLES] or words)
@@ -61,5 +64,9 @@ def largest_share(references: Sequence[str]) -> float:
 
 
 def _folded(text: str) -> str:
-    """Lower case, without apostrophes, in one Unicode form."""
-    return narrow(composed(text)).translate(_WITHIN_WORDS).casefold()
+    """Lower case, without apostrophes, in one Unicode form, with ASCII digits."""
+    text = narrow(composed(text)).translate(_WITHIN_WORDS).casefold()
+    if text.isascii():
+        return text
+    text = "".join(str(unicodedata.digit(c)) if c.isdecimal() else c for c in text)
+    return text.replace("i\u0307", "i")  # the Turkish capital leaves its dot

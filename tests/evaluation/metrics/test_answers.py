@@ -107,3 +107,28 @@ def test_word_errors_are_counted_on_words_alone():
     assert spoken_words("It's 5%, the -5") == "its 5 5"
     assert spoken_words("noise_burst $5 <a> the") == "noise burst 5"
     assert spoken_words("The A!") == "the a"  # nothing else is left
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("\u0130stanbul", "istanbul"),
+        ("\u0661\u0662", "12"),
+        ("1,000 dogs", "1000 dogs"),
+        ("1\u202f000", "1000"),
+        ("don\u055at", "don't"),
+        ("dog\ufe0f", "dog"),
+        ("\u4f60\u597d\uff0c\u4e16\u754c\u3002", "\u4f60\u597d\u4e16\u754c"),
+    ],
+)
+def test_what_other_scripts_write_in_another_way_is_the_same(one, other):
+    assert normalise(one) == normalise(other)
+    assert spoken_words(one) == spoken_words(other)
+
+
+def test_labels_are_found_in_texts_without_spaces():
+    assert (
+        string_match("\u8fd9\u662f\u72d7\u53eb\u58f0\u3002", ["\u72d7\u53eb", "\u732b\u53eb"])
+        == "\u72d7\u53eb"
+    )
+    assert string_match("catfish", ["cat"]) is None
