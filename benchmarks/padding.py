@@ -17,7 +17,7 @@ import soundfile
 from torch.utils.data import Dataset
 
 from benchmarks import report, setting
-from pal_plugin.training.streams import Indexed, LaneReader
+from pal_plugin.training.streams import Indexed, StreamReader
 
 _EPILOG = """\
 examples:
@@ -85,7 +85,7 @@ def rows(
     """Padding by pool, over four passes: in batches, and in full windows."""
     found = []
     for pool in pools:
-        reader = LaneReader(
+        reader = StreamReader(
             {"clips": Indexed(Lengths(seconds), batch, seed)},
             {"clips": list},
             {"clips": 1.0},

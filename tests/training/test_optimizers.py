@@ -89,9 +89,9 @@ def test_gains_go_ten_times_as_fast_and_are_missed_by_nobody(toy):
     run = SimpleNamespace(weight_decay=0.0, beta2=0.999, lr_scale=scales)
     optimizer = optimizers.build(model, run, 1e-3, torch.device("cpu"))
     assert [group["lr_scale"] for group in groups] == [1, 10]
-    assert not optimizers.rates_are_asked_for(optimizer)
+    assert not optimizers.has_group_rates(optimizer)
     optimizer.param_groups[0]["lr_scale"] = 10.0
-    assert optimizers.rates_are_asked_for(optimizer)
+    assert optimizers.has_group_rates(optimizer)
     groups.pop()
     for scale in (10.0, 1.0):  # nothing with a gain: no complaint
         scales["gains"] = scale
