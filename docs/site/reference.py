@@ -135,6 +135,10 @@ class Reference:
                 if kind == "parameters":
                     self._check(entry, [item.name for item in section.value])
                 fields += [self._listed(kind, item) for item in section.value]
+            elif kind == "examples":
+                prose += (
+                    t if k.value == "text" else f"```python\n{t}\n```" for k, t in section.value
+                )
             elif kind == "admonition":  # a word and a colon above indented lines
                 prose.append(f"{section.title}:\n\n{section.value.description}")
             else:
