@@ -17,7 +17,9 @@ NOISE = np.random.default_rng(0).standard_normal((6, RATE_HZ)).astype(np.float32
 
 @pytest.mark.parametrize("rate_hz", [1, 100, 999, 2**31 - 1])
 def test_a_rate_that_no_recording_has_is_refused_by_rate_and_length(rate_hz):
-    with pytest.raises(AudioError, match=rf"the array says {rate_hz} Hz, .* hours; expected 1000"):
+    with pytest.raises(
+        AudioError, match=rf"the array declares {rate_hz} Hz, .* hours; expected 1000"
+    ):
         decode((np.zeros(720_000, np.float32), rate_hz))
 
 
@@ -30,7 +32,7 @@ def test_a_file_of_one_hertz_is_refused():
 
 def test_a_day_is_the_longest_clip():
     check_length(24 * 3600 * 8000, 8000, "a")
-    with pytest.raises(AudioError, match=r"a is 24\.0 hours long; expected at most 24: cut it"):
+    with pytest.raises(AudioError, match=r"a is 24\.0 hours long; expected at most 24: split it"):
         check_length(24 * 3600 * 8000 + 1, 8000, "a")
 
 

@@ -134,7 +134,7 @@ def test_annotations_that_cannot_be_used_say_why(make_clips, annotations, says):
         ('9.wav,1,True,"rain\n', "unexpected end of data"),
         ("9.wav\n", "expected 4 fields"),
         ("9.wav,1,True,rain,more\n", "expected 4 fields"),
-        ("9.wav,1,True,\n", "without file name or label"),
+        ("9.wav,1,True,\n", "without a file name or label"),
     ],
 )
 def test_a_row_that_is_not_whole_is_told(tmp_path, line, says):

@@ -146,7 +146,7 @@ def test_a_tar_that_is_cut_in_the_middle(write):
     heard, skipped = one_pass([whole, path], 5, **options)
     assert heard == ["a0", "a1", "a2", "b0"]
     ((name, reason),) = skipped.items()
-    assert name == f"behind b0 in {path}"
+    assert name == f"after b0 in {path}"
     assert "unexpected end of data" in reason
     with pytest.raises(ConfigError, match=r"b\.tar.*unexpected end"):
         list(stream([whole, path], False))
@@ -188,7 +188,10 @@ def test_a_command_that_fails_is_named(write):
     [
         ("cat {0}; exit 3", "command exited with code 3"),
         ("cat {0}; sleep 0.2; exit 3", "command exited with code 3"),
-        ("cat {0} {0}", "data after the end of the archive"),
+        (
+            "cat {0} {0}",
+            "data after the end of the archive (a shard is one tar; list several separately)",
+        ),
     ],
 )
 def test_a_command_loses_no_clip_and_what_is_wrong_at_its_end_is_named(write, command, says):
@@ -196,7 +199,7 @@ def test_a_command_loses_no_clip_and_what_is_wrong_at_its_end_is_named(write, co
     piped = f"pipe:{command.format(here)}"
     heard, skipped = one_pass([piped], 4)
     assert heard == ["a", "b", "c"]
-    assert skipped == {f"behind c in {piped}": says}
+    assert skipped == {f"after c in {piped}": says}
 
 
 def test_shards_that_are_all_gone_end_with_an_error(tmp_path):

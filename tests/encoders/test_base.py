@@ -106,7 +106,7 @@ def test_half_precision_weights_take_float_features(name):
 @pytest.mark.parametrize(
     ("name", "model", "features", "message"),
     [
-        ("ast", {"num_mel_bins": 128}, {"n_mels": 64}, "'ast': it reads 128 mels.*make 64"),
+        ("ast", {"num_mel_bins": 128}, {"n_mels": 64}, "'ast': encoder expects 128 mels.*have 64"),
         (
             "sslam",
             {"window_s": 2.56},
@@ -114,7 +114,7 @@ def test_half_precision_weights_take_float_features(name):
             r"'sslam': encoder windows are 2\.56 s.*1\.28",
         ),
         ("clap", {"window_s": 5.0}, {}, r"'clap': encoder windows are 5\.0 s.*10\.0 s"),
-        ("clap", {}, {"window_s": 20.0}, r"'clap': a window of 20\.0 s makes 2001 frames.*1024"),
+        ("clap", {}, {"window_s": 20.0}, r"'clap': a window of 20\.0 s has 2001 frames.*1024"),
     ],
 )
 def test_features_that_do_not_fit_are_noticed_when_the_encoder_is_built(

@@ -127,7 +127,7 @@ def test_another_number_of_mels_is_noticed_when_the_encoder_is_built(tmp_path):
     large = {"num_mel_bins": 128, "d_model": 16, "encoder_layers": 1, "encoder_ffn_dim": 16}
     large |= {"encoder_attention_heads": 2, "max_source_positions": 50}
     for features in (None, {"window_s": 1.0}, {"window_s": 1.0, "n_mels": 80}):
-        with pytest.raises(ValueError, match=r"reads 128 mels.*make 80; set .*n_mels: 128"):
+        with pytest.raises(ValueError, match=r"expects 128 mels.*have 80; set .*n_mels: 128"):
             build_encoder("whisper", large, features=features)
     encoder = build_encoder("whisper", large, features={"window_s": 1.0, "n_mels": 128})
     assert isinstance(encoder, Whisper)

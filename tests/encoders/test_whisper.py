@@ -49,7 +49,7 @@ def test_window_and_positions_are_one_thing():
     del (small := dict(SIZE))["max_source_positions"]
     assert Whisper(**small, window_s=2.0).encoder.config.max_source_positions == 100
     assert Whisper(**small).window_s == 30.0
-    with pytest.raises(ValueError, match=r"25 are 0\.5 s, but window_s is 2\.0"):
+    with pytest.raises(ValueError, match=r"25 is 0\.5 s, but window_s is 2\.0"):
         Whisper(**SIZE, window_s=2.0)
 
 

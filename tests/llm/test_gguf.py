@@ -288,7 +288,7 @@ def test_which_file_of_a_folder(stock, file, tmp_path):
     both.mkdir()
     for name in ("a.gguf", "b.gguf"):
         shutil.copy(file, both / name)
-    with pytest.raises(ValueError, match=f"{both} holds 2 GGUF files: a.gguf, b.gguf; give"):
+    with pytest.raises(ValueError, match=f"{both} has 2 GGUF files: a.gguf, b.gguf; set"):
         load_llm(both)
     assert not is_hub_id("models/tiny.gguf")
 

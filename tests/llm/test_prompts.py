@@ -97,7 +97,7 @@ def test_nothing_behind_the_end_is_decoded(end):
 
 
 def test_errors():
-    with pytest.raises(ValueError, match=r"no chat template .*llm.prompt: one of ltu"):
+    with pytest.raises(ValueError, match=r"no chat template .*llm.prompt .*: one of ltu"):
         TextFormat(tokenizer())
     with pytest.raises(ValueError, match="'ltuu'; expected 'chat', one of ltu"):
         TextFormat(tokenizer(), "ltuu")

@@ -277,7 +277,9 @@ def test_slips_in_a_batch_are_told_by_their_place(samples, told, tiny_model):
 
 
 def test_two_clips_and_one_question_are_counted(tiny_model, two_clips):
-    with pytest.raises(ValueError, match="^2 clips and 1 question; expected one question per clip"):
+    with pytest.raises(
+        ValueError, match="^got 2 clips and 1 question; expected one question per clip"
+    ):
         tiny_model("lal").generate({**two_clips, "text_input": ["What?"]})
 
 

@@ -252,7 +252,7 @@ def test_another_encoder_is_refused_by_name(trained, two_clips, tmp_path):
     assert torch.equal(again(two_clips)["loss"], model(two_clips)["loss"])
     state = {name: 2 * tensor for name, tensor in load_file(sslam).items()}
     save_file(state, tmp_path / "other.safetensors")
-    with pytest.raises(CheckpointError, match=r"encoders\.sslam of .*other\.safetensors holds oth"):
+    with pytest.raises(CheckpointError, match=r"encoders\.sslam of .*other\.safetensors has oth"):
         AudioLLM.from_pretrained(folder, encoders={"sslam": str(tmp_path / "other.safetensors")})
     with pytest.raises(CheckpointError, match=r"not 'beats'"):
         AudioLLM.from_pretrained(folder, encoders={"beats": "x"})

@@ -88,7 +88,7 @@ def test_formats_in_which_a_cut_cannot_be_seen_are_refused():
     streamed = bytearray(encode("FLAC", "PCM_16", noise()))
     streamed[21] &= 0xF0  # the 36 bits of STREAMINFO's number of samples: unknown
     streamed[22:26] = bytes(4)
-    with pytest.raises(AudioError, match="does not say how long it is"):
+    with pytest.raises(AudioError, match="does not declare a length"):
         load_audio(bytes(streamed))
 
 
