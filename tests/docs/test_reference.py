@@ -98,7 +98,7 @@ def test_public_and_described_is_what_has_an_entry(written):
         "{py:class} Door(width: float, *, height: float = 2.0)",
         "{py:method} open(by: str, /, *hands, slowly=False, **more) -> list[int]",
         "{py:property} size\n:type: float",
-        "{py:function} knock(door: Door, times=1)",
+        "{py:function} knock(door: toy.room.inner.Door, times=1)",
     ):
         assert line in page
     for name in ("SILENT", "undescribed", "_hidden", "nowhere"):
