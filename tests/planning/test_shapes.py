@@ -90,7 +90,7 @@ def test_a_plan_and_a_training_run_refuse_the_sizes_of_another_model(
             build_encoder(**{**pocket, "checkpoint": checkpoint})
     else:
         monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
-    with pytest.raises(ConfigError, match=f"encoder 'whisper': the checkpoint {checkpoint} says"):
+    with pytest.raises(ConfigError, match=f"encoder 'whisper': the checkpoint {checkpoint} has"):
         encoder_sizes({**pocket, "checkpoint": checkpoint})
     short = {"short_windows": True}
     sizes, _ = encoder_sizes({**pocket, "checkpoint": checkpoint, "model": short})

@@ -51,7 +51,7 @@ def test_another_error_of_the_disk_asks_for_no_room(tmp_path):
     error = PermissionError(errno.EACCES, "Permission denied")
     told = failing(error, tmp_path / "checkpoints" / "step-00000010", tmp_path, 5_000_000)
     assert "Permission denied" in told
-    assert "Repair that, then start it again" in told
+    assert "Fix this, then start it again" in told
     assert "room" not in told
     assert "MB" not in told
 

@@ -174,7 +174,7 @@ def test_the_sets_name_models_and_the_names_are_checked():
     assert all(name in MODELS for names in SETS.values() for name in names)
     assert names_of("small") == ("smollm2-135m-instruct", "whisper-tiny.en")
     assert names_of("whisper-tiny.en") == ("whisper-tiny.en",)
-    with pytest.raises(ConfigError, match=r"no weights 'smal'\. Did you mean 'small'"):
+    with pytest.raises(ConfigError, match=r"unknown weights 'smal'\. Did you mean 'small'"):
         names_of("smal")
 
 
