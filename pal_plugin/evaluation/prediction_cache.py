@@ -180,9 +180,7 @@ class PredictionCache:
     def _read(self, path: Path, settings: dict[str, Any], *, cut: bool) -> None:
         whole, _, rest = path.read_bytes().rpartition(b"\n")
         if rest:
-            logging.warning(
-                "%s: dropping the truncated last line; its row is answered again", path
-            )
+            logging.warning("%s: dropping the truncated last line; its row is answered again", path)
             if cut:
                 os.truncate(path, len(whole) + 1 if whole else 0)
         lines = whole.decode("utf-8").split("\n") if whole else []

@@ -130,6 +130,23 @@ def select(entries: dict[str, dict], select_by: str, tasks: Sequence[str]) -> fl
     return -mean if figure.split("_")[0] in _LESS_IS_BETTER else mean
 
 
+def check_selection(select_by: str, evaluators: Mapping[str, Evaluator]) -> None:
+    """Refuse a metric that no evaluator can have, before any evaluation (see `select`).
+
+    Raises:
+        ConfigError: no task has a metric of this name.
+    """
+    if any(evaluator.names is None for evaluator in evaluators.values()):
+        return  # one that does not say
+    known = {name for evaluator in evaluators.values() for name in evaluator.names}
+    figure = select_by.rpartition(".")[2]
+    if figure != "chance" and figure.removesuffix(passes(True)["_masked"]) not in known:
+        raise ConfigError(
+            f"run.select_by is {select_by!r}, which no task has as a metric. "
+            f"{did_you_mean(figure, sorted(known))}"
+        )
+
+
 def _task_name(row: dict) -> str:
     return f"{row['dataset']}/{row['task']}" if "dataset" in row else row["task"]
 

@@ -52,6 +52,8 @@ class InstructTask:
         settings.setdefault("caption", {}).setdefault("examples", caption_examples)
         settings.setdefault("multiple_choice", {}).setdefault("seed", seed)
         self.evaluators = build_evaluators(self.generation, settings)
+        if select_by is not None:
+            summary.check_selection(select_by, self.evaluators)
         self._scores: dict[str, dict[str, dict[str, Scores]]] = {}
         self._unheard: Known = {}
 

@@ -9,11 +9,14 @@ from pal_plugin.utils.tables import text_table
 
 # The metric shown for an entry, in order of preference.
 HEADLINE = ("accuracy", "map", "wer", "loss")
-# Where labels are both ranked by likelihood and generated, both accuracies are shown.
+# Where labels are both ranked by likelihood and generated, both metrics are shown.
 _BOTH = {
     "accuracy_said": (("accuracy", "accuracy, ranked"), ("accuracy_said", "accuracy, said")),
     "accuracy_ranked": (("accuracy", "accuracy, said"), ("accuracy_ranked", "accuracy, ranked")),
+    "micro_f1_said": (("map", "mAP, ranked"), ("micro_f1_said", "micro F1, said")),
 }
+# Metrics that an entry's chance level does not apply to.
+_WITHOUT_CHANCE = ("micro_f1_said",)
 
 
 def mix_table(datasets: dict[str, Any], weights: dict[str, float]) -> str:
@@ -33,7 +36,8 @@ def table(metrics: dict[str, dict[str, dict]]) -> str:
         for entry, figures in entries.items():
             part = f" ({figures['part']:.1%} of the split)" if "part" in figures else ""
             for name, label in _shown(figures):
-                numbers = (figures.get(key) for key in (name, f"{name}_masked_audio", "chance"))
+                chance = None if name in _WITHOUT_CHANCE else "chance"
+                numbers = (figures.get(key) for key in (name, f"{name}_masked_audio", chance))
                 count = f"{figures.get('n', '')}{part}"
                 rows.append((split, entry, label, *map(_number, numbers), count))
     return text_table(rows, "lllr")

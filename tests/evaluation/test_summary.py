@@ -4,8 +4,9 @@ import math
 
 import pytest
 
+from pal_plugin.evaluation.evaluators import EVALUATORS, Evaluator
 from pal_plugin.evaluation.metrics.answers import is_correct, normalise
-from pal_plugin.evaluation.summary import select, summarise
+from pal_plugin.evaluation.summary import check_selection, select, summarise
 from pal_plugin.utils.errors import ConfigError
 
 
@@ -109,3 +110,10 @@ def test_a_loss_that_is_no_number_selects_nothing_and_ends_no_training(caplog):
     assert "no loss of this evaluation is finite" in caplog.text
     with pytest.raises(ConfigError, match="has no such metric"):
         select(entries, "wer", ["caption"])
+
+
+def test_an_evaluator_that_does_not_tell_its_metrics_lets_any_select():
+    check_selection("accuracy", EVALUATORS)
+    check_selection("anything", {**EVALUATORS, "other": Evaluator})
+    with pytest.raises(ConfigError, match="'anything', which no task has as a metric"):
+        check_selection("anything", EVALUATORS)

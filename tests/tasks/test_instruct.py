@@ -54,6 +54,22 @@ def test_a_figure_that_is_not_there_selects_nothing(setting):
         task.after_evaluation(rows, "val", epoch=0)
 
 
+@pytest.mark.parametrize(
+    ("select_by", "told"),
+    [("acuracy", "accuracy"), ("classification.f1", "macro_f1"), ("wer_masked", "wer")],
+)
+def test_a_metric_that_no_task_has_is_told_before_anything_is_loaded(select_by, told):
+    with pytest.raises(ConfigError, match=f"run.select_by is '{select_by}'.*{told}"):
+        InstructTask(select_by=select_by)
+
+
+@pytest.mark.parametrize(
+    "select_by", ["accuracy_masked_audio", "toy/classification.accuracy_said", "bleu_4", "map"]
+)
+def test_a_metric_that_some_task_has_may_select(select_by):
+    assert InstructTask(select_by=select_by).select_by == select_by
+
+
 def test_a_dataset_that_cannot_be_built_is_named(toy):
     task = InstructTask()
     with pytest.raises(ConfigError, match=r"datasets\.pal_shards: no shards at .*gone"):

@@ -22,11 +22,14 @@ def test_the_table_shows_each_figure_beside_masked_audio_and_chance():
                     "accuracy_said_masked_audio": 0.0,
                 },
                 "multiple_choice": {"accuracy": 0.5, "accuracy_ranked": 0.6, "n": 9},
+                "tagging": {"map": 0.4, "micro_f1_said": 0.2, "chance": 0.1, "n": 8},
                 "transcript": {"wer": 0.5, "wer_masked_audio": None, "n": 7},
             }
         }
     )
-    header, _, first, *both, chosen, ranked, second = text.splitlines()
+    header, _, first, *both, chosen, ranked, tags, said, second = text.splitlines()
+    assert " ".join(tags.split()[1:]) == "tagging mAP, ranked 0.400 - 0.100 8"
+    assert " ".join(said.split()[1:]) == "tagging micro F1, said 0.200 - - 8"
     assert header.split() == ["split", "task", "figure", "value", "masked", "audio", "chance", "n"]
     assert first.split() == ["val", "classification", "accuracy", "0.812", "0.100", "0.090", "300"]
     assert [" ".join(line.split()[1:]) for line in both] == [

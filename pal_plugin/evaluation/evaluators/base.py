@@ -92,6 +92,8 @@ class Evaluator:
 
     #: Whether all rows of one `answer` call must share a closed set of answers.
     closed = False
+    #: Metrics that the task may have; None where they are not known.
+    names: tuple[str, ...] | None = None
 
     def __init__(self, generation: GenerationSettings) -> None:
         self.generation = generation

@@ -21,7 +21,7 @@ from pal_plugin.evaluation.evaluators.base import (
     Rows,
     Scores,
 )
-from pal_plugin.evaluation.metrics.captioning import caption_scores
+from pal_plugin.evaluation.metrics.captioning import caption_scores, scorer_names
 from pal_plugin.utils.spelling import first_of
 
 _Rank = tuple[bytes, str, str]
@@ -37,7 +37,15 @@ class Captions(Evaluator):
         metrics: names in `captioning.SCORERS`, None for all.
         examples: captions per dataset to generate as examples, where they are not scored. Each
             process generates about `examples * (1 + ln(batches))` to find them.
+
+    Raises:
+        ConfigError: an unknown name in `metrics`.
     """
+
+    names = (
+        *("loss", "perplexity", "bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l"),
+        *("cider", "cider_d", "meteor", "spice", "spider", "fense"),
+    )
 
     def __init__(
         self,
@@ -48,6 +56,7 @@ class Captions(Evaluator):
         examples: int = 4,
     ) -> None:
         super().__init__(generation)
+        scorer_names(metrics)  # an unknown name fails before the first batch
         self.scores, self.tokenizer, self.metrics = scores, tokenizer, metrics
         self.examples = examples
         self._smallest: set[_Rank] = set()

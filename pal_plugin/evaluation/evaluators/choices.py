@@ -53,6 +53,8 @@ class MultipleChoice(Evaluator):
         ConfigError: a negative number of orders.
     """
 
+    names = (*_COUNTED, "accuracy_sd")
+
     def __init__(
         self,
         generation: GenerationSettings,

@@ -25,6 +25,7 @@ class Judged(Evaluator):
     """
 
     task = ""
+    names = ()  # the judge's come later
 
     def __init__(self, generation: GenerationSettings, template: str | None = None) -> None:
         super().__init__(generation)

@@ -29,7 +29,13 @@ from pal_plugin.evaluation.metrics.classification import (
     multi_label_f1,
     plot_confusion,
 )
-from pal_plugin.evaluation.metrics.matching import TEMPLATE, cosines, embedder, string_match
+from pal_plugin.evaluation.metrics.matching import (
+    TEMPLATE,
+    cosines,
+    embedder,
+    labels_in,
+    string_match,
+)
 from pal_plugin.evaluation.metrics.missing import MissingScoreError, version_of
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.spelling import did_you_mean
@@ -103,6 +109,7 @@ class Classification(_Labels, Exact):
 
     task = "classification"
     ways = ("likelihood", "string", "embedding")
+    names = ("accuracy", "macro_f1", "micro_f1", "accuracy_said", "unmatched")
 
     def __init__(self, generation: GenerationSettings, said: bool = True, **ways: Any) -> None:
         super().__init__(generation, **ways)
@@ -177,10 +184,22 @@ class Classification(_Labels, Exact):
 
 
 class Tagging(_Labels):
-    """Several labels per clip: macro mAP of the labels' scores, F1 of the top-scoring label."""
+    """Several labels per clip: macro mAP of the labels' scores, F1 of the top-scoring label.
+
+    Args:
+        generation: how answers are generated.
+        said: with `likelihood`, generate an answer too and score the labels in it, as
+            `micro_f1_said`. `embedding` uses a generated answer anyway.
+        ways: `by`, `embedder` and `template`.
+    """
 
     task = "tagging"
     ways = ("likelihood", "embedding")
+    names = ("map", "macro_f1", "micro_f1", "micro_f1_said", "unmatched")
+
+    def __init__(self, generation: GenerationSettings, said: bool = True, **ways: Any) -> None:
+        super().__init__(generation, **ways)
+        self.said = said and self.by == "likelihood"
 
     def answer(self, model: Any, samples: dict) -> dict[str, list]:
         """`prediction`, the top label; `scores` of all labels; `right`, indices of the true ones.
@@ -201,6 +220,10 @@ class Tagging(_Labels):
             scores = model.predict_class(samples, candidates=labels)["scores"]
             scores = scores.detach().float().cpu().numpy()
             said = {}
+            if self.said:
+                texts = self.generation.answers(model, samples)
+                named = [[number[label] for label in labels_in(text, labels)] for text in texts]
+                said = {"said": texts, "named": named}
         else:
             texts = self.generation.answers(model, samples)
             scores, said = self._cosines(texts, labels), {"said": texts}
@@ -212,22 +235,37 @@ class Tagging(_Labels):
         }
 
     def score(self, rows: Rows, key: str) -> Scores:
-        """How mAP and F1 were computed, or why not."""
+        """`micro_f1_said` and `unmatched` per row; how all was computed, or why not."""
+        how = self._score_said(rows, key) if self.said else {}
         try:
             package = version_of("scikit-learn")
         except MissingScoreError as error:
-            return Scores(missing=dict.fromkeys(("map", "macro_f1", "micro_f1"), str(error)))
+            missing = dict.fromkeys(("map", "macro_f1", "micro_f1"), str(error))
+            return Scores(how=how, missing=missing)
         targets = _targets(rows, key)
         note = f"{package}, {self._way()}"
         if targets is None:
-            return Scores(missing={"map": "the rows have different sets of labels"})
+            return Scores(how=how, missing={"map": "the rows have different sets of labels"})
         unused = int((~targets.any(axis=0)).sum())
         return Scores(
             how={
                 "map": f"{note}; mean over the labels, excluding {unused} without any clip",
                 "macro_f1": f"{note}; the top-scoring label against all labels of the clip",
+                **how,
             }
         )
+
+    def _score_said(self, rows: Rows, key: str) -> dict[str, str]:
+        """Metrics of the generated answers, with how they were computed."""
+        for row in rows:
+            named, right = row[f"named{key}"], row[f"right{key}"]
+            # Micro F1 is a ratio of sums over clips: 2 TP / (named + right).
+            counted = [2 * len({*named} & {*right}), len({*named}) + len({*right})]
+            row[f"figures{key}"] = {"micro_f1_said": counted, "unmatched": float(not named)}
+        return {
+            "micro_f1_said": "F1 of the labels in the generated text, over all clips and labels",
+            "unmatched": "share of texts that contain no label",
+        }
 
     @classmethod
     def whole(cls, rows: Rows, key: str) -> dict[str, float | None]:

@@ -20,6 +20,8 @@ from pal_plugin.evaluation.metrics.speech import whisper_normaliser, word_errors
 class Questions(Exact):
     """`qa`: exact match of a generated answer after `normalise`."""
 
+    names = ("accuracy",)
+
     def answer(self, model: Any, samples: dict) -> dict[str, list]:
         """`prediction`: the generated answer."""
         return {"prediction": self.generation.answers(model, samples, "predict_answers")}
@@ -36,6 +38,8 @@ class Transcripts(Evaluator):
         generation: how transcripts are generated.
         spelling: see `speech.whisper_normaliser`.
     """
+
+    names = ("wer", "wer_raw", "wer_whisper")
 
     def __init__(self, generation: GenerationSettings, spelling: str | None = None) -> None:
         super().__init__(generation)

@@ -78,14 +78,7 @@ def caption_scores(
         raise ValueError(f"{len(candidates)} captions and {len(references)} lists of references")
     if not candidates or not all(references):
         raise ValueError("expected at least one caption, and one reference or more for each")
-    names = list(SCORERS) if wanted is None else list(dict.fromkeys(wanted))
-    if "spider" in names:
-        names.remove("spider")
-        names += [name for name in ("cider", "spice") if name not in names]
-    for name in names:
-        if name not in SCORERS:
-            known = [*SCORERS, "spider"]
-            raise ConfigError(f"no captioning score {name!r}. {did_you_mean(name, known)}")
+    names = scorer_names(wanted)
     result = CaptionScores()
     try:
         words, cut_by = _cut(candidates, references, tokenizer)
@@ -104,6 +97,23 @@ def caption_scores(
             result.scores[key] = Score(value, rows, package, cut_by)
     _spider(result, names)
     return result
+
+
+def scorer_names(wanted: Sequence[str] | None) -> list[str]:
+    """Names in `SCORERS` of the wanted scores, with those that "spider" needs; None for all.
+
+    Raises:
+        ConfigError: an unknown score.
+    """
+    names = list(SCORERS) if wanted is None else list(dict.fromkeys(wanted))
+    if "spider" in names:
+        names.remove("spider")
+        names += [name for name in ("cider", "spice") if name not in names]
+    for name in names:
+        if name not in SCORERS:
+            known = [*SCORERS, "spider"]
+            raise ConfigError(f"no captioning score {name!r}. {did_you_mean(name, known)}")
+    return names
 
 
 def _cut(candidates: Sequence[str], references: Sequence[Sequence[str]], tokenizer: str):

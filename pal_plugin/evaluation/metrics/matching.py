@@ -20,7 +20,13 @@ _TOKENIZER_FILES = ["tokenizer*", "vocab*", "special_tokens_map.json", "*.model"
 
 
 def string_match(text: str, labels: Sequence[str]) -> str | None:
-    """The label that the text contains; None for none or several.
+    """The label that the text contains (`labels_in`); None for none or several."""
+    named = labels_in(text, labels)
+    return named[0] if len(named) == 1 else None
+
+
+def labels_in(text: str, labels: Sequence[str]) -> list[str]:
+    """The labels that the text contains, longest first.
 
     Labels match whole words after `normalise`. A label within a longer one in the text ("rain" in
     "rain on glass") does not count.
@@ -33,7 +39,7 @@ def string_match(text: str, labels: Sequence[str]) -> str | None:
             named.append(label)
             # Replaced by a mark, so that the neighbors do not become one phrase.
             said = said.replace(words, " | ")
-    return named[0] if len(named) == 1 else None
+    return named
 
 
 class SentenceEmbedder:

@@ -19,7 +19,7 @@ class Told:
         self.asked += samples["text_input"]
         if "audio_mask" in samples:
             return ["nothing"] * len(samples["text_input"])
-        said = [self.says[name] for name in samples["sample_id"]]
+        said = [self.says.get(name, "nothing") for name in samples["sample_id"]]
         return [text(q) if callable(text) else text
                 for text, q in zip(said, samples["text_input"], strict=True)]  # fmt: skip
 

@@ -7,6 +7,7 @@ import torch
 
 from pal_plugin.datasets.collate import collate_clips
 from pal_plugin.tasks.instruct import InstructTask
+from pal_plugin.utils.errors import ConfigError
 
 from .conftest import Told, batch, evaluate, item
 
@@ -110,3 +111,9 @@ def test_a_loss_that_is_no_number_is_named_and_left_out(tmp_path):
         row["loss"] = None
     nothing = task.after_evaluation(again, "val")["caption"]
     assert (nothing["loss"], nothing["perplexity"]) == (None, None)
+
+
+def test_an_unknown_score_is_told_before_anything_is_loaded():
+    with pytest.raises(ConfigError, match="no captioning score 'cidr'.*cider"):
+        InstructTask(evaluation={"caption": {"metrics": ["bleu", "cidr"]}})
+    InstructTask(evaluation={"caption": {"metrics": ["spider"]}})

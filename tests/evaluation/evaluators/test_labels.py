@@ -35,7 +35,7 @@ def test_classification_by_generated_text_says_what_named_nothing():
     assert entries["classification"]["accuracy"] == pytest.approx(2 / 3)
     assert entries["classification"]["unmatched"] == pytest.approx(1 / 3)
     assert entries["classification"]["unmatched_masked_audio"] == 1.0
-    assert "names" in task.describe("val")["classification"]["how"]["accuracy"]
+    assert "contains" in task.describe("val")["classification"]["how"]["accuracy"]
     with pytest.raises(ConfigError, match=r"classification\.embedder"):
         InstructTask(evaluation={"classification": {"by": "embedding"}})
     with pytest.raises(ConfigError, match="'string'"):
@@ -59,7 +59,7 @@ def test_the_labels_can_be_ranked_and_an_answer_generated_beside_that():
     assert entry["unmatched_masked_audio"] == 1.0
     how = task.describe("val")["classification"]["how"]
     assert "likelihood" in how["accuracy"]
-    assert "names" in how["accuracy_said"]
+    assert "contains" in how["accuracy_said"]
 
 
 def test_a_model_that_does_not_say_what_it_ranks_is_told(caplog):
@@ -92,6 +92,22 @@ def test_tagging_ranks_clips_for_each_label():
     assert rows[1]["right"] == [0, 1]
     assert rows[1]["scores"] == [2.0, 3.0, 0.0]
     assert "excluding 1 without any clip" in task.describe("val")["tagging"]["how"]["map"]
+
+
+def test_tagging_has_the_labels_that_are_said_beside_the_ranking():
+    says = {"a": "Rain and a dog.", "b": "a bell", "c": "ststst"}
+    tags = tagged(["rain"], ["rain", "bell"], ["dog"])
+    task, rows, entries = evaluate(Told(says=says, likes={n: {} for n in "abc"}), tags)
+    assert [row["named"] for row in rows] == [[0, 1], [2], []]
+    entry = entries["tagging"]
+    assert entry["micro_f1_said"] == pytest.approx(2 * 2 / (3 + 4))
+    assert entry["unmatched"] == pytest.approx(1 / 3)
+    assert entry["micro_f1_said_masked_audio"] == 0.0
+    assert "generated text" in task.describe("val")["tagging"]["how"]["micro_f1_said"]
+    ranked = {"tagging": {"said": False}}
+    _, rows, entries = evaluate(Told(likes={n: {} for n in "abc"}), tags, evaluation=ranked)
+    assert "said" not in rows[0]
+    assert "micro_f1_said" not in entries["tagging"]
 
 
 def test_a_classification_of_several_labels_is_tagging():

@@ -5,7 +5,12 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
-from pal_plugin.evaluation.metrics.matching import SentenceEmbedder, cosines, string_match
+from pal_plugin.evaluation.metrics.matching import (
+    SentenceEmbedder,
+    cosines,
+    labels_in,
+    string_match,
+)
 from pal_plugin.utils.errors import ConfigError
 
 LABELS = ["rain", "rain on glass", "dog", "hand saw"]
@@ -74,3 +79,10 @@ def test_a_text_that_spells_a_control_token_is_embedded_as_text(sentence_model):
 def test_a_model_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ConfigError, match="nowhere"):
         SentenceEmbedder(str(tmp_path / "nowhere"))
+
+
+def test_all_labels_in_a_text():
+    assert labels_in("Rain on glass, a dog and rain", ["rain", "rain on glass", "dog"]) == [
+        *("rain on glass", "rain", "dog")
+    ]
+    assert labels_in("training", ["rain"]) == []
