@@ -44,5 +44,5 @@ def test_masking_hides_the_audio_of_every_row():
 
 def test_questions_ask_for_something():
     assert questions_of(batch()) == ["a", "b", "c"]
-    with pytest.raises(ValueError, match=r"question 1 is ' \\t'; expected text"):
+    with pytest.raises(ValueError, match=r"question 1 is ' \\t'; expected a non-blank question"):
         questions_of(batch() | {"text_input": ["a", " \t", "c"]})
