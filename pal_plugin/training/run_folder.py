@@ -168,7 +168,8 @@ def interrupted_evaluation(output_dir: str | Path, job_id: str | None, recipe: s
 def latest_run(recipe: str, output_dir: str | Path = "output") -> Path:
     """Folder of the newest finished run of `recipe`; the choice is logged.
 
-    Where none is finished: the newest with a best checkpoint, with a warning.
+    Trials are passed over: runs of less than a tenth of the steps of the longest one. Where none is
+    finished: the newest with a best checkpoint, with a warning.
 
     Raises:
         ConfigError: there is none; the message says how to train one.
@@ -186,9 +187,12 @@ def latest_run(recipe: str, output_dir: str | Path = "output") -> Path:
             unfinished.append(config.parent.name)
     if found:
         finished = [run for run in found if (run / FINISHED).is_file()]
-        run = max(finished or found, key=lambda run: (run / BEST).stat().st_mtime_ns)
+        by_age = sorted(finished or found, key=lambda run: (run / BEST).stat().st_mtime_ns)
+        run = _without_trials(by_age)[-1] if finished else by_age[-1]
         if finished:
-            logging.info("latest:%s is %s", recipe, described(run))
+            trials = [trial.name for trial in by_age[by_age.index(run) + 1 :]]
+            passed = f"; newer, but a trial of few steps: {', '.join(trials)}" if trials else ""
+            logging.info("latest:%s is %s%s", recipe, described(run), passed)
         else:
             message = "latest:%s is %s: no run of this recipe is finished"
             logging.warning(message, recipe, described(run))
@@ -199,6 +203,22 @@ def latest_run(recipe: str, output_dir: str | Path = "output") -> Path:
         f"no trained run of {recipe!r} under {root}{hint}.{have} Train one with: "
         f"{train_command(recipe)}"
     )
+
+
+def _without_trials(runs: list[Path]) -> list[Path]:
+    """Those of the finished runs that trained at least a tenth as long as the longest, in order."""
+    steps = [_steps(run) for run in runs]
+    longest = max((count for count in steps if count is not None), default=0)
+    return [r for r, n in zip(runs, steps, strict=True) if n is None or 10 * n >= longest]
+
+
+def _steps(run: Path) -> int | None:
+    """Steps of a finished run; None where that is not known."""
+    try:
+        steps = json.loads((run / FINISHED).read_text("utf-8")).get("steps")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return steps if isinstance(steps, int) else None
 
 
 def described(run: Path) -> str:

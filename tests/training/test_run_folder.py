@@ -63,6 +63,18 @@ def test_a_finished_run_comes_before_one_that_still_goes_or_was_interrupted(tmp_
     assert "no run of this recipe is finished" in caplog.text
 
 
+def test_a_trial_of_few_steps_does_not_take_the_place_of_a_training(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    steps = {"long": 1000, "shorter": 100, "trial": 1}
+    for age, (name, count) in zip((300, 200, 100), steps.items(), strict=True):
+        run = trained(tmp_path, name, "r", age_s=age, files=(BEST, FINISHED))
+        (run / FINISHED).write_text(f'{{"steps": {count}}}')
+    assert latest_run("r", tmp_path).name == "shorter"
+    assert "newer, but a trial of few steps: trial" in caplog.text
+    (tmp_path / "trial" / FINISHED).write_text('{"evaluated": []}')  # of an older version
+    assert latest_run("r", tmp_path).name == "trial"
+
+
 def test_no_run_says_how_to_train_one_and_what_there_is(tmp_path):
     trained(tmp_path, "half", "lal_stage1", files=())
     trained(tmp_path, "other", "pal_stage1")
