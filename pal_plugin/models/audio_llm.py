@@ -349,8 +349,9 @@ class AudioLLM(StoredModel):
             audio: encoded clips (`encode`), in place of `samples["audio"]`.
 
         Returns:
-            `predictions` (list of R strings) and `scores` `[R, len(candidates)]`, mean
-            log-probability per token (including the end token).
+            `predictions` (list of R strings); `scores` `[R, len(candidates)]`, mean log-probability
+            per token (including the end token), which decide; `probabilities` of the same shape,
+            each candidate's share in the likelihood of all.
 
         Raises:
             ValueError: if there are no candidates, one is blank, or a question is.
@@ -363,7 +364,11 @@ class AudioLLM(StoredModel):
         answers = [self.text.answer_ids(c) for c in candidates]
         sums, counts = log_probabilities(self.llm, prompt, answers, **heard)
         scores = sums / counts
-        return {"predictions": [candidates[i] for i in scores.argmax(1).tolist()], "scores": scores}
+        return {
+            "predictions": [candidates[i] for i in scores.argmax(1).tolist()],
+            "scores": scores,
+            "probabilities": sums.softmax(1),
+        }
 
     def chat(self, messages: Sequence[dict[str, Any]], **generation) -> str:
         """The answer to a conversation that ends with a user message.

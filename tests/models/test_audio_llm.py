@@ -66,10 +66,14 @@ def test_the_loss_is_that_of_the_answer_and_its_end_only(tiny_model, two_clips, 
 def test_class_scores_are_the_likelihoods_of_the_answers(tiny_model, two_clips, model_type):
     model = tiny_model(model_type)
     candidates = ["bell", "noise burst", "no, there is rain"]
-    scores = model.predict_class(two_clips, candidates)["scores"]
+    found = model.predict_class(two_clips, candidates)
+    scores, wholes = found["scores"], []
     for column, candidate in enumerate(candidates):
         loss = model({**two_clips, "text_output": [candidate] * 2})["per_row_loss"]
         assert torch.allclose(scores[:, column], -loss, atol=1e-4)
+        wholes.append((-loss * len(model.text.answer_ids(candidate))).exp())
+    shares = torch.stack(wholes, 1) / sum(wholes)[:, None]
+    assert torch.allclose(found["probabilities"], shares, atol=1e-4)
 
 
 @pytest.mark.parametrize("model_type", TYPES)

@@ -1,5 +1,7 @@
 """What the package ships: the three pocket models load by LAVIS's own functions and hear."""
 
+import csv
+import json
 from pathlib import Path
 
 # isort: split
@@ -85,8 +87,44 @@ def test_the_configurations_differ_in_routing_only():
 
 
 def test_it_is_small_enough_to_ship():
-    size = sum(path.stat().st_size for path in POCKET.rglob("*") if path.is_file())
-    assert size <= 12e6
+    files = [path for path in POCKET.rglob("*") if path.is_file()]
+    small = [path for path in files if path.name.startswith("small")]
+    assert sum(path.stat().st_size for path in small) <= 12e6
+    assert sum(path.stat().st_size for path in files if path not in small) <= 12e6
+
+
+def test_the_card_of_small_has_the_figures_of_its_run():
+    card = (POCKET / "README.md").read_text("utf-8").split("## small")[1]
+    metrics = json.loads((POCKET / "small.json").read_text("utf-8"))["metrics"]["val"]
+    rows = {
+        "ESC-10, fold 4": "pal_mini/classification/esc10",
+        "instruments, ten kinds": "pal_mini/classification/instruments",
+        "recorded digits, three speakers": "pal_mini/classification/digits",
+        "recorded digits, a fourth speaker": "pal_mini/classification/digits_unseen_speaker",
+        "synthetic digits, unseen voices": "pal_spoken/classification",
+    }
+    for name, key in rows.items():
+        found = metrics[key]
+        cells = [found["n"], *(found[k] * 100 for k in ("chance", "accuracy", "accuracy_said"))]
+        (line,) = (line for line in card.splitlines() if line.startswith(f"| {name} |"))
+        told = [float(cell) for cell in line.split("|")[2:-1]]
+        assert told == [pytest.approx(cell, abs=0.06) for cell in cells]
+        assert found["accuracy_masked_audio"] <= found["chance"] + 0.01
+    for name, key in {"sentences": "transcript", "words in no order": "word_sequence"}.items():
+        found = metrics[f"pal_spoken/transcript/{key}"]
+        assert f"| {name}, unseen synthetic voices | {found['n']} | {found['wer']:.3f} |" in card
+
+
+def test_every_recording_that_small_learned_from_is_credited():
+    root = Path(__file__).resolve().parents[2]
+    splits = csv.DictReader((root / "projects/pal/small/clips.csv").open(encoding="utf-8"))
+    trained = {Path(row["filename"]).name for row in splits if row["split"] == "train"}
+    credits = list(csv.DictReader((POCKET / "small_credits.csv").open(encoding="utf-8")))
+    assert {row["clip"] for row in credits} == trained
+    for row in credits:
+        assert row["licence"] in ("CC0", "CC-BY")
+        assert row["url"]
+        assert row["author"] or row["licence"] == "CC0"
 
 
 @pytest.mark.shared

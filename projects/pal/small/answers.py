@@ -13,7 +13,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from pal_plugin.clips import Clip, clips
@@ -48,11 +47,9 @@ def asked(model: AudioLLM, clip: Clip, masked: bool = False) -> tuple[str, str]:
 
 def ranked(model: AudioLLM, samples: dict, names: tuple[str, ...]) -> str:
     """The name of highest likelihood per token, with its share in the likelihood of all."""
-    lengths = torch.tensor([len(model.text.answer_ids(name)) for name in names])
-    scores = model.predict_class(samples, names)["scores"][0].cpu()
-    shares = (scores * lengths).softmax(0)  # scores are means over an answer's tokens
-    best = int(scores.argmax())
-    return f"{names[best]} {shares[best]:.0%}"
+    found = model.predict_class(samples, names)
+    best = found["predictions"][0]
+    return f"{best} {found['probabilities'][0, names.index(best)]:.0%}"
 
 
 def table(model: AudioLLM) -> str:

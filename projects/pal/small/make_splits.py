@@ -1,4 +1,5 @@
-"""Write clips.csv: the splits of ../mini without training clips unusable for shipped weights.
+"""Write clips.csv, the splits of ../mini without training clips unusable for shipped weights, and
+the credits of the others, which go with the weights (pal_plugin/pocket/small_credits.csv).
 
     PAL_DATA=FOLDER python projects/pal/small/make_splits.py
 
@@ -13,6 +14,7 @@ import csv
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -20,6 +22,7 @@ MINI = HERE.parent / "mini" / "splits.csv"
 ESC10, INSTRUMENTS = "esc10_f1234", "music/fsdkaggle2018_instruments"
 #: Licences in ESC-10's attribution.csv that permit training.
 OPEN = ("CC0", "CC-BY")
+CREDITS = HERE.parents[2] / "pal_plugin" / "pocket" / "small_credits.csv"
 
 
 def allowed(rows: list[dict[str, str]], audio: Path) -> list[dict[str, str]]:
@@ -36,6 +39,26 @@ def allowed(rows: list[dict[str, str]], audio: Path) -> list[dict[str, str]]:
     return [row for row in rows if row["split"] != "train" or is_open(row)]
 
 
+def credits(rows: list[dict[str, str]], audio: Path) -> list[dict[str, str]]:
+    """Title, author, licence and source of each training clip."""
+    esc10 = {row["filename"]: row for row in _read(audio / ESC10 / "attribution.csv")}
+    instruments = {row["file"]: row for row in _read(audio / INSTRUMENTS / "instruments.csv")}
+    found = []
+    for row in rows:
+        if row["split"] != "train":
+            continue
+        name = Path(row["filename"]).name
+        if row["domain"] == "esc10":
+            told = {key: esc10[name][key] for key in ("title", "author", "licence", "url")}
+            found.append({"dataset": "ESC-10", "clip": name, **told})
+        else:
+            number = instruments[name]["freesound_id"]
+            url = f"https://freesound.org/s/{number}/"
+            told = {"title": "", "author": "", "licence": instruments[name]["licence"], "url": url}
+            found.append({"dataset": "FSDKaggle2018", "clip": name, **told})
+    return found
+
+
 def _licences(path: Path, key: str) -> dict[str, str]:
     return {row[key]: row["licence"] for row in _read(path)}
 
@@ -45,6 +68,14 @@ def _read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def _write(path: Path, rows: Iterable[dict[str, str]]) -> None:
+    rows = list(rows)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def main() -> int:
     if "PAL_DATA" not in os.environ:
         print(
@@ -52,11 +83,10 @@ def main() -> int:
         )
         return 2
     rows = _read(MINI)
-    kept = allowed(rows, Path(os.environ["PAL_DATA"]) / "audio")
-    with (HERE / "clips.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(kept)
+    audio = Path(os.environ["PAL_DATA"]) / "audio"
+    kept = allowed(rows, audio)
+    _write(HERE / "clips.csv", kept)
+    _write(CREDITS, credits(kept, audio))
     for (domain, split), count in sorted(Counter((r["domain"], r["split"]) for r in kept).items()):
         print(f"{domain:<12} {split:<12} {count}")
     return 0

@@ -1,20 +1,15 @@
 """What is ranked first is what an evaluation would count."""
 
-from types import SimpleNamespace
-
 import torch
 
 
-class Told:
-    """Two names of one and of three tokens, the longer one likelier per token."""
-
-    text = SimpleNamespace(answer_ids=lambda name: name.split())
+class Ranked:
+    """Of two names the second is likelier per token, and the first as a whole."""
 
     def predict_class(self, samples, names):
-        return {"scores": torch.tensor([[-1.5, -1.0]])}
+        return {"predictions": [names[1]], "probabilities": torch.tensor([[0.82, 0.18]])}
 
 
-def test_names_are_ranked_per_token_as_an_evaluation_does(script):
-    found = script("answers").ranked(Told(), {}, ("cello", "violin or fiddle"))
-    # exp(-3) of exp(-1.5) + exp(-3)
+def test_the_name_that_is_ranked_first_stands_with_its_probability(script):
+    found = script("answers").ranked(Ranked(), {}, ("cello", "violin or fiddle"))
     assert found == "violin or fiddle 18%"

@@ -114,7 +114,7 @@ def test_a_training_that_fails_ends_it(runs, started, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("changed", "told", "finished"),
     [
-        ("run.init_lr=0.5", "run.init_lr: 0.001 then, 0.5 now", False),
+        ("run.init_lr=0.5", "run.init_lr: was 0.001, now 0.5", False),
         ("run.evaluation.classification.said=false", "said: True then, False now", True),
     ],
 )
