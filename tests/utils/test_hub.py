@@ -101,9 +101,8 @@ def test_torch_files_are_fetched_where_there_is_nothing_else(hub):
 
 def test_a_repository_without_weights_is_explained(hub):
     hub.files = {"config.json": b"{}", "weights.ckpt": b"x"}
-    with pytest.raises(
-        HubError, match=r"'some/odd' has neither model\.safetensors.*hf download some/odd"
-    ):
+    says = r"'some/odd' has neither model\.safetensors.*hf download some/odd"
+    with pytest.raises(HubError, match=says):
         fetch("some/odd")
 
 
