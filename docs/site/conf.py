@@ -19,7 +19,14 @@ import reference  # noqa: E402 - beside this file
 
 #: Who reads -> the pages. A page that is in none is an error.
 READERS = {
-    "Try it": ["docs/listen", "docs/python", "docs/conversations", "docs/weights", "docs/install"],
+    "Try it": [
+        "docs/listen",
+        "docs/python",
+        "docs/conversations",
+        "docs/weights",
+        "pal_plugin/pocket/README",
+        "docs/install",
+    ],
     "Train it": [
         "docs/own_clips",
         "docs/training",
@@ -47,9 +54,10 @@ release = re.search(r'"(.+)"', (ROOT / "pal_plugin" / "version.py").read_text("u
 extensions = ["myst_nb"]
 root_doc = "README"
 include_patterns = ["*.md", "docs/*.md", "docs/*.ipynb", "docs/api/*.md", "projects/**/*.md"]
+include_patterns += ["pal_plugin/pocket/*.md"]
 # Folders that are not even looked through.
-exclude_patterns = [".*", "benchmarks", "build", "dist", "output", "pal_plugin", "tests"]
-exclude_patterns += ["*.egg-info", "docs/_build", "**/__pycache__"]
+exclude_patterns = [".*", "benchmarks", "build", "dist", "output", "tests"]
+exclude_patterns += ["*.egg-info", "docs/_build", "**/__pycache__", "pal_plugin/[!p]*"]
 
 myst_enable_extensions = ["fieldlist"]
 myst_heading_anchors = 4
