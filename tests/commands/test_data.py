@@ -46,7 +46,7 @@ def test_mistakes_are_one_message_and_exit_code_2(tmp_path, capsys):
     assert main(["dtaa"]) == 2
     assert "Did you mean 'data'" in capsys.readouterr().err
     assert main(["data", "convert", "esc50", "--audio", str(tmp_path), "--out", "x"]) == 2
-    assert capsys.readouterr().err == "error: esc50 needs annotations: esc50.csv\n"
+    assert capsys.readouterr().err == "error: esc50 needs annotation files: esc50.csv\n"
     assert main(["data", "stats", str(tmp_path / "gone")]) == 2
     assert "no shards at" in capsys.readouterr().err
     assert main([]) == 2

@@ -82,7 +82,7 @@ def test_a_dry_run_tells_the_bytes_and_ends(recipe, filled, caplog):
     caplog.set_level(logging.INFO)
     encode(recipe("kept"), dry_run=True)
     assert "clap: about" in caplog.text
-    assert "clips cached" not in caplog.text
+    assert "clips cached\n" not in caplog.text
 
 
 def test_a_recipe_without_a_cache_says_how_to_ask_for_one(recipe):
