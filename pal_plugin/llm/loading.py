@@ -23,6 +23,7 @@ from transformers import (
     AutoTokenizer,
     BitsAndBytesConfig,
     PretrainedConfig,
+    PreTrainedTokenizerBase,
 )
 
 from pal_plugin.llm import gguf
@@ -74,7 +75,7 @@ def load_llm(
     file = gguf.find(folder)
     if file is None:
         llm = text_model(_load_folder(path, folder, dtype, attn_implementation, quantize))
-        words = _tokenizer(Path(tokenizer or folder))
+        words = load_tokenizer(Path(tokenizer or folder))
     else:
         if quantize is not None:
             raise ValueError(
@@ -82,7 +83,7 @@ def load_llm(
                 "dequantized to llm.dtype; set llm.quantize: null"
             )
         llm = gguf.load(file, getattr(torch, dtype), attn_implementation)
-        words = _tokenizer(Path(tokenizer)) if tokenizer else gguf.read_tokenizer(file)
+        words = load_tokenizer(Path(tokenizer)) if tokenizer else gguf.read_tokenizer(file)
     text = TextFormat(words, prompt, system)
     tokens, rows = len(text.tokenizer), llm.get_input_embeddings().num_embeddings
     if tokens > rows:
@@ -213,14 +214,26 @@ def _files(path: str) -> Path:
     return fetch(path, _TOKENIZER) if is_hub_id(path) else snapshot(path, [])
 
 
-def _tokenizer(folder: Path):
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a folder; a config.json in it may be that of an audio-LLM.
+
+    Raises:
+        ValueError: if there is none.
+    """
     # Checked first: transformers versions fail in different ways, or make up an empty tokenizer.
     if not any(path for kind in ("tokenizer*", "vocab*") for path in folder.glob(kind)):
         raise ValueError(
             f"no tokenizer in {folder}; expected tokenizer.json and tokenizer_config.json next "
             "to the weights, or set llm.tokenizer to their folder"
         )
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    kwargs = {}
+    if (folder / CONFIG).is_file():
+        facts = json.loads((folder / CONFIG).read_text("utf-8"))
+        if "model_type" in facts and facts["model_type"] not in CONFIG_MAPPING:
+            kwargs["config"] = PretrainedConfig()  # transformers would warn about the unknown type
+    return AutoTokenizer.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False, **kwargs
+    )
 
 
 def _quantization(quantize: str | None, dtype: str) -> BitsAndBytesConfig | None:
