@@ -73,7 +73,7 @@ def test_a_gguf_is_unpacked_once_also_one_that_was_there(cache, capsys, monkeypa
 
 def test_all_names_are_checked_before_anything_is_fetched(cache, capsys):
     assert main(["weights", "get", "small", "large"]) == 2
-    assert "no weights 'large'" in capsys.readouterr().err
+    assert "unknown weights 'large'" in capsys.readouterr().err
     assert not cache.exists()
 
 

@@ -85,7 +85,7 @@ class Endless(IterableDataset):
 
 
 def test_a_stream_that_cannot_be_read_in_part_is_refused():
-    with pytest.raises(ConfigError, match=r"run.eval_limit is 5, and mine, val is a stream"):
+    with pytest.raises(ConfigError, match=r"run.eval_limit is 5, but mine, val is a stream"):
         limited(Endless(), 5, "mine, val")
 
 

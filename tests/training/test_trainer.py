@@ -157,7 +157,7 @@ def test_an_empty_batch_among_others_of_a_step_counts_nothing(first):
 
 
 def test_nothing_but_broken_clips_is_an_error_instead_of_a_search_forever():
-    with pytest.raises(ConfigError, match=r"50 steps.*no usable clip.*x\.flac"):
+    with pytest.raises(ConfigError, match=r"50 consecutive steps.*no usable clip.*x\.flac"):
         trainer([batch(skipped=["x.flac (broken)"])]).epoch(1)
 
 
