@@ -76,5 +76,5 @@ def test_word_timings_follow_each_other_within_the_event():
 
 
 def test_an_unknown_word_is_an_error():
-    with pytest.raises(ValueError, match="no word 'ten'; it has: zero, one"):
+    with pytest.raises(ValueError, match="word 'ten' is not in the lexicon; known: zero, one"):
         word_seconds("ten", 1.0)
