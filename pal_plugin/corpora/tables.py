@@ -190,6 +190,14 @@ def read_csv(
         raise ConfigError(f"{path} is empty; expected a header with {', '.join(required)}")
     (_, header), *body = lines
     header = [name.strip() for name in header]
+    other_delimiter = next(
+        (mark for mark in "\t;," if mark != delimiter and mark in header[0]), None
+    )
+    if len(header) == 1 and other_delimiter is not None:
+        raise ConfigError(
+            f"{path}, line 1: expected columns separated by {delimiter!r}, got {header[0]!r:.80}; "
+            "save it as CSV with commas, or with tabs and name it .tsv"
+        )
     for name in required:
         if name not in header:
             raise MissingColumnError(

@@ -108,3 +108,18 @@ def test_endings_in_upper_case_are_the_same(tmp_path, name):
         (1, f"{name}, line 1"),
         (2, f"{name}, line 3"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        ("a.csv", "audio;label"),
+        ("a.csv", "audio\tlabel"),
+        ("a.tsv", "audio,label"),
+        ("a.csv", "sep=;"),
+    ],
+)
+def test_columns_that_are_separated_otherwise_are_told(tmp_path, name, header):
+    (tmp_path / name).write_text(f"{header}\n")
+    with pytest.raises(ConfigError, match=f"{name}, line 1: expected columns separated by"):
+        read_csv(tmp_path / name, (), delimiter="\t" if name.endswith("tsv") else ",")
