@@ -82,6 +82,8 @@ class _Labels(Evaluator):
             raise ConfigError(
                 f"{path}.by=embedding needs {path}.embedder: a folder or hub id of a sentence model"
             )
+        if by == "embedding" and "{label}" not in template:
+            raise ConfigError(f"{path}.template is {template!r}; expected a text with {{label}}")
         self.by, self.embedder, self.template = by, embedder, template
 
     def _cosines(self, texts: list[str], labels: list[str]) -> np.ndarray:

@@ -38,6 +38,9 @@ def test_classification_by_generated_text_says_what_named_nothing():
     assert "contains" in task.describe("val")["classification"]["how"]["accuracy"]
     with pytest.raises(ConfigError, match=r"classification\.embedder"):
         InstructTask(evaluation={"classification": {"by": "embedding"}})
+    by = {"by": "embedding", "embedder": "x", "template": "sound"}
+    with pytest.raises(ConfigError, match=r"tagging\.template is 'sound'; expected .*\{label\}"):
+        InstructTask(evaluation={"tagging": by})
     with pytest.raises(ConfigError, match="'string'"):
         InstructTask(evaluation={"classification": {"by": "strings"}})
 
