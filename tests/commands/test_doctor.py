@@ -55,14 +55,14 @@ def test_what_a_feature_needs_is_none_and_tells_how_to_get_it(machine, capsys):
 def test_a_wrong_answer_is_a_problem(machine, capsys):
     machine(heard=[BELL, Heard("rain", "drip")])
     assert main(["doctor"]) == 1
-    assert "self-test: expected 'rain', got 'drip'" in capsys.readouterr().out
+    assert "self-test: expected 'rain', the model answered 'drip'" in capsys.readouterr().out
     assert main(["doctor", "--no-test"]) == 0
 
 
 def test_a_package_that_is_not_installed_is_a_problem(machine, capsys):
     machine(core=[])
     assert main(["doctor"]) == 1
-    assert "is not installed, its requirements are unknown" in capsys.readouterr().out
+    assert "is not installed, so its requirements are unknown" in capsys.readouterr().out
 
 
 def test_it_starts_without_anything_but_python():
