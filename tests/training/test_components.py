@@ -13,7 +13,7 @@ def test_device_auto_is_cuda_where_there_is_one(toy, monkeypatch):
     run = make_run(toy.config())
     assert run.place.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ConfigError, match=r"run\.device=cuda"):
+    with pytest.raises(ConfigError, match=r"run\.device is cuda"):
         make_run(toy.config("run.device=cuda"))
 
 
