@@ -125,7 +125,7 @@ class Routed:
             inputs_embeds=inputs.embeds,
             attention_mask=inputs.mask,
             use_cache=False,
-            **inputs.heard,
+            **inputs.audio_kwargs,
         )[0]
 
     def prefill_logits(self, batch: Batch) -> Tensor:
@@ -140,7 +140,7 @@ class Routed:
             new_tokens,
             inputs_embeds=inputs.embeds,
             attention_mask=inputs.mask,
-            **inputs.heard,
+            **inputs.audio_kwargs,
         )
 
     def _inputs(self, batch: Batch) -> LLMInputs:
