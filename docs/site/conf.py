@@ -23,6 +23,7 @@ READERS = {
         "docs/listen",
         "docs/python",
         "docs/conversations",
+        "docs/huggingface",
         "docs/weights",
         "pal_plugin/pocket/README",
         "docs/install",

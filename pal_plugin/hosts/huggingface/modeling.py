@@ -154,7 +154,9 @@ class PalForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 f"these weights lack {len(missing)} that are trained, the first is {missing[0]}; "
                 "load their folder by from_pretrained and train on from there"
             )
-        return super().load_state_dict(ours, strict, **kwargs)
+        result = super().load_state_dict(ours, strict, **kwargs)
+        # Frozen weights are in no file of ours; Trainer would name each of them in a warning.
+        return type(result)([], result.unexpected_keys)
 
     def processor(self) -> PalProcessor:
         """The processor of this model, without a folder (that of `from_run`)."""

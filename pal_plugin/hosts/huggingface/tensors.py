@@ -27,8 +27,9 @@ PREFIX = "pal_"
 INDEX, PLACES = "pal_clip_index", "pal_clip_places"
 _PARTS = ("windows", "frames", "features")
 _CUT = (
-    "; was the batch cut into pieces behind the processor? With an iterable dataset on several "
-    "processes: TrainingArguments(accelerator_config={'dispatch_batches': False})"
+    "; was the batch cut or put together behind the processor? With an iterable dataset on several "
+    "processes: TrainingArguments(accelerator_config={'dispatch_batches': False}); in a pipeline: "
+    "no batch_size"
 )
 
 
@@ -90,9 +91,12 @@ def _check(audio: Features, index: Tensor, places: Tensor, rows: int) -> None:
             f"{rows} rows, clips at places {tuple(index.shape)} and {tuple(places.shape)}, and "
             f"windows of {sorted(clips)} clips are not of one batch{_CUT}"
         )
-    if int(index.max()) >= max(clips):
-        raise ValueError(f"row {int(index.argmax()) // index.shape[1]} has clip {int(index.max())},"
-                         f" and there are {max(clips)}{_CUT}")  # fmt: skip
+    count, named = max(clips), set(index[index >= 0].tolist())
+    if named != set(range(count)):
+        raise ValueError(
+            f"the rows have the clips {sorted(named)}, and there are {count}, numbered "
+            f"0..{count - 1}{_CUT}"
+        )
     for name, entry in audio.items():
         expected = int(entry["windows"].sum())
         if {len(entry["frames"]), len(entry["features"])} != {expected}:

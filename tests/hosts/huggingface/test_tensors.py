@@ -52,3 +52,11 @@ def test_a_piece_of_a_batch_is_refused():
             tensors.samples(IDS[rows], MASK[rows], piece, DTYPES)
     with pytest.raises(ValueError, match="dispatch_batches"):
         tensors.samples(IDS, MASK, {**given, "pal_clip_index": PLACES.index[:1]}, DTYPES)
+
+
+def test_batches_put_together_are_refused():
+    """As a pipeline does with batch_size: all rows would hear the clips of the first."""
+    given = tensors.flat(AUDIO, PLACES)
+    twice = {name: torch.cat([tensor, tensor]) for name, tensor in given.items()}
+    with pytest.raises(ValueError, match="batch_size"):
+        tensors.samples(torch.cat([IDS, IDS]), torch.cat([MASK, MASK]), twice, DTYPES)
