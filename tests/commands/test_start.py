@@ -65,7 +65,7 @@ def test_help_imports_nothing_heavy(command, tmp_path):
         (["evaluate", "lal_stage1", "--options", "model.model_type=lall"], "Did you mean 'lal'"),
         (["plan", "lal_stage1", "--gpu", "h1000"], "--gpu is 'h1000'"),
         (["run", "gone"], "gone has no intact checkpoint"),
-        (["weights", "get", "smal"], "no weights 'smal'. Did you mean 'small'?"),
+        (["weights", "get", "smal"], "unknown weights 'smal'. Did you mean 'small'?"),
     ],
 )
 def test_mistakes_are_told_before_anything_heavy_is_imported(argv, says, tmp_path):
