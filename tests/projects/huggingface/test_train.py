@@ -6,6 +6,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoProcessor, trainer
 
 from pal_plugin.models.audio_llm import AudioLLM
+from pal_plugin.models.checkpoint import CheckpointError
 
 pytestmark = pytest.mark.slow
 OPTIONS = ["--use_cpu", "True", "--per_device_train_batch_size", "2", "--learning_rate", "0.01"]
@@ -40,6 +41,15 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(script, folder, rows, tm
     train([source, rows, str(tmp_path / "again"), *steps, "--resume_from_checkpoint", stopped])
     whole, again = (AudioLLM.from_pretrained(tmp_path / name) for name in ("whole", "again"))
     assert not differing(whole, again)
+
+
+def test_resuming_an_llm_trained_in_full_is_refused_by_name(script, folder, rows, tmp_path):
+    """Its weights are in a folder of their own, where Trainer does not look."""
+    source, out, train = str(folder(llm="full")), tmp_path / "out", script("train").main
+    train([source, rows, str(out), "--max_steps", "1", "--save_steps", "1", *OPTIONS])
+    stopped = str(out / "checkpoint-1")
+    with pytest.raises(CheckpointError, match="from_pretrained"):
+        train([source, rows, str(out), *OPTIONS, "--resume_from_checkpoint", stopped])
 
 
 def test_adapters_of_peft_are_saved_loaded_and_merged(script, folder, rows, clips, tmp_path):
