@@ -308,3 +308,17 @@ def test_what_is_no_section_or_no_checkpoint_is_told(tiny_model):
             AudioLLM.from_config(nothing)
     with pytest.raises(CheckpointError, match="the checkpoint is None; expected a run folder"):
         tiny_model("lal").load_checkpoint(None)
+
+
+def test_a_whole_folder_needs_no_base_and_keeps_the_place_of_audio(
+    trained, tiny_llm, tmp_path, caplog
+):
+    model = trained()
+    model.audio_place = "inline"
+    folder = model.save_pretrained(tmp_path / "whole", whole=True)
+    assert tiny_llm not in (folder / "config.json").read_text()
+    again = AudioLLM.from_pretrained(folder)
+    assert again.audio_place == "inline"
+    ours, theirs = model.state_dict(), again.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert "of type `pal`" not in caplog.text  # transformers, of a config.json that is not an LLM's
