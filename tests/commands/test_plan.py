@@ -46,7 +46,7 @@ def test_a_full_size_recipe_is_planned_by_its_parts(tmp_path, monkeypatch, capsy
     assert "plan of llama3.2_1b_lal_delayed_stage2" in capsys.readouterr().out
     assert json.loads(facts.read_text())["recipe"] == "llama3.2_1b_lal_delayed_stage2"
     assert main(["plan", "stage2", "llama3.2_1b", "llama3.2_3b", "lal"]) == 2
-    assert "llama3.2_1b and llama3.2_3b were named" in capsys.readouterr().err
+    assert "expected one LLM per recipe, got llama3.2_1b and llama3.2_3b" in capsys.readouterr().err
 
 
 def test_mistakes_are_one_message(capsys):
