@@ -285,7 +285,9 @@ class AudioContext:
             parts = kept.split([columns for columns, _ in spans])
             spans = tuple((int(p.sum()), s[1]) for p, s in zip(parts, spans, strict=True))
         kv, clip_kv = (
-            found and {n: self._selected(n, kept, index, both) for n, both in found.items()}
+            found
+            if found is None  # an empty one is a cache to be filled, and not that of all clips
+            else {n: self._selected(n, kept, index, both) for n, both in found.items()}
             for found in (self.kv, self.clip_kv)
         )
         return AudioContext(

@@ -48,6 +48,8 @@ def test_keys_and_values_are_kept_for_one_generate_and_go_with_their_clips():
     assert torch.equal(first.kv[0][1], keys[[0, 0]] + 10)
     assert first.mask.tolist() == [[True, True, True]] * 2
     assert kept.with_empty_kv_cache().kv == {}
+    empty = heard.with_kv_cache()
+    assert empty.select(torch.tensor([0, 0])).kv is not empty.kv
     learned = torch.ones(2, 3, requires_grad=True)
     graph = AudioContext(heard.features * learned[:, :, None], heard.mask, gains=learned)
     cut = graph.with_kv_cache()
