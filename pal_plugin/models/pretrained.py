@@ -236,7 +236,7 @@ def _write(
     kept = _kept(model)
     if whole:
         kept |= _frozen(model, kept)
-    section = {**deepcopy(model.config), "checkpoint": None}
+    section = {**deepcopy(model.config), "checkpoint": None, "audio_place": model.audio_place}
     section["llm"].pop("tokenizer", None)  # saved in the folder
     if "llm" in kept and "llm.lora" not in kept:
         _write_llm(model.llm, folder / LLM, dtype)
@@ -260,7 +260,6 @@ def _write(
         "torch": torch.__version__,
         "components": sorted(kept),
         "model": section,
-        "audio_place": model.audio_place,
         "llm_shape": _shape(model.llm.config),
         "llm_settings": _llm_settings(model.llm.config),
         "base": {name: _samples(model, name) for name in sorted(base)},
@@ -320,7 +319,6 @@ def _load_folder(
         _check_samples(folder, facts, section, model, component, expected)
     checkpoint.load(model, folder / WEIGHTS)
     model.note_loaded({*facts["components"], *(["llm"] if _own_llm(facts) else [])})
-    model.audio_place = facts.get("audio_place", model.audio_place)
     return model.eval()
 
 
