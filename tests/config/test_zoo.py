@@ -26,7 +26,5 @@ def test_mistakes_name_the_types_and_the_way_to_change_one(tmp_path):
 
 
 def test_a_type_that_leaves_something_open_says_what():
-    with pytest.raises(
-        ValueError, match=r"'full' needs values for model.encoders.sslam"
-    ):
+    with pytest.raises(ValueError, match=r"'full' needs values for model.encoders.sslam"):
         type_section("full")

@@ -112,9 +112,7 @@ def test_what_no_rule_names_is_an_error(tmp_path, change, message):
 
 def test_a_checkpoint_for_other_encoders_says_how_to_use_it(tmp_path):
     path = save(lavis_weights(width=20), tmp_path / "q.pt")
-    with pytest.raises(
-        ValueError, match="tokens of width 20, got 12: encoder_width: 20"
-    ):
+    with pytest.raises(ValueError, match="tokens of width 20, got 12: encoder_width: 20"):
         connector(checkpoint=path)
     projected = connector(checkpoint=path, encoder_width=20)
     assert projected({"whisper": audio(9)}).features.isfinite().all()
