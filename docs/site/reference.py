@@ -197,6 +197,7 @@ class Reference:
         """As it is written, without `self`; `/` and `*` where they stand."""
         parts, starred = [], False
         listed = [p for n, p in enumerate(parameters) if n or p.name not in ("self", "cls")]
+        # Not strict: without parameters the second list has one entry more.
         for parameter, following in zip(listed, [*listed[1:], None], strict=False):
             kind = parameter.kind.value if parameter.kind else ""
             if kind == "keyword-only" and not starred:

@@ -318,21 +318,28 @@ class AudioLLM(StoredModel):
         asked.check_generation(max_new_tokens, generation)
         samples = samples if audio is None else {**samples, "audio": audio}
         inputs = self.prompts(samples)
-        generation = {
+        ids = self.generate_ids(inputs, max_new_tokens=max_new_tokens, **generation)
+        ids = getattr(ids, "sequences", ids)  # with return_dict_in_generate
+        return [self.text.decode(row) for row in ids]
+
+    def generate_ids(self, inputs: LLMInputs, **generation) -> Any:
+        """What transformers' `generate` returns for prompts: greedy, up to an end token.
+
+        Args:
+            inputs: from `prompts`.
+            generation: arguments of `generate`, which replace these defaults.
+        """
+        defaults = {
             "do_sample": False,
             "pad_token_id": self.text.pad_id,
             "eos_token_id": self.text.end_ids,
-            **generation,
         }
-        ids = self.llm.generate(
+        return self.llm.generate(
             inputs_embeds=inputs.embeds,
             attention_mask=inputs.mask,
-            max_new_tokens=max_new_tokens,
             **inputs.audio_kwargs,
-            **generation,
+            **{**defaults, **generation},
         )
-        ids = getattr(ids, "sequences", ids)  # with return_dict_in_generate
-        return [self.text.decode(row) for row in ids]
 
     @torch.no_grad()
     def predict_class(

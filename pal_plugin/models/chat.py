@@ -40,7 +40,7 @@ class Conversation:
         system: system message.
 
     Attributes:
-        messages: what was said, as `model.chat` takes it.
+        messages: what was said, as `model.chat` takes it (an `AudioKV` excepted).
         tokens_read: tokens that entered the decoder so far: text, and audio by PLITS.
     """
 
@@ -118,18 +118,11 @@ class Conversation:
         if cache is None:
             cache = DynamicCache(config=model.decoder.config)
         read = cache.get_seq_length()
-        ids = model.llm.generate(
-            inputs_embeds=inputs.embeds,
-            attention_mask=inputs.mask,
+        ids = model.generate_ids(
+            inputs,
             max_new_tokens=max_new_tokens,
             **{cache_keyword(model.decoder): cache},
-            **inputs.audio_kwargs,
-            **{
-                "do_sample": False,
-                "pad_token_id": model.text.pad_id,
-                "eos_token_id": model.text.end_ids,
-                **generation,
-            },
+            **generation,
         )
         self.tokens_read += cache.get_seq_length() - read
         self._cache = cache

@@ -72,22 +72,14 @@ def complete(
     if any(not isinstance(text, str) or not text for text in stop):
         raise ValueError(f"stop is {stop!r}; expected texts that are not empty")
     inputs = model.prompts(samples)
-    text = model.text
     with _seeded(seed, model.device):
-        out = model.llm.generate(
-            inputs_embeds=inputs.embeds,
-            attention_mask=inputs.mask,
+        out = model.generate_ids(
+            inputs,
             max_new_tokens=max_new_tokens,
             return_dict_in_generate=True,
             output_logits=logprobs,
-            **({"stop_strings": stop, "tokenizer": text.tokenizer} if stop else {}),
-            **inputs.audio_kwargs,
-            **{
-                "do_sample": False,
-                "pad_token_id": text.pad_id,
-                "eos_token_id": text.end_ids,
-                **generation,
-            },
+            **({"stop_strings": stop, "tokenizer": model.text.tokenizer} if stop else {}),
+            **generation,
         )
     chances = None
     if logprobs:

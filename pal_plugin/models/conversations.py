@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from pal_plugin.integration.routing import ClipPlaces
-from pal_plugin.llm.conversation import Turns, read_messages
+from pal_plugin.llm.conversation import read_messages
 from pal_plugin.llm.prompts import TextFormat
 
 
@@ -77,7 +77,7 @@ def gather(
         [turns.ids for turns in read],
         [turns.learned for turns in read],
         found,
-        _places(read, numbers, device),
+        clip_places([turns.places for turns in read], numbers, device),
     )
 
 
@@ -110,18 +110,23 @@ def _named(named: Sequence[Any], clips: int) -> list[int]:
     return list(named)
 
 
-def _places(
-    read: Sequence[Turns], numbers: Sequence[int], device: torch.device | str
+def clip_places(
+    rows: Sequence[Sequence[int]], numbers: Sequence[int], device: torch.device | str = "cpu"
 ) -> ClipPlaces | None:
-    most = max(len(turns.places) for turns in read)
+    """The clips of R rows as tensors; None: no row has any.
+
+    Args:
+        rows: the places of each row's clips.
+        numbers: the clips' numbers, row after row.
+    """
+    most = max(len(row) for row in rows)
     if not most:
         return None
-    index = torch.full((len(read), most), -1)
-    places = torch.zeros((len(read), most), dtype=torch.long)
+    index = torch.full((len(rows), most), -1)
+    places = torch.zeros((len(rows), most), dtype=torch.long)
     first = 0
-    for row, turns in enumerate(read):
-        count = len(turns.places)
-        index[row, :count] = torch.tensor(numbers[first : first + count], dtype=torch.long)
-        places[row, :count] = torch.tensor(turns.places, dtype=torch.long)
-        first += count
+    for row, at in enumerate(rows):
+        index[row, : len(at)] = torch.tensor(numbers[first : first + len(at)], dtype=torch.long)
+        places[row, : len(at)] = torch.tensor(at, dtype=torch.long)
+        first += len(at)
     return ClipPlaces(index.to(device), places.to(device))

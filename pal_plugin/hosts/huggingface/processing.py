@@ -24,7 +24,7 @@ from pal_plugin.integration.routing import ClipPlaces
 from pal_plugin.llm.loading import load_tokenizer
 from pal_plugin.llm.prompts import CHAT, TextFormat
 from pal_plugin.models.batching import pad_ids
-from pal_plugin.models.conversations import Conversations, gather
+from pal_plugin.models.conversations import Conversations, clip_places, gather
 from pal_plugin.models.interchange import PROCESSOR, PROCESSOR_CONFIG
 from pal_plugin.utils.hub import snapshot
 
@@ -208,7 +208,7 @@ class PalProcessor(ProcessorMixin):
             ids.append(row)
             places.append(at)
         learned = [[False] * len(row) for row in ids]
-        read = Conversations(ids, learned, clips, _in_order(places))
+        read = Conversations(ids, learned, clips, clip_places(places, range(len(clips))))
         return self._tensors(read, False, padding_side)
 
     @property
@@ -250,21 +250,6 @@ def _places_of(read: Conversations, row: int) -> list[int]:
         return []
     here = read.places.index[row] >= 0
     return read.places.places[row][here].tolist()
-
-
-def _in_order(places: Sequence[Sequence[int]]) -> ClipPlaces | None:
-    """Clips that no two texts share."""
-    most = max(len(row) for row in places)
-    if not most:
-        return None
-    index = torch.full((len(places), most), -1)
-    where = torch.zeros((len(places), most), dtype=torch.long)
-    first = 0
-    for row, at in enumerate(places):
-        index[row, : len(at)] = torch.arange(first, first + len(at))
-        where[row, : len(at)] = torch.tensor(at, dtype=torch.long)
-        first += len(at)
-    return ClipPlaces(index, where)
 
 
 def _clips(audio: Any) -> list[Any]:

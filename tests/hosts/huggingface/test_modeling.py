@@ -168,7 +168,7 @@ def test_weights_of_our_files_are_loaded_or_missing_by_name(stored, tmp_path):
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.zero_()
-    model.load_state_dict(state, strict=False)
+    model.load_state_dict(state, strict=False)  # as Trainer calls it: frozen weights are not there
     same_weights(model.audio_llm, ours)
     state = {name: tensor for name, tensor in state.items() if ".lora_" not in name}
     with pytest.raises(CheckpointError, match=r"lack .*lora_A"):
