@@ -16,7 +16,7 @@ FLOORS = (
     ("attention",),
     ("integration", "soundworld", "spoken", "notes", "processors"),
     ("models", "datasets"),
-    ("evaluation", "planning", "pretraining"),
+    ("evaluation", "planning", "pretraining", "serving"),
     ("tasks", "training"),
     ("hosts", "commands"),
     ("", "__main__"),  # the package itself, whose finder starts a host

@@ -1,0 +1,1 @@
+"""Serving: many requests answered together by one model, in one process."""
