@@ -34,9 +34,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from pal_plugin.config.zoo import MODEL_TYPES, type_section
-from pal_plugin.llm.loading import read_config
 from pal_plugin.llm.lora import merge_lora
-from pal_plugin.models import checkpoint, interchange, model_card
+from pal_plugin.models import base_weights, checkpoint, interchange, model_card
 from pal_plugin.models.build import build_components
 from pal_plugin.models.checkpoint import CheckpointError
 from pal_plugin.models.components import ModelComponents
@@ -49,17 +48,6 @@ from pal_plugin.version import __version__
 CONFIG, WEIGHTS, LLM = "config.json", "model.safetensors", "llm"
 _FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", f"{LLM}/*"]
 _NEW = ("connectors.", "cross_attention", "gains.")
-_SAMPLES = 4
-#: Two bfloat16 roundings, or one float16 subnormal: the same base may be loaded in another dtype.
-_TOLERANCE, _LEAST = 2.0**-7, 2.0**-24
-#: LLM settings that affect results but not weights; rope is sampled, as its keys vary by version.
-_LLM_SETTINGS = (
-    *("num_attention_heads", "num_key_value_heads", "head_dim", "rms_norm_eps"),
-    *("hidden_act", "hidden_activation", "query_pre_attn_scalar"),
-    *("attn_logit_softcapping", "final_logit_softcapping"),
-)
-#: Buffers computed by transformers, whose names and existence vary by version.
-_COMPUTED = ("inv_freq", "embed_scale")
 
 
 class StoredModel(ModelComponents):
@@ -260,9 +248,9 @@ def _write(
         "torch": torch.__version__,
         "components": sorted(kept),
         "model": section,
-        "llm_shape": _shape(model.llm.config),
-        "llm_settings": _llm_settings(model.llm.config),
-        "base": {name: _samples(model, name) for name in sorted(base)},
+        "llm_shape": base_weights.shape_of(model.llm.config),
+        "llm_settings": base_weights.settings_of(model.llm.config),
+        "base": {name: base_weights.samples_of(model, name) for name in sorted(base)},
     }
     model.text.tokenizer.save_pretrained(folder)
     interchange.write(model, section, folder)
@@ -313,10 +301,10 @@ def _load_folder(
         raise CheckpointError(f"{folder / CONFIG} was not written by pal_plugin's save_pretrained")
     section = _located(facts["model"], folder, llm, encoders or {})
     section["llm"] |= llm_settings
-    _check_llm_config(folder, facts, section["llm"]["path"])
+    base_weights.check_config(folder, facts, section["llm"]["path"])
     model = cls.from_config(section)
     for component, expected in facts["base"].items():
-        _check_samples(folder, facts, section, model, component, expected)
+        base_weights.check_samples(folder, facts, section, model, component, expected)
     checkpoint.load(model, folder / WEIGHTS)
     model.note_loaded({*facts["components"], *(["llm"] if _own_llm(facts) else [])})
     return model.eval()
@@ -377,80 +365,3 @@ def _located(section: dict, folder: Path, llm: str | None, encoders: dict[str, s
             )
         section["encoders"][name]["checkpoint"] = path
     return section
-
-
-def _shape(config) -> str:
-    return (
-        f"{config.model_type}, {config.num_hidden_layers} layers, width {config.hidden_size}, "
-        f"{config.vocab_size} tokens"
-    )
-
-
-def _llm_settings(config) -> dict[str, Any]:
-    found = {name: getattr(config, name, None) for name in _LLM_SETTINGS}
-    found["head_dim"] = found["head_dim"] or config.hidden_size // config.num_attention_heads
-    return found
-
-
-def _check_llm_config(folder: Path, facts: dict, path: str) -> None:
-    config = read_config(snapshot(resolve(path), ["config.json"]))
-    settings = _llm_settings(config)
-    differ = [
-        f"{name} {settings.get(name)} instead of {value}"
-        for name, value in facts.get("llm_settings", {}).items()
-        if settings.get(name) != value
-    ]
-    if differ:
-        raise CheckpointError(
-            f"{folder} was trained on the LLM {facts['model']['llm']['path']}; {path} differs: "
-            f"its config.json has {', '.join(differ)}. Set llm= to the right one"
-        )
-    found = _shape(config)
-    if found != facts["llm_shape"]:
-        raise CheckpointError(
-            f"{folder} was trained on the LLM {facts['model']['llm']['path']} "
-            f"({facts['llm_shape']}); {path} differs ({found})"
-        )
-
-
-def _samples(model: nn.Module, component: str) -> dict[str, list[float]]:
-    """A few evenly spaced values of each floating-point tensor of a component, buffers included."""
-    found = {}
-    tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers())
-    for name, tensor in tensors.items():
-        if component_of(name) == component and tensor.is_floating_point() and tensor.numel():
-            flat = tensor.detach().flatten()
-            at = torch.linspace(0, len(flat) - 1, _SAMPLES + 2, dtype=torch.double).long()[1:-1]
-            found[name] = flat[at.to(flat.device)].float().tolist()
-    return found
-
-
-def _check_samples(
-    folder: Path, facts: dict, section: dict, model: nn.Module, component: str, expected: dict
-) -> None:
-    """Raises CheckpointError if a component that is not in the folder has other weights."""
-    if component == "llm" and section["llm"].get("quantize"):
-        logging.warning("the LLM is quantized; not checking that it is the base model")
-        return
-    found = _samples(model, component)
-    wrong = []
-    for name, numbers in expected.items():
-        here = found.get(name)
-        if here is None and name.endswith(_COMPUTED):
-            continue
-        near = here is not None and all(
-            abs(a - b) <= max(_LEAST, _TOLERANCE * max(abs(a), abs(b)))
-            for a, b in zip(here, numbers, strict=True)
-        )
-        if not near:
-            wrong.append(name)
-    if wrong:
-        kind, _, name = component.partition(".")
-        entry = section["llm"]["path"] if kind == "llm" else section[kind][name].get("checkpoint")
-        before = facts["model"]["llm" if kind == "llm" else kind]
-        before = before["path"] if kind == "llm" else before[name].get("checkpoint")
-        raise CheckpointError(
-            f"{folder} was trained on {component} of {before}, but {entry} has other weights: "
-            f"{len(wrong)} of {len(expected)} tensors differ, the first is {wrong[0]}. Set the "
-            f"right one by {'llm=' if kind == 'llm' else f'encoders={{{name!r}: ...}}'}"
-        )
