@@ -62,9 +62,10 @@ $(STAMP): setup.py pyproject.toml
 	$(BIN)/uv sync --inexact --compile-bytecode
 	touch $@
 
-# What the tests of docs/ need besides: the notebook runs, and the reference is read from docstrings.
+# What the slow tests need besides: the notebook runs, the reference is read from docstrings, and the page
+# of `pal serve` is used in a browser.
 $(OF_DOCS): $(STAMP)
-	$(BIN)/uv sync --inexact --compile-bytecode --extra docs
+	$(BIN)/uv sync --inexact --compile-bytecode --extra docs --extra page
 	touch $@
 
 clean:

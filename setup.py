@@ -113,8 +113,22 @@ setup(
         # Makes the clips of pal_spoken. espeak-ng is GPL-3.0-or-later; it is run, not contained.
         "speech": ["espeakng-loader>=0.2.4"],
         "watch": ["tensorboard>=2.15"],
-        # What the tests of docs/ need besides; the site has docs/site/requirements.txt.
-        "docs": ["griffelib>=2", "ipykernel>=6.29", "matplotlib>=3.8", "nbclient>=0.10"],
+        # `pal serve`; of openai the types of its answers, and in tests the client.
+        "serve": [
+            "fastapi>=0.115",
+            "httpx>=0.27",
+            "openai>=1.60",
+            "prometheus-client>=0.21",
+            "python-multipart>=0.0.18",
+            "uvicorn>=0.30",
+        ],
+        "page": ["gradio>=5.30"],  # the page of `pal serve`
+        # What slow tests need besides: of docs/ (the site has docs/site/requirements.txt), and a
+        # browser's remote control for the page.
+        "docs": [
+            *("griffelib>=2", "ipykernel>=6.29", "matplotlib>=3.8", "nbclient>=0.10"),
+            "playwright>=1.50",
+        ],
     },
     classifiers=[
         "Development Status :: 4 - Beta",

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 
 #: Name of the distribution.
 PACKAGE = "pal-plugin"
-#: Extras of setup.py for users who train or evaluate, and their purpose.
+#: Extras of setup.py for users, and their purpose.
 EXTRAS = {
     "m4a": "M4A, AAC and other formats of ffmpeg",
     "eval": "F1, mAP and other metrics of classification and tagging",
     "captions": "CIDEr-D, FENSE and other scores of captions",
     "demo": "plots of data and results",
     "speech": "clips of pal_spoken",
+    "serve": "pal serve",
+    "page": "the page of pal serve",
     "watch": "TensorBoard",
     "lavis": "LAVIS as a host, beside salesforce-lavis itself",
 }
