@@ -30,6 +30,7 @@ from pal_plugin.llm.ranking import log_probabilities
 from pal_plugin.models import alignment, asked
 from pal_plugin.models.audio_kv import STORES, AudioKV
 from pal_plugin.models.batching import pad_ids, which_clip
+from pal_plugin.models.context_length import check_context
 from pal_plugin.models.conversations import Conversations, gather
 from pal_plugin.models.fingerprint import Fingerprint
 from pal_plugin.models.pretrained import StoredModel
@@ -313,7 +314,8 @@ class AudioLLM(StoredModel):
 
         Raises:
             ValueError: if an argument is unknown to `generate` or out of range, a question is
-                blank, or the numbers of clips and questions do not match.
+                blank, the numbers of clips and questions do not match, or a prompt and its answer
+                are longer than the LLM's context.
         """
         asked.check_generation(max_new_tokens, generation)
         samples = samples if audio is None else {**samples, "audio": audio}
@@ -328,7 +330,11 @@ class AudioLLM(StoredModel):
         Args:
             inputs: from `prompts`.
             generation: arguments of `generate`, which replace these defaults.
+
+        Raises:
+            ValueError: if a prompt and its answer are longer than the LLM's context.
         """
+        check_context(self.decoder.config, inputs, generation.get("max_new_tokens", 0))
         defaults = {
             "do_sample": False,
             "pad_token_id": self.text.pad_id,
@@ -361,14 +367,16 @@ class AudioLLM(StoredModel):
             each candidate's share in the likelihood of all.
 
         Raises:
-            ValueError: if there are no candidates, one is blank, or a question is.
+            ValueError: if there are no candidates, one is blank or a question is, or a prompt and a
+                candidate are longer than the LLM's context.
         """
         candidates = asked.check_candidates(candidates)
         samples = samples if audio is None else {**samples, "audio": audio}
         inputs = self.prompts(samples)
+        answers = [self.text.answer_ids(c) for c in candidates]
+        check_context(self.decoder.config, inputs, max(map(len, answers)))
         heard = {name: context.with_kv_cache() for name, context in inputs.audio_kwargs.items()}
         prompt = read_prompt(self.llm, inputs.embeds, inputs.mask, inputs.positions, **heard)
-        answers = [self.text.answer_ids(c) for c in candidates]
         sums, counts = log_probabilities(self.llm, prompt, answers, **heard)
         scores = sums / counts
         return {

@@ -14,12 +14,14 @@ from transformers import DynamicCache
 
 from pal_plugin.audio.io import is_one_clip
 from pal_plugin.integration.routing import ClipPlaces, LLMInputs, RoutedAudio
-from pal_plugin.llm.conversation import Turns, content_parts
+from pal_plugin.llm.conversation import Turns
 from pal_plugin.llm.families import embedding_scale
 from pal_plugin.llm.label_tree import cache_keyword
 from pal_plugin.models import asked
 from pal_plugin.models.audio_kv import AudioKV
 from pal_plugin.models.audio_llm import AudioLLM
+from pal_plugin.models.context_length import check_context
+from pal_plugin.utils.messages import content_parts
 
 #: What would need several caches.
 _SEVERAL = ("num_beams", "num_return_sequences", "num_beam_groups")
@@ -90,13 +92,7 @@ class Conversation:
         turns.add_user(self.model.text, parts, self.system, self.model.audio_place)
         new = [self._heard(clip) for clip in turns.clips[len(self._turns.clips) :]]
         inputs = self._inputs(turns, [*self._clips, *new])
-        room = self._room(inputs)
-        if max_new_tokens > room:
-            raise ValueError(
-                f"the conversation has {len(turns.ids)} tokens of text and {self._audio(inputs)} "
-                f"of audio; with max_new_tokens={max_new_tokens} that is {max_new_tokens - room} "
-                "more than the LLM has room for: begin a new one, or ask for a shorter answer"
-            )
+        check_context(self.model.decoder.config, inputs, max_new_tokens, "the conversation")
         self.model.tell_untrained()
         cache, self._cache = self._cache, None  # what fails leaves none that is half filled
         answer = self._answer(inputs, cache, max_new_tokens, generation)
@@ -146,19 +142,6 @@ class Conversation:
             places = ClipPlaces(number, torch.tensor([turns.places], device=model.device))
         routed = RoutedAudio.stacked(clips) if clips else RoutedAudio()
         return routed.with_text(embeds, mask, scale, "left", places)
-
-    def _audio(self, inputs: LLMInputs) -> int:
-        """Audio tokens that count for positions."""
-        prepended = inputs.mask.shape[1] - len(inputs.of_text(inputs.embeds)[0])
-        return prepended + (0 if inputs.audio is None else int(inputs.audio.mask.sum()))
-
-    def _room(self, inputs: LLMInputs) -> int:
-        """Tokens that an answer may have."""
-        limit = getattr(self.model.decoder.config, "max_position_embeddings", None)
-        if limit is None:
-            return torch.iinfo(torch.long).max
-        aside = 0 if inputs.audio is None else int(inputs.audio.mask.sum())
-        return limit - inputs.mask.shape[1] - aside
 
 
 def _part(part: str | tuple) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def test_errors(tiny_model, clips):
     with pytest.raises(ValueError, match="num_beams: a conversation keeps the cache of one answer"):
         chat.ask("What?", num_beams=2)
     with pytest.raises(
-        ValueError, match=r"tokens of text and \d+ of audio; with max_new_tokens=\d+"
+        ValueError, match=r"conversation has \d+ tokens of text and \d+ of audio; with up to \d+"
     ):
         chat.ask("What?", audio=clips[0], max_new_tokens=100_000)
     assert chat.messages == []
