@@ -85,7 +85,10 @@ setup(
     license="BSD-3-Clause",
     python_requires=">=3.10",
     packages=find_packages(include=["pal_plugin", "pal_plugin.*"]),
-    entry_points={"console_scripts": ["pal=pal_plugin.commands.main:main"]},
+    entry_points={
+        "console_scripts": ["pal=pal_plugin.commands.main:main"],
+        "lmms_eval.models": ["pal=pal_plugin.hosts.lmms_eval.registration:manifest"],
+    },
     package_data={
         "pal_plugin": [
             *("configs/**/*.yaml", "pocket/**/*", "pocket/*"),
