@@ -55,7 +55,7 @@ def as_text(folder: Path, path: Path, state: dict[str, Any]) -> str:
         path: the checkpoint.
         state: of the checkpoint.
     """
-    from pal_plugin.training.checkpoint_folder import FINISHED
+    from pal_plugin.config.trained import FINISHED
     from pal_plugin.utils.runtime import duration
 
     progress = state["progress"]

@@ -16,8 +16,6 @@ from typing import Any
 from pal_plugin.utils.errors import ConfigError
 
 FOLDER, STATE = "checkpoints", "state.json"
-#: In a run folder: training is complete.
-FINISHED = "finished.json"
 _NAME = re.compile(r"step-(\d+)$")
 
 

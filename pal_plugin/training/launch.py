@@ -16,10 +16,10 @@ from transformers.utils.logging import disable_progress_bar
 
 from pal_plugin.config.registry import RUNNERS, TASKS
 from pal_plugin.config.run_config import RunConfig, parse_options
+from pal_plugin.config.trained import FINISHED, resolve_checkpoint
 from pal_plugin.datasets.workers import dead_workers_named
 from pal_plugin.training import distributed, resuming
-from pal_plugin.training.checkpoint_folder import FINISHED
-from pal_plugin.training.run_folder import check_output_dir, resolve_checkpoint
+from pal_plugin.training.run_folder import check_output_dir
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.locations import resolve
 from pal_plugin.utils.runtime import Clock, keep_freed_memory, usable_cores

@@ -9,10 +9,9 @@ from typing import Any
 import yaml
 
 from pal_plugin.config.merging import flat
+from pal_plugin.config.trained import FINISHED, recipe_of
 from pal_plugin.training import checkpointing as checkpoints
 from pal_plugin.training import lock
-from pal_plugin.training.checkpoint_folder import FINISHED
-from pal_plugin.training.run_folder import recipe_of
 from pal_plugin.utils.errors import ConfigError
 
 #: Keys of `run` that may change when a run resumes: what is learned does not depend on them.

@@ -18,13 +18,13 @@ from typing import Any
 import torch
 
 from pal_plugin.config.run_config import RunConfig
+from pal_plugin.config.trained import BEST, FINISHED
 from pal_plugin.evaluation.splits import METRICS, Outcome, SplitEvaluator, by_split
 from pal_plugin.training import caching, curves, distributed, report
-from pal_plugin.training.checkpoint_folder import FINISHED
 from pal_plugin.training.components import ModelOnDevice, Training, train_datasets
 from pal_plugin.training.metric_logger import MetricLogger, check_boards
 from pal_plugin.training.preemption import StopRequest
-from pal_plugin.training.run_folder import BEST, folder_before, new_folder
+from pal_plugin.training.run_folder import folder_before, new_folder
 from pal_plugin.training.state import Best, RunState
 from pal_plugin.training.trainer import Trainer
 from pal_plugin.utils import files

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pal_plugin.config.run_config import RunConfig
+from pal_plugin.config.trained import BEST, LAST
 from pal_plugin.evaluation.splits import SplitEvaluator
 from pal_plugin.models import checkpoint
 from pal_plugin.training import checkpointing
 from pal_plugin.training.components import ModelOnDevice, Training
 from pal_plugin.training.distributed import World
 from pal_plugin.training.metric_logger import MetricLogger
-from pal_plugin.training.run_folder import BEST, LAST, RunFolder
+from pal_plugin.training.run_folder import RunFolder
 from pal_plugin.training.saving import save_errors
 from pal_plugin.utils import files
 

@@ -1,7 +1,7 @@
 """Locations of weights: `pocket://name` in the package, `weights://name` in the cache that
 `pal weights get` fills; other locations are unchanged. Also the cache folder.
 
-`latest:recipe` is resolved by the commands (`training.run_folder`).
+`latest:recipe` is resolved by the commands (`config.trained`).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import yaml
 from cli import train
 from transformers import ASTConfig, ASTForAudioClassification
 
-from pal_plugin.training.run_folder import latest_run
+from pal_plugin.config.trained import latest_run
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "projects" / "pal" / "ast_stage1.yaml"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from cli import evaluate, train
 
-from pal_plugin.training.run_folder import latest_run
+from pal_plugin.config.trained import latest_run
 
 ROOT = Path(__file__).resolve().parents[2]
 

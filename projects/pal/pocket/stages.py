@@ -30,7 +30,7 @@ def train(kind: str, stage: int) -> None:
 
 def export(kind: str) -> Path:
     """Copy the newest stage 3 into the package, in float16."""
-    from pal_plugin.training.run_folder import BEST, latest_run
+    from pal_plugin.config.trained import BEST, latest_run
 
     best = latest_run(f"{kind}_stage3", ROOT / "output") / BEST
     facts = json.loads(best.with_suffix(".json").read_text("utf-8"))

@@ -16,9 +16,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pal_plugin.clips import Clip, clips
+from pal_plugin.config.trained import resolve_checkpoint
 from pal_plugin.config.zoo import MODEL_TYPES
 from pal_plugin.models.audio_llm import AudioLLM
-from pal_plugin.training.run_folder import resolve_checkpoint
 from pal_plugin.utils.errors import UserError
 from pal_plugin.utils.tables import text_table
 

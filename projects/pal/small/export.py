@@ -16,7 +16,7 @@ from pathlib import Path
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from pal_plugin.training.run_folder import resolve_checkpoint
+from pal_plugin.config.trained import resolve_checkpoint
 from pal_plugin.utils.errors import UserError
 from pal_plugin.utils.files import write_json
 from pal_plugin.utils.locations import POCKET

@@ -27,8 +27,8 @@ from evidence.runs import SEEDS, plan, recipe, seeds_in, train_all
 
 from pal_plugin.config.recipes import find_recipes
 from pal_plugin.config.run_config import load_config
+from pal_plugin.config.trained import resolve_checkpoint
 from pal_plugin.planning.workload import Workload
-from pal_plugin.training.run_folder import resolve_checkpoint
 from pal_plugin.utils.errors import DONE, FAILED, INTERRUPTED, UserError
 from pal_plugin.utils.files import replace_text, write_json
 

@@ -17,7 +17,7 @@ from evidence.log import seconds_trained
 from pal_plugin.config.merging import flat
 from pal_plugin.config.recipes import find_recipes
 from pal_plugin.config.run_config import load_config
-from pal_plugin.training.checkpoint_folder import FINISHED
+from pal_plugin.config.trained import FINISHED
 from pal_plugin.training.preemption import StopRequest
 from pal_plugin.training.resuming import require_same, saved_config
 from pal_plugin.utils.errors import DONE, PREEMPTED, ConfigError
