@@ -15,11 +15,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import StoppingCriteria, StoppingCriteriaList, TextStreamer
+from transformers import StoppingCriteria, StoppingCriteriaList
+from transformers.generation.streamers import BaseStreamer
 
 from pal_plugin.batch import Batch
+from pal_plugin.llm.prompts import TextFormat
 from pal_plugin.models import asked
 from pal_plugin.models.audio_llm import AudioLLM
+from pal_plugin.models.written import Written
 
 
 @dataclass(frozen=True)
@@ -84,37 +87,44 @@ def complete(
     chances = None
     if logprobs:
         logits = torch.stack(out.logits, 1).float()  # [rows, steps, V]
-        chances = logits.log_softmax(-1).gather(-1, out.sequences[..., None])[..., 0]
+        chances = logits.log_softmax(-1).gather(-1, out.sequences[..., None])[..., 0].tolist()
     prompt, audio = inputs.count()
     times = len(out.sequences) // len(prompt)
     return [
-        _completion(model, row, stop, prompt[n // times], audio[n // times], chances, n)
+        _completion(model, row, stop, prompt[n // times], audio[n // times], chances and chances[n])
         for n, row in enumerate(out.sequences.tolist())
     ]
 
 
 def _completion(
     model: AudioLLM,
-    ids: list[int],
+    ids: Sequence[int],
     stop: Sequence[str],
     prompt: int,
     audio: int,
-    chances: Tensor | None,
-    number: int,
+    chances: Sequence[float] | None,
 ) -> Completion:
-    text = model.text
-    end = next((n + 1 for n, i in enumerate(ids) if i in text.end_ids), None)
-    ids = ids if end is None else ids[:end]
-    said = text.decode(ids)
-    cuts = [at for at in (said.find(mark) for mark in stop) if at >= 0]
-    if cuts:
-        said = said[: min(cuts)].rstrip()
-    tokens = values = None
+    written = Written(model.text, stop)
+    for token in ids:
+        if written.add(token):  # what follows is padding
+            break
+    return completion_of(written, model.text, prompt, audio, chances)
+
+
+def completion_of(
+    written: Written, text: TextFormat, prompt: int, audio: int, chances: Sequence[float] | None
+) -> Completion:
+    """The facts of an answer that has ended, or is not to go on.
+
+    Args:
+        prompt, audio: tokens of the prompt.
+        chances: log-probabilities of the tokens; None: not asked for.
+    """
+    ids, tokens = written.ids, None
     if chances is not None:
-        tokens = tuple(text.tokenizer.decode([i]) for i in ids)
-        values = tuple(chances[number, : len(ids)].tolist())
-    reason = "length" if end is None and not cuts else "stop"
-    return Completion(said, reason, prompt, audio, len(ids), tokens, values)
+        tokens, chances = tuple(text.tokenizer.decode([i]) for i in ids), tuple(chances[: len(ids)])
+    reason = "stop" if written.ended else "length"
+    return Completion(written.whole(), reason, prompt, audio, len(ids), tokens, chances)
 
 
 @contextlib.contextmanager
@@ -142,7 +152,7 @@ class TextStream:
     def __init__(self, model: AudioLLM, samples: Batch, **options: Any) -> None:
         self.completion: Completion | None = None
         stop = options.get("stop", ())
-        self._stop = [stop] if isinstance(stop, str) else list(stop)
+        self._written = Written(model.text, [stop] if isinstance(stop, str) else stop)
         self._pieces: queue.SimpleQueue = queue.SimpleQueue()
         self._closed = threading.Event()
         self._thread = threading.Thread(
@@ -151,10 +161,10 @@ class TextStream:
         self._thread.start()
 
     def _run(self, model: AudioLLM, samples: Batch, options: dict[str, Any]) -> None:
-        writer = _Writer(model.text.tokenizer, self._pieces)
         criteria = StoppingCriteriaList([_Closed(self._closed)])
+        options = {**options, "streamer": _Tokens(self._pieces), "stopping_criteria": criteria}
         try:
-            done = complete(model, samples, streamer=writer, stopping_criteria=criteria, **options)
+            done = complete(model, samples, **options)
             if len(done) != 1:
                 raise ValueError(f"expected one answer to stream, got {len(done)}")
             self._pieces.put(done[0])
@@ -162,29 +172,18 @@ class TextStream:
             self._pieces.put(error)
 
     def __iter__(self) -> Iterator[str]:
-        said, given = "", 0
         while self.completion is None:
             piece = self._pieces.get()
             if isinstance(piece, BaseException):
                 raise piece
             if isinstance(piece, Completion):
                 self.completion = piece
-                said, certain = piece.text, len(piece.text)
+                text = self._written.rest()
             else:
-                said = (said + piece).lstrip()
-                certain = self._certain(said)
-            if certain > given:
-                yield said[given:certain]
-                given = certain
-
-    def _certain(self, said: str) -> int:
-        """How many characters are no part of a stop string, nor white space at the end."""
-        found = [at for at in (said.find(stop) for stop in self._stop) if at >= 0]
-        end = min(found, default=len(said))
-        for stop in self._stop:
-            begun = (n for n in range(len(stop) - 1, 0, -1) if said[:end].endswith(stop[:n]))
-            end -= next(begun, 0)
-        return len(said[:end].rstrip())
+                self._written.add(piece)
+                text = self._written.piece()
+            if text:
+                yield text
 
     def close(self) -> None:
         """End the generation, after the token that is being made."""
@@ -198,15 +197,17 @@ class TextStream:
         self.close()
 
 
-class _Writer(TextStreamer):
-    """transformers' streamer, whose texts go into a queue."""
+class _Tokens(BaseStreamer):
+    """Puts each token into a queue."""
 
-    def __init__(self, tokenizer: Any, pieces: queue.SimpleQueue) -> None:
-        super().__init__(tokenizer, skip_special_tokens=True)
-        self.pieces = pieces
+    def __init__(self, tokens: queue.SimpleQueue) -> None:
+        self.tokens = tokens
 
-    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        self.pieces.put(text)
+    def put(self, value: Tensor) -> None:
+        for token in value.flatten().tolist():  # the prompt has none: it is embedded
+            self.tokens.put(token)
+
+    def end(self) -> None: ...
 
 
 class _Closed(StoppingCriteria):
