@@ -168,6 +168,15 @@ class Engine:
 
         return self._in_thread(counted)
 
+    def call(self, job: Callable[[], Any]) -> Any:
+        """What `job()` returns or raises. It runs in the engine's thread, between two steps: for
+        what needs the model for itself, and takes less than an answer.
+
+        Raises:
+            Stopped: the engine is closed.
+        """
+        return self._in_thread(job)
+
     def close(self, finish: bool = True) -> None:
         """Refuse what comes from now on (Stopped), and wait for the thread to end.
 

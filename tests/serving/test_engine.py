@@ -1,5 +1,6 @@
 """Requests that are answered together, each as if it were alone."""
 
+import threading
 from concurrent.futures import CancelledError
 
 import pytest
@@ -58,3 +59,12 @@ def test_what_cannot_be_answered_is_refused_at_once(tiny_model):
             engine.submit(Request([user("Hello")], max_new_tokens=100_000))
         with pytest.raises(ValueError, match="ends with an answer"):
             engine.submit(Request([user("Hello"), {"role": "assistant", "content": "Hi"}]))
+
+
+def test_a_job_runs_in_the_engines_thread(tiny_model):
+    with Engine(tiny_model("lal")) as engine:
+        assert engine.call(lambda: threading.current_thread().name) == "pal-engine"
+        with pytest.raises(ZeroDivisionError):
+            engine.call(lambda: 1 / 0)
+    with pytest.raises(Stopped, match="closed"):
+        engine.call(list)
