@@ -107,7 +107,9 @@ def find_model(name: str | Path | None = None, *, output_dir: str | Path = "outp
 def _best() -> Found:
     missing = _missing("small")
     if not missing:
-        return Found("small", "type", "small", "small (the largest shipped model whose weights are here)")
+        return Found(
+            "small", "type", "small", "small (the largest shipped model whose weights are here)"
+        )
     about = f"lal (pocket-sized; for a real LLM, run `pal weights get small`: no {missing[0]})"
     return Found("lal", "type", "lal", about)
 
