@@ -13,14 +13,14 @@ import torch
 from transformers import DynamicCache
 
 from pal_plugin.audio.io import is_one_clip
-from pal_plugin.integration.routing import ClipPlaces, LLMInputs, RoutedAudio
+from pal_plugin.integration.routing import LLMInputs, RoutedAudio
 from pal_plugin.llm.conversation import Turns
-from pal_plugin.llm.families import embedding_scale
 from pal_plugin.llm.label_tree import cache_keyword
 from pal_plugin.models import asked
 from pal_plugin.models.audio_kv import AudioKV
 from pal_plugin.models.audio_llm import AudioLLM
 from pal_plugin.models.context_length import check_context
+from pal_plugin.models.encoded_prompts import encoded_prompts
 from pal_plugin.utils.messages import content_parts
 
 #: What would need several caches.
@@ -91,7 +91,7 @@ class Conversation:
         turns = Turns(*(list(kept) for kept in vars(self._turns).values()))
         turns.add_user(self.model.text, parts, self.system, self.model.audio_place)
         new = [self._heard(clip) for clip in turns.clips[len(self._turns.clips) :]]
-        inputs = self._inputs(turns, [*self._clips, *new])
+        inputs = encoded_prompts(self.model, [turns], [*self._clips, *new])
         check_context(self.model.decoder.config, inputs, max_new_tokens, "the conversation")
         self.model.tell_untrained()
         cache, self._cache = self._cache, None  # what fails leaves none that is half filled
@@ -131,17 +131,6 @@ class Conversation:
         if len(kv) != 1:
             raise ValueError(f"expected one clip in a place, got an AudioKV of {len(kv)}")
         return kv.routed
-
-    def _inputs(self, turns: Turns, clips: Sequence[RoutedAudio]) -> LLMInputs:
-        model = self.model
-        ids = torch.tensor([turns.ids], device=model.device)
-        embeds, mask = model.llm.get_input_embeddings()(ids), torch.ones_like(ids)
-        scale, places = embedding_scale(model.llm), None
-        if clips:
-            number = torch.arange(len(clips), device=model.device)[None]
-            places = ClipPlaces(number, torch.tensor([turns.places], device=model.device))
-        routed = RoutedAudio.stacked(clips) if clips else RoutedAudio()
-        return routed.with_text(embeds, mask, scale, "left", places)
 
 
 def _part(part: str | tuple) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from pal_plugin.models.chat import Conversation
+from pal_plugin.models.encoded_prompts import encoded_prompts
 
 TYPES = ["lal", "plits", "pal", "flamingo"]
 OPTIONS = {"max_new_tokens": 5}
@@ -40,12 +41,12 @@ def test_ten_turns_are_what_a_fresh_start_gives(tiny_model, clips, model_type, m
     assert len(encoded) == 2
     # Every token once; the last answer's end, and of one that was cut off its last token, not yet.
     assert sum(entered) == chat.tokens_read
-    whole = chat._inputs(chat._turns, chat._clips).mask.shape[1]
+    whole = encoded_prompts(model, [chat._turns], chat._clips).mask.shape[1]
     assert whole - chat.tokens_read in (1, 2)
     # The last turn anew, from ids and clips: the likeliest tokens are those of the cached answer.
     last = max(i for i, learned in enumerate(chat._turns.learned) if not learned) + 1
     ids = chat._turns.ids[last:-1]
-    fresh = chat._inputs(chat._turns, chat._clips)
+    fresh = encoded_prompts(model, [chat._turns], chat._clips)
     out = model.llm(
         inputs_embeds=fresh.embeds, attention_mask=fresh.mask, **fresh.audio_kwargs
     ).logits
