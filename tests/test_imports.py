@@ -18,7 +18,8 @@ FLOORS = (
     ("models", "datasets"),
     ("evaluation", "planning", "pretraining", "serving"),
     ("tasks", "training"),
-    ("hosts", "commands"),
+    ("hosts",),
+    ("commands",),
     ("", "__main__"),  # the package itself, whose finder starts a host
 )
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}

@@ -55,6 +55,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pal_plugin.commands.doctor",
         "check installed packages and the machine, and run a self-test",
     ),
+    "serve": (
+        "pal_plugin.commands.serve",
+        "answer over HTTP, as OpenAI's servers do, and on a page",
+    ),
     "run": (
         "pal_plugin.commands.run",
         "show the progress of a training run: steps, data mix, data position",

@@ -1,0 +1,147 @@
+"""Decodes clips in processes that may die: the request is refused, and the server lives on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from pal_plugin.audio.errors import AudioError
+from pal_plugin.hosts.server.decoding_worker import read_message, write_message
+
+logger = logging.getLogger(__name__)
+
+Clip = tuple[np.ndarray, int]
+
+
+class DecoderDied(Exception):
+    """The process ended before it answered."""
+
+
+class Decoder:
+    """Decodes clips in a few processes; to be called from threads.
+
+    Args:
+        seconds: time for one clip, after which its process is ended.
+        processes: how many clips are decoded at a time.
+    """
+
+    def __init__(self, seconds: float, processes: int = 2) -> None:
+        self.seconds = seconds
+        self._idle: queue.SimpleQueue[_Process] = queue.SimpleQueue()
+        self._all = [_Process() for _ in range(processes)]
+        for process in self._all:
+            self._idle.put(process)
+
+    def decode(self, data: bytes) -> Clip:
+        """`(samples [S] float32, rate in Hz)` of a file's bytes.
+
+        A process that dies is started anew, and given the clip once more: it may have been another
+        program that ended it.
+
+        Raises:
+            AudioError: unusable audio, also where it takes too long or kills the decoder twice.
+        """
+        process = self._idle.get()
+        try:
+            try:
+                return process.decode(data, self.seconds)
+            except DecoderDied as death:
+                logger.warning("a decoder died (%s); its clip is tried once more", death)
+            try:
+                return process.decode(data, self.seconds)
+            except DecoderDied as death:
+                raise AudioError(
+                    f"the decoder crashed twice on this clip of {len(data)} bytes ({death}): it is "
+                    "damaged; re-encode it"
+                ) from death
+        finally:
+            self._idle.put(process)
+
+    def pids(self) -> list[int]:
+        """Ids of the processes."""
+        return [process.pid for process in self._all]
+
+    def close(self) -> None:
+        """End the processes."""
+        for process in self._all:
+            process.end()
+
+
+class _Process:
+    """One process, which is replaced where it died."""
+
+    def __init__(self) -> None:
+        self._start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def _start(self) -> None:
+        root = str(Path(__file__).resolve().parents[3])
+        paths = filter(None, [root, os.environ.get("PYTHONPATH")])
+        # Neither keys nor tokens of the server's environment are there to be read.
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pal_plugin.hosts.server.decoding_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # decoders complain about each broken frame
+            env={**kept, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
+            start_new_session=True,  # Ctrl-C is for the server, which ends it
+        )
+
+    def decode(self, data: bytes, seconds: float) -> Clip:
+        late = threading.Event()
+
+        def end_it() -> None:
+            late.set()
+            self._process.kill()
+
+        timer = threading.Timer(seconds, end_it)
+        timer.daemon = True
+        timer.start()
+        try:
+            write_message(self._process.stdin, data)
+            answer = json.loads(read_message(self._process.stdout))
+            samples = None if "error" in answer else read_message(self._process.stdout)
+        except (EOFError, OSError) as error:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(1)  # for the status that it ends with by itself
+            status = self.end()
+            self._start()
+            if late.is_set():
+                raise AudioError(
+                    f"decoding a clip of {len(data)} bytes took more than {seconds:g} s; shorten "
+                    "or re-encode it"
+                ) from error
+            raise DecoderDied(_told(status)) from error
+        finally:
+            timer.cancel()
+        if samples is None:
+            raise AudioError(answer["error"])
+        return np.frombuffer(samples, np.float32), answer["rate_hz"]
+
+    def end(self) -> int:
+        """End the process; returns its status."""
+        self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(OSError):  # what was not written yet
+                pipe.close()
+        return self._process.wait()
+
+
+def _told(status: int) -> str:
+    with contextlib.suppress(ValueError):
+        return signal.Signals(-status).name
+    return f"status {status}"
