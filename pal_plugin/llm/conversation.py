@@ -1,7 +1,6 @@
 """Converts messages to token ids: multiple turns, clips between text, and a label mask.
 
-Messages are in the format of OpenAI and Hugging Face: `{"role": "user", "content": [{"type":
-"audio", "audio": clip}, {"type": "text", "text": "..."}]}`; content may also be a string.
+The format of messages: `utils/messages.py`.
 
 Design choice: the chat template is tried at load (`chat_template.py`), and what it writes between
 turns is stored; texts are inserted, and never go through the template. A clip is not a token: its
@@ -16,11 +15,11 @@ from typing import Any
 
 from pal_plugin.llm.control import Frame
 from pal_plugin.llm.prompts import TextFormat
+from pal_plugin.utils.messages import turns_of
 
 #: Position of clips that open the first user turn: before the prompt, or in place, like all other
 #: clips.
 AUDIO_PLACES = ("front", "inline")
-_AUDIO = ("audio", "input_audio", "audio_url")
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Turns:
         """Appends a user turn and the generation prompt.
 
         Args:
-            parts: texts, and clips as 1-tuples (`content_parts`).
+            parts: texts, and clips as 1-tuples (`messages.content_parts`).
         """
         first = not any(self.learned)
         frame, parts = text.frame(system, first), list(parts)
@@ -85,13 +84,13 @@ def read_messages(
     """
     if audio_place not in AUDIO_PLACES:
         raise ValueError(f"audio_place is {audio_place!r}; expected {' or '.join(AUDIO_PLACES)}")
-    system, turns = _turns(messages)
+    system, turns = turns_of(messages)
     read = Turns(list(text.beginning), [False] * len(text.beginning))
-    for number, (role, parts) in enumerate(turns):
+    for role, parts in turns:
         if role == "user":
             read.add_user(text, parts, system, audio_place)
         else:
-            read.add_answer(text.answer_ids("".join(_texts(parts, number))))
+            read.add_answer(text.answer_ids("".join(parts)))
     return read
 
 
@@ -114,79 +113,3 @@ def _runs(frame: Frame, parts: Sequence[str | tuple]) -> list[list[int] | tuple]
     for clip, ids in zip(clips, encoded[1:], strict=True):
         runs += [clip, ids]
     return runs
-
-
-def _turns(messages: Any) -> tuple[str | None, list[tuple[str, list]]]:
-    """The system message, and the turns as (role, parts): texts, and clips as 1-tuples."""
-    if isinstance(messages, str | Mapping) or not isinstance(messages, Sequence) or not messages:
-        raise ValueError(
-            "expected messages as a list, [{'role': 'user', 'content': [{'type': 'audio', 'audio': "
-            f"clip}}, {{'type': 'text', 'text': '...'}}]}}], got {_short(messages)}"
-        )
-    system, turns = None, []
-    for number, message in enumerate(messages):
-        if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
-            raise ValueError(
-                f"messages[{number}] is {_short(message)}; expected a dict with role and content"
-            )
-        role, parts = message["role"], content_parts(message["content"], f"messages[{number}]")
-        if role == "system" and number == 0:
-            system = "".join(_texts(parts, number))
-            continue
-        expected = "user" if len(turns) % 2 == 0 else "assistant"
-        if role != expected:
-            raise ValueError(
-                f"messages[{number}] has the role {role!r}; expected {expected!r}: user and "
-                "assistant alternate, after an optional system message"
-            )
-        if role == "user" and not _holds_anything(parts):
-            raise ValueError(f"messages[{number}] is empty; expected a text or a clip")
-        turns.append((role, parts))
-    if not turns:
-        raise ValueError("expected a user message after the system message")
-    return system, turns
-
-
-def _holds_anything(parts: Sequence[str | tuple]) -> bool:
-    return any(not isinstance(part, str) or part.strip() for part in parts)
-
-
-def content_parts(content: Any, where: str) -> list[str | tuple]:
-    """The parts of a message's content: texts, and clips as 1-tuples.
-
-    Args:
-        where: name of the message in errors.
-
-    Raises:
-        ValueError: if it is neither a string nor a list of known parts.
-    """
-    if isinstance(content, str):
-        return [content]
-    if not isinstance(content, list | tuple):
-        raise ValueError(
-            f"{where}.content is {_short(content)}; expected a text or a list of parts"
-        )
-    parts: list[str | tuple] = []
-    for at, part in enumerate(content):
-        kind = part.get("type") if isinstance(part, Mapping) else None
-        if kind == "text" and isinstance(part.get("text"), str):
-            parts.append(part["text"])
-        elif kind in _AUDIO and part.get(kind) is not None:
-            parts.append((part[kind],))
-        else:
-            raise ValueError(
-                f"{where}.content[{at}] is {_short(part)}; expected {{'type': 'text', "
-                "'text': '...'} or {'type': 'audio', 'audio': clip}"
-            )
-    return parts
-
-
-def _texts(parts: Sequence[str | tuple], number: int) -> list[str]:
-    if any(not isinstance(part, str) for part in parts):
-        raise ValueError(f"messages[{number}] has audio; only user messages may")
-    return list(parts)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else f"{text[:117]}..."
