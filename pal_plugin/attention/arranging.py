@@ -7,6 +7,7 @@ what is joined is joined span by span, features, masks, gains and the K/V of eac
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -18,18 +19,7 @@ def stacked(parts: Sequence[AudioContext]) -> AudioContext:
     """Clips of several contexts of one model, `[B1 + B2 + ..., m, D]`, padded in each span."""
     if len(parts) == 1:
         return parts[0]
-    first, widths = parts[0], [_widths(part) for part in parts]
-    most = [max(column) for column in zip(*widths, strict=True)]
-
-    def joined(tensors: Sequence[Tensor], spans: Sequence[int]) -> Tensor:
-        rows = []
-        for tensor, width in zip(tensors, widths, strict=True):
-            pieces = tensor.split([width[s] for s in spans], 1)
-            rows.append(
-                torch.cat([_wider(t, most[s]) for t, s in zip(pieces, spans, strict=True)], 1)
-            )
-        return torch.cat(rows)
-
+    first, (most, joined) = parts[0], _below(parts)
     every = range(len(most))
     gains = None
     if first.gains is not None:  # one of each layer for all columns of a span
@@ -40,15 +30,38 @@ def stacked(parts: Sequence[AudioContext]) -> AudioContext:
         first.layers,
         spans=_spans(first, most),
         gains=gains,
-        clip_kv=first.clip_kv
-        and {
-            layer: tuple(
-                _by_column([part.clip_kv[layer][n] for part in parts], joined, _seen(first, layer))
-                for n in range(2)
-            )
-            for layer in first.clip_kv
-        },
+        clip_kv=first.clip_kv and _kv_below([part.clip_kv for part in parts], first, joined),
     )
+
+
+def merged(parts: Sequence[AudioContext]) -> AudioContext:
+    """Contexts of texts that were read in several calls, as that of one call, `[B1 + B2 + ..., m,
+    D]`: every token keeps its position and its K/V.
+
+    Args:
+        parts: with the K/V of their layers (`kv`), and no `places`: the audio precedes what is to
+            come. One row of text for each of their clips.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    first, (most, joined) = parts[0], _below(parts)
+    every = range(len(most))
+    positions = [part.positions.expand(len(part), -1) for part in parts]
+    return AudioContext(
+        joined([part.features for part in parts], every),
+        joined([part.mask for part in parts], every),
+        first.layers,
+        _kv_below([part.kv for part in parts], first, joined),
+        _spans(first, most),
+        joined(positions, every),
+    )
+
+
+def silent(like: AudioContext, rows: int) -> AudioContext:
+    """What `merged` takes for rows of text without audio, beside `like`."""
+    index = torch.zeros(rows, dtype=torch.long, device=like.mask.device)
+    context = like.select(index)
+    return replace(context, mask=torch.zeros_like(context.mask))
 
 
 def arranged(clips: AudioContext, index: Tensor) -> AudioContext:
@@ -82,6 +95,37 @@ def arranged(clips: AudioContext, index: Tensor) -> AudioContext:
             for layer, both in clips.clip_kv.items()
         },
     )
+
+
+def _below(parts: Sequence[AudioContext]) -> tuple[list[int], Callable[..., Tensor]]:
+    """Columns of each span, the most of all parts, and a function that puts tensors `[B, m, ...]`
+    of some spans one below the other."""
+    widths = [_widths(part) for part in parts]
+    most = [max(column) for column in zip(*widths, strict=True)]
+
+    def joined(tensors: Sequence[Tensor], spans: Sequence[int]) -> Tensor:
+        rows = []
+        for tensor, width in zip(tensors, widths, strict=True):
+            pieces = tensor.split([width[s] for s in spans], 1)
+            rows.append(
+                torch.cat([_wider(t, most[s]) for t, s in zip(pieces, spans, strict=True)], 1)
+            )
+        return torch.cat(rows)
+
+    return most, joined
+
+
+def _kv_below(
+    parts: Sequence[dict], like: AudioContext, joined: Callable[..., Tensor]
+) -> dict[int, tuple]:
+    """K and V of each layer, one below the other."""
+    return {
+        layer: tuple(
+            _by_column([part[layer][n] for part in parts], joined, _seen(like, layer))
+            for n in range(2)
+        )
+        for layer in parts[0]
+    }
 
 
 def _widths(context: AudioContext) -> list[int]:

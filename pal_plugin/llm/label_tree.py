@@ -143,23 +143,34 @@ def cache_keyword(decoder: nn.Module) -> str:
 
 
 def read_prompt(
-    llm: nn.Module, embeds: Tensor, mask: Tensor, positions: Tensor, **kwargs
+    llm: nn.Module,
+    embeds: Tensor,
+    mask: Tensor,
+    positions: Tensor,
+    cache: DynamicCache | None = None,
+    **kwargs,
 ) -> ReadPrompt:
     """Prefills left-padded prompts.
 
     Args:
         embeds: `[R, P, D]`.
         mask, positions: `[R, P]`.
+        cache: of the first columns, which are not read again; it is filled further.
         kwargs: passed to the decoder (`audio=...`).
 
     Raises:
         RuntimeError: if the decoder does not fill the cache.
     """
     decoder = llm.get_decoder()
-    cache = DynamicCache(config=decoder.config)
+    cache = DynamicCache(config=decoder.config) if cache is None else cache
+    past = cache.get_seq_length()
     kwargs[cache_keyword(decoder)] = cache
     hidden = decoder(
-        inputs_embeds=embeds, attention_mask=mask, position_ids=positions, use_cache=True, **kwargs
+        inputs_embeds=embeds[:, past:],
+        attention_mask=mask,
+        position_ids=positions[:, past:],
+        use_cache=True,
+        **kwargs,
     ).last_hidden_state[:, -1:]
     if cache.get_seq_length() != embeds.shape[1]:  # transformers 4 silently drops the cache
         raise RuntimeError(

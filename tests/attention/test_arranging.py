@@ -1,9 +1,11 @@
 """Clips joined as a batch and as a conversation; what belongs to a layer goes along."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from pal_plugin.attention.arranging import arranged, stacked
+from pal_plugin.attention.arranging import arranged, merged, silent, stacked
 from pal_plugin.attention.context import AudioContext
 
 #: Two groups: of two columns for layer 0 alone, of one for all layers.
@@ -60,6 +62,26 @@ def test_a_conversations_clips_follow_each_other_in_each_span():
     assert two.gains.tolist() == [[2, 2, 2, 2, 3, 3]] * 2
     keys = two.clip_kv[1][0][:, 0, :, 0]
     assert keys[two.mask[:, 4:]].tolist() == [6, 3, 3]
+
+
+def read(first, clips, spans=SPANS, mask=None):
+    """A context after a text was read: its K/V are of the positions that it had there."""
+    made = context(first, clips, spans, mask)
+    positions = made.positions.expand(clips, -1) - first
+    return replace(made, kv=made.clip_kv, clip_kv=None, gains=None, positions=positions)
+
+
+def test_contexts_of_several_calls_keep_their_keys_and_positions():
+    mask = torch.tensor([[True, True, True], [True, False, True]])
+    parts = [read(10, 2, mask=mask), read(90, 1, ((1, frozenset({0})), (2, None)))]
+    three = merged([*parts, silent(parts[1], 1)])
+    assert three.spans == ((2, frozenset({0})), (2, None))
+    assert three.mask.tolist() == [[1, 1, 1, 0], [1, 0, 1, 0], [1, 0, 1, 1], [0, 0, 0, 0]]
+    assert three.positions[:2, :3].tolist() == parts[0].positions.tolist()
+    assert three.positions[2, [0, 2, 3]].tolist() == parts[1].positions[0].tolist()
+    assert three.kv[0][0][:, 0, :, 0][three.mask].tolist() == [10, 11, 12, 13, 15, 90, 91, 92]
+    assert three.kv[1][1][:, 0, :, 0][three.mask[:, 2:]].tolist() == [12.5, 15.5, 91.5, 92.5]
+    assert merged(parts[:1]) is parts[0]
 
 
 @pytest.mark.parametrize("spans", [None, SPANS])
