@@ -30,9 +30,10 @@ from pal_plugin.utils.spelling import did_you_mean
 from pal_plugin.version import __version__
 
 #: By name: the module (`add_arguments(parser)`, `run(args) -> exit code`, `HELP`, shown below the
-#: arguments, and `resume(argv, run folder or None)`, the message after Ctrl-C), and a line for
-#: `pal --help`.
+#: arguments, `INTERMIXED`, whether options may stand between positional arguments, and
+#: `resume(argv, run folder or None)`, the message after Ctrl-C), and a line for `pal --help`.
 COMMANDS: dict[str, tuple[str, str]] = {
+    "ask": ("pal_plugin.commands.ask", "ask a model about audio clips, once or in a conversation"),
     "train": ("pal_plugin.commands.train", "train a model by a recipe"),
     "evaluate": ("pal_plugin.commands.evaluate", "evaluate a trained model"),
     "plan": (
@@ -67,6 +68,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 _HELP = """\
 examples:
+  pal ask dog "What do you hear?"
   pal train lal_stage1
   pal evaluate lal_stage1
   pal data convert esc50 --audio ESC-50/audio --annotations ESC-50/meta/esc50.csv \\
@@ -107,7 +109,8 @@ def main(argv: Sequence[str] | None = None, *, host: str | None = None) -> int:
         "--traceback", action="store_true", help="show the traceback of user errors too"
     )
     module.add_arguments(parser)
-    args = parser.parse_args(rest)
+    mixed = getattr(module, "INTERMIXED", False)
+    args = (parser.parse_intermixed_args if mixed else parser.parse_args)(rest)
     if host is not None:
         from pal_plugin.config.registry import Registry
 
