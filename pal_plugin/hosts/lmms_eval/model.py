@@ -118,8 +118,9 @@ class Pal(lmms):
                     del prompts[i]
         return answers
 
-    def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:
-        """`(score, whether greedy decoding says it)` of each continuation.
+    def loglikelihood(self, requests: Sequence[Instance]) -> list[GenerationResult]:
+        """`(score, whether greedy decoding says it)` of each continuation, as the `text` of a
+        result: a bare pair becomes a string on its way through lmms-eval 0.7.3.
 
         For the choices of `multiple_choice` the score is the *negative* log-probability: lmms-eval
         takes the choice with the smallest, since its own models return their loss. For a task of
@@ -144,7 +145,7 @@ class Pal(lmms):
             for key, found in zip(rows, score(self.model, samples, candidates), strict=True):
                 scores |= {(key, text): one for text, one in zip(candidates, found, strict=True)}
         return [
-            (self._value(scores[key, text], is_choice), scores[key, text].greedy)
+            GenerationResult((self._value(scores[key, text], is_choice), scores[key, text].greedy))
             for key, text, is_choice in asked
         ]
 

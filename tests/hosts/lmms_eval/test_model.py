@@ -61,14 +61,15 @@ def test_choices_have_the_negative_mean_since_lmms_eval_takes_the_smallest(
     if mask_audio:
         samples["audio_mask"] = [False, False]
     scores = tiny.predict_class(samples, CHOICES)["scores"].flatten().tolist()
-    assert [value for value, _ in found] == pytest.approx([-s for s in scores], abs=1e-5)
-    assert not any(greedy for _, greedy in found)
+    assert [one.text[0] for one in found] == pytest.approx([-s for s in scores], abs=1e-5)
+    assert not any(one.text[1] for one in found)
 
 
 def test_sums_where_they_are_asked_for_and_for_single_targets(pal, tiny, two_clips, documents):
     choice = request(0, documents, CHOICES[1], clips_of)
     target = request(0, documents, lambda document: CHOICES[1], clips_of)
-    (loss, _), (log_probability, _) = pal(per_token=False).loglikelihood([choice, target])
+    found = pal(per_token=False).loglikelihood([choice, target])
+    loss, log_probability = (one.text[0] for one in found)
     samples = {"audio": two_clips["audio"][:1], "text_input": two_clips["text_input"][:1]}
     mean = tiny.predict_class(samples, CHOICES[1:])["scores"].item()
     expected = mean * len(tiny.text.answer_ids(CHOICES[1]))
