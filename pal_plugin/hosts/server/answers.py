@@ -36,6 +36,7 @@ class Answers:
         self._ends = self._loop.time() + seconds
         self._pieces: asyncio.Queue[tuple[int, Any]] = asyncio.Queue()
         self._tickets: list[Ticket] = []
+        self._closed = False
 
     @property
     def left_s(self) -> float:
@@ -53,9 +54,12 @@ class Answers:
         def submit() -> None:
             for number, request in enumerate(requests):
                 self._tickets.append(engine.submit(request, self._put(number)))
+                if self._closed:  # meanwhile: a thread goes on where its task is cancelled
+                    self.close()
+                    return
 
         with _as_refusals():
-            await run_in_threadpool(submit)  # it tokenizes; even where cancelled, it ends first
+            await run_in_threadpool(submit)  # it tokenizes
 
     async def pieces(self) -> AsyncIterator[Piece]:
         """All pieces.
@@ -111,12 +115,14 @@ class Answers:
 
     def close(self) -> None:
         """Give up what has not come yet."""
+        self._closed = True
         for ticket in self._tickets:
             ticket.cancel()
 
     def _put(self, number: int) -> Callable[[Any], None]:
         def put(piece: Any) -> None:
-            self._loop.call_soon_threadsafe(self._pieces.put_nowait, (number, piece))
+            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
+                self._loop.call_soon_threadsafe(self._pieces.put_nowait, (number, piece))
 
         return put
 

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 def build(engine: Engine, settings: Settings) -> FastAPI:
-    """The application; `app.state.server` is the server's `State`.
+    """The application, with its `State` as `app.state.server` and its `app.state.decoder`.
 
     Ending it ends the decoders; the engine is left to whoever made it.
     """
@@ -48,6 +48,7 @@ def build(engine: Engine, settings: Settings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        decoder.start()
         warming = asyncio.create_task(_warm_up(engine, settings, state))
         yield
         state.now = "stopping"
@@ -58,7 +59,7 @@ def build(engine: Engine, settings: Settings) -> FastAPI:
     app = FastAPI(
         title="pal serve", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
-    app.state.server = state
+    app.state.server, app.state.decoder = state, decoder
     app.add_middleware(Gate, settings=settings, state=state, metrics=metrics)
     handle_errors(app)
 

@@ -28,7 +28,8 @@ class DecoderDied(Exception):
 
 
 class Decoder:
-    """Decodes clips in a few processes; to be called from threads.
+    """Decodes clips in a few processes, which `start` or their first clip starts; to be called
+    from threads.
 
     Args:
         seconds: time for one clip, after which its process is ended.
@@ -41,6 +42,11 @@ class Decoder:
         self._all = [_Process() for _ in range(processes)]
         for process in self._all:
             self._idle.put(process)
+
+    def start(self) -> None:
+        """Start the processes, without waiting for them."""
+        for process in self._all:
+            process.start()
 
     def decode(self, data: bytes) -> Clip:
         """`(samples [S] float32, rate in Hz)` of a file's bytes.
@@ -68,8 +74,8 @@ class Decoder:
             self._idle.put(process)
 
     def pids(self) -> list[int]:
-        """Ids of the processes."""
-        return [process.pid for process in self._all]
+        """Ids of the processes that run."""
+        return [process.running.pid for process in self._all if process.running is not None]
 
     def close(self) -> None:
         """End the processes."""
@@ -81,18 +87,14 @@ class _Process:
     """One process, which is replaced where it died."""
 
     def __init__(self) -> None:
-        self._start()
+        self.running: subprocess.Popen | None = None
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def _start(self) -> None:
+    def start(self) -> None:
         root = str(Path(__file__).resolve().parents[3])
         paths = filter(None, [root, os.environ.get("PYTHONPATH")])
         # Neither keys nor tokens of the server's environment are there to be read.
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        self._process = subprocess.Popen(
+        self.running = subprocess.Popen(
             [sys.executable, "-m", "pal_plugin.hosts.server.decoding_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -102,24 +104,25 @@ class _Process:
         )
 
     def decode(self, data: bytes, seconds: float) -> Clip:
-        late = threading.Event()
+        if self.running is None:
+            self.start()
+        process, late = self.running, threading.Event()
 
         def end_it() -> None:
             late.set()
-            self._process.kill()
+            process.kill()
 
         timer = threading.Timer(seconds, end_it)
         timer.daemon = True
         timer.start()
         try:
-            write_message(self._process.stdin, data)
-            answer = json.loads(read_message(self._process.stdout))
-            samples = None if "error" in answer else read_message(self._process.stdout)
+            write_message(process.stdin, data)
+            answer = json.loads(read_message(process.stdout))
+            samples = None if "error" in answer else read_message(process.stdout)
         except (EOFError, OSError) as error:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(1)  # for the status that it ends with by itself
+                process.wait(1)  # for the status that it ends with by itself
             status = self.end()
-            self._start()
             if late.is_set():
                 raise AudioError(
                     f"decoding a clip of {len(data)} bytes took more than {seconds:g} s; shorten "
@@ -132,16 +135,19 @@ class _Process:
             raise AudioError(answer["error"])
         return np.frombuffer(samples, np.float32), answer["rate_hz"]
 
-    def end(self) -> int:
-        """End the process; returns its status."""
-        self._process.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
+    def end(self) -> int | None:
+        """End the process; returns its status, None if there is none."""
+        process, self.running = self.running, None
+        if process is None:
+            return None
+        process.kill()
+        for pipe in (process.stdin, process.stdout):
             with contextlib.suppress(OSError):  # what was not written yet
                 pipe.close()
-        return self._process.wait()
+        return process.wait()
 
 
-def _told(status: int) -> str:
-    with contextlib.suppress(ValueError):
+def _told(status: int | None) -> str:
+    with contextlib.suppress(ValueError, TypeError):
         return signal.Signals(-status).name
     return f"status {status}"

@@ -88,7 +88,7 @@ def invalid(errors: list[dict[str, Any]]) -> Refusal:
     place = [str(part) for part in first["loc"] if part != "body"]
     param = ".".join(place) or None
     if first["type"] == "extra_forbidden":
-        message = f"the server does not know {param}; leave it out"
+        message = f"{param} is not supported; leave it out"
     elif first["type"] == "json_invalid":
         param, message = None, f"the body is not JSON: {first['ctx']['error']}"
     elif param is None and first["type"] != "value_error":
