@@ -18,9 +18,10 @@ from pal_plugin.config.run_config import RunConfig
 from pal_plugin.datasets.collate import clips_of, clips_of_all
 from pal_plugin.evaluation import loop, provenance
 from pal_plugin.evaluation.completeness import Tally
+from pal_plugin.evaluation.example_clips import keep_clips
+from pal_plugin.evaluation.examples import choose
 from pal_plugin.evaluation.limit import Part, limited
 from pal_plugin.evaluation.prediction_cache import SUFFIX, PredictionCache, merge_rows
-from pal_plugin.evaluation.samples_page import write_page
 from pal_plugin.utils import files
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.precision import Precision
@@ -179,7 +180,7 @@ class SplitEvaluator:
         return Outcome(log, rows, list(dict.fromkeys(left_out)))
 
     def keep(self, split: str, outcome: Outcome, model: torch.nn.Module, device: Any) -> None:
-        """Write the metrics, rows, provenance and page of a split."""
+        """Write the metrics, rows and provenance of a split."""
         self.metrics[split] = outcome.entries
         if not self.world.first:
             return
@@ -204,14 +205,15 @@ class SplitEvaluator:
             described["files missing"] = self._files(split, outcome.rows)
         self.evaluation[split] = described
         files.write_json(self.folder / EVALUATION, self.evaluation)
-        page = self.folder / f"samples.{split}.html"
-        title = f"{self.folder.name}: {split}" + ("" if part is None else f", {part}")
-        write_page(page, outcome.rows, title)
 
     def finish(self) -> None:
         """Remove prediction caches, whose rows `result/SPLIT.jsonl` has, and write extra files."""
         for partial in self.result_dir.glob(f"*{SUFFIX}"):
             partial.unlink()
+        if self.cfg.run_cfg.pictures:
+            rows = {s: files.read_jsonl(self.result_dir / f"{s}.jsonl") for s in self.metrics}
+            shown = [example for worst in (False, True) for example in choose(rows, worst=worst)]
+            keep_clips(shown, self.splits, self.result_dir)
         for split, described in self.evaluation.items():
             if "files missing" not in described:  # a training run: once, for its best epoch
                 rows = files.read_jsonl(self.result_dir / f"{split}.jsonl")

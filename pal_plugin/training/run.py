@@ -25,6 +25,7 @@ from pal_plugin.training.components import ModelOnDevice, Training, train_datase
 from pal_plugin.training.metric_logger import MetricLogger, check_boards
 from pal_plugin.training.preemption import StopRequest
 from pal_plugin.training.run_folder import folder_before, new_folder
+from pal_plugin.training.run_report import write_report
 from pal_plugin.training.state import Best, RunState
 from pal_plugin.training.trainer import Trainer
 from pal_plugin.utils import files
@@ -320,7 +321,7 @@ class Run:
         logging.info("\n%s", report.table(metrics))
         if self.cfg.run_cfg.pictures and (pictures := curves.pictures(self.folder.path)):
             logging.info("pictures: %s", ", ".join(map(str, pictures)))
-        facts: dict[str, Any] = {"evaluated": list(metrics)}
+        facts: dict[str, Any] = {"evaluated": list(metrics), **self._cost(started)}
         if not self.cfg.run_cfg.evaluate:
             now = self.training.progress
             if self.best.epoch is not None:
@@ -334,4 +335,16 @@ class Run:
         self.logger.close()
         minutes, seconds = divmod(int(time.time() - started), 60)
         logging.info("metrics: %s  (%d min %02d s)", self.folder.path / METRICS, minutes, seconds)
+        if self.cfg.run_cfg.pictures and (page := write_report(self.folder.path)):
+            logging.info("report: %s", page)
         return metrics
+
+    def _cost(self, started: float) -> dict[str, Any]:
+        """Parameters, device, and seconds of this process."""
+        counts = [(p.numel(), p.requires_grad) for p in self.place.model.parameters()]
+        trainable = sum(count for count, trained in counts if trained)
+        return {
+            "parameters": {"trainable": trainable, "total": sum(count for count, _ in counts)},
+            "device": str(self.place.device),
+            "seconds": round(time.time() - started, 1),
+        }

@@ -8,6 +8,7 @@ and GAMA do; results name which was used. Classification by likelihood generates
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ _LIKELIHOOD = "likelihood of each label per token, with the end-of-text token"
 _NAMED = "the one label that the generated text contains"
 #: Significant digits of a score in the rows: AudioSet has 527 of them per clip.
 _DIGITS = 5
+#: Labels that a row keeps with their probabilities.
+_SHOWN = 5
 #: Warn if this share of the clips has the right label ranked first but not generated.
 _UNSAID = 0.2
 
@@ -118,14 +121,18 @@ class Classification(_Labels, Exact):
         self.said = said and self.by == "likelihood"
 
     def answer(self, model: Any, samples: dict) -> dict[str, list]:
-        """`prediction`, the label; `said`, the generated text; `named`, the label in it."""
+        """`prediction`, the label; `said`, the generated text; `named`, the label in it.
+
+        `ranked`: the first labels with their probabilities, where the model gives them.
+        """
         labels = closed_set(samples, self.task)
         if self.by == "likelihood":
-            ranked = list(model.predict_class(samples, candidates=labels)["predictions"])
+            found = model.predict_class(samples, candidates=labels)
+            columns = {"prediction": list(found["predictions"]), **_first(found, labels)}
             if not self.said:
-                return {"prediction": ranked}
+                return columns
             said = self.generation.answers(model, samples)
-            return {"prediction": ranked, "said": said, "named": _named(said, labels)}
+            return {**columns, "said": said, "named": _named(said, labels)}
         said = self.generation.answers(model, samples)
         if self.by == "string":
             found = _named(said, labels)
@@ -303,6 +310,20 @@ class Tagging(_Labels):
         if targets is None or not targets.any():
             return None
         return float(targets[:, targets.any(axis=0)].mean())
+
+
+def _first(found: Mapping[str, Any], labels: Sequence[str]) -> dict[str, list]:
+    """The first labels of each row by score, as `[label, probability]`, in the column `ranked`."""
+    if "probabilities" not in found:
+        return {}
+    places = found["scores"].topk(min(_SHOWN, len(labels)), dim=1).indices
+    shares = found["probabilities"].float().gather(1, places)
+    return {
+        "ranked": [
+            [[labels[i], round(share, 4)] for i, share in zip(*row, strict=True)]
+            for row in zip(places.tolist(), shares.tolist(), strict=True)
+        ]
+    }
 
 
 def _warn_where_unsaid(rows: Rows) -> None:

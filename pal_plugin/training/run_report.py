@@ -1,0 +1,88 @@
+"""`report.html`: what a run was, what it cost and what came out, in one file at its end."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pal_plugin.config.trained import FINISHED
+from pal_plugin.evaluation.results import page
+from pal_plugin.evaluation.results.figures import Figure, figures_of
+from pal_plugin.evaluation.results.read import Run, read_run
+from pal_plugin.training.curves import read_log
+from pal_plugin.training.metric_logger import LOG
+from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.files import replace_text
+from pal_plugin.utils.runtime import duration
+
+REPORT = "report.html"
+#: Figures of the report at the end of a run; `pal results` shows all, with more samples.
+_FIGURES = ("accuracy", "accuracy_said", "accuracy_ranked", "map", "wer", "loss", "bleu_4", "cider")
+_DRAWS = 200
+
+
+def write_report(folder: Path) -> Path | None:
+    """Write the report of a finished run; None, and a warning, if its results cannot be read.
+
+    Args:
+        folder: a run folder.
+    """
+    try:
+        run = read_run(folder)
+        figures = figures_of(run, draws=_DRAWS, wanted=_FIGURES)
+        return write_page(folder / REPORT, [run], figures)
+    except (ConfigError, OSError) as error:  # the run itself is complete
+        logging.warning("no %s: %s", REPORT, error)
+        return None
+
+
+def write_page(
+    path: Path, runs: Sequence[Run], figures: Sequence[Figure], *, worst: bool = False
+) -> Path:
+    """Write the page of several runs; for `worst` see `results.page.html`."""
+    costs = {run.name: cost_of(run.folder) for run in runs}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_text(path, page.html(runs, figures, costs, worst=worst))
+    return path
+
+
+def cost_of(folder: Path) -> dict[str, str]:
+    """Parameters, steps, time, rate and memory of a run, as texts, where they are known."""
+    found: dict[str, str] = {}
+    facts = _finished(folder)
+    parameters = facts.get("parameters") or {}
+    for kind in ("trainable", "total"):
+        if kind in parameters:
+            found[f"parameters, {kind}"] = f"{parameters[kind]:,}"
+    steps = read_log(folder)[0] if (folder / LOG).is_file() else []
+    if steps:
+        last = steps[-1]
+        found["steps"] = f"{last['global_step']:,}"
+        for name, key, form in (
+            ("clips", "clips", "{:,}"),
+            ("clips per second", "clips_per_s", "{:.1f}"),
+            ("seconds of audio per second", "audio_s_per_s", "{:.1f}"),
+            ("waiting for data", "data_wait", "{:.1%}"),
+        ):
+            if isinstance(last.get(key), int | float):
+                found[name] = form.format(last[key])
+        if isinstance(last.get("run_seconds"), int | float):
+            found["training time"] = duration(last["run_seconds"])
+        memory = [step["memory_gib"] for step in steps if step.get("memory_gib") is not None]
+        if memory:
+            found["peak memory"] = f"{max(memory):.2f} GiB"
+    if isinstance(facts.get("seconds"), int | float):
+        found["time in all, with evaluation"] = duration(facts["seconds"])
+    if facts.get("device"):
+        found["device"] = str(facts["device"])
+    return found
+
+
+def _finished(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / FINISHED).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
