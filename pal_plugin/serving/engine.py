@@ -1,85 +1,53 @@
-"""Answers requests from any number of threads with one model, in a thread of its own."""
+"""Answers requests from any number of threads with one model, together.
+
+One thread owns the model. In each turn it reads the prompts that have come (prefill), lets them
+join those that are being answered, chooses a token for each answer, lets go of those that have
+ended or that nobody waits for, and runs one step of the decoder for all that remain.
+"""
 
 from __future__ import annotations
 
 import logging
-import queue
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
 from typing import Any
 
-import torch
-
-from pal_plugin.llm.conversation import Turns, read_messages
 from pal_plugin.models import asked
 from pal_plugin.models.audio_llm import AudioLLM
-from pal_plugin.models.completion import TextStream
-from pal_plugin.serving.requests import Busy, Delta, Done, Request, Stopped, TokenScore
+from pal_plugin.models.ranked import ranked
+from pal_plugin.serving.answer import Answer
+from pal_plugin.serving.batch import Batch
+from pal_plugin.serving.clip_cache import ClipCache
+from pal_plugin.serving.prompt import prompt_of
+from pal_plugin.serving.reading import Reader, told
+from pal_plugin.serving.requests import Busy, Request, Stopped
+from pal_plugin.serving.sampling import defaults_of
+from pal_plugin.serving.ticket import Delivered, Ticket
 
 logger = logging.getLogger(__name__)
 
-Delivered = Delta | Done | Exception
-
-
-class Ticket:
-    """One answer that is on its way: iterate over it from another thread, or take its `result`.
-
-    `for piece in ticket` gives each `Delta` as it comes and the `Done` at the end, and raises what
-    went wrong: ValueError (a clip that cannot be used, a prompt that with its clips is longer than
-    the LLM's context), Stopped (the engine was closed), CancelledError (of concurrent.futures).
-    Without a Delta nothing of the answer has been generated.
-    """
-
-    def __init__(self, request: Request, deliver: Callable[[Delivered], None] | None) -> None:
-        self.request = request
-        self._deliver = deliver
-        self._pieces: queue.SimpleQueue[Delivered] = queue.SimpleQueue()
-        self._done: Future[Done] = Future()
-        self._cancelled = threading.Event()
-
-    def cancel(self) -> None:
-        """Give its place up, at the next step; harmless once it is answered."""
-        self._cancelled.set()
-
-    def result(self, timeout: float | None = None) -> Done:
-        """The whole answer; raises what went wrong, or TimeoutError after `timeout` seconds."""
-        return self._done.result(timeout)
-
-    def __iter__(self) -> Iterator[Delta | Done]:
-        while True:
-            piece = self._pieces.get()
-            if isinstance(piece, Exception):
-                raise piece
-            yield piece
-            if isinstance(piece, Done):
-                return
-
-    def _give(self, piece: Delivered) -> None:
-        """Called by the engine's thread."""
-        if isinstance(piece, Done):
-            self._done.set_result(piece)
-        elif isinstance(piece, Exception):
-            self._done.set_exception(piece)
-        if self._deliver is None:
-            self._pieces.put(piece)
-            return
-        try:
-            self._deliver(piece)
-        except Exception:
-            logger.exception("what an answer was delivered to failed; the answer ends")
-            self.cancel()
+#: Prompts that are read between two steps: reading keeps those that are being answered waiting.
+READ_AT_ONCE = 4
 
 
 class Engine:
     """One model that answers many requests.
 
+    An answer is that of `complete` for its conversation alone, up to the rounding of sums, whatever
+    else is being answered; with a seed, the same tokens are sampled. Where the LLM keeps a state
+    that rows cannot be merged by, each request keeps a batch of its own, and batches take turns.
+
     Args:
         model: what answers; it is put into eval mode, and its weights stand still meanwhile.
         max_batch: answers that are generated at a time.
         max_waiting: requests that may wait for a place.
-        clip_cache_bytes: memory for clips that were heard before.
+        clip_cache_bytes: memory for clips that were heard before, in bytes.
+
+    Raises:
+        ValueError: the LLM's generation config asks for what is not done here.
     """
 
     def __init__(
@@ -92,43 +60,46 @@ class Engine:
     ) -> None:
         self.model = model.eval()
         self.max_batch, self.max_waiting = max_batch, max_waiting
-        self._waiting: deque[Ticket] = deque()
-        self._jobs: deque[tuple[Callable[[], Any], Future]] = deque()
+        self._defaults = defaults_of(model.llm.generation_config)
+        self._clips = ClipCache(model, clip_cache_bytes)
+        self._reader = Reader(model, self._clips)
         self._changed = threading.Condition()
-        self._closed, self._aborted, self._running = False, False, 0
-        self._counts = dict.fromkeys(
-            ("answered", "cancelled", "failed", "prompt_tokens", "audio_tokens"), 0
-        )
-        self._counts |= dict.fromkeys(("completion_tokens", "steps", "row_steps"), 0)
+        self._waiting: deque[Answer] = deque()
+        self._jobs: deque[tuple[Callable[[], Any], Future]] = deque()
+        self._closed: Stopped | None = None
+        self._finish = True
+        self._arrived: list[Answer] = []
+        self._batches: list[Batch] = []
+        self._counts: Counter[str] = Counter()
         self._thread = threading.Thread(target=self._run, name="pal-engine", daemon=True)
         self._thread.start()
 
     def submit(
         self, request: Request, deliver: Callable[[Delivered], None] | None = None
     ) -> Ticket:
-        """Ask for an answer; thread-safe, returns at once.
+        """Asks for an answer; thread-safe, returns at once.
 
-        What depends on the number of audio tokens is known once the clips are encoded: a prompt
-        that only with its clips is too long comes back as a ValueError through the ticket, before
-        any `Delta`, as does a clip that cannot be used.
+        How many tokens a clip has is known once it is encoded. A prompt that only with its clips is
+        too long therefore comes back as a ValueError through the ticket, before any `Delta`, as
+        does a clip that cannot be used.
 
         Args:
             deliver: called from the engine's thread with each `Delta`, then `Done`, or with what
-                went wrong; None: iterate over the ticket.
+                went wrong; it must not wait. None: iterate over the ticket.
 
         Raises:
             ValueError: a request that cannot be answered.
             Busy: `max_waiting` requests wait.
             Stopped: the engine is closed.
         """
-        self._check(request)
+        prompt = prompt_of(self.model, request.messages, request.mute)
+        self._check(request, len(prompt.ids))
         ticket = Ticket(request, deliver)
-        with self._changed:
-            self._refuse_if_closed()
+        answer = Answer(ticket, prompt, self.model.text, self._defaults, self.model.device)
+        with self._open():
             if len(self._waiting) >= self.max_waiting:
-                raise Busy(f"{len(self._waiting)} requests wait; ask again later")
-            self._waiting.append(ticket)
-            self._changed.notify_all()
+                raise Busy(f"{len(self._waiting)} requests are waiting; ask again later")
+            self._waiting.append(answer)
         return ticket
 
     def rank(
@@ -146,27 +117,27 @@ class Engine:
             mute: mask the audio out of the attention.
 
         Raises:
-            ValueError: as `model.predict_class`.
+            ValueError: as `submit` and `model.predict_class`.
             Stopped: the engine is closed.
         """
-        samples = _samples(messages, mute)
-        self._turns(messages)
-        return self._in_thread(lambda: self.model.predict_class(samples, candidates))
+        candidates = asked.check_candidates(candidates)
+        prompt = prompt_of(self.model, messages, mute)
+        return self.call(
+            lambda: ranked(
+                self.model.llm, self.model.text, self._reader.inputs([prompt]), candidates
+            )
+        )
 
     def count(self, messages: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
-        """Text and audio tokens of a prompt. Encodes its clips, in the engine's thread.
+        """Text and audio tokens of a prompt. Its clips are encoded for that, and then known.
 
         Raises:
-            ValueError: bad messages, or a clip that cannot be used.
+            ValueError: as `submit`, or a clip cannot be used.
             Stopped: the engine is closed.
         """
-        self._turns(messages)
-
-        def counted() -> tuple[int, int]:
-            text, audio = self.model.prompts(_samples(messages, False)).count()
-            return text[0], audio[0]
-
-        return self._in_thread(counted)
+        prompt = prompt_of(self.model, messages)
+        text, audio = self.call(lambda: self._reader.inputs([prompt]).count())
+        return text[0], audio[0]
 
     def call(self, job: Callable[[], Any]) -> Any:
         """What `job()` returns or raises. It runs in the engine's thread, between two steps: for
@@ -175,32 +146,38 @@ class Engine:
         Raises:
             Stopped: the engine is closed.
         """
-        return self._in_thread(job)
+        future: Future = Future()
+        with self._open():
+            self._jobs.append((job, future))
+        return future.result()
 
     def close(self, finish: bool = True) -> None:
-        """Refuse what comes from now on (Stopped), and wait for the thread to end.
+        """Refuses what comes from now on (Stopped), and waits for the thread to end.
 
         Args:
             finish: finish what runs and what waits; False: end all of it with Stopped.
         """
         with self._changed:
-            self._closed = True
-            self._aborted = self._aborted or not finish
+            self._closed = self._closed or Stopped("the engine has been closed")
+            self._finish = self._finish and finish
             self._changed.notify_all()
         self._thread.join()
 
     def stats(self) -> dict[str, float]:
-        """Counters since the start and gauges of now, by name."""
-        with self._changed:
-            return {
-                "running": self._running,
-                "waiting": len(self._waiting),
-                **self._counts,
-                "clip_cache_bytes": 0,
-                "clip_cache_hits": 0,
-                "clip_cache_misses": 0,
-                "rows_per_step": self._counts["row_steps"] / max(1, self._counts["steps"]),
-            }
+        """Gauges of now (`running`, `waiting`, `clip_cache_bytes`, `rows_per_step`, the mean) and
+        counters since the start (all others), by name."""
+        names = ("answered", "cancelled", "failed", "steps", "row_steps")
+        tokens = ("prompt_tokens", "audio_tokens", "completion_tokens", "cached_tokens")
+        counts = {name: self._counts[name] for name in (*names, *tokens)}
+        return {
+            "running": sum(map(len, self._batches)),
+            "waiting": len(self._waiting),
+            **counts,
+            "rows_per_step": counts["row_steps"] / max(1, counts["steps"]),
+            "clip_cache_bytes": self._clips.nbytes,
+            "clip_cache_hits": self._clips.hits,
+            "clip_cache_misses": self._clips.misses,
+        }
 
     def __enter__(self) -> Engine:
         return self
@@ -208,99 +185,134 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self.close(finish=False)
 
-    def _check(self, request: Request) -> None:
-        turns = self._turns(request.messages)
-        asked.check_generation(
-            request.max_new_tokens,
-            {"temperature": request.temperature or None, "top_p": request.top_p},
-        )
+    def _check(self, request: Request, tokens: int) -> None:
+        given = {"temperature": request.temperature or None, "top_p": request.top_p}
+        asked.check_generation(request.max_new_tokens, given)
         if any(not isinstance(text, str) or not text for text in request.stop):
             raise ValueError(f"stop is {request.stop!r}; expected texts that are not empty")
+        if request.top_logprobs and not request.logprobs:
+            raise ValueError("top_logprobs needs logprobs=True")
         limit = getattr(self.model.decoder.config, "max_position_embeddings", None)
-        if limit is not None and len(turns.ids) + request.max_new_tokens > limit:
+        if limit is not None and tokens + request.max_new_tokens > limit:
             raise ValueError(
-                f"the prompt has {len(turns.ids)} tokens of text; with max_new_tokens="
-                f"{request.max_new_tokens} that is more than the {limit} of the LLM's context"
+                f"the prompt has {tokens} tokens of text, its clips not counted; with "
+                f"max_new_tokens={request.max_new_tokens} that is more than the LLM's context of "
+                f"{limit}: shorten the text, or allow a shorter answer"
             )
 
-    def _turns(self, messages: Sequence[Mapping[str, Any]]) -> Turns:
-        turns = read_messages(self.model.text, messages, self.model.audio_place)
-        if turns.learned[-1]:
-            raise ValueError("the conversation ends with an answer; expected a user message")
-        return turns
-
-    def _refuse_if_closed(self) -> None:
-        if self._closed:
-            raise Stopped("the engine has been closed")
-
-    def _in_thread(self, job: Callable[[], Any]) -> Any:
-        future: Future = Future()
+    @contextmanager
+    def _open(self) -> Iterator[None]:
+        """To add something to do."""
         with self._changed:
-            self._refuse_if_closed()
-            self._jobs.append((job, future))
+            if self._closed is not None:
+                raise Stopped(str(self._closed)) from self._closed.__cause__
+            yield
             self._changed.notify_all()
-        return future.result()
 
     # The engine's thread
 
     def _run(self) -> None:
-        while True:
+        try:
+            while self._turn():
+                pass
+        except BaseException as error:  # nothing that is asked ends here: it is a fault of ours
+            logger.exception("the engine has failed")
             with self._changed:
-                while not (self._waiting or self._jobs or self._closed):
-                    self._changed.wait()
-                jobs, ticket = list(self._jobs), None
-                self._jobs.clear()
-                if self._aborted:
-                    for left in self._waiting:
-                        left._give(Stopped("the engine has been closed"))
-                    self._waiting.clear()
-                elif self._waiting:
-                    ticket, self._running = self._waiting.popleft(), 1
-            for job, future in jobs:
-                try:
-                    future.set_result(job())
-                except Exception as error:
-                    future.set_exception(error)
-            if ticket is not None:
-                try:
-                    self._answer(ticket)
-                except Exception as error:
-                    self._counts["failed"] += 1
-                    ticket._give(error)
-                self._running = 0
-            elif self._closed and not jobs:
-                return
+                self._closed = Stopped(f"the engine has failed: {type(error).__name__}: {error}")
+                self._closed.__cause__ = error
+        self._end_all()
 
-    def _answer(self, ticket: Ticket) -> None:
-        asked_for = ticket.request
-        options: dict[str, Any] = {"max_new_tokens": asked_for.max_new_tokens, "logprobs": True}
-        if asked_for.stop:
-            options["stop"] = list(asked_for.stop)
-        if asked_for.temperature > 0:
-            options |= {"do_sample": True, "temperature": asked_for.temperature, "top_k": 0}
-            options |= {"top_p": asked_for.top_p, "seed": asked_for.seed}
-        with TextStream(self.model, _samples(asked_for.messages, asked_for.mute), **options) as s:
-            for text in s:
-                if ticket._cancelled.is_set() or self._aborted:
-                    break
-                ticket._give(Delta(text))
-        if ticket._cancelled.is_set():
+    def _turn(self) -> bool:
+        """Waits for something to do and does it once for all; returns whether to go on."""
+        with self._changed:
+            while not (self._waiting or self._jobs or self._batches or self._closed):
+                self._changed.wait()
+            if self._closed and not (
+                self._finish and (self._waiting or self._jobs or self._batches)
+            ):
+                return False
+            jobs = list(self._jobs)
+            self._jobs.clear()
+            left = [answer for answer in self._waiting if answer.ticket.cancelled]
+            for answer in left:
+                self._waiting.remove(answer)
+            places = self.max_batch - sum(map(len, self._batches))
+            places = min(places, READ_AT_ONCE, len(self._waiting))
+            self._arrived = [self._waiting.popleft() for _ in range(places)]
+        for job, future in jobs:
+            try:
+                future.set_result(job())
+            except BaseException as error:
+                future.set_exception(told(error))
+        for batch in self._batches:
+            left += batch.keep(lambda answer: not answer.ticket.cancelled)
+        for answer in left:
             self._counts["cancelled"] += 1
-            ticket._give(CancelledError())
-            return
-        if self._aborted:
-            ticket._give(Stopped("the engine has been closed"))
-            return
-        done = s.completion
-        scores = ()
-        if asked_for.logprobs:
-            scores = tuple(map(TokenScore, done.tokens, done.logprobs))
-        self._counts["answered"] += 1
-        for name in ("prompt_tokens", "audio_tokens", "completion_tokens"):
-            self._counts[name] += getattr(done, name)
-        ticket._give(Done(done, scores))
+            answer.ticket.give(CancelledError())
+        if self._arrived:
+            self._join(self._arrived)
+        for batch in self._batches:
+            self._step(batch)
+        self._batches = [batch for batch in self._batches if batch]
+        return True
 
+    def _join(self, arrived: Sequence[Answer]) -> None:
+        """Reads prompts and lets them in."""
+        read, failed = self._reader.read(arrived)
+        for answer, error in failed:
+            self._fail(answer, error)
+        for answers, rows in read:
+            batch = Batch(self.model.llm, answers, rows)
+            if not (self._batches and batch.takes_others):
+                self._batches.append(batch)
+                continue
+            try:
+                self._batches[0].join(batch)
+            except Exception as error:  # no memory, perhaps; those in the batch go on
+                error = told(error)
+                for answer in answers:
+                    self._fail(answer, error)
+        self._arrived = []
 
-def _samples(messages: Sequence[Mapping[str, Any]], mute: bool) -> dict[str, Any]:
-    samples: dict[str, Any] = {"messages": [messages]}
-    return {**samples, "audio_mask": torch.tensor([False])} if mute else samples
+    def _step(self, batch: Batch) -> None:
+        """One token for every answer of a batch."""
+        failed = batch.choose()
+        for answer in batch.keep(lambda answer: answer not in failed):
+            self._fail(answer, told(failed[answer]))
+        for answer in batch.keep(lambda answer: not answer.ended):
+            done = answer.done()
+            self._counts["answered"] += 1
+            self._counts["cached_tokens"] += done.cached_tokens
+            for name in ("prompt_tokens", "audio_tokens", "completion_tokens"):
+                self._counts[name] += getattr(done.completion, name)
+            answer.ticket.give(done)
+        while batch:
+            try:
+                batch.step()
+            except Exception as error:  # no memory, perhaps: with one answer fewer it may do
+                newest = batch.answers[-1]
+                batch.keep(lambda answer: answer is not newest)  # noqa: B023 - called at once
+                self._fail(newest, told(error))
+                continue
+            self._counts["steps"] += 1
+            self._counts["row_steps"] += len(batch)
+            return
+
+    def _fail(self, answer: Answer, error: Exception) -> None:
+        self._counts["failed"] += 1
+        answer.ticket.give(error)
+
+    def _end_all(self) -> None:
+        """Nothing is left without an answer."""
+        with self._changed:
+            closed = self._closed
+            left = [answer for batch in self._batches for answer in batch.answers]
+            left += [*self._arrived, *self._waiting]
+            jobs = list(self._jobs)
+            self._batches, self._arrived = [], []
+            self._waiting.clear()
+            self._jobs.clear()
+        for answer in left:
+            answer.ticket.give(Stopped(str(closed)))
+        for _, future in jobs:
+            future.set_exception(Stopped(str(closed)))

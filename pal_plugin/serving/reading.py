@@ -1,0 +1,82 @@
+"""Reads prompts: clips from their cache, the text into a KV cache, several prompts at once."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Sequence
+
+import torch
+
+from pal_plugin.integration.routing import LLMInputs
+from pal_plugin.llm.conversation import Turns
+from pal_plugin.models.audio_llm import AudioLLM
+from pal_plugin.models.context_length import check_context
+from pal_plugin.models.encoded_prompts import encoded_prompts
+from pal_plugin.serving.answer import Answer
+from pal_plugin.serving.clip_cache import ClipCache
+from pal_plugin.serving.rows import Rows
+
+logger = logging.getLogger(__name__)
+
+#: Answers and their rows, in the same order.
+Read = tuple[list[Answer], Rows]
+
+
+class Reader:
+    """Prompts of one model.
+
+    Args:
+        model: in eval mode.
+        clips: those that were heard before.
+    """
+
+    def __init__(self, model: AudioLLM, clips: ClipCache) -> None:
+        self.model, self.clips = model, clips
+
+    @torch.no_grad()
+    def inputs(self, prompts: Sequence[Turns]) -> LLMInputs:
+        """Prompts with their clips, left-padded.
+
+        Raises:
+            ValueError: a clip cannot be used.
+        """
+        heard = [self.clips.get(*clip) for prompt in prompts for clip in prompt.clips]
+        return encoded_prompts(self.model, prompts, heard)
+
+    def read(self, answers: Sequence[Answer]) -> tuple[list[Read], list[tuple[Answer, Exception]]]:
+        """Prefills the prompts of some answers.
+
+        Returns:
+            What was read, and the answers whose prompt could not be, each with the reason: one
+            never spoils another.
+        """
+        try:
+            return [(list(answers), self._read(answers))], []
+        except Exception as error:
+            if len(answers) == 1:
+                return [], [(answers[0], told(error))]
+        read, failed = [], []
+        for answer in answers:
+            more, errors = self.read([answer])
+            read += more
+            failed += errors
+        return read, failed
+
+    def _read(self, answers: Sequence[Answer]) -> Rows:
+        inputs = self.inputs([answer.prompt for answer in answers])
+        longest = max(answer.request.max_new_tokens for answer in answers)
+        check_context(self.model.decoder.config, inputs, longest)
+        rows = Rows.read(self.model.llm, inputs)
+        for answer, text, audio in zip(answers, *inputs.count(), strict=True):
+            answer.prompt_tokens, answer.audio_tokens = text, audio
+        return rows
+
+
+def told(error: BaseException) -> BaseException:
+    """An error for who asked: logged if nobody expected it, and without the tensors of the calls
+    that it came through."""
+    if not isinstance(error, ValueError):
+        logger.error("a request failed", exc_info=error)
+    traceback.clear_frames(error.__traceback__)
+    return error
