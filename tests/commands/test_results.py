@@ -40,10 +40,21 @@ def test_the_table_is_printed_or_written(run, capsys):
     assert out.read_text().startswith("run,split,task,figure,value")
 
 
+def test_a_page_is_written_beside_or_in_place_of_the_table(run, capsys):
+    page = run.parent / "new" / "page.html"
+    assert main(["results", str(run), "--draws", "50", "--html", str(page), "--worst"]) == 0
+    assert capsys.readouterr().out == f"{page}\n"
+    assert "the most wrong of each task" in page.read_text()
+    assert main(["results", str(run), "--draws", "50", "--html", str(page), "--markdown"]) == 0
+    assert "| run | val | qa |" in capsys.readouterr().out
+    assert "right and wrong ones" in page.read_text()
+
+
 def test_mistakes_say_what_there_is(run, capsys):
     for argv, told in (
         ([run, "--figures", "wer"], "no run has wer; available: accuracy"),
         ([run.parent / "gone"], "gone"),
+        ([run, "--worst"], "add --html FILE"),
     ):
         assert main(["results", *map(str, argv)]) == 2
         assert told in capsys.readouterr().err

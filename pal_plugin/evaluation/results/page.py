@@ -56,6 +56,7 @@ td.n,th.n{text-align:right;white-space:nowrap}th.run{text-align:center}
 th,.soft{color:var(--soft);font-weight:500}.soft{font-size:.88em}
 figure{margin:0 0 1rem}figure img{background:#fff;border-radius:6px;display:block}
 .plot{min-width:44rem;width:100%;max-width:70rem}.matrix{width:32rem;max-width:100%}
+.pictures{display:flex;flex-wrap:wrap;gap:0 1rem}.pictures figure{max-width:100%}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(20rem,100%),1fr));gap:1rem}
 article{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:.8rem;
 overflow-wrap:anywhere}
@@ -89,8 +90,8 @@ def html(
     media = _Media()
     parts = [
         *_section("Results", _results(runs, figures), _notes(runs)),
-        *_section("Curves", *media.pictures(runs, "curves.png", "plot")),
-        *_section("Confusion", *media.pictures(runs, "result/*.confusion*.png", "matrix")),
+        *_section("Curves", media.pictures(runs, "curves.png", "plot")),
+        *_section("Confusion", media.pictures(runs, "result/*.confusion*.png", "matrix")),
         *_section("Cost", _by_run(runs, {run.name: costs.get(run.name, {}) for run in runs})),
         *_section("Answers", _answers(runs, media, worst)),
         *_section("Settings", *_settings(runs)),
@@ -116,7 +117,7 @@ class _Media:
         self.left -= len(uri)
         return uri
 
-    def pictures(self, runs: Sequence[Run], pattern: str, style: str) -> list[str]:
+    def pictures(self, runs: Sequence[Run], pattern: str, style: str) -> str:
         """The pictures of runs that match a pattern."""
         found = []
         for run in runs:
@@ -126,7 +127,7 @@ class _Media:
                     image = f'<img class="{style}" src="{uri}" alt="{escape(name)}">'
                     caption = f'<figcaption class="soft">{escape(name)}</figcaption>'
                     found.append(f'<figure class="wide">{image}{caption}</figure>')
-        return found
+        return f'<div class="pictures">{"".join(found)}</div>' if found else ""
 
     def clip(self, clip: KeptClip) -> str:
         """A player and a spectrogram."""
@@ -173,27 +174,28 @@ def _results(runs: Sequence[Run], figures: Sequence[Figure]) -> str:
     by_name: dict[tuple[str, str, str], dict[str, Figure]] = {}
     for figure in figures:
         by_name.setdefault((figure.split, figure.entry, figure.name), {})[figure.run] = figure
+    splits = {split for split, _, _ in by_name}
+    named = ["split", "task", "figure"][len(splits) == 1 :]
     rows = []
     for name, of_runs in by_name.items():
-        first = next(iter(of_runs.values()))
-        row = [*name, _number(first.chance), str(first.n)]
+        row = list(name[-len(named) :])
         for run in runs:
             found = of_runs.get(run.name)
             interval = found and found.interval
             limits = f"{interval.low:.3f} to {interval.high:.3f}" if interval else "-"
-            row += [_number(found and found.value), limits, _number(found and found.masked)]
-        rows.append(row)
+            row += [_number(found and found.value), _number(found and found.masked), limits]
+        first = next(iter(of_runs.values()))
+        rows.append([*row, _number(first.chance), str(first.n)])
     above = ""
     if len(runs) > 1:
         names = "".join(f'<th class="run" colspan="3">{escape(run.name)}</th>' for run in runs)
-        above = f'<tr><th colspan="5"></th>{names}</tr>'
-    head = ["split", "task", "figure", "chance", "n"]
-    head += ["value", "95 %", "audio masked"] * len(runs)
-    return _table(head, rows, 3, above)
+        above = f'<tr><th colspan="{len(named)}"></th>{names}<th colspan="2"></th></tr>'
+    head = [*named, *["value", "masked", "95 %"] * len(runs), "chance", "n"]
+    return _table(head, rows, len(named), above)
 
 
 def _notes(runs: Sequence[Run]) -> str:
-    notes = ["95 %: bootstrap over clips. Audio masked: the same model, with the audio masked out."]
+    notes = ["95 %: bootstrap over clips. Masked: the same model, with the audio masked out."]
     for run in runs:
         notes += [f"{run.name}: {note}." for note in run.notes]
         notes += [f"{run.name}: not computed: {n}: {why}." for n, why in run.missing.items()]
@@ -251,6 +253,9 @@ def _answers(runs: Sequence[Run], media: _Media, worst: bool) -> str:
         return ""
     how = "the most wrong of each task" if worst else "right and wrong ones of each task in turns"
     about = f"{len(cards)} answers: {how}."
+    if any("ranked" in row for rows in first.rows.values() for row in rows):
+        about += " Labels: in the order of their likelihood per token, which decides, with their "
+        about += "shares in the likelihood of all labels."
     if worst and others:
         about += f" Chosen by the first run, {first.name}."
     if not any(clips):

@@ -1,0 +1,59 @@
+"""The report of a run folder: its cost, and a warning where there is none."""
+
+import json
+import logging
+
+import pytest
+
+from pal_plugin.training.run_report import REPORT, cost_of, write_report
+from tests.evaluation.results.conftest import answers, write
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = write(tmp_path / "run", answers([1, 0, 1]))
+    step = {"kind": "train_step", "global_step": 20, "loss": 1.0, "clips": 3200}
+    step |= {"clips_per_s": 9.5, "data_wait": 0.02, "memory_gib": 2.0, "run_seconds": 61}
+    later = {**step, "global_step": 1040, "memory_gib": 1.5, "run_seconds": 3725.0}
+    (folder / "log.txt").write_text(json.dumps(step) + "\n" + json.dumps(later) + "\n")
+    facts = {"parameters": {"trainable": 1500, "total": 20000}, "seconds": 4000.5, "device": "cpu"}
+    (folder / "finished.json").write_text(json.dumps(facts))
+    return folder
+
+
+def test_the_cost_is_what_the_run_logged(run):
+    assert cost_of(run) == {
+        "parameters, trainable": "1,500",
+        "parameters, total": "20,000",
+        "steps": "1,040",
+        "clips": "3,200",
+        "clips per second": "9.5",
+        "waiting for data": "2.0%",
+        "training time": "1:02:05",
+        "peak memory": "2.00 GiB",
+        "time in all, with evaluation": "1:06:40",
+        "device": "cpu",
+    }
+
+
+def test_a_run_of_an_earlier_version_costs_what_is_known(run):
+    (run / "finished.json").write_text("{}")
+    assert "steps" in cost_of(run)
+    (run / "finished.json").unlink()
+    (run / "log.txt").unlink()
+    assert cost_of(run) == {}
+    assert write_report(run) == run / REPORT
+
+
+def test_the_report_is_in_the_run_folder(run):
+    text = write_report(run).read_text()
+    assert (run / REPORT).is_file()
+    for part in ("1,040", "0.667", "3 answers"):
+        assert part in text
+
+
+def test_results_that_cannot_be_read_leave_a_warning(run, caplog):
+    (run / "metrics.json").unlink()
+    with caplog.at_level(logging.WARNING):
+        assert write_report(run) is None
+    assert f"no {REPORT}: " in caplog.text
