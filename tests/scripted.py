@@ -39,6 +39,7 @@ class ScriptedEngine:
         self.go = threading.Event()
         self.go.set()
         self.full, self.refused, self.fails = False, None, None
+        self.is_open = True
         self.model = SimpleNamespace(fingerprint=lambda: "0123456789abcdef")
 
     def submit(self, request, deliver=None):

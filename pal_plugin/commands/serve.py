@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
     engine = Engine(found.open(), max_batch=limits.max_batch, max_waiting=limits.max_waiting)
     try:
         app = build(engine, settings)
-        page = _mounted(app, engine, args.no_page)
+        page = _mounted(app, engine, settings.name, args.no_page)
         address = "http://{}:{}".format(*listener.getsockname()[:2])
         logging.info("%s is %s on %s/v1%s", settings.name, "served", address, page)
         serve(app, listener, limits.max_stopping)
@@ -136,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _mounted(app: FastAPI, engine: Engine, is_unwanted: bool) -> str:
+def _mounted(app: FastAPI, engine: Engine, name: str, is_unwanted: bool) -> str:
     """Put the page onto "/"; returns a note for the log."""
     if is_unwanted:
         return ""
@@ -144,7 +144,7 @@ def _mounted(app: FastAPI, engine: Engine, is_unwanted: bool) -> str:
         return "; for a page: pip install 'pal-plugin[page]'"
     from pal_plugin.hosts.page import mount
 
-    mount(app, engine)
+    mount(app, engine, name)
     return ", with a page at /"
 
 

@@ -149,6 +149,6 @@ def _as_refusals() -> Iterator[None]:
     except Busy as error:
         raise busy(str(error)) from error
     except Stopped as error:
-        raise unavailable("the server is stopping") from error
+        raise unavailable("the server is stopping, or its model has failed") from error
     except ValueError as error:
         raise Refusal(400, str(error), "invalid_request") from error

@@ -65,7 +65,8 @@ def build(engine: Engine, settings: Settings) -> FastAPI:
 
     @app.get("/health")
     async def health() -> JSONResponse:
-        return JSONResponse({"status": state.now}, 200 if state.now == "ready" else 503)
+        status = state.now if engine.is_open or state.now == "stopping" else "failed"
+        return JSONResponse({"status": status}, 200 if status == "ready" else 503)
 
     @app.get("/metrics")
     async def figures() -> Response:

@@ -92,6 +92,15 @@ def test_requests_wait_until_it_is_ready_and_come_too_late(now):
     assert client.get("/v1/models").status_code == 200
 
 
+def test_a_model_that_failed_is_no_healthy_server():
+    engine = ScriptedEngine()
+    client = client_of(engine)
+    assert client.get("/health").status_code == 200
+    engine.is_open = False
+    health = client.get("/health")
+    assert (health.status_code, health.json()) == (503, {"status": "failed"})
+
+
 def test_a_large_body_is_refused_by_its_length_and_by_what_comes():
     engine = ScriptedEngine()
     client = client_of(engine, max_body=1)
