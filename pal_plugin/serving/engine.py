@@ -163,6 +163,11 @@ class Engine:
             self._changed.notify_all()
         self._thread.join()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes requests: neither closed nor failed."""
+        return self._closed is None
+
     def stats(self) -> dict[str, float]:
         """Gauges of now (`running`, `waiting`, `clip_cache_bytes`, `rows_per_step`, the mean) and
         counters since the start (all others), by name."""
@@ -246,6 +251,7 @@ class Engine:
                 future.set_exception(told(error))
         for batch in self._batches:
             left += batch.keep(lambda answer: not answer.ticket.cancelled)
+        self._batches = [batch for batch in self._batches if batch]
         for answer in left:
             self._counts["cancelled"] += 1
             answer.ticket.give(CancelledError())
