@@ -20,6 +20,7 @@ import reference  # noqa: E402 - beside this file
 #: Who reads -> the pages. A page that is in none is an error.
 READERS = {
     "Try it": [
+        "docs/ask",
         "docs/listen",
         "docs/python",
         "docs/conversations",

@@ -32,9 +32,9 @@ Precedence: package default < run file < --options. A run file holds differences
 their defaults and meanings are in pal_plugin/configs/{runs,datasets,models}/*.yaml. Unknown keys
 are errors that suggest the nearest ones. Lists are replaced, not merged.
 
-A run writes a folder output/RECIPE-DATE-TIME with config.yaml, log.txt (JSON lines), metrics.json,
-result/SPLIT.jsonl, samples.SPLIT.html, the weights checkpoint_best and checkpoint_last, and in
-checkpoints/ the state to resume from.
+A run writes a folder output/RECIPE-DATE-TIME with report.html, config.yaml, log.txt (JSON lines),
+metrics.json, result/SPLIT.jsonl, the weights checkpoint_best and checkpoint_last, and in checkpoints/
+the state to resume from.
 
   # several processes, on one or more hosts; under Slurm use srun instead:
   torchrun --nproc-per-node 8 -m pal_plugin train RECIPE

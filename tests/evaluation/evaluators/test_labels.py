@@ -1,6 +1,7 @@
 """One label or several: by likelihood, by generated text, and as a picture."""
 
 import pytest
+import torch
 
 from pal_plugin.tasks.instruct import InstructTask
 from pal_plugin.utils.errors import ConfigError
@@ -24,6 +25,16 @@ def test_classification_by_likelihood_has_f1_beside_accuracy():
     assert "likelihood" in how["accuracy"]
     assert how["macro_f1"].startswith("scikit-learn")
     assert "said" not in rows[0]
+
+
+def test_the_first_labels_are_kept_with_their_probabilities():
+    class Probable(Told):
+        def predict_class(self, samples, candidates):
+            found = super().predict_class(samples, candidates)
+            return {**found, "probabilities": torch.tensor([[0.25, 0.125, 0.625]])}
+
+    rows = evaluate(Probable(likes={"a": {"rain": 0, "dog": -1}}), labelled("rain"))[1]
+    assert rows[0]["ranked"] == [["rain", 0.25], ["dog", 0.125], ["bell", 0.625]]
 
 
 def test_classification_by_generated_text_says_what_named_nothing():
