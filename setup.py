@@ -93,7 +93,7 @@ setup(
         "pal_plugin": [
             *("configs/**/*.yaml", "pocket/**/*", "pocket/*"),
             *("corpora/fetching/*.csv", "clips/*.csv", "clips/*.ogg", "clips/*.flac"),
-            "spoken/*.txt",
+            *("spoken/*.txt", "hosts/page/*.css"),
         ]
     },
     install_requires=CORE,

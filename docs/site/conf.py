@@ -24,6 +24,7 @@ READERS = {
         "docs/listen",
         "docs/python",
         "docs/conversations",
+        "docs/serving",
         "docs/huggingface",
         "docs/weights",
         "pal_plugin/pocket/README",

@@ -1,6 +1,8 @@
 """Limits are whole numbers, and keys and questions are there."""
 
+import re
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -31,3 +33,15 @@ def test_a_key_that_no_header_can_hold(key):
 def test_a_question_is_asked():
     with pytest.raises(ConfigError, match="expected a question"):
         Settings("toy", question=" ")
+
+
+def test_the_page_of_documentation_has_the_same_limits():
+    page = (Path(__file__).parents[3] / "docs" / "serving.md").read_text("utf-8")
+    rows = re.findall(
+        r"^\| `(--max-\w+)` \| (\d+)[^|]* \| ([^|]*) \| ([^|]*) \|$", page, re.MULTILINE
+    )
+    assert [name for name, *_ in rows] == [option(one.name) for one in fields(Limits)]
+    for one, (_, default, about, status) in zip(fields(Limits), rows, strict=True):
+        assert int(default) == one.default
+        assert about.replace(" (`n`)", " (n)").replace("`", "") == one.metadata["about"]
+        assert status in (str(one.metadata["status"]), "they wait", "connection closed")
