@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
+from transformers import DynamicCache
 
 from pal_plugin.serving import kv_cache
 from pal_plugin.serving.answer import Answer
@@ -49,6 +50,13 @@ class Batch:
         gone = [answer for answer, stay in zip(self.answers, stays, strict=True) if not stay]
         self.answers = [self.answers[place] for place in kept]
         return gone
+
+    def cache_of(self, answer: Answer) -> DynamicCache:
+        """Keys and values of one answer, without padding."""
+        row = self.answers.index(answer)
+        columns = int(self._rows.mask[row].sum())
+        index = torch.tensor([row], device=self._rows.mask.device)
+        return kv_cache.selected(self._rows.cache, index, columns)
 
     def choose(self) -> dict[Answer, Exception]:
         """The next token of every answer; returns those for which there is none, with the reason

@@ -21,6 +21,7 @@ from pal_plugin.models.ranked import ranked
 from pal_plugin.serving.answer import Answer
 from pal_plugin.serving.batch import Batch
 from pal_plugin.serving.clip_cache import ClipCache
+from pal_plugin.serving.prefix_cache import PrefixCache
 from pal_plugin.serving.prompt import prompt_of
 from pal_plugin.serving.reading import Reader, told
 from pal_plugin.serving.requests import Busy, Request, Stopped
@@ -45,6 +46,8 @@ class Engine:
         max_batch: answers that are generated at a time.
         max_waiting: requests that may wait for a place.
         clip_cache_bytes: memory for clips that were heard before, in bytes.
+        prefix_cache_bytes: memory for conversations that were answered: the next turn of one reads
+            only what is new in it. 0: none.
 
     Raises:
         ValueError: the LLM's generation config asks for what is not done here.
@@ -57,12 +60,14 @@ class Engine:
         max_batch: int = 16,
         max_waiting: int = 64,
         clip_cache_bytes: int = 1 << 30,
+        prefix_cache_bytes: int = 1 << 28,
     ) -> None:
         self.model = model.eval()
         self.max_batch, self.max_waiting = max_batch, max_waiting
         self._defaults = defaults_of(model.llm.generation_config)
         self._clips = ClipCache(model, clip_cache_bytes)
-        self._reader = Reader(model, self._clips)
+        self._prefixes = PrefixCache(prefix_cache_bytes)
+        self._reader = Reader(model, self._clips, self._prefixes)
         self._changed = threading.Condition()
         self._waiting: deque[Answer] = deque()
         self._jobs: deque[tuple[Callable[[], Any], Future]] = deque()
@@ -169,8 +174,8 @@ class Engine:
         return self._closed is None
 
     def stats(self) -> dict[str, float]:
-        """Gauges of now (`running`, `waiting`, `clip_cache_bytes`, `rows_per_step`, the mean) and
-        counters since the start (all others), by name."""
+        """Gauges of now (`running`, `waiting`, `clip_cache_bytes`, `prefix_cache_bytes`,
+        `rows_per_step`, the mean) and counters since the start (all others), by name."""
         names = ("answered", "cancelled", "failed", "steps", "row_steps")
         tokens = ("prompt_tokens", "audio_tokens", "completion_tokens", "cached_tokens")
         counts = {name: self._counts[name] for name in (*names, *tokens)}
@@ -180,6 +185,7 @@ class Engine:
             **counts,
             "rows_per_step": counts["row_steps"] / max(1, counts["steps"]),
             "clip_cache_bytes": self._clips.nbytes,
+            "prefix_cache_bytes": self._prefixes.nbytes,
             "clip_cache_hits": self._clips.hits,
             "clip_cache_misses": self._clips.misses,
         }
@@ -285,6 +291,7 @@ class Engine:
         failed = batch.choose()
         for answer in batch.keep(lambda answer: answer not in failed):
             self._fail(answer, told(failed[answer]))
+        self._remember(batch)
         for answer in batch.keep(lambda answer: not answer.ended):
             done = answer.done()
             self._counts["answered"] += 1
@@ -303,6 +310,15 @@ class Engine:
             self._counts["steps"] += 1
             self._counts["row_steps"] += len(batch)
             return
+
+    def _remember(self, batch: Batch) -> None:
+        """Keeps the conversations that have been answered."""
+        if not self._prefixes.max_bytes or not batch.takes_others:
+            return
+        for answer in batch.answers:
+            if answer.ended:  # its last token has not been read
+                said = answer.written.ids[:-1]
+                self._prefixes.put(answer.prompt, said, batch.cache_of(answer))
 
     def _fail(self, answer: Answer, error: Exception) -> None:
         self._counts["failed"] += 1

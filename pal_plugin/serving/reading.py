@@ -13,8 +13,10 @@ from pal_plugin.llm.conversation import Turns
 from pal_plugin.models.audio_llm import AudioLLM
 from pal_plugin.models.context_length import check_context
 from pal_plugin.models.encoded_prompts import encoded_prompts
+from pal_plugin.serving import kv_cache
 from pal_plugin.serving.answer import Answer
 from pal_plugin.serving.clip_cache import ClipCache
+from pal_plugin.serving.prefix_cache import Prefix, PrefixCache
 from pal_plugin.serving.rows import Rows
 
 logger = logging.getLogger(__name__)
@@ -29,10 +31,11 @@ class Reader:
     Args:
         model: in eval mode.
         clips: those that were heard before.
+        prefixes: conversations that were answered before.
     """
 
-    def __init__(self, model: AudioLLM, clips: ClipCache) -> None:
-        self.model, self.clips = model, clips
+    def __init__(self, model: AudioLLM, clips: ClipCache, prefixes: PrefixCache) -> None:
+        self.model, self.clips, self.prefixes = model, clips, prefixes
 
     @torch.no_grad()
     def inputs(self, prompts: Sequence[Turns]) -> LLMInputs:
@@ -51,25 +54,50 @@ class Reader:
             What was read, and the answers whose prompt could not be, each with the reason: one
             never spoils another.
         """
+        alone = {answer: found for answer in answers if (found := self._known(answer.prompt))}
+        others = [answer for answer in answers if answer not in alone]
+        read, failed = self._together(others) if others else ([], [])
+        for answer, (shared, prefix) in alone.items():
+            try:
+                read.append(([answer], self._read([answer], shared, prefix)))
+            except Exception as error:
+                failed.append((answer, told(error)))
+        return read, failed
+
+    def _known(self, prompt: Turns) -> tuple[int, Prefix] | None:
+        """The beginning of a prompt, if that is worth reading the rest of it alone."""
+        shared, prefix = self.prefixes.find(prompt)
+        return (shared, prefix) if prefix is not None and 2 * shared >= len(prompt.ids) else None
+
+    def _together(
+        self, answers: Sequence[Answer]
+    ) -> tuple[list[Read], list[tuple[Answer, Exception]]]:
         try:
             return [(list(answers), self._read(answers))], []
         except Exception as error:
             if len(answers) == 1:
                 return [], [(answers[0], told(error))]
-        read, failed = [], []
-        for answer in answers:
-            more, errors = self.read([answer])
-            read += more
-            failed += errors
-        return read, failed
+        each = [self._together([answer]) for answer in answers]
+        return [r for read, _ in each for r in read], [f for _, failed in each for f in failed]
 
-    def _read(self, answers: Sequence[Answer]) -> Rows:
+    def _read(
+        self, answers: Sequence[Answer], shared: int = 0, prefix: Prefix | None = None
+    ) -> Rows:
+        """Prefills; of a single prompt, what is behind its first `shared` ids."""
         inputs = self.inputs([answer.prompt for answer in answers])
         longest = max(answer.request.max_new_tokens for answer in answers)
         check_context(self.model.decoder.config, inputs, longest)
-        rows = Rows.read(self.model.llm, inputs)
+        cache, past = None, shared
+        if prefix is not None:
+            if inputs.text_columns is not None:
+                past = int(inputs.text_columns[0, shared - 1]) + 1
+            cache = kv_cache.cropped(prefix.cache, past)
+        rows = Rows.read(self.model.llm, inputs, cache)
         for answer, text, audio in zip(answers, *inputs.count(), strict=True):
             answer.prompt_tokens, answer.audio_tokens = text, audio
+            if cache is not None:
+                answer.cached_tokens = past
+                self.prefixes.touch(prefix)
         return rows
 
 

@@ -5,6 +5,7 @@ import torch
 from pal_plugin.serving.answer import Answer
 from pal_plugin.serving.batch import Batch
 from pal_plugin.serving.clip_cache import ClipCache
+from pal_plugin.serving.prefix_cache import PrefixCache
 from pal_plugin.serving.prompt import prompt_of
 from pal_plugin.serving.reading import Reader
 from pal_plugin.serving.requests import Request
@@ -16,7 +17,7 @@ def batch(model, *requests):
         Answer(Ticket(r), prompt_of(model, r.messages), model.text, [], model.device)
         for r in requests
     ]
-    ((read, rows),), failed = Reader(model, ClipCache(model, 0)).read(answers)
+    ((read, rows),), failed = Reader(model, ClipCache(model, 0), PrefixCache(0)).read(answers)
     assert not failed
     return Batch(model.llm, read, rows)
 

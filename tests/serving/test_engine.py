@@ -166,7 +166,8 @@ def test_pieces_are_the_answer_and_hold_every_score(tiny_model, two_clips):
     assert isinstance(done, Done)
     assert "".join(delta.text for delta in deltas) == done.completion.text
     assert sum((delta.scores for delta in deltas), ()) == done.scores
-    assert given == [*deltas, done]
+    assert [piece.text for piece in given[:-1]] == [delta.text for delta in deltas]
+    assert given[-1].completion.text == done.completion.text
     assert tuple(score.token for score in done.scores) == done.completion.tokens
     for score in done.scores:  # greedy
         assert len(score.top) == 3
@@ -186,6 +187,47 @@ def test_a_seed_gives_the_same_answer_in_any_company(tiny_model, two_clips):
         done = [ticket.result(60) for ticket in tickets]
     assert done[1].completion == done[3].completion == expected.completion
     assert {d.completion.completion_tokens for d in (done[0], done[2])} <= set(range(16))
+
+
+@pytest.mark.parametrize("model_type", ["lal", "plits"])
+def test_the_next_turn_reads_what_is_new(tiny_model, two_clips, model_type):
+    model, (short, long) = tiny_model(model_type), two_clips["audio"]
+    follow_up(model, short, long)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["lal", "plits", "pal"])
+def test_the_next_turn_with_the_shipped_weights(two_clips, name):
+    follow_up(AudioLLM.from_pretrained(name), *two_clips["audio"])
+
+
+def follow_up(model, short, long):
+    first = [user(short, "What is it, and how long does it last, and is it loud?")]
+    with Engine(model) as engine:
+        answer = engine.submit(Request(first, max_new_tokens=6)).result(60)
+        assert answer.cached_tokens == 0
+        prompts = [
+            [*first, said(answer.completion.text), user("Sure?", long)],
+            [*first, said("something else"), user("Sure?")],
+            first,
+            [user(long, "What is it, and how long does it last, and is it loud?")],
+        ]
+        requests = [Request(p, max_new_tokens=6, logprobs=True) for p in prompts]
+        done = [engine.submit(request).result(60) for request in requests]
+        for one, request in zip(done, requests, strict=True):
+            same(one, alone(model, request))
+        go = pause(engine)  # now all at once, among them one that is not known
+        requests = [*requests, Request([user("Hello")], max_new_tokens=6, logprobs=True)]
+        tickets = [engine.submit(request) for request in requests]
+        go()
+        for ticket, request in zip(tickets, requests, strict=True):
+            same(ticket.result(60), alone(model, request))
+    row = model.prompts({"messages": [first]}).mask  # of the text, and the clip by PLITS
+    beginning = int(row.sum())
+    assert done[0].cached_tokens >= beginning
+    assert done[1].cached_tokens >= beginning
+    assert done[2].cached_tokens == beginning - 1
+    assert done[3].cached_tokens == 0
 
 
 def test_ranking_and_counting(tiny_model, two_clips):

@@ -7,6 +7,7 @@ import torch
 
 from pal_plugin.serving.answer import Answer
 from pal_plugin.serving.clip_cache import ClipCache
+from pal_plugin.serving.prefix_cache import PrefixCache
 from pal_plugin.serving.prompt import prompt_of
 from pal_plugin.serving.reading import Reader, told
 from pal_plugin.serving.requests import Request
@@ -22,7 +23,7 @@ def test_one_prompt_does_not_spoil_the_others(tiny_model, two_clips):
         ticket = Ticket(Request(messages))
         return Answer(ticket, prompt_of(model, messages), model.text, [], model.device)
 
-    reader = Reader(model, ClipCache(model, 1 << 20))
+    reader = Reader(model, ClipCache(model, 1 << 20), PrefixCache(0))
     good, silent = answer((samples, rate)), answer()
     ((answers, rows),), failed = reader.read([good, silent])
     assert (answers, failed, len(rows)) == ([good, silent], [], 2)

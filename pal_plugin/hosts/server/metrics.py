@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 #: Of the engine's figures, those that go up and down.
-GAUGES = {"running", "waiting", "clip_cache_bytes", "rows_per_step"}
+GAUGES = {"running", "waiting", "clip_cache_bytes", "prefix_cache_bytes", "rows_per_step"}
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
