@@ -17,6 +17,7 @@ from pal_plugin.hosts.huggingface.configuration import PalConfig
 from pal_plugin.hosts.huggingface.loading import settings_of
 from pal_plugin.hosts.huggingface.processing import IGNORED, PalProcessor
 from pal_plugin.llm.head import logits_of
+from pal_plugin.llm.internals import attention_implementation, name_implementation
 from pal_plugin.models.audio_llm import AudioLLM
 from pal_plugin.models.checkpoint import CheckpointError
 from pal_plugin.models.interchange import (
@@ -59,6 +60,7 @@ class PalForConditionalGeneration(PreTrainedModel, GenerationMixin):
         super().__init__(config)
         self.audio_llm = audio_llm or AudioLLM.from_config(config.model)
         self.generation_config = generation_defaults(self.audio_llm)
+        self._report_attention()
         self.post_init()
 
     # From and to disk
@@ -80,11 +82,17 @@ class PalForConditionalGeneration(PreTrainedModel, GenerationMixin):
         return cls.of(AudioLLM.from_run(path)).eval()
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, *args: Any, config: Any = None, **kwargs: Any):
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path | None,
+        *args: Any,
+        config: Any = None,
+        **kwargs: Any,
+    ):
         """The model of a folder that `save_pretrained` of either class wrote, in eval mode.
 
         Args:
-            source: a folder, or `owner/name` of the hub.
+            pretrained_model_name_or_path: a folder, or `owner/name` of the hub.
             config: of Auto classes; what it says of dtype and attention is taken.
             kwargs: those of transformers that `loading.settings_of` knows: `dtype` (of the LLM),
                 `device_map`, `attn_implementation`, `quantization_config`; and `llm=`, `encoders=`,
@@ -93,6 +101,12 @@ class PalForConditionalGeneration(PreTrainedModel, GenerationMixin):
         Raises:
             ValueError, CheckpointError: as `settings_of` and `AudioLLM.from_pretrained`.
         """
+        source = pretrained_model_name_or_path
+        if not source:
+            raise CheckpointError(
+                f"the model is {source!r}; expected a folder or owner/name. Of a configuration "
+                "alone: PalForConditionalGeneration(config)"
+            )
         loading_info = kwargs.get("output_loading_info")
         attention = getattr(config, "_attn_implementation", None)
         settings, device = settings_of({"attn_implementation": attention, **kwargs})
@@ -106,8 +120,9 @@ class PalForConditionalGeneration(PreTrainedModel, GenerationMixin):
             model.generation_config = GenerationConfig.from_pretrained(folder)
         model = model if device is None else model.to(device)
         if loading_info:
-            names = ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")
-            return model, {name: [] for name in names}  # else it would have raised
+            names = ("missing_keys", "unexpected_keys", "mismatched_keys")
+            # Sets, as in transformers 5. All empty: else it would have raised.
+            return model, {**{name: set() for name in names}, "error_msgs": []}
         return model
 
     def save_pretrained(
@@ -192,8 +207,14 @@ class PalForConditionalGeneration(PreTrainedModel, GenerationMixin):
         Raises:
             ValueError: see `tensors.samples`; an argument that is neither.
         """
+        given = {n: value for n, value in clips.items() if value is not None and value is not False}
+        if unknown := [name for name in given if not name.startswith(tensors.PREFIX)]:
+            raise ValueError(
+                f"forward does not know {', '.join(unknown)}; expected input_ids, attention_mask, "
+                "labels, and the tensors of the clips, whose names start with pal_"
+            )
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        samples = self._samples(input_ids, mask, clips)
+        samples = self._samples(input_ids, mask, given)
         hidden = self.audio_llm.hidden_states(samples, input_ids, mask)
         loss = logits = None
         llm = self.audio_llm.llm
@@ -295,6 +316,22 @@ class PalForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def get_decoder(self) -> nn.Module:
         """The LLM's stack of layers."""
         return self.audio_llm.decoder
+
+    def set_attn_implementation(self, attn_implementation: str, **kwargs: Any) -> None:
+        """Sets the LLM's; encoders keep their own.
+
+        Raises:
+            ValueError: not one name, or one that the LLM does not support.
+        """
+        if not isinstance(attn_implementation, str):
+            raise ValueError(
+                f"attn_implementation is {attn_implementation!r}; expected the name of the LLM's"
+            )
+        self.audio_llm.llm.set_attn_implementation(attn_implementation, **kwargs)
+        self._report_attention()
+
+    def _report_attention(self) -> None:
+        name_implementation(self.config, attention_implementation(self.audio_llm.llm.config))
 
     def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Module:
         """Refused: the frozen LLM is stored by reference, without rows that were added."""

@@ -72,17 +72,19 @@ class PalProcessor(ProcessorMixin):
     # From and to disk
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, **kwargs: Any) -> PalProcessor:
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | Path, **kwargs: Any
+    ) -> PalProcessor:
         """The processor of a model's folder, or of one that `save_pretrained` wrote.
 
         Args:
-            source: a folder, or `owner/name` of the hub.
+            pretrained_model_name_or_path: a folder, or `owner/name` of the hub.
             kwargs: replace settings of processor_config.json; others are transformers' and ignored.
 
         Raises:
             ValueError: no processor_config.json in it.
         """
-        folder = snapshot(str(source), _FILES)
+        folder = snapshot(str(pretrained_model_name_or_path), _FILES)
         file = folder / PROCESSOR_CONFIG
         if not file.is_file():
             raise ValueError(

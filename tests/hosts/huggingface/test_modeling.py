@@ -128,6 +128,27 @@ def test_generate_takes_transformers_arguments(stored, talks):
         model.generate()
 
 
+def test_attention_is_the_llms_and_unknown_arguments_are_errors(tiny_config):
+    model = PalForConditionalGeneration.of(AudioLLM.from_config(tiny_config("lal")))
+    llm, clap = model.audio_llm.llm.config, model.audio_llm.encoders["clap"]
+    encoders = [m.config._attn_implementation for m in clap.modules() if hasattr(m, "config")]
+    assert model.config._attn_implementation == llm._attn_implementation == "sdpa"
+    model.set_attn_implementation("eager")  # CLAP has no "sdpa" to be set back to
+    model.set_attn_implementation("sdpa")
+    model.set_attn_implementation("eager")
+    assert model.config._attn_implementation == llm._attn_implementation == "eager"
+    assert encoders == [m.config._attn_implementation for m in clap.modules()
+                        if hasattr(m, "config")]  # fmt: skip
+    with pytest.raises(ValueError, match="expected the name of the LLM's"):
+        model.set_attn_implementation({"text_config": "eager"})
+    ids = torch.ones((1, 3), dtype=torch.long)
+    with pytest.raises(ValueError, match="forward does not know output_attentions, position_ids"):
+        model(ids, output_attentions=True, position_ids=torch.zeros_like(ids))
+    assert model(ids, output_attentions=False, use_cache=None).logits.shape[:2] == ids.shape
+    with pytest.raises(CheckpointError, match="expected a folder or owner/name"):
+        PalForConditionalGeneration.from_pretrained(None, config=model.config)
+
+
 @pytest.mark.slow
 def test_what_transformers_asks_a_model_for(stored, answered):
     model = PalForConditionalGeneration.from_pretrained(stored(llm="lora")[1], dtype="bfloat16")
