@@ -40,6 +40,14 @@ def choose(
     return [example for example in turns if example is not None][:count]
 
 
+def readable(rows: Sequence[Any]) -> bool:
+    """Whether rows have what a report shows; another task's (of a host, or your own) may not."""
+    needed = {"id", "sample_id", "task", "question_type", "question", "reference"}
+    return all(
+        isinstance(row, dict) and needed <= row.keys() and row["task"] in EVALUATORS for row in rows
+    )
+
+
 def answer_of(row: Mapping[str, Any], key: str = "") -> str | None:
     """The text that the model said, or else its choice; None if it was not asked for one.
 

@@ -19,7 +19,7 @@ from pal_plugin.datasets.collate import clips_of, clips_of_all
 from pal_plugin.evaluation import loop, provenance
 from pal_plugin.evaluation.completeness import Tally
 from pal_plugin.evaluation.example_clips import keep_clips
-from pal_plugin.evaluation.examples import choose
+from pal_plugin.evaluation.examples import choose, readable
 from pal_plugin.evaluation.limit import Part, limited
 from pal_plugin.evaluation.prediction_cache import SUFFIX, PredictionCache, merge_rows
 from pal_plugin.utils import files
@@ -212,6 +212,7 @@ class SplitEvaluator:
             partial.unlink()
         if self.cfg.run_cfg.pictures:
             rows = {s: files.read_jsonl(self.result_dir / f"{s}.jsonl") for s in self.metrics}
+            rows = {split: of_split for split, of_split in rows.items() if readable(of_split)}
             shown = [example for worst in (False, True) for example in choose(rows, worst=worst)]
             keep_clips(shown, self.splits, self.result_dir)
         for split, described in self.evaluation.items():

@@ -335,7 +335,7 @@ class Run:
         self.logger.close()
         minutes, seconds = divmod(int(time.time() - started), 60)
         logging.info("metrics: %s  (%d min %02d s)", self.folder.path / METRICS, minutes, seconds)
-        if self.cfg.run_cfg.pictures and (page := write_report(self.folder.path)):
+        if self.cfg.run_cfg.pictures and (page := write_report(self.folder.path, metrics)):
             logging.info("report: %s", page)
         return metrics
 

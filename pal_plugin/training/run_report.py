@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pal_plugin.config.trained import FINISHED
+from pal_plugin.evaluation.examples import readable
 from pal_plugin.evaluation.results import page
 from pal_plugin.evaluation.results.figures import Figure, figures_of
 from pal_plugin.evaluation.results.read import Run, read_run
 from pal_plugin.training.curves import read_log
 from pal_plugin.training.metric_logger import LOG
 from pal_plugin.utils.errors import ConfigError
-from pal_plugin.utils.files import replace_text
+from pal_plugin.utils.files import read_jsonl, replace_text
 from pal_plugin.utils.runtime import duration
 
 REPORT = "report.html"
@@ -24,13 +25,18 @@ _FIGURES = ("accuracy", "accuracy_said", "accuracy_ranked", "map", "wer", "loss"
 _DRAWS = 200
 
 
-def write_report(folder: Path) -> Path | None:
-    """Write the report of a finished run; None, and a warning, if its results cannot be read.
+def write_report(folder: Path, splits: Iterable[str]) -> Path | None:
+    """Write the report of a finished run; None, and a log line, if its results cannot be read.
 
     Args:
         folder: a run folder.
+        splits: those that were evaluated.
     """
     try:
+        answers = [read_jsonl(folder / "result" / f"{split}.jsonl") for split in splits]
+        if not all(map(readable, answers)):
+            logging.info("no %s: the answers are those of another task", REPORT)
+            return None
         run = read_run(folder)
         figures = figures_of(run, draws=_DRAWS, wanted=_FIGURES)
         return write_page(folder / REPORT, [run], figures)

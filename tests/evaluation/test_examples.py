@@ -2,7 +2,7 @@
 
 import random
 
-from pal_plugin.evaluation.examples import answer_of, choose, wrongness
+from pal_plugin.evaluation.examples import answer_of, choose, readable, wrongness
 
 
 def row(number, task, right=True, **more):
@@ -48,3 +48,10 @@ def test_an_answer_is_what_was_said_or_else_the_choice():
     one = {"prediction": "dog", "said": "a dog", "prediction_masked": "cat"}
     assert answer_of(one) == "a dog"
     assert answer_of(one, "_masked") == "cat"
+
+
+def test_rows_of_another_task_are_not_readable():
+    whole = {**row(0, "qa"), "question": "?"}
+    assert readable([whole])
+    for other in ({"caption": "x"}, "text", {**whole, "task": "of a host"}):
+        assert not readable([whole, other])

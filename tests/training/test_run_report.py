@@ -42,11 +42,11 @@ def test_a_run_of_an_earlier_version_costs_what_is_known(run):
     (run / "finished.json").unlink()
     (run / "log.txt").unlink()
     assert cost_of(run) == {}
-    assert write_report(run) == run / REPORT
+    assert write_report(run, ["val"]) == run / REPORT
 
 
 def test_the_report_is_in_the_run_folder(run):
-    text = write_report(run).read_text()
+    text = write_report(run, ["val"]).read_text()
     assert (run / REPORT).is_file()
     for part in ("1,040", "0.667", "3 answers"):
         assert part in text
@@ -55,5 +55,12 @@ def test_the_report_is_in_the_run_folder(run):
 def test_results_that_cannot_be_read_leave_a_warning(run, caplog):
     (run / "metrics.json").unlink()
     with caplog.at_level(logging.WARNING):
-        assert write_report(run) is None
+        assert write_report(run, ["val"]) is None
     assert f"no {REPORT}: " in caplog.text
+
+
+def test_rows_of_another_task_have_no_report(run, caplog):
+    (run / "result" / "val.jsonl").write_text('{"caption": "of a host\'s own task"}\n')
+    with caplog.at_level(logging.INFO):
+        assert write_report(run, ["val"]) is None
+    assert "another task" in caplog.text
