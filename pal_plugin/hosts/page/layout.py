@@ -93,8 +93,9 @@ def page(engine: Engine, name: str, compared: Compared) -> gr.Blocks:
                         columns = gr.HTML(elem_id="columns")
 
         shown = {"show_progress": "minimal", "concurrency_limit": None, "api_visibility": "private"}
-        audio.change(handle.read, audio, [clip, drawn], **shown)
-        shipped.input(handle.choose, shipped, audio, **shown)
+        latest = {**shown, "trigger_mode": "always_last"}
+        audio.change(handle.read, audio, [clip, drawn], **latest)
+        shipped.input(handle.choose, shipped, audio, **latest)
         own = [audio.upload, audio.stop_recording, audio.clear]
         gr.on(own, handle.chosen_none, None, shipped, **shown)
         asking = [

@@ -19,12 +19,18 @@ from pal_plugin.hosts.page.layout import page
 from pal_plugin.serving.engine import Engine
 
 STYLE = Path(__file__).with_name("style.css")
-#: What screen readers read when it changes; and one name for the radio buttons, by which they are
-#: one stop of the Tab key, and arrows move between them. Gradio has no parameters for these.
+#: What screen readers read when it changes; and one name for all radio buttons, to each of which
+#: Gradio gives its own: with it they are one stop of the Tab key, and arrows move between them.
 ACCESS = """() => {
   for (const id of ["drawn", "said", "bars", "weights", "columns"])
     document.getElementById(id)?.setAttribute("aria-live", "polite");
-  for (const input of document.querySelectorAll("#shipped input")) input.name = "shipped";
+  const clips = document.getElementById("shipped");
+  const join = () => {
+    for (const input of clips.querySelectorAll("input"))
+      if (input.name !== "shipped") input.name = "shipped";
+  };
+  join();
+  new MutationObserver(join).observe(clips, {subtree: true, attributeFilter: ["name"]});
 }"""
 _GREEN, _DARKER = "#2f7d5b", "#256549"
 
@@ -37,9 +43,11 @@ def mounted(app: FastAPI, engine: Engine, name: str, compared: Compared | None =
     """
     processing_utils.ssrf_protected_download = _no_address
     processing_utils.async_ssrf_protected_download = _no_address
+    blocks = page(engine, name, compared or Compared())
+    blocks.has_launched = True  # else Gradio opens any path that a request names as its file
     return gr.mount_gradio_app(
         app,
-        page(engine, name, compared or Compared()),
+        blocks,
         path="/",
         allowed_paths=[str(FOLDER)],
         css=STYLE.read_text("utf-8"),

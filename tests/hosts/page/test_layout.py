@@ -54,6 +54,7 @@ def test_upload_ask_and_follow_up(visit, tmp_path):
     assert page.locator("#clip audio").evaluate("player => player.duration") == pytest.approx(2)
     again = ask(page, "Is it loud?", 2)  # no clip of its own
     assert all(again)
+    page.locator("#clip").get_by_role("button", name="Clear").click()
     upload(page, clip("dog"))
     drawn(page, "dog")
     ask(page, "And this?", 3)
