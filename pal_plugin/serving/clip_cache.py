@@ -27,6 +27,11 @@ class ClipCache:
         self.nbytes = self.hits = self.misses = 0
         self._clips: OrderedDict[tuple[str, str], AudioKV] = OrderedDict()
 
+    def known(self, key: str) -> RoutedAudio | None:
+        """A clip if it is here; counts for nothing."""
+        clip = self._clips.get((key, self.model.fingerprint()))
+        return None if clip is None else clip.routed
+
     def get(self, key: str, source: Any) -> RoutedAudio:
         """A clip, encoded now if it is not here.
 

@@ -255,18 +255,32 @@ class Engine:
                 future.set_result(job())
             except BaseException as error:
                 future.set_exception(told(error))
-        for batch in self._batches:
-            left += batch.keep(lambda answer: not answer.ticket.cancelled)
-        self._batches = [batch for batch in self._batches if batch]
-        for answer in left:
-            self._counts["cancelled"] += 1
-            answer.ticket.give(CancelledError())
+        self._let_go(left)
+        self._for_each_batch(self._drop_cancelled)
         if self._arrived:
             self._join(self._arrived)
-        for batch in self._batches:
-            self._step(batch)
-        self._batches = [batch for batch in self._batches if batch]
+        self._for_each_batch(self._step)
         return True
+
+    def _for_each_batch(self, act: Callable[[Batch], None]) -> None:
+        """What fails for a whole batch ends its answers, and nothing else."""
+        for batch in self._batches:
+            try:
+                act(batch)
+            except Exception as error:
+                error = told(error)
+                for answer in batch.answers:
+                    self._fail(answer, error)
+                batch.answers = []
+        self._batches = [batch for batch in self._batches if batch]
+
+    def _drop_cancelled(self, batch: Batch) -> None:
+        self._let_go(batch.keep(lambda answer: not answer.ticket.cancelled))
+
+    def _let_go(self, answers: Sequence[Answer]) -> None:
+        for answer in answers:
+            self._counts["cancelled"] += 1
+            answer.ticket.give(CancelledError())
 
     def _join(self, arrived: Sequence[Answer]) -> None:
         """Reads prompts and lets them in."""
@@ -318,7 +332,10 @@ class Engine:
         for answer in batch.answers:
             if answer.ended:  # its last token has not been read
                 said = answer.written.ids[:-1]
-                self._prefixes.put(answer.prompt, said, batch.cache_of(answer))
+                try:
+                    self._prefixes.put(answer.prompt, said, batch.cache_of(answer))
+                except Exception as error:  # no memory to spare
+                    told(error)
 
     def _fail(self, answer: Answer, error: Exception) -> None:
         self._counts["failed"] += 1

@@ -47,6 +47,14 @@ class Reader:
         heard = [self.clips.get(*clip) for prompt in prompts for clip in prompt.clips]
         return encoded_prompts(self.model, prompts, heard)
 
+    def _known_audio(self, prompt: Turns) -> int:
+        """Audio tokens whose keys and values are known, by LAL or cross attention."""
+        known = (self.clips.known(key) for key, _ in prompt.clips)
+        parts = [
+            part for clip in known if clip is not None for part in (clip.audio, clip.cross_audio)
+        ]
+        return sum(int(part.mask.sum()) for part in parts if part is not None)
+
     def read(self, answers: Sequence[Answer]) -> tuple[list[Read], list[tuple[Answer, Exception]]]:
         """Prefills the prompts of some answers.
 
@@ -84,6 +92,7 @@ class Reader:
         self, answers: Sequence[Answer], shared: int = 0, prefix: Prefix | None = None
     ) -> Rows:
         """Prefills; of a single prompt, what is behind its first `shared` ids."""
+        known = [self._known_audio(answer.prompt) for answer in answers]
         inputs = self.inputs([answer.prompt for answer in answers])
         longest = max(answer.request.max_new_tokens for answer in answers)
         check_context(self.model.decoder.config, inputs, longest)
@@ -93,11 +102,11 @@ class Reader:
                 past = int(inputs.text_columns[0, shared - 1]) + 1
             cache = kv_cache.cropped(prefix.cache, past)
         rows = Rows.read(self.model.llm, inputs, cache)
-        for answer, text, audio in zip(answers, *inputs.count(), strict=True):
+        if cache is not None:
+            self.prefixes.touch(prefix)
+        for answer, text, audio, aside in zip(answers, *inputs.count(), known, strict=True):
             answer.prompt_tokens, answer.audio_tokens = text, audio
-            if cache is not None:
-                answer.cached_tokens = past
-                self.prefixes.touch(prefix)
+            answer.cached_tokens = aside + (0 if cache is None else past)
         return rows
 
 

@@ -12,7 +12,9 @@ def test_a_clip_is_encoded_once_under_a_limit(tiny_model, two_clips, monkeypatch
     encoded, encode = [], model.encode
     monkeypatch.setattr(model, "encode", lambda clip: encoded.append(len(clip[0])) or encode(clip))
     cache = ClipCache(model, room + 10)
+    assert cache.known("short") is None
     first = cache.get("short", short)
+    assert cache.known("short") is first
     assert cache.get("short", short) is first
     cache.get("long", long)
     assert cache.nbytes == room

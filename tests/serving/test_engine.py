@@ -222,12 +222,13 @@ def follow_up(model, short, long):
         go()
         for ticket, request in zip(tickets, requests, strict=True):
             same(ticket.result(60), alone(model, request))
-    row = model.prompts({"messages": [first]}).mask  # of the text, and the clip by PLITS
-    beginning = int(row.sum())
+    known = answer.completion  # of LAL and PLITS the clip is not computed anew either
+    beginning = known.prompt_tokens + known.audio_tokens
     assert done[0].cached_tokens >= beginning
     assert done[1].cached_tokens >= beginning
     assert done[2].cached_tokens == beginning - 1
-    assert done[3].cached_tokens == 0
+    long_by_lal = model.encode(long).routed.audio
+    assert done[3].cached_tokens == (0 if long_by_lal is None else int(long_by_lal.mask.sum()))
 
 
 def test_ranking_and_counting(tiny_model, two_clips):
@@ -381,6 +382,23 @@ def test_a_step_that_fails_ends_the_newest(tiny_model, monkeypatch):
         for ticket in tickets[2:]:
             with pytest.raises(torch.OutOfMemoryError):
                 ticket.result(60)
+
+
+def test_what_fails_for_a_batch_ends_that_batch(tiny_model, monkeypatch):
+    with Engine(tiny_model("lal")) as engine:
+        monkeypatch.setattr(Rows, "select", lambda *_: [][0])
+        go = pause(engine)
+        tickets = [
+            engine.submit(Request([user("Hello")], max_new_tokens=n, temperature=0.1))
+            for n in (2, 400)
+        ]
+        go()
+        for ticket in tickets:
+            with pytest.raises(IndexError):
+                ticket.result(60)
+        monkeypatch.undo()
+        again = engine.submit(Request([user("Hello")], max_new_tokens=2))
+        assert again.result(60).completion.completion_tokens <= 2
 
 
 def test_the_thread_does_not_die_in_silence(tiny_model, monkeypatch, caplog):
