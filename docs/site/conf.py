@@ -25,6 +25,7 @@ READERS = {
         "docs/python",
         "docs/conversations",
         "docs/serving",
+        "docs/page",
         "docs/huggingface",
         "docs/weights",
         "pal_plugin/pocket/README",
