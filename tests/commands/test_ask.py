@@ -72,6 +72,7 @@ def test_a_list_of_questions_gives_an_object_each(ask, model):
         assert "cut at --max-new-tokens 2" in err
 
 
+@pytest.mark.slow
 def test_a_temperature_samples_by_its_seed(ask):
     given = ("dog", "What do you hear?", "--temperature", "3", "--seed")
     said = [ask(*given, seed)[1] for seed in ("1", "1", "2")]

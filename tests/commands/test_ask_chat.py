@@ -27,6 +27,7 @@ def said(model, capsys):
     return said
 
 
+@pytest.mark.slow
 def test_turns_are_those_of_a_conversation(said, model):
     talk = Conversation(model)
     expected = [
@@ -41,6 +42,7 @@ def test_turns_are_those_of_a_conversation(said, model):
     assert rows[1]["clips"] == ["rain", "dog"]
 
 
+@pytest.mark.slow
 def test_the_last_question_is_ranked_and_asked_again_without_the_audio(said, model):
     messages = [{"role": "user", "content": [{"type": "audio", "audio": clip("dog")}]}]
     messages[0]["content"].append({"type": "text", "text": "What do you hear?"})

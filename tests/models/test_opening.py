@@ -73,6 +73,7 @@ def test_a_run_without_a_best_checkpoint_gives_its_last(here, run_folder):
     assert find_model("half").location.endswith(LAST)
 
 
+@pytest.mark.slow
 def test_a_saved_folder_is_opened(here):
     model = AudioLLM.from_pretrained("plits")
     model.save_pretrained(here / "lal")
@@ -102,6 +103,7 @@ def test_an_id_of_the_hub_is_known_by_its_form(here):
     assert (found.kind, found.location) == ("hub", "someone/lal-small")
 
 
+@pytest.mark.slow
 def test_a_name_is_looked_up_without_torch():
     code = "import sys; from pal_plugin.models.opening import find_model; find_model('lal')"
     subprocess.run([sys.executable, "-c", f"{code}; assert 'torch' not in sys.modules"], check=True)
