@@ -105,7 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal. Returns the exit code."""
-    needed = ("fastapi", "openai", "prometheus_client", "python_multipart", "uvicorn")
+    needed = ("fastapi", "httpx", "openai", "prometheus_client", "python_multipart", "uvicorn")
     if any(importlib.util.find_spec(name) is None for name in needed):
         raise UserError("pal serve needs further packages: pip install 'pal-plugin[serve]'")
     found = find_model(args.model)
@@ -118,17 +118,20 @@ def run(args: argparse.Namespace) -> int:
 
     listener = listen(args.host, args.port)  # before what takes long
 
+    logging.info("loading %s", found.description)
+    from transformers.utils.logging import disable_progress_bar
+
     from pal_plugin.hosts.server.app import build
     from pal_plugin.serving.engine import Engine
 
-    logging.info("loading %s", found.description)
+    disable_progress_bar()
     limits = settings.limits
     engine = Engine(found.open(), max_batch=limits.max_batch, max_waiting=limits.max_waiting)
     try:
         app = build(engine, settings)
         page = _mounted(app, engine, settings.name, args.no_page)
         address = "http://{}:{}".format(*listener.getsockname()[:2])
-        logging.info("%s is %s on %s/v1%s", settings.name, "served", address, page)
+        logging.info("%s is served on %s/v1%s", settings.name, address, page)
         serve(app, listener, limits.max_stopping)
     finally:
         engine.close(finish=False)
