@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 class Batch(TypedDict, total=False):
-    """C clips and R text rows; row r refers to clip `clip_index[r]`. Lists have R entries."""
+    """C clips and R text rows; row r refers to clip `clip_index[r]`, or is a conversation about
+    any of them. Lists have R entries."""
 
     #: Features by encoder, from `AudioFrontend.collate`; or any form that
     #: `AudioFrontend.joined` accepts (paths, arrays, features of single clips); or an `AudioKV`.
@@ -33,9 +34,14 @@ class Batch(TypedDict, total=False):
     clip_index: Tensor
     text_input: list[str]
     text_output: list[str]
-    #: Token ids of `text_input` and `text_output`, if DataLoader workers tokenized them (training).
+    #: Conversations up to the last question, whose answer is `text_output`; clips are referred to
+    #: by their numbers in the batch. `text_input` is then for display only.
+    messages: list[list[dict[str, Any]]]
+    #: Token ids of `text_input` and `text_output`, or the `models.conversations.Conversations` of
+    #: `messages`, if DataLoader workers tokenized them (training).
     prompt_ids: list[list[int]]
     answer_ids: list[list[int]]
+    conversations: Any
 
     task: list[str]
     question_type: list[str]
@@ -46,8 +52,9 @@ class Batch(TypedDict, total=False):
     sample_id: list[str]
     question_id: list[str]
     instance_id: list[str]
+    #: Number of samples; one has several clips if its rows are conversations.
     num_clips: int
-    #: Number of clips without a question; names and reasons of skipped clips.
+    #: Number of samples without a question; names and reasons of skipped ones.
     num_unasked: int
     skipped: list[str]
 
@@ -58,11 +65,11 @@ CLIP_KEYS = ("audio", "audio_tokens", "num_clips", "num_unasked", "skipped")
 
 def rows_in(batch: Batch) -> int:
     """Number of text rows of a batch, or of clips if there is no text."""
-    return len(batch.get("text_input", batch.get("sample_id", ())))
+    return len(batch.get("text_input", batch.get("messages", batch.get("sample_id", ()))))
 
 
 def clips_in(batch: Batch) -> int:
-    """Number of clips of a batch."""
+    """Number of samples of a batch (see `num_clips`)."""
     return int(batch.get("num_clips", rows_in(batch)))
 
 
@@ -130,9 +137,9 @@ def take_rows(batch: Batch, rows: Sequence[int]) -> Batch:
     total = rows_in(batch)
     index = batch.get("clip_index")
     index = torch.arange(total) if index is None else torch.as_tensor(index)
-    taken: dict[str, Any] = {"clip_index": index[list(rows)]}
+    taken: dict[str, Any] = {} if "messages" in batch else {"clip_index": index[list(rows)]}
     for key, value in batch.items():
-        if key == "clip_index":
+        if key in ("clip_index", "conversations"):  # conversations are read again from the messages
             continue
         if key in CLIP_KEYS or not isinstance(value, list | torch.Tensor):
             taken[key] = value

@@ -100,6 +100,7 @@ DATASETS = Registry(
     "dataset",
     {
         "pal_soundworld": "pal_plugin.datasets.builders:SoundWorldBuilder",
+        "pal_soundworld_talks": "pal_plugin.datasets.builders:SoundWorldTalksBuilder",
         "pal_spoken": "pal_plugin.datasets.builders:SpokenBuilder",
         "pal_clips": "pal_plugin.datasets.builders:ClipsBuilder",
         "pal_shards": "pal_plugin.datasets.corpus_builders:ShardsBuilder",

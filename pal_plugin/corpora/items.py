@@ -11,6 +11,7 @@ from pal_plugin.corpora.records import Item
 from pal_plugin.corpora.texts import checked_label, checked_text, one_form, text_fault
 from pal_plugin.utils.characters import composed
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.messages import clips_of, question_and_answer
 from pal_plugin.utils.spelling import did_you_mean
 
 #: All supported tasks.
@@ -94,29 +95,45 @@ def open_question(task: str, kind: str, question: str, answer: str, **more: Any)
     return _item(task, kind, question, answer, **{"answers": [answer], **more})
 
 
-def item_faults(items: Sequence[Any]) -> list[str]:
-    """Validates items from other sources; one line per faulty item, naming the field."""
-    faults = ((number, _fault(item)) for number, item in enumerate(items))
+def item_faults(items: Sequence[Any], clips: int | None = None) -> list[str]:
+    """Validates items from other sources; one line per faulty item, naming the field.
+
+    Args:
+        clips: see `checked_items`.
+    """
+    faults = ((number, _fault(item, clips)) for number, item in enumerate(items))
     return [f"item {number} {fault}" for number, fault in faults if fault is not None]
 
 
-def checked_items(items: Sequence[Any]) -> list[Item]:
+def checked_items(items: Sequence[Any], clips: int | None = None) -> list[Item]:
     """Validates and normalizes items from other sources: sets a missing `question_type` to the
-    task, drops empty fields, and normalizes labels (`texts.one_form`).
+    task, drops empty fields, and normalizes labels (`texts.one_form`). `question` and `answer` of
+    an item with `messages` are those of its last turn.
+
+    Args:
+        clips: number of clips in a sample of conversations; None: a sample of one clip.
 
     Raises:
         ConfigError: if an item is not an object, lacks `task`, `question` or `answer`, has a
-            non-text value in a text field, or a task that is not in `TASKS`.
+            non-text value in a text field, a task that is not in `TASKS`, or messages that are
+            invalid or refer to fewer or more clips than there are.
     """
-    faults = item_faults(items)
+    faults = item_faults(items, clips)
     if faults:
         raise ConfigError("; ".join(faults[:3]))
-    return [_completed(item) for item in items]
+    return [_completed(_spoken(item)) for item in items]
 
 
-def _fault(item: Any) -> str | None:
+def _fault(item: Any, clips: int | None) -> str | None:
     if not isinstance(item, dict):
         return f"is {item!r:.80}, expected an object"
+    if "messages" in item:
+        fault = _messages_fault(item, 1 if clips is None else clips)
+        if fault is not None:
+            return fault
+        item = _spoken(item)
+    elif clips is not None:
+        return f"has no messages, which a sample of {clips} clips needs"
     missing = [name for name in _TEXTS if not item.get(name)]
     if missing:
         return f"has no {', '.join(missing)}"
@@ -138,6 +155,32 @@ def _fault(item: Any) -> str | None:
     if not isinstance(item.get("facts") or {}, dict):
         return f"needs an object as facts, got {item['facts']!r:.80}"
     return None
+
+
+def _messages_fault(item: Item, clips: int) -> str | None:
+    if item.get("task") == "multiple_choice":
+        return "is multiple_choice with messages; use classification with candidates"
+    try:
+        question_and_answer(item["messages"])
+        named = clips_of(item["messages"])
+    except ValueError as error:
+        return f"has unusable messages: {error}"
+    if any(isinstance(name, bool) or not isinstance(name, int) for name in named):
+        return f"has the clips {named!r:.80} in its messages; expected numbers"
+    if set(named) != set(range(clips)):
+        return (
+            f"has placeholders for {len(set(named))} clips ({', '.join(map(str, named)) or 'none'})"
+            f" in its messages, but the sample has {clips}, numbered from 0"
+        )
+    return None
+
+
+def _spoken(item: Item) -> Item:
+    """The item with the texts of its last question and answer, if it is a conversation."""
+    if "messages" not in item:
+        return item
+    question, answer = question_and_answer(item["messages"])
+    return {**item, "question": question, "answer": answer}
 
 
 def _completed(item: Item) -> Item:

@@ -113,18 +113,31 @@ def given_candidates(candidates: Any) -> list[str] | None:
 class SoundWorldBuilder(MadeClipsBuilder):
     """Synthetic, labelled sound scenes."""
 
+    content = "soundworld"
+
     def shards(self, cache: Path, split: str, clips: int) -> list[Path]:
         """Generate the missing shards of a split; returns their paths."""
         from pal_plugin.soundworld import ensure_shards
 
         info = self.settings["build_info"]
-        return ensure_shards(cache, split, clips, info["seed"], info["workers"])
+        wanted = (cache, split, clips, info["seed"], info["workers"])
+        return ensure_shards(*wanted, content=self.content)
 
     def candidates(self) -> list[str]:
         """The closed set of labels."""
         from pal_plugin.soundworld import LABELS
 
         return LABELS
+
+
+class SoundWorldTalksBuilder(SoundWorldBuilder):
+    """Conversations about several synthetic scenes."""
+
+    content = "soundworld_talks"
+
+    def candidates(self) -> list[str]:
+        """None of the dataset: each conversation has its own."""
+        return []
 
 
 class SpokenBuilder(MadeClipsBuilder):

@@ -50,7 +50,17 @@ class QuestionMix:
         self.eval_items_per_type = eval_items_per_type
 
     def eligible(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The items of enabled tasks and types, each with its index in the clip as `number`."""
+        """The items of enabled tasks and types, each with its index in the clip as `number`.
+
+        Raises:
+            ConfigError: if `questions` has another wording for a conversation.
+        """
+        for item in items:
+            if "messages" in item and item["task"] in self.questions:
+                raise ConfigError(
+                    f"questions.{item['task']} rewords single questions, but this dataset has "
+                    "conversations of this task; set it to null"
+                )
         return [
             {
                 **item,

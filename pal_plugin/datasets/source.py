@@ -15,7 +15,7 @@ class ClipSource:
 
     Args:
         audio_processor: maps a clip's path or bytes to features.
-        text_processor: applied to every question.
+        text_processor: applied to every single question (conversations stay as they are).
         train: True skips clips that cannot be decoded, False raises `AudioError`.
         seed: seed for drawing questions.
         candidates: label set of classification questions.
@@ -45,19 +45,24 @@ class ClipSource:
     def clip(
         self, audio: Any, where: str, sample_id: str, items: list[dict]
     ) -> dict[str, Any] | SkippedClip:
-        """A decoded clip with its questions.
+        """A decoded clip with its questions, or the clips of a conversation.
 
         Args:
-            audio: input of the audio processor.
+            audio: input of the audio processor; a tuple: one for each clip of a conversation, whose
+                features are a list. If one cannot be decoded, all are skipped.
             where: name of the clip in messages.
 
         Raises:
             AudioError: in evaluation, if it cannot be decoded; names the clip.
         """
-        if isinstance(audio, bytes):
-            audio = named(audio, where)
         try:
-            features = self.audio_processor(audio)
+            if isinstance(audio, tuple):
+                features = [
+                    self._features(one, f"clip {number} of {where}")
+                    for number, one in enumerate(audio)
+                ]
+            else:
+                features = self._features(audio, where)
         except AudioError as error:
             if not (self.train or self.allow_missing):
                 text = str(error)
@@ -69,16 +74,18 @@ class ClipSource:
         """`collate_clips` with this dataset's `collate_audio`."""
         return collate_clips(clips, self.collate_audio)
 
+    def _features(self, audio: Any, where: str) -> Any:
+        return self.audio_processor(named(audio, where) if isinstance(audio, bytes) else audio)
+
     def _prepared(self, items: list[dict]) -> list[dict]:
-        closed = {"candidates": self.candidates} if self.candidates else {}
-        return [
-            {
-                **item,
-                "question": self.text_processor(item["question"]),
-                **(closed if item["task"] == "classification" else {}),
-            }
-            for item in items
-        ]
+        return [self._one(item) for item in items]
+
+    def _one(self, item: dict) -> dict:
+        if "messages" not in item:
+            item = {**item, "question": self.text_processor(item["question"])}
+        if self.candidates and item["task"] == "classification":
+            item = {**item, "candidates": self.candidates}
+        return item
 
 
 def parts_of(dataset: Any) -> Iterator[Any]:

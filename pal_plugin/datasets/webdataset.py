@@ -28,12 +28,14 @@ from pal_plugin.utils.errors import ConfigError
 
 #: Consecutive passes of one of several streams without a usable clip before it is an error.
 _PASSES = 20
-#: `(location, id, audio file bytes, items)` of an undecoded clip; or why there is none.
-Ticket = tuple[str, str, bytes, list] | SkippedClip
+#: `(location, id, audio file bytes, items)` of an undecoded clip, or with the bytes of each clip of
+#: a conversation; or why there is none.
+Ticket = tuple[str, str, bytes | tuple[bytes, ...], list] | SkippedClip
 
 
 class ShardStream(ClipSource, IterableDataset):
-    """Clips of tar shards, each `<key>.flac` (or another audio format) with `<key>.json`.
+    """Clips of tar shards, each `<key>.flac` (or another audio format) with `<key>.json`, or
+    conversations with `<key>.0.flac`, `<key>.1.flac`, ...
 
     Args:
         shards: paths of tar files, or other URLs that WebDataset opens (`pipe:` commands).
@@ -228,7 +230,7 @@ class ShardStream(ClipSource, IterableDataset):
         """The ticket of a raw sample; None if no question is drawn."""
         where = f"{raw['__key__']} in {raw['__url__']}"
         try:
-            _, audio, facts = parse(raw)
+            audio, facts = parse(raw)
         except ValueError as error:
             if not (self.train or self.allow_missing):
                 raise ConfigError(f"{where}: {error}. Recreate or download the shard") from error

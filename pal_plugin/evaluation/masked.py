@@ -10,10 +10,13 @@ the same up to rounding, which can only change ties.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Hashable, Sequence
+from itertools import repeat
 from typing import Any
 
 from pal_plugin.batch import take_rows
+from pal_plugin.utils.messages import CLIP, with_clips
 
 #: Answers by model call: method, settings, and the texts of a row.
 Known = dict[tuple[Hashable, ...], Any]
@@ -41,7 +44,7 @@ class Unheard:
         def losses(part: dict) -> Sequence[Any]:
             return list(self._model(part)["per_row_loss"])
 
-        texts = (samples["text_input"], samples["text_output"])
+        texts = (_asked(samples), samples["text_output"])
         return {"per_row_loss": torch.stack(self._each(samples, ("loss",), texts, losses))}
 
     def generate(self, samples: dict, **generation: Any) -> list[str]:
@@ -61,7 +64,7 @@ class Unheard:
             return list(zip(found["predictions"], found["scores"], strict=True))
 
         what = ("class", tuple(candidates))
-        rows = self._each(samples, what, (samples["text_input"],), ranked)
+        rows = self._each(samples, what, (_asked(samples),), ranked)
         return {
             "predictions": [label for label, _ in rows],
             "scores": torch.stack([scores for _, scores in rows]),
@@ -74,7 +77,7 @@ class Unheard:
         if generation.get("do_sample"):
             return said(samples)
         what = (method, repr(sorted(generation.items())))
-        return self._each(samples, what, (samples["text_input"],), said)
+        return self._each(samples, what, (_asked(samples),), said)
 
     def _each(
         self,
@@ -95,3 +98,10 @@ class Unheard:
                 part = take_rows(samples, list(first.values()))
             self._known.update(zip(first, ask(part), strict=True))
         return [self._known[key] for key in keys]
+
+
+def _asked(samples: dict) -> Sequence[str]:
+    """The text of each row: its question, or its whole conversation, whatever its clips."""
+    if "messages" not in samples:
+        return samples["text_input"]
+    return [json.dumps(with_clips(each, repeat(CLIP))) for each in samples["messages"]]

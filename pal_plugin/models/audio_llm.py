@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from pal_plugin.models import alignment, asked
 from pal_plugin.models.audio_kv import STORES, AudioKV
 from pal_plugin.models.batching import pad_ids, which_clip
 from pal_plugin.models.context_length import check_context
-from pal_plugin.models.conversations import Conversations, gather
+from pal_plugin.models.conversations import Conversations, gather, tokenized
 from pal_plugin.models.fingerprint import Fingerprint
 from pal_plugin.models.pretrained import StoredModel
 from pal_plugin.models.windows import joinable, merge_windows, overlap_of
@@ -174,7 +174,7 @@ class AudioLLM(StoredModel):
         self, samples: Batch, embeds: Tensor, mask: Tensor, side: str
     ) -> LLMInputs:
         """Inputs of conversations prepared by `_read`."""
-        read: Conversations = samples["conversations"]
+        read: Conversations = samples["conversations"].to(self.device)
         kept = samples.get("audio_mask")
         places = read.places
         if kept is not None:
@@ -187,15 +187,25 @@ class AudioLLM(StoredModel):
             routed = route(encoded, self.routing, embeds.dtype, self.gains)
         return routed.with_text(embeds, mask, embedding_scale(self.llm), side, places)
 
-    def _read(self, samples: Batch) -> Batch:
-        """The batch with its messages parsed into `conversations`."""
+    def _read(self, samples: Batch, answers: Sequence[str] | None = None) -> Batch:
+        """The batch with its messages, and these answers to them, parsed into `conversations`."""
         if "conversations" in samples:
             return samples
-        clips = None
-        if samples.get("audio") is not None:
+        clips, encoded = None, samples.get("audio_tokens")
+        if encoded:  # of a batch from which rows may have been taken
+            clips = len(next(iter(encoded.values())))
+        elif samples.get("audio") is not None:
             samples = {**samples, "audio": self.frontend.joined(samples)}
             clips = len(next(iter(samples["audio"].values()))["windows"])
-        read = gather(self.text, samples["messages"], self.audio_place, clips, self.device)
+        read = gather(
+            self.text,
+            samples["messages"],
+            self.audio_place,
+            clips,
+            self.device,
+            spare=bool(encoded),
+            answers=answers,
+        )
         return {**samples, "conversations": read}
 
     def prompts(self, samples: Batch) -> LLMInputs:
@@ -223,7 +233,8 @@ class AudioLLM(StoredModel):
 
         Args:
             samples: `audio`, `text_input`, `text_output`; optionally `clip_index`, `audio_mask`,
-                `audio_tokens`. Or `messages`, R conversations, whose answers are all trained on.
+                `audio_tokens`. Or `messages`, R conversations, whose answers are all trained on;
+                `text_output` then has the answers to questions at their end.
 
         Returns (with `stage.aligns`, those of `alignment.ctc`):
             `loss`, the mean over all answer tokens (including the end token), and `per_row_loss`
@@ -237,7 +248,7 @@ class AudioLLM(StoredModel):
         if _is_chat(samples):
             if self.stage.aligns is not None:
                 raise ValueError("stage.aligns needs single answers; got samples['messages']")
-            samples = self._read(samples)
+            samples = self._read(samples, samples.get("text_output"))
             rows, learned = samples["conversations"].ids, samples["conversations"].learned
         else:
             samples = samples if "answer_ids" in samples else self.text.tokenized(samples)
@@ -255,7 +266,17 @@ class AudioLLM(StoredModel):
         losses = nn.functional.cross_entropy(logits, ids[:, 1:][predicts], reduction="none")
         row = predicts.nonzero()[:, 0]
         per_row = losses.new_zeros(len(ids)).index_add(0, row, losses) / predicts.sum(1)
-        return {"loss": losses.mean(), "per_row_loss": per_row.detach()}
+        loss = losses.mean()
+        if _is_chat(samples) and samples["conversations"].places is None:
+            loss = loss + self._untouched()
+        return {"loss": loss, "per_row_loss": per_row.detach()}
+
+    def _untouched(self) -> Tensor | float:
+        """0, with a gradient of 0 for the parameters that text alone does not use: DDP waits for
+        all, and with a frozen LLM there would be nothing to differentiate."""
+        names = self.named_parameters()
+        parts = [p for name, p in names if p.requires_grad and not name.startswith("llm.")]
+        return 0.0 * sum(part.sum() for part in parts)
 
     def _aligned(self, samples: Batch, group: str) -> dict[str, Tensor]:
         answers = [ids[:-1] for ids in samples["answer_ids"]]  # without the end token
@@ -283,17 +304,20 @@ class AudioLLM(StoredModel):
     def answer_tokens(self, samples: Batch) -> int:
         """Number of tokens that `forward` averages its loss over."""
         if _is_chat(samples):
-            return sum(map(sum, self._read(samples)["conversations"].learned))
+            read = self._read(samples, samples.get("text_output"))
+            return sum(map(sum, read["conversations"].learned))
         samples = samples if "answer_ids" in samples else self.text.tokenized(samples)
         return sum(map(len, samples["answer_ids"]))
 
     @property
     def prepare_batch(self) -> Callable[[Batch], Batch]:
         """Tokenizes a training batch; run in DataLoader workers."""
-        return self.text.tokenized
+        return partial(tokenized, self.text, self.audio_place)
 
     def audio_seconds(self, samples: Batch) -> float:
         """Seconds of audio in a batch of features, as used by its first encoder."""
+        if samples.get("audio") is None:  # text alone
+            return 0.0
         name = next(iter(self.encoders))
         frames = int(samples["audio"][name]["frames"].sum())
         return frames * self.frontend.features[name].frame_s

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from pal_plugin.batch import Batch
 from pal_plugin.integration.routing import ClipPlaces
 from pal_plugin.llm.conversation import read_messages
 from pal_plugin.llm.prompts import TextFormat
+from pal_plugin.utils.messages import answered
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,13 @@ class Conversations:
     clips: list[Any] | None
     places: ClipPlaces | None
 
+    def to(self, device: torch.device) -> Conversations:
+        """A copy whose tensors are on `device`."""
+        if self.places is None:
+            return self
+        index, places = self.places.index.to(device), self.places.places.to(device)
+        return replace(self, places=ClipPlaces(index, places))
+
     def without_audio(self, masked: Sequence[bool]) -> ClipPlaces | None:
         """The positions without the clips of conversations that are `masked`."""
         if self.places is None:
@@ -43,6 +52,8 @@ def gather(
     audio_place: str,
     clips: int | None = None,
     device: torch.device | str = "cpu",
+    spare: bool = False,
+    answers: Sequence[str] | None = None,
 ) -> Conversations:
     """Parses the conversations of a batch.
 
@@ -51,10 +62,13 @@ def gather(
         audio_place: see there.
         clips: number of clips in the batch, which the messages then refer to by number; None: the
             messages contain the clips themselves.
+        spare: whether the batch may have clips that are not referred to.
+        answers: of each conversation's last question, if the messages end with it.
 
     Raises:
         ValueError: if it is not a list of conversations, messages are invalid, numbers refer to no
-            clip of the batch, or clips are not referred to.
+            clip of the batch, clips are not referred to (unless `spare`), or there are fewer or
+            more answers.
     """
     if not isinstance(messages, list | tuple) or not messages:
         raise ValueError("expected samples['messages'] as a list of conversations")
@@ -62,17 +76,21 @@ def gather(
         raise ValueError(
             "samples['messages'] is one conversation; expected a list of them, or model.chat"
         )
+    if answers is None:
+        answers = [None] * len(messages)
+    if len(answers) != len(messages):
+        raise ValueError(f"got {len(messages)} conversations, but {len(answers)} answers")
     read = []
-    for row, conversation in enumerate(messages):
+    for row, (conversation, answer) in enumerate(zip(messages, answers, strict=True)):
         try:
-            read.append(read_messages(text, conversation, audio_place))
+            read.append(read_messages(text, answered(conversation, answer), audio_place))
         except ValueError as error:
             raise ValueError(f"conversation {row}: {error}") from error
     found: list[Any] | None = None
     if clips is None:
         numbers, found = _shared([clip for turns in read for clip in turns.clips])
     else:
-        numbers = _named([clip for turns in read for clip in turns.clips], clips)
+        numbers = _named([clip for turns in read for clip in turns.clips], clips, spare)
     return Conversations(
         [turns.ids for turns in read],
         [turns.learned for turns in read],
@@ -95,14 +113,33 @@ def _shared(clips: Sequence[Any]) -> tuple[list[int], list[Any]]:
     return result, found
 
 
-def _named(named: Sequence[Any], clips: int) -> list[int]:
+def tokenized(text: TextFormat, audio_place: str, batch: Batch) -> Batch:
+    """A training batch with the token ids of its rows: of its `conversations`, including their
+    answers, or as `TextFormat.tokenized`. DataLoader workers call it.
+
+    Args:
+        batch: from `datasets.collate`.
+
+    Raises:
+        ValueError: as `gather`, or `TextFormat.tokenized`.
+    """
+    if "messages" not in batch:
+        return text.tokenized(batch)
+    clips = len(next(iter(batch["audio"].values()))["windows"]) if "audio" in batch else None
+    answers = batch["text_output"]
+    read = gather(text, batch["messages"], audio_place, clips, answers=answers)
+    return {**batch, "conversations": read}
+
+
+def _named(named: Sequence[Any], clips: int, spare: bool) -> list[int]:
     wrong = [n for n in named if isinstance(n, bool) or not isinstance(n, int) or n >= clips]
     if wrong or any(n < 0 for n in named):
         raise ValueError(
             f"the messages refer to clips {list(named)!r:.200}; the batch has {clips}, numbered "
             f"0..{clips - 1}"
         )
-    if unused := sorted(set(range(clips)) - set(named)):
+    unused = sorted(set(range(clips)) - set(named))
+    if unused and not spare:
         raise ValueError(
             f"the batch has {clips} clips, but the messages only refer to {len(set(named))}; "
             f"unused: {unused}"

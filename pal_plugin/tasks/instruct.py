@@ -188,7 +188,8 @@ class InstructTask:
 
     def _encoded(self, model: Any, samples: dict) -> dict:
         """Run the encoders once per clip; every further call reuses their tokens."""
-        if not hasattr(model, "encode_audio"):
+        text_only = "messages" in samples and "audio" not in samples
+        if not hasattr(model, "encode_audio") or text_only:
             return samples
         tokens = model.encode_audio(samples)
         return {k: v for k, v in samples.items() if k != "audio"} | {"audio_tokens": tokens}

@@ -31,6 +31,7 @@ from pal_plugin.training import caching, distributed, launch
 from pal_plugin.training.components import device_of
 from pal_plugin.training.distributed import World
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.locations import resolve
 from pal_plugin.utils.precision import Precision
 from pal_plugin.utils.runtime import progress_bar
 from pal_plugin.utils.spelling import first_of
@@ -65,7 +66,7 @@ class Encoders(nn.Module):
         self.encoders = nn.ModuleDict(build_encoders(kept))
         if cfg.model_cfg.get("checkpoint"):
             location = launch.located(str(cfg.model_cfg.checkpoint), cfg)
-            checkpoint.load_encoders(self.encoders, location)
+            checkpoint.load_encoders(self.encoders, resolve(location))
         self.requires_grad_(False).eval()
 
 
@@ -167,7 +168,7 @@ def _check_sizes(filler: _Filler, passes: list[tuple[Any, int]]) -> str | None:
     with caching.storing(filler.model):
         for one, clips in passes:
             for batch in islice(small.batches(one, distributed.ALONE), 1):
-                if batch["num_clips"]:
+                if "audio" in batch:
                     for name, size in small.fill(batch["audio"]).items():
                         needed[name] += size / batch["num_clips"] * clips
     clips = sum(n for _, n in passes)
@@ -191,7 +192,7 @@ def _fill(filler: _Filler, passes: list[tuple[Any, int]], world: World) -> None:
         for one, _ in passes:
             for batch in workers.fetched(filler.batches(one, world)):
                 skipped += batch["skipped"]
-                if batch["num_clips"]:
+                if "audio" in batch:
                     filler.fill(batch["audio"])
                 bar.update(batch["num_clips"] + len(batch["skipped"]))
     skipped = [name for names in world.gather(skipped) for name in names]

@@ -247,12 +247,13 @@ def arranged(
 
 
 def length_of(clip: Any) -> float:
-    """Feature frames of a clip, summed over encoders; 0 for a skipped clip.
+    """Feature frames of a sample, summed over encoders and clips; 0 for a skipped one.
 
     The number of audio tokens grows with it, and a batch is padded to its longest clip.
     """
     audio = clip.get("audio") if isinstance(clip, dict) else None
-    entries = audio.values() if isinstance(audio, dict) else ()
+    clips = audio if isinstance(audio, list) else [audio]
+    entries = [entry for one in clips if isinstance(one, dict) for entry in one.values()]
     return sum(int(e["frames"].sum()) for e in entries if isinstance(e, dict) and "frames" in e)
 
 

@@ -52,10 +52,13 @@ def make(
     replace_text(folder / INDEX, json.dumps(content, indent=1) + "\n")
 
 
-def add_clip(tar: tarfile.TarFile, flac: bytes, record: dict[str, Any]) -> None:
-    """Add a clip, named by the `id` of its record: `ID.flac` and `ID.json`."""
+def add_clip(tar: tarfile.TarFile, flac: bytes | Sequence[bytes], record: dict[str, Any]) -> None:
+    """Add a clip, named by the `id` of its record: `ID.flac` and `ID.json`; several clips of one
+    sample are `ID.0.flac`, `ID.1.flac`, ..."""
     text = json.dumps(record, separators=(",", ":")).encode()
-    for suffix, data in (("flac", flac), ("json", text)):
+    clips = [("flac", flac)] if isinstance(flac, bytes) else []
+    clips = clips or [(f"{number}.flac", data) for number, data in enumerate(flac)]
+    for suffix, data in (*clips, ("json", text)):
         member = tarfile.TarInfo(f"{record['id']}.{suffix}")
         member.size = len(data)
         tar.addfile(member, io.BytesIO(data))

@@ -11,6 +11,7 @@ import contextlib
 import glob
 import json
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -27,6 +28,8 @@ from pal_plugin.utils.errors import ConfigError
 
 #: Lists in an index of clips that are annotated but not in the shards.
 LEFT_OUT = ("missing", "broken", "too_short", "problems")
+#: Audio of a conversation: the number of the clip, and its extension.
+_NUMBERED = re.compile(rf"(\d+)\.({'|'.join(AUDIO_EXTENSIONS)})")
 
 
 @dataclass(frozen=True)
@@ -188,17 +191,21 @@ def _wrong_at_the_end(stream: Any) -> str | None:
     return None
 
 
-def parts(raw: dict[str, Any]) -> tuple[str, bytes, dict[str, Any]]:
-    """Splits a raw sample into `(extension, audio, facts)`; items are not validated.
+def parts(raw: dict[str, Any]) -> tuple[bytes | tuple[bytes, ...], dict[str, Any]]:
+    """Splits a raw sample into `(audio, facts)`; items are not validated.
+
+    The audio of conversations (`clips` in the JSON) is a tuple of their clips, maybe of none.
 
     Raises:
-        ValueError: if it lacks audio or JSON, or the JSON has no list of items; says which.
+        ValueError: if it lacks audio or JSON, the JSON has no list of items, or it has another
+            number of clips than the sample; says which.
     """
     if "__error__" in raw:
         raise ValueError(raw["__error__"])
     extension = next((name for name in AUDIO_EXTENSIONS if name in raw), None)
-    if extension is None or "json" not in raw:
-        have = ", ".join(name for name in raw if not name.startswith("_")) or "nothing"
+    numbered = {int(found[1]): raw[name] for name in raw if (found := _NUMBERED.fullmatch(name))}
+    have = ", ".join(name for name in raw if not name.startswith("_")) or "nothing"
+    if "json" not in raw:
         raise ValueError(f"expected audio (e.g. wav, flac, ogg, mp3) and json, got {have}")
     try:
         facts = json.loads(raw["json"], object_pairs_hook=each_key_once)
@@ -206,17 +213,34 @@ def parts(raw: dict[str, Any]) -> tuple[str, bytes, dict[str, Any]]:
         raise ValueError(f"cannot parse json: {error}") from error
     if not isinstance(facts, dict) or not isinstance(facts.get("items"), list):
         raise ValueError("json has no list of items")
-    return extension, raw[extension], facts
+    if "clips" not in facts:
+        if extension is None:
+            raise ValueError(f"expected audio (e.g. wav, flac, ogg, mp3) and json, got {have}")
+        return raw[extension], facts
+    if not isinstance(facts["clips"], list):
+        raise ValueError(f"json needs a list as clips, got {facts['clips']!r:.80}")
+    count = len(facts["clips"])
+    if extension is not None or sorted(numbered) != list(range(count)):
+        raise ValueError(
+            f"json has {count} clips, but the sample has {len(numbered)} audio files named by "
+            f"their numbers, from 0 on: {have}"
+        )
+    return tuple(numbered[number] for number in range(count)), facts
 
 
-def parse(raw: dict[str, Any]) -> tuple[str, bytes, dict[str, Any]]:
+def clips_in(facts: dict[str, Any]) -> int | None:
+    """Number of clips of a sample of conversations; None for a single clip."""
+    return len(facts["clips"]) if "clips" in facts else None
+
+
+def parse(raw: dict[str, Any]) -> tuple[bytes | tuple[bytes, ...], dict[str, Any]]:
     """`parts`, with validated and normalized items (`items.checked_items`).
 
     Raises:
         ValueError: as `parts`, or if an item is invalid; says which and why.
     """
-    extension, audio, facts = parts(raw)
-    return extension, audio, {**facts, "items": checked_items(facts["items"])}
+    audio, facts = parts(raw)
+    return audio, {**facts, "items": checked_items(facts["items"], clips_in(facts))}
 
 
 def _folder(path: Path) -> Shards:

@@ -38,7 +38,7 @@ def sample_clips(shards: Shards, count: int, seed: int) -> list[dict[str, Any]]:
 def text_of(raw: dict[str, Any]) -> str:
     """A clip's facts and items as lines of text; the error if it cannot be parsed."""
     try:
-        _, _, facts = parse(raw)
+        _, facts = parse(raw)
     except ValueError as error:
         return f"{raw['__key__']}: {error}"
     forms = {"seconds": "{:.2f} s", "rate_hz": "{} Hz", "channels": "{} ch"}

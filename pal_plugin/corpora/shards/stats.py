@@ -40,7 +40,7 @@ def statistics(shards: Shards) -> Statistics:
     for url in shards.urls:
         for raw in read_shard(url):
             try:
-                _, _, facts = parse(raw)
+                _, facts = parse(raw)
             except ValueError as error:
                 stats.unreadable.append(f"{raw['__key__']} in {url}: {error}")
                 continue

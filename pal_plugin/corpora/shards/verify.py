@@ -55,7 +55,7 @@ def verify(shards: Shards, tick: Callable[[int], None] = lambda n: None) -> list
 
 def _faults(raw: dict, hashes: dict[str, str] | None) -> list[str]:
     try:
-        _, audio, facts = parts(raw)
+        audio, facts = parts(raw)
     except ValueError as error:
         return [str(error)]
     digest = hashlib.sha256(audio).hexdigest()

@@ -134,7 +134,7 @@ ITEM = {"task": "qa", "question": "q", "answer": "a"}
 def test_a_foreign_item_without_a_type_has_its_tasks(foreign):
     path = foreign(ITEM)
     (raw,) = read_shard(str(path))
-    assert parse(raw)[2]["items"] == [{**ITEM, "question_type": "qa"}]
+    assert parse(raw)[1]["items"] == [{**ITEM, "question_type": "qa"}]
     assert verify(find_shards(path)) == []
 
 
