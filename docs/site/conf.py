@@ -36,6 +36,7 @@ READERS = {
         "docs/training",
         "docs/data",
         "docs/evaluation",
+        "docs/lmms_eval",
         "docs/full_size",
         "docs/planning",
         "projects/pal/small/README",

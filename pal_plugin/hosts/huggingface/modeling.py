@@ -138,15 +138,28 @@ class PalForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """Writes the folder of `AudioLLM.save_pretrained`, which both classes read.
 
         Args:
-            state_dict: Trainer's; the model's own weights are written.
+            state_dict: Trainer's; the model's own weights are written, so it may not differ in
+                shapes.
             whole: also writes the weights that were not trained.
             kwargs: transformers' (shard sizes, ...), without effect.
 
         Raises:
-            ValueError: `push_to_hub`: upload the folder.
+            ValueError: `push_to_hub`: upload the folder; parameters that are shards.
         """
         if push_to_hub:
             raise ValueError("push_to_hub is not supported: save a folder, then `hf upload` it")
+        sharded = [
+            name
+            for name, parameter in self.named_parameters()
+            # DTensor (FSDP2); flat or empty shards (FSDP1, ZeRO-3) beside the whole tensors given
+            if hasattr(parameter, "placements")
+            or (state_dict and state_dict.get(name, parameter).shape != parameter.shape)
+        ]
+        if sharded:
+            raise ValueError(
+                f"{len(sharded)} parameters are shards, the first is {sharded[0]}; Trainer's FSDP "
+                "and DeepSpeed are not supported, expected DDP (FSDP2: pal train)"
+            )
         if not is_main_process:
             return
         folder = self.audio_llm.save_pretrained(save_directory, whole=whole)

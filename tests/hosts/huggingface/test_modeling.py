@@ -128,7 +128,7 @@ def test_generate_takes_transformers_arguments(stored, talks):
         model.generate()
 
 
-def test_attention_is_the_llms_and_unknown_arguments_are_errors(tiny_config):
+def test_attention_is_the_llms_and_unknown_arguments_are_errors(tiny_config, tmp_path):
     model = PalForConditionalGeneration.of(AudioLLM.from_config(tiny_config("lal")))
     llm, clap = model.audio_llm.llm.config, model.audio_llm.encoders["clap"]
     encoders = [m.config._attn_implementation for m in clap.modules() if hasattr(m, "config")]
@@ -147,6 +147,10 @@ def test_attention_is_the_llms_and_unknown_arguments_are_errors(tiny_config):
     assert model(ids, output_attentions=False, use_cache=None).logits.shape[:2] == ids.shape
     with pytest.raises(CheckpointError, match="expected a folder or owner/name"):
         PalForConditionalGeneration.from_pretrained(None, config=model.config)
+    whole = {name: torch.stack([value, value]) for name, value in model.named_parameters()}
+    with pytest.raises(ValueError, match=r"parameters are shards.*FSDP2: pal train"):
+        model.save_pretrained(tmp_path, state_dict=whole)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
