@@ -25,8 +25,6 @@ from pal_plugin.encoders.cache import encode_audio
 from pal_plugin.integration import LLMInputs, RoutedAudio, flamingo, route
 from pal_plugin.llm.families import embedding_scale
 from pal_plugin.llm.head import logits_of
-from pal_plugin.llm.label_tree import read_prompt
-from pal_plugin.llm.ranking import log_probabilities
 from pal_plugin.models import alignment, asked
 from pal_plugin.models.audio_kv import STORES, AudioKV
 from pal_plugin.models.batching import pad_ids, which_clip
@@ -34,6 +32,7 @@ from pal_plugin.models.context_length import check_context
 from pal_plugin.models.conversations import Conversations, gather, tokenized
 from pal_plugin.models.fingerprint import Fingerprint
 from pal_plugin.models.pretrained import StoredModel
+from pal_plugin.models.ranked import ranked
 from pal_plugin.models.windows import joinable, merge_windows, overlap_of
 from pal_plugin.types import AudioTokens
 
@@ -396,18 +395,7 @@ class AudioLLM(StoredModel):
         """
         candidates = asked.check_candidates(candidates)
         samples = samples if audio is None else {**samples, "audio": audio}
-        inputs = self.prompts(samples)
-        answers = [self.text.answer_ids(c) for c in candidates]
-        check_context(self.decoder.config, inputs, max(map(len, answers)))
-        heard = {name: context.with_kv_cache() for name, context in inputs.audio_kwargs.items()}
-        prompt = read_prompt(self.llm, inputs.embeds, inputs.mask, inputs.positions, **heard)
-        sums, counts = log_probabilities(self.llm, prompt, answers, **heard)
-        scores = sums / counts
-        return {
-            "predictions": [candidates[i] for i in scores.argmax(1).tolist()],
-            "scores": scores,
-            "probabilities": sums.softmax(1),
-        }
+        return ranked(self.llm, self.text, self.prompts(samples), candidates)
 
     def chat(self, messages: Sequence[dict[str, Any]], **generation) -> str:
         """The answer to a conversation that ends with a user message.
