@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import base64
 import io
+import itertools
 import json
 import queue
 import statistics
@@ -38,11 +39,13 @@ examples:
   python -m benchmarks.serving small --device cuda --seconds 10 --answer 64
   pal serve --model lal & python -m benchmarks.serving --url http://127.0.0.1:8000
 
-what is timed: clients that each ask, wait for the whole answer, and ask again. Every question has a
-clip of its own (noise), every answer the same number of tokens: end tokens are suppressed. One at a
-time is the same engine with one place and no caches. Within a round all take turns, and ratios are
-made within a round. With --url the server's load is compared with that of one client; its answers
-end where they end.
+what is timed: clients that each ask, wait for the whole answer, and ask again. Questions are about
+--clips clips (noise) in turn, which are encoded before; 0: each about one of its own, and encoding
+is in the times. Every answer has the same number of tokens: end tokens are suppressed. One at a
+time is the same engine with one place. Within a round all take turns, and ratios are made within a
+round. Follow-ups: the last turn of a conversation whose earlier turns were answered just before,
+beside an engine that knows neither them nor the clip. With --url the server's load is compared with
+that of one client; its answers end where they end.
 """
 
 
@@ -63,16 +66,24 @@ class Load:
 
 
 class Questions:
-    """Conversations, each about a clip that no other has."""
+    """Conversations about clips of noise.
 
-    def __init__(self, seconds: float) -> None:
+    Args:
+        seconds: of a clip.
+        clips: how many there are; 0: a new one for each conversation.
+    """
+
+    def __init__(self, seconds: float, clips: int = 0) -> None:
         self._samples = round(seconds * RATE_HZ)
         self._random = np.random.default_rng(0)
+        self._clips = itertools.cycle([self._clip() for _ in range(clips)]) if clips else None
+
+    def _clip(self) -> tuple[np.ndarray, int]:
+        return 0.1 * self._random.standard_normal(self._samples).astype(np.float32), RATE_HZ
 
     def ask(self, turns: int = 1) -> Messages:
         """A conversation that ends with its turn of this number."""
-        noise = 0.1 * self._random.standard_normal(self._samples).astype(np.float32)
-        clip = {"type": "audio", "audio": (noise, RATE_HZ)}
+        clip = {"type": "audio", "audio": next(self._clips) if self._clips else self._clip()}
         messages = [{"role": "user", "content": [clip, {"type": "text", "text": QUESTION}]}]
         for _ in range(turns - 1):
             messages += [
@@ -172,53 +183,62 @@ def _sent(content: str | list[dict]) -> str | list[dict]:
     return parts
 
 
-@dataclass
 class Model:
-    """A model by type, with a way to ask all at once and one to ask one at a time."""
+    """A model by type, in engines that answer in different ways.
 
-    name: str
-    together: Engine
-    one_by_one: Engine
+    Args:
+        name: its type.
 
-    @classmethod
-    def start(cls, name: str, args: argparse.Namespace) -> Model:
-        """Loads it; its answers do not end by themselves."""
+    Attributes:
+        engines: "together", "one by one", and for follow-ups "known" and "cold".
+    """
+
+    def __init__(self, name: str, args: argparse.Namespace) -> None:
         model = AudioLLM.from_pretrained(name).to(args.device).eval()
         model.llm.generation_config.suppress_tokens = list(model.text.end_ids)
-        waiting = max(args.clients)
-        none = {"clip_cache_bytes": 0, "prefix_cache_bytes": 0}
-        return cls(
-            name,
-            Engine(model, max_batch=args.batch, max_waiting=waiting),
-            Engine(model, max_batch=1, max_waiting=waiting, **none),
-        )
+        no_prefix = {"prefix_cache_bytes": 0, "max_waiting": max(args.clients)}
+        self.name = name
+        self.engines = {
+            "together": Engine(model, max_batch=args.batch, **no_prefix),
+            "one by one": Engine(model, max_batch=1, **no_prefix),
+            "known": Engine(model),
+            "cold": Engine(model, clip_cache_bytes=0, **no_prefix),
+        }
+
+    def load(self, way: str, questions: Sequence[Messages], clients: int, answer: int) -> Load:
+        """The questions, asked by so many clients."""
+        return load(of_engine(self.engines[way], answer), questions, clients)
+
+    def close(self) -> None:
+        """Ends the engines."""
+        for engine in self.engines.values():
+            engine.close(finish=False)
 
 
 def measure(models: Sequence[Model], args: argparse.Namespace) -> dict[str, list[dict]]:
     """Ratios of medians over rounds, in which all models and ways take turns."""
-    questions = Questions(args.seconds)
+    questions, talks = Questions(args.seconds, args.clips), Questions(args.seconds)
     found: dict[tuple, list[dict[str, float]]] = {}
     turns: dict[tuple[str, str], list[float]] = {}
     for number in range(args.rounds + 1):  # the first warms up
         for clients in args.clients:
             asked = [questions.ask() for _ in range(max(clients, args.requests))]
             for model in models:
-                for way in ("together", "one_by_one"):
-                    ask = of_engine(getattr(model, way), args.answer)
-                    made = load(ask, asked, clients).figures()
+                for way in ("together", "one by one"):
+                    made = model.load(way, asked, clients, args.answer).figures()
                     if number:
                         found.setdefault((model.name, clients, way), []).append(made)
         for model in models:
-            talk = questions.ask(args.turns)
-            of_engine(model.together, args.answer)(talk[:-2])
-            for way, engine in (("known", model.together), ("cold", model.one_by_one)):
-                first, _ = of_engine(engine, args.answer)(talk)
+            talk = talks.ask(args.turns)
+            model.load("known", [talk[:-2]], 1, args.answer)
+            for way in ("known", "cold"):
+                (first,) = model.load(way, [talk], 1, args.answer).first
                 if number:
                     turns.setdefault((model.name, way), []).append(first)
     rows = []
     for clients in args.clients:
         for model in models:
-            ways = [found[model.name, clients, way] for way in ("together", "one_by_one")]
+            ways = [found[model.name, clients, way] for way in ("together", "one by one")]
             rows.append({"model": model.name, "clients": clients, **_ratios(*ways)})
     follow_ups = [
         {
@@ -238,7 +258,10 @@ def measure(models: Sequence[Model], args: argparse.Namespace) -> dict[str, list
 
 def measure_server(args: argparse.Namespace) -> list[dict]:
     """A server's load by so many clients, relative to one client."""
-    questions, ask = Questions(args.seconds), of_server(args.url, args.answer, args.api_key)
+    questions, ask = (
+        Questions(args.seconds, args.clips),
+        of_server(args.url, args.answer, args.api_key),
+    )
     found: dict[int, list[dict[str, float]]] = {}
     for number in range(args.rounds + 1):
         for clients in sorted({1, *args.clients}):
@@ -290,13 +313,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, list[dict]]:
     if args.url:
         found = {"server": measure_server(args)}
     else:
-        models = [Model.start(name, args) for name in args.models]
+        models = [Model(name, args) for name in args.models]
         try:
             found = measure(models, args)
         finally:
             for model in models:
-                model.together.close(finish=False)
-                model.one_by_one.close(finish=False)
+                model.close()
     text = markdown(found, args)
     print(text)
     if args.out is not None:
@@ -320,6 +342,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--clients", nargs="+", type=whole, default=[1, 8, 64], help="default: 1 8 64")
     add("--requests", type=whole, default=32, help="of a load, at least (default: 32)")
     add("--batch", type=whole, default=16, help="answers at a time (default: 16)")
+    add("--clips", type=int, default=8, help="0: one for each question (default: 8)")
     add("--seconds", type=float, default=5.0, help="of a clip (default: 5)")
     add("--answer", type=whole, default=16, help="tokens of an answer (default: 16)")
     add("--turns", type=setting.at_least(2), default=6, help="of a conversation (default: 6)")
