@@ -126,7 +126,11 @@ def run(args: argparse.Namespace) -> int:
 
     disable_progress_bar()
     limits = settings.limits
-    engine = Engine(found.open(), max_batch=limits.max_batch, max_waiting=limits.max_waiting)
+    model = found.open()
+    try:
+        engine = Engine(model, max_batch=limits.max_batch, max_waiting=limits.max_waiting)
+    except ValueError as error:
+        raise UserError(f"{found.name} cannot be served: {error}") from error
     try:
         app = build(engine, settings)
         page = _mounted(app, engine, settings.name, args.no_page)

@@ -87,6 +87,16 @@ def test_mistakes_are_told_before_a_model_is_loaded(argv, told, capsys, monkeypa
     assert told in capsys.readouterr().err
 
 
+def test_a_model_that_the_engine_cannot_run_is_told(capsys, monkeypatch):
+    def refuse(*_, **__):
+        raise ValueError("it asks for num_beams")
+
+    monkeypatch.setattr("pal_plugin.models.opening.Found.open", lambda found: None)
+    monkeypatch.setattr("pal_plugin.serving.engine.Engine.__init__", refuse)
+    assert main(["serve", "--model", "lal", "--port", "0"]) == 2
+    assert "lal cannot be served: it asks for num_beams" in capsys.readouterr().err
+
+
 def test_what_is_not_installed_is_named(capsys, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(

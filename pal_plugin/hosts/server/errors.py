@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +117,7 @@ def handle_errors(app: FastAPI) -> None:
     async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         return invalid(list(error.errors())).response()
 
+    @app.exception_handler(ClientDisconnect)  # while its body came
     @app.exception_handler(ClientLeft)
-    async def _left(request: Request, error: ClientLeft) -> JSONResponse:
+    async def _left(request: Request, error: Exception) -> JSONResponse:
         return Refusal(499, "the client left").response()

@@ -57,7 +57,7 @@ class Settings:
     """
 
     name: str
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
     hosts: tuple[str, ...] | None = None
     urls: tuple[str, ...] = ()
     question: str = TRANSCRIBE

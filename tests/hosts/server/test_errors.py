@@ -1,5 +1,6 @@
 """Every error has OpenAI's form; none of them repeats what a request held."""
 
+import asyncio
 import logging
 
 import pytest
@@ -81,6 +82,33 @@ def test_who_left_gets_no_error():
         raise ClientLeft
 
     assert TestClient(app).get("/").status_code == 499
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [
+        ("/v1/chat/completions", b"application/json"),
+        ("/v1/audio/transcriptions", b"multipart/form-data; boundary=x"),
+    ],
+)
+def test_who_leaves_while_sending_is_no_bug(path, content_type, caplog):
+    came = iter([{"type": "http.request", "body": b"--x\r\n", "more_body": True}])
+
+    async def receive():
+        return next(came, {"type": "http.disconnect"})
+
+    async def send(message):
+        pass
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "query_string": b"",
+        "headers": [(b"content-type", content_type)],
+    }
+    asyncio.run(client_of(ScriptedEngine()).app(scope, receive, send))
+    assert "a bug" not in caplog.text
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -30,6 +30,10 @@ def test_a_key_that_no_header_can_hold(key):
         Settings("toy", key=key)
 
 
+def test_a_key_is_not_shown():
+    assert "open-sesame" not in repr(Settings("toy", key="open-sesame"))
+
+
 def test_a_question_is_asked():
     with pytest.raises(ConfigError, match="expected a question"):
         Settings("toy", question=" ")
