@@ -21,6 +21,7 @@ CONCEPTS = {
     "The language model": ["llm"],
     "Data": ["corpora", "datasets", "soundworld", "spoken", "notes", "clips"],
     "Training and evaluation": ["training", "tasks", "evaluation", "planning", "pretraining"],
+    "Serving": ["serving"],
     "What holds it together": ["commands", "config", "hosts", "types", "batch", "utils"],
 }
 SECTIONS = {"parameters": "param", "attributes": "attr", "raises": "raises", "yields": "yields"}
