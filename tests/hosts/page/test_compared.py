@@ -11,6 +11,7 @@ from pal_plugin.hosts.page.compared import OF_POCKET, POCKET, SMALL, Compared, t
 from pal_plugin.hosts.page.talk import Talk
 
 
+@pytest.mark.slow
 def test_each_model_is_loaded_at_its_first_question_and_answers_itself(tiny_model, two_clips):
     loaded = []
 
