@@ -9,6 +9,7 @@ import numpy as np
 import soundfile
 from starlette.testclient import TestClient
 
+from pal_plugin.audio.decoding import decode
 from pal_plugin.hosts.server.app import build
 from pal_plugin.hosts.server.settings import Limits, Settings
 from pal_plugin.models.completion import Completion
@@ -79,10 +80,29 @@ class ScriptedEngine:
         pass
 
 
-def client_of(engine, key=None, urls=(), hosts=None, question="What is said?", **limits):
-    """A client of a server that is ready, with this engine; its decoder starts with a clip."""
+class InProcess:
+    """A decoder without processes, which keeps what it was given."""
+
+    def __init__(self):
+        self.clips = []
+
+    def start(self):
+        pass
+
+    def decode(self, data):
+        self.clips.append(data)
+        return decode(data)[:2]
+
+    def close(self):
+        pass
+
+
+def client_of(
+    engine, key=None, urls=(), hosts=None, question="What is said?", decoder=None, **limits
+):
+    """A client of a server that is ready, with this engine."""
     settings = Settings("toy", key, hosts, urls, question, Limits(**limits))
-    app = build(engine, settings)
+    app = build(engine, settings, decoder or InProcess())
     app.state.server.now = "ready"
     return TestClient(app, raise_server_exceptions=False)
 

@@ -31,13 +31,18 @@ from pal_plugin.version import __version__
 logger = logging.getLogger(__name__)
 
 
-def build(engine: Engine, settings: Settings) -> FastAPI:
+def build(engine: Engine, settings: Settings, decoder: Decoder | None = None) -> FastAPI:
     """The application, with its `State` as `app.state.server` and its `app.state.decoder`.
 
-    Ending it ends the decoders; the engine is left to whoever made it.
+    Ending it ends the decoder; the engine is left to whoever made it.
+
+    Args:
+        engine: answers.
+        settings: how the server is reached, and its limits.
+        decoder: of clips; None: its own.
     """
     state, metrics = State(), Metrics(engine.stats)
-    decoder = Decoder(settings.limits.max_decoding)
+    decoder = decoder or Decoder(settings.limits.max_decoding)
     reader = Reader(settings, decoder)
     model = Model(
         id=settings.name, object="model", created=int(time.time()), owned_by="pal_plugin"

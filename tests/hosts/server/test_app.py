@@ -40,7 +40,7 @@ class Served:
 
     def expected(self, messages, **how):
         """The same from the model itself; clips as paths."""
-        return complete(self.model, {"messages": [messages]}, max_new_tokens=24, **how)[0]
+        return complete(self.model, {"messages": [messages]}, max_new_tokens=8, **how)[0]
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def heard(name, question=QUESTION, sends=True):
 
 
 def test_an_answer_is_the_models(served):
-    answer = served.ask([heard("dog")], max_tokens=24, logprobs=True)
+    answer = served.ask([heard("dog")], max_tokens=8, logprobs=True)
     wanted = served.expected([heard("dog", sends=False)], logprobs=True)
     assert answer.choices[0].message.content == wanted.text
     assert answer.choices[0].finish_reason == wanted.finish_reason
@@ -90,10 +90,10 @@ def test_an_answer_is_the_models(served):
 
 
 def test_a_stream_ends_as_the_whole_answer(served):
-    whole = served.ask([heard("rooster")], max_tokens=24)
+    whole = served.ask([heard("rooster")], max_tokens=8)
     chunks = list(
         served.ask(
-            [heard("rooster")], max_tokens=24, stream=True, stream_options={"include_usage": True}
+            [heard("rooster")], max_tokens=8, stream=True, stream_options={"include_usage": True}
         )
     )
     said = [c.choices[0].delta.content or "" for c in chunks if c.choices]
@@ -113,7 +113,7 @@ def test_several_clips_and_turns(served):
         ]
 
     wanted = served.expected(talk(False))
-    answer = served.ask(talk(True), max_tokens=24)
+    answer = served.ask(talk(True), max_tokens=8)
     assert answer.choices[0].message.content == wanted.text
     assert answer.usage.prompt_tokens_details.audio_tokens == wanted.audio_tokens
     said = answer.choices[0].message
@@ -124,10 +124,10 @@ def test_several_clips_and_turns(served):
 def test_audio_alone_and_text_alone(served):
     alone = {"role": "user", "content": heard("dog")["content"][:1]}
     path = {"role": "user", "content": heard("dog", sends=False)["content"][:1]}
-    answer = served.ask([alone], max_tokens=24)
+    answer = served.ask([alone], max_tokens=8)
     assert answer.choices[0].message.content == served.expected([path]).text
     text = [{"role": "user", "content": "How many?"}]
-    answer = served.ask(text, max_tokens=24)
+    answer = served.ask(text, max_tokens=8)
     assert answer.choices[0].message.content == served.expected(text).text
     assert answer.usage.prompt_tokens_details.audio_tokens == 0
 
@@ -141,7 +141,7 @@ def test_a_transcript_asks_the_models_question(served):
 
 def test_seeded_samples_come_again(served):
     def sample(**how):
-        answer = served.ask([heard("dog")], n=2, temperature=1.0, max_tokens=12, **how)
+        answer = served.ask([heard("dog")], n=2, temperature=1.0, max_tokens=4, **how)
         return [choice.message.content for choice in answer.choices]
 
     first = sample(seed=3)

@@ -129,5 +129,4 @@ def test_limits_and_other_models():
 def test_clips_are_counted_in_seconds():
     client = client_of(ScriptedEngine())
     post(client, chat([sent(tone(0.5)), sent(tone(0.25))]))
-    client.app.state.decoder.close()
     assert "pal_audio_seconds_total 0.75" in client.get("/metrics").text

@@ -179,7 +179,6 @@ def test_the_log_has_neither_audio_nor_keys_nor_words(caplog):
                 headers={"Authorization": f"Bearer {key}"},
                 params={"key": "in-the-query"},
             )
-    client.app.state.decoder.close()
     ours = [r.getMessage() for r in caplog.records if r.name.startswith("pal_plugin")]
     assert [line.rsplit(" ", 2)[0] for line in ours] == [
         "POST /v1/chat/completions 200",

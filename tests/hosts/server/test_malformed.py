@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from scripted import ScriptedEngine, chat, client_of, error_of, post, sent, tone
 
+from pal_plugin.hosts.server.decoding import Decoder
+
 #: Values in place of others.
 JUNK = (
     *(None, True, False, 0, -1, 1.5, 1e308, 2**70, float("nan"), float("inf")),
@@ -119,7 +121,8 @@ def served():
     engine = ScriptedEngine()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of how the test client treats deprecated requests
-        with client_of(engine, max_clips=8, max_seconds=2, max_body=1) as client:
+        limits = {"max_clips": 8, "max_seconds": 2, "max_body": 1}
+        with client_of(engine, decoder=Decoder(20), **limits) as client:
             yield engine, client
 
 

@@ -5,7 +5,7 @@ import base64
 
 import numpy as np
 import pytest
-from scripted import sent, tone
+from scripted import InProcess, sent, tone
 from servers import serving
 
 from pal_plugin.audio.decoding import decode
@@ -13,17 +13,6 @@ from pal_plugin.hosts.server.errors import Refusal
 from pal_plugin.hosts.server.messages import Reader
 from pal_plugin.hosts.server.schema import ChatRequest
 from pal_plugin.hosts.server.settings import Limits, Settings
-
-
-class InProcess:
-    """A decoder without processes, which counts its clips."""
-
-    def __init__(self):
-        self.clips = []
-
-    def decode(self, data):
-        self.clips.append(data)
-        return decode(data)[:2]
 
 
 def read(*contents, urls=(), decoder=None, roles=("user", "assistant"), **limits):

@@ -12,11 +12,10 @@ PATH = "/v1/audio/transcriptions"
 
 @pytest.fixture(scope="module")
 def served():
-    """One engine and client; its decoder runs."""
+    """One engine and client."""
     engine = ScriptedEngine()
     client = client_of(engine, question="What was said?")
-    yield engine, client
-    client.app.state.decoder.close()
+    return engine, client
 
 
 def post(client, data=None, **fields):
@@ -94,7 +93,6 @@ def test_forms_that_are_none(served):
 def test_a_transcript_that_is_cut_off_does_not_pass_for_a_whole_one(stream):
     client = client_of(ScriptedEngine(finish_reason="length"), max_tokens=3)
     answer = post(client, stream=stream)
-    client.app.state.decoder.close()
     if stream == "true":
         error = json.loads(answer.text.strip().split("\n\n")[-1].removeprefix("data: "))["error"]
     else:
