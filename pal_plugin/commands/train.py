@@ -33,8 +33,8 @@ their defaults and meanings are in pal_plugin/configs/{runs,datasets,models}/*.y
 are errors that suggest the nearest ones. Lists are replaced, not merged.
 
 A run writes a folder output/RECIPE-DATE-TIME with report.html, config.yaml, log.txt (JSON lines),
-metrics.json, result/SPLIT.jsonl, the weights checkpoint_best and checkpoint_last, and in checkpoints/
-the state to resume from.
+metrics.json, result/SPLIT.jsonl, the weights checkpoint_best and checkpoint_last, and in
+checkpoints/ the state to resume from.
 
   # several processes, on one or more hosts; under Slurm use srun instead:
   torchrun --nproc-per-node 8 -m pal_plugin train RECIPE
