@@ -36,7 +36,7 @@ def _turn(turn: Turn, first: int, waiting: bool) -> str:
     )
     problem = f'<p class="pal-problem" role="alert">{escape(turn.problem)}</p>'
     return (
-        f'<li><p class="pal-question">{clips}{escape(turn.question)}</p>'
+        f'<li><div class="pal-question">{clips}{escape(turn.question)}</div>'
         f'<div class="pal-answers" aria-busy="{str(waiting).lower()}">'
         f"{answer('Answer', turn.heard, waiting)}"
         f"{answer('Audio masked', turn.masked, waiting, 'pal-masked')}</div>"
