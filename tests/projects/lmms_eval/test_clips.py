@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pal_plugin.clips import clips
+from pal_plugin.clips import clip, clips
 from pal_plugin.models.audio_llm import AudioLLM
 
 FOLDER = Path(__file__).parents[3] / "projects" / "pal" / "lmms_eval"
@@ -37,11 +37,34 @@ def test_what_the_tasks_ask(folder):
     assert asked.question({**row, "question": "Which animal?"}) == "Which animal?"
 
 
+ROUNDS = """
+import soundfile
+from pal_plugin.clips import clip
+
+def arrays(doc):
+    samples, rate_hz = soundfile.read(doc["filename"])
+    return [{"array": samples, "sampling_rate": rate_hz}]
+
 def rounds(doc, previous_output=None, round_idx=None, previous_round_info=None, **_):
     if round_idx is None:
         return "What do you hear?"
-    clip = clips()[0].path
-    return [str(clip)], "And now?", round_idx == 2, previous_output, None
+    return [str(clip("dog"))], "And now?", round_idx == 2, previous_output, None
+
+def results(doc, results):
+    return {"said": 1.0}
+"""
+ROUNDS_YAML = """
+include: _clips_yaml
+task: clips_rounds
+output_type: generate_until_multi_round
+doc_to_visual: !function rounds.arrays
+doc_to_text: !function rounds.rounds
+doc_to_target: label
+generation_kwargs: {max_new_tokens: 8}
+process_results: !function rounds.results
+metric_list:
+  - {metric: said, aggregation: mean, higher_is_better: true}
+"""
 
 
 @pytest.mark.slow
@@ -50,36 +73,20 @@ def rounds(doc, previous_output=None, round_idx=None, previous_round_info=None, 
     reason="lmms-eval is not installed, or this package beside it without its entry point",
 )
 def test_lmms_eval_gets_the_models_own_answers(folder, tmp_path, monkeypatch):
-    import soundfile
-
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     from lmms_eval.evaluator import simple_evaluate
     from lmms_eval.tasks import TaskManager
 
-    def arrays(doc):
-        samples, rate_hz = soundfile.read(doc["filename"])
-        return [{"array": samples, "sampling_rate": rate_hz}]
-
-    in_rounds = {
-        "task": "clips_rounds",
-        "dataset_path": "csv",
-        "dataset_kwargs": {"data_files": {"test": "clips.csv"}},
-        "test_split": "test",
-        "output_type": "generate_until_multi_round",
-        "doc_to_visual": arrays,
-        "doc_to_text": rounds,
-        "doc_to_target": "label",
-        "generation_kwargs": {"max_new_tokens": 8},
-        "process_results": lambda doc, results: {"said": results},
-        "metric_list": [{"metric": "said", "aggregation": len, "higher_is_better": True}],
-    }
+    tasks = shutil.copytree(FOLDER, tmp_path / "tasks")
+    (tasks / "rounds.py").write_text(ROUNDS)
+    (tasks / "clips_rounds.yaml").write_text(ROUNDS_YAML)
     results = simple_evaluate(
         "pal",
         model_args="pretrained=lal",
-        tasks=["clips_ranked", "clips_said", in_rounds],
+        tasks=["clips_ranked", "clips_said", "clips_rounds"],
         batch_size=3,
         device="cpu",
-        task_manager=TaskManager(include_path=str(FOLDER)),
+        task_manager=TaskManager(include_path=str(tasks)),
     )
     model = AudioLLM.from_pretrained("lal")
     audio = [str(one.path) for one in folder]
@@ -95,8 +102,8 @@ def test_lmms_eval_gets_the_models_own_answers(folder, tmp_path, monkeypatch):
     for got, expected in zip(scores, ranked["scores"].tolist(), strict=True):
         assert got == pytest.approx([-value for value in expected], abs=1e-3)
     said = model.generate(samples, max_new_tokens=16)
-    assert [s["filtered_resps"] for s in results["samples"]["clips_said"]] == said
+    assert [s["filtered_resps"][0] for s in results["samples"]["clips_said"]] == said
     first = model.generate(samples, max_new_tokens=8)
-    second = model.ask(clips()[0].path, "And now?", max_new_tokens=8)
-    got = [sample["filtered_resps"] for sample in results["samples"]["clips_rounds"]]
+    second = model.ask(clip("dog"), "And now?", max_new_tokens=8)
+    got = [s["filtered_resps"][0] for s in results["samples"]["clips_rounds"]]
     assert got == [[one, second] for one in first]
