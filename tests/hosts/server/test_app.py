@@ -1,7 +1,7 @@
 """The server with a trained model behind it, asked by OpenAI's own client."""
 
 import base64
-import contextlib
+import socket
 import threading
 import time
 
@@ -162,36 +162,43 @@ def test_errors_reach_the_client(served):
 
 
 def test_clients_that_leave_free_their_places(served):
-    """More of them than there are places; then somebody is answered at once."""
-    # Without an end mark: a high temperature samples it rarely.
-    body = {"model": "lal", "messages": [heard("dog")], "max_tokens": 256, "temperature": 2.0}
-    before = served.engine.stats()
-    clients = [httpx.Client(base_url=served.url, timeout=60) for _ in range(6)]
-    threads = [
-        threading.Thread(target=leave, args=(client, {**body, "stream": number % 2 == 0}))
-        for number, client in enumerate(clients)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    """More of them than are answered at a time, while one answer is being generated."""
+    before, held, goes_on = served.engine.stats(), threading.Event(), threading.Event()
+
+    def hold():
+        held.set()
+        goes_on.wait(60)
+
+    body = {"model": "lal", "messages": [heard("dog")], "max_tokens": 64, "temperature": 2.0}
+    url = f"{served.url}/v1/chat/completions"
+    with httpx.stream("POST", url, json={**body, "stream": True}, timeout=60) as runs:
+        next(runs.iter_bytes())
+        holding = threading.Thread(target=served.engine.call, args=(hold,))
+        holding.start()
+        held.wait()
+        clients = [asked(url, {**body, "stream": number % 2 == 0}) for number in range(6)]
+        until(lambda: served.engine.stats()["waiting"] == 6)
+        for client in clients:
+            client.close()
+    gone = 'pal_requests_total{path="/v1/chat/completions",status="499"} 6.0'
+    until(lambda: gone in httpx.get(f"{served.url}/metrics").text)
+    goes_on.set()
+    holding.join()
     until(lambda: not served.engine.stats()["running"] + served.engine.stats()["waiting"])
     after = served.engine.stats()
-    left = after["cancelled"] - before["cancelled"]
-    assert left >= 4
-    assert left + after["answered"] - before["answered"] <= len(clients)
+    left, answered = (after[name] - before[name] for name in ("cancelled", "answered"))
+    assert left >= 6
+    assert left + answered == 7
     assert served.ask([heard("dog")], max_tokens=2).choices
 
 
-def leave(client, body):
-    """Ask, and close the connection after the first byte of a stream, or half a second."""
-    limits = httpx.Timeout(60) if body["stream"] else httpx.Timeout(60, read=0.5)
-    with (
-        contextlib.suppress(httpx.ReadTimeout),
-        client.stream("POST", "/v1/chat/completions", json=body, timeout=limits) as answer,
-    ):
-        next(answer.iter_bytes())
-    client.close()
+def asked(url, body):
+    """A connection on which a question has been sent."""
+    request = httpx.Request("POST", url, json=body)
+    head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+    connection = socket.create_connection((request.url.host, request.url.port))
+    connection.sendall(f"POST {request.url.path} HTTP/1.1\r\n{head}\r\n".encode() + request.content)
+    return connection
 
 
 def test_the_engines_figures_are_served(served):
