@@ -15,7 +15,10 @@ def said(*parts):
     return {"role": "user", "content": content}
 
 
-@pytest.mark.parametrize("model_type", ["lal", "plits", "pal", "flamingo"])
+@pytest.mark.parametrize(
+    "model_type",
+    ["pal", *(pytest.param(t, marks=pytest.mark.slow) for t in ("lal", "plits", "flamingo"))],
+)
 def test_prompts_are_those_of_the_model(tiny_model, two_clips, model_type):
     model, (short, long) = tiny_model(model_type), two_clips["audio"]
     conversations = [

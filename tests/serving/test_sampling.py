@@ -23,8 +23,8 @@ def test_greedy_is_the_likeliest():
 
 def test_tokens_come_as_often_as_they_are_likely():
     draw = choice(temperature=2.0, seed=0)
-    counts = torch.bincount(torch.tensor([draw([], LOGITS) for _ in range(4000)]), minlength=4)
-    torch.testing.assert_close(counts / 4000, (LOGITS / 2).softmax(-1), atol=0.03, rtol=0)
+    counts = torch.bincount(torch.tensor([draw([], LOGITS) for _ in range(1500)]), minlength=4)
+    torch.testing.assert_close(counts / 1500, (LOGITS / 2).softmax(-1), atol=0.05, rtol=0)
     narrow = choice(temperature=1.0, top_p=0.8, seed=0)  # 0.64, 0.24, ...
     assert {narrow([], LOGITS) for _ in range(100)} == {0, 1}
 
