@@ -7,15 +7,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from pal_plugin.audio.decoding import decode
 from pal_plugin.audio.extensions import is_audio
 from pal_plugin.audio.sources import named
 from pal_plugin.clips import clip, clips
 from pal_plugin.utils.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 #: A clip that comes with the package, whatever files there are; and standard input.
 SHIPPED, STDIN = "clip:", "-"
@@ -80,6 +80,8 @@ def read_clips(words: Sequence[str]) -> list[Heard]:
 
 def read_clip(word: str) -> Heard:
     """One clip, decoded; errors as in `read_clips`."""
+    from pal_plugin.audio.decoding import decode  # lazy: it needs numpy, and --help does not
+
     return Heard(word, decode(_source(word))[:2])
 
 

@@ -156,6 +156,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     about = "seed of the choice of clips (default: 0)"
     show.add_argument("--seed", type=SEED.argument, default=0, help=about)
     show.add_argument("--out", type=_picture, metavar="PNG", help="draw the spectrograms")
+    about = "tokenizer that shows what a conversation's loss is computed on (default: pocket://llm)"
+    show.add_argument("--llm", default="pocket://llm", metavar="LLM", help=about)
+    about = "where the clips that open a conversation are shown (default: front)"
+    show.add_argument("--audio-place", default="front", choices=("front", "inline"), help=about)
 
     encode = action("encode", _encode, "cache the states of frozen encoders", _ENCODE)
     options.add_recipe(encode)
@@ -287,11 +291,25 @@ def _show(args: argparse.Namespace) -> int:
     from pal_plugin.corpora.shards.show import draw_page, sample_clips, text_of  # import torch
 
     clips = sample_clips(shards, args.n, args.seed)
-    _say("\n\n".join(text_of(raw) for raw in clips))
+    read = _reader_of_messages(args.llm, args.audio_place)
+    _say("\n\n".join(text_of(raw, read) for raw in clips))
     if args.out:
         draw_page(clips, args.out)
         _say(f"written: {args.out}")
     return 0
+
+
+def _reader_of_messages(llm: str, audio_place: str) -> Callable[[list], str]:
+    """Writes conversations as an LLM reads them, for `text_of`."""
+    from pal_plugin.llm.conversation import read_messages, with_learned
+    from pal_plugin.llm.loading import load_tokenizer
+    from pal_plugin.llm.prompts import TextFormat
+    from pal_plugin.utils.hub import snapshot
+    from pal_plugin.utils.locations import resolve
+
+    folder = snapshot(resolve(llm), ["tokenizer*", "vocab*", "*.model", "config.json", "*.jinja"])
+    text = TextFormat(load_tokenizer(folder))
+    return lambda messages: with_learned(text, read_messages(text, messages, audio_place))
 
 
 def _encode(args: argparse.Namespace) -> int:

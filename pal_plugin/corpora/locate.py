@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pal_plugin.audio.extensions import AUDIO_EXTENSIONS, is_audio
@@ -72,6 +72,12 @@ class AudioFolder:
             name = normal.rpartition("/")[2]
             for key in {name, without_extension(name)}:
                 self._names.setdefault(key, []).append(path)
+
+    def find_all(self, names: Sequence[str]) -> tuple[list[str] | None, str]:
+        """`find` of each of several clips; the reason of the first that is missing."""
+        found = [self.find(name) for name in names]
+        missing = next((why for file, why in found if file is None), None)
+        return ([file for file, _ in found], "") if missing is None else (None, missing)
 
     def find(self, *names: str) -> tuple[str | None, str]:
         """Resolves the first of several names that exists.

@@ -21,21 +21,22 @@ Item = dict[str, Any]
 
 @dataclass(frozen=True)
 class Record:
-    """One clip.
+    """One clip, or the clips of a conversation.
 
     Attributes:
         id: unique within its corpus.
-        audio: file name as annotated, relative to the audio folder.
+        audio: file name as annotated, relative to the audio folder; a tuple: those of the clips of
+            a conversation.
         items: the tasks: `task`, `question_type`, `question`, `answer`, and where they apply
             `answers` (all correct answers, `answer` first), `candidates` (closed set), `labels`
             (multi-label), `stem`, `protocol` (multiple choice, see `prompts`), `id` and `facts`
-            (other columns of the row).
+            (other columns of the row). A conversation has `messages`, whose clips are numbers.
         facts: other annotations of the clip: split, fold, licence, ...
         others: alternative published file names, in the order they are tried.
     """
 
     id: str
-    audio: str
+    audio: str | tuple[str, ...]
     items: list[Item]
     facts: dict[str, Any] = field(default_factory=dict)
     others: tuple[str, ...] = ()
@@ -112,7 +113,8 @@ def with_unique_ids(records: Sequence[Record]) -> list[Record]:
     counts = Counter(record.id for record in records)
     unique, seen = [], set()
     for record in records:
-        name = printable(record.audio if counts[record.id] > 1 else record.id)
+        file = record.audio if isinstance(record.audio, str) else " + ".join(record.audio)
+        name = printable(file if counts[record.id] > 1 else record.id)
         if name in seen:
             raise ConfigError(f"two clips have the id {name!r}; expected one entry per file")
         seen.add(name)

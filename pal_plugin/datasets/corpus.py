@@ -26,10 +26,10 @@ from pal_plugin.utils.spelling import first_of
 
 @dataclass(frozen=True)
 class CorpusClip:
-    """An audio file and its items."""
+    """An audio file, or those of a conversation, and the items."""
 
     id: str
-    path: Path
+    path: Path | tuple[Path, ...]
     items: list[Item]
 
 
@@ -59,11 +59,16 @@ def corpus_clips(
     corpus = read_corpus(dataset, annotations, folder, wanted)
     clips, faults = [], list(corpus.problems)
     for record in corpus.records:
-        file, why = folder.find(record.audio, *record.others)
-        if file is None:
+        if isinstance(record.audio, tuple):
+            found, why = folder.find_all(record.audio)
+            path = found and tuple(folder.root / file for file in found)
+        else:
+            file, why = folder.find(record.audio, *record.others)
+            path = file and folder.root / file
+        if why:
             faults.append(f"{record.id}: {why}")
         else:
-            clips.append(CorpusClip(record.id, folder.root / file, record.items))
+            clips.append(CorpusClip(record.id, path, record.items))
     check_left_out(faults, split=split, required=required or not clips)
     return clips, corpus.labels or [], faults
 
@@ -129,4 +134,5 @@ class CorpusDataset(ClipSource, Dataset):
             items = self.mix.draw(clip.items, f"{self.seed}-{number}-{clip.id}")
         else:
             items = self.mix.all(clip.items)
-        return self.clip(clip.path, str(clip.path), clip.id, items)
+        where = clip.id if isinstance(clip.path, tuple) else str(clip.path)
+        return self.clip(clip.path, where, clip.id, items)

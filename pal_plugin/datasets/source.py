@@ -83,7 +83,8 @@ class ClipSource:
     def _one(self, item: dict) -> dict:
         if "messages" not in item:
             item = {**item, "question": self.text_processor(item["question"])}
-        if self.candidates and item["task"] == "classification":
+        own = "messages" in item and "candidates" in item
+        if self.candidates and item["task"] == "classification" and not own:
             item = {**item, "candidates": self.candidates}
         return item
 

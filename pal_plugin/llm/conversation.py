@@ -94,6 +94,22 @@ def read_messages(
     return read
 
 
+def with_learned(text: TextFormat, turns: Turns) -> str:
+    """A conversation as the model reads it, special tokens included, for people: clips are
+    `[audio 0]`, and what the loss is computed on stands in «»."""
+    changes = {0, len(turns.ids), *turns.places}
+    changes |= {at for at in range(1, len(turns.ids)) if turns.learned[at] != turns.learned[at - 1]}
+    ends = sorted(changes)
+    shown = ""
+    for start, end in zip(ends, [*ends[1:], len(turns.ids)], strict=True):
+        clips = [c for c, at in zip(turns.clips, turns.places, strict=True) if at == start]
+        shown += "".join(f"[audio {clip}]" for clip in clips)
+        if start < end:
+            piece = text.tokenizer.decode(turns.ids[start:end])
+            shown += f"«{piece}»" if turns.learned[start] else piece
+    return shown
+
+
 def _runs(frame: Frame, parts: Sequence[str | tuple]) -> list[list[int] | tuple]:
     """A user turn as ids and clips, in order."""
     texts, clips = [""], []

@@ -17,6 +17,7 @@ from pal_plugin.corpora.readers.labels import (
     read_vggsound,
     read_vocalsound,
 )
+from pal_plugin.corpora.readers.messages import read_messages
 from pal_plugin.corpora.readers.own import joined_captions, read_own
 from pal_plugin.corpora.readers.questions import read_clotho_aqa, read_compar_test, read_openaqa
 from pal_plugin.corpora.readers.speech import read_fsdd, read_librispeech
@@ -120,6 +121,11 @@ READERS: dict[str, Reader] = {
         "CSV, TSV, JSON or JSONL: audio and label, labels, caption, "
         "transcript, or question and answer",
         finish=joined_captions,
+    ),
+    "messages": Reader(
+        read_messages,
+        "conversations with any number of clips",
+        "JSONL: messages, with file names as clips, or placeholders and a list audios",
     ),
 }
 

@@ -143,7 +143,8 @@ def read_index(folder: str | Path) -> dict[str, Any]:
 def summary(index: Mapping[str, Any]) -> str:
     """A few lines on what was converted and what was skipped."""
     lines = [
-        f"{index['clips']} clips, {index['seconds'] / 3600:.2f} h, in {len(index['shards'])} "
+        (f"{index['samples']} conversations with " if "samples" in index else "")
+        + f"{index['clips']} clips, {index['seconds'] / 3600:.2f} h, in {len(index['shards'])} "
         f"shards; items: " + ", ".join(f"{n} {task}" for task, n in index["tasks"].items())
     ]
     for kind in ("missing", "broken", "too_short", "duplicates", "problems"):
@@ -178,7 +179,10 @@ def _present(corpus: Corpus, folder: AudioFolder) -> tuple[list[dict], list[dict
     """`(clips with their files, missing clips)`, both in annotation order."""
     clips, missing = [], []
     for record in corpus.records:
-        file, why = folder.find(record.audio, *record.others)
+        if isinstance(record.audio, tuple):
+            file, why = folder.find_all(record.audio)
+        else:
+            file, why = folder.find(record.audio, *record.others)
         if file is None:
             missing.append({"id": record.id, "audio": record.audio, "reason": why})
             continue
@@ -256,11 +260,16 @@ def _jobs(
     jobs = []
     for number, first in enumerate(range(0, len(clips), size)):
         chunk = clips[first : first + size]
-        content = [request, [[clip, folder.files[clip["file"]]] for clip in chunk]]
+        content = [request, [[clip, _state(folder, clip["file"])] for clip in chunk]]
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         path, audio = str(out / f"{name}-{number:05d}.tar"), str(folder.root)
         jobs.append({"path": path, "digest": digest, "audio": audio, **options, "clips": chunk})
     return jobs
+
+
+def _state(folder: AudioFolder, file: str | list[str]) -> Any:
+    """Size and modification time of a file, or of each of several."""
+    return folder.files[file] if isinstance(file, str) else [folder.files[one] for one in file]
 
 
 def _index(
@@ -272,28 +281,30 @@ def _index(
         if record is None:
             raise RuntimeError(f"{job['path']} is incomplete; is another process writing here?")
         records.append(record)
-    clips = [clip for record in records for clip in record["clips"]]
+    samples = [sample for record in records for sample in record["clips"]]
+    clips = _clips(samples)
     tasks: Counter = Counter()
     by_source: dict[str, list[str]] = {}
-    for clip in clips:
-        tasks.update(clip["tasks"])
-        by_source.setdefault(clip["source_sha256"], []).append(clip["id"])
+    for sample in samples:
+        tasks.update(sample["tasks"])
+        if "clips" not in sample:  # several conversations may be about a clip
+            by_source.setdefault(sample["source_sha256"], []).append(sample["id"])
     return {
         **request,
         "about": entry.about,
-        "clips": len(clips),
+        **_counts(samples),
         "seconds": round(sum(clip["seconds"] for clip in clips), 3),
         "tasks": dict(tasks),
         "labels": corpus.labels,
         "rates_hz": _counted(clip["rate_hz"] for clip in clips),
         "channels": _counted(clip["channels"] for clip in clips),
         "licence": entry.licence,
-        "licences": dict(Counter(clip["licence"] for clip in clips if "licence" in clip)),
+        "licences": dict(Counter(each["licence"] for each in samples if "licence" in each)),
         "shards": [
             {
                 "name": record["shard"],
-                "clips": len(record["clips"]),
-                "seconds": round(sum(clip["seconds"] for clip in record["clips"]), 3),
+                **_counts(record["clips"]),
+                "seconds": round(sum(clip["seconds"] for clip in _clips(record["clips"])), 3),
                 "bytes": record["bytes"],
                 "sha256": record["sha256"],
             }
@@ -306,6 +317,17 @@ def _index(
         "problems": corpus.problems,
         "clip_sha256": {clip["key"]: clip["sha256"] for clip in clips},
     }
+
+
+def _clips(samples: Sequence[dict]) -> list[dict]:
+    """The clips of samples: themselves, or those of their conversations."""
+    return [clip for sample in samples for clip in sample.get("clips", [sample])]
+
+
+def _counts(samples: Sequence[dict]) -> dict[str, int]:
+    """Number of clips, and of samples if they are conversations."""
+    several = any("clips" in sample for sample in samples)
+    return {"clips": len(_clips(samples)), **({"samples": len(samples)} if several else {})}
 
 
 def _counted(values: Any) -> dict[str, int]:

@@ -60,8 +60,9 @@ class Shards:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of clips by URL, where an index gives it."""
-        return {url: entry["clips"] for url, entry in self.entries.items() if "clips" in entry}
+        """Number of samples (clips, or conversations) by URL, where an index gives it."""
+        entries = self.entries.items()
+        return {url: _samples(entry) for url, entry in entries if "clips" in entry}
 
     @property
     def index(self) -> dict[str, Any] | None:
@@ -81,13 +82,17 @@ class Shards:
 
     @property
     def clips(self) -> int | None:
-        """Total number of clips; None unless known for every shard."""
+        """Total number of samples; None unless known for every shard."""
         counts = self.counts
         if set(self.urls) <= counts.keys():
             return sum(counts[url] for url in self.urls)
         index = self.index or {}
         whole = len(index.get("shards", ())) == len(self.urls)
-        return index.get("clips") if whole else None  # an index that only counts the folder
+        return _samples(index) if whole else None  # an index that only counts the folder
+
+
+def _samples(entry: dict[str, Any]) -> int | None:
+    return entry.get("samples", entry.get("clips"))
 
 
 def find_shards(source: str | Path | Sequence[str | Path]) -> Shards:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,26 +36,43 @@ def sample_clips(shards: Shards, count: int, seed: int) -> list[dict[str, Any]]:
     return clips
 
 
-def text_of(raw: dict[str, Any]) -> str:
-    """A clip's facts and items as lines of text; the error if it cannot be parsed."""
+def text_of(raw: dict[str, Any], read: Callable[[list], str] | None = None) -> str:
+    """A sample's facts and items as lines of text; the error if it cannot be parsed.
+
+    Args:
+        read: writes the messages of a conversation as a model reads them; None: its last question.
+    """
     try:
         _, facts = parse(raw)
     except ValueError as error:
         return f"{raw['__key__']}: {error}"
-    forms = {"seconds": "{:.2f} s", "rate_hz": "{} Hz", "channels": "{} ch"}
-    known = [
-        form.format(facts[name])
-        for name, form in forms.items()
-        if isinstance(facts.get(name), int | float)
-    ]
-    lines = [f"{facts.get('id', raw['__key__'])}   {', '.join(known)}".rstrip()]
+    known = [_known(clip) for clip in facts.get("clips", [facts])]
+    lines = [f"{facts.get('id', raw['__key__'])}   {'; '.join(known)}".rstrip()]
     for item in facts["items"][:_ITEMS]:
-        lines.append(f"[{item['task']}] {item['question']}")
+        shown = read(item["messages"]) if read and "messages" in item else item["question"]
+        lines.append(f"[{item['task']}] {shown}")
         for answer in item.get("answers", [item["answer"]])[:_ITEMS]:
             lines.append(f"    -> {answer}")
     if len(facts["items"]) > _ITEMS:
         lines.append(f"... and {len(facts['items']) - _ITEMS} more items")
     return "\n".join(lines)
+
+
+def _known(clip: dict[str, Any]) -> str:
+    forms = {"seconds": "{:.2f} s", "rate_hz": "{} Hz", "channels": "{} ch"}
+    numbers = ((form, clip.get(name)) for name, form in forms.items())
+    return ", ".join(form.format(n) for form, n in numbers if isinstance(n, int | float))
+
+
+def _rows(raw: dict[str, Any]) -> list[tuple[Any, str]]:
+    """`(audio or error, text)` of each clip of a sample; its text stands beside the first."""
+    try:
+        audio = parse(raw)[0]
+    except ValueError as error:
+        audio = error
+    clips = list(audio) if isinstance(audio, tuple) else [audio]
+    clips = clips or [ValueError("a conversation without audio")]
+    return [(clip, "" if number else text_of(raw)) for number, clip in enumerate(clips)]
 
 
 def draw_page(clips: list[dict[str, Any]], path: Path) -> None:
@@ -63,10 +81,13 @@ def draw_page(clips: list[dict[str, Any]], path: Path) -> None:
     Raises:
         ConfigError: if matplotlib is not installed.
     """
-    figure = new_figure(14, 2.6 * len(clips))
-    for row, raw in zip(figure.subplots(len(clips), 2, squeeze=False), clips, strict=True):
+    rows = [row for raw in clips for row in _rows(raw)]
+    figure = new_figure(14, 2.6 * len(rows))
+    for row, (audio, text) in zip(figure.subplots(len(rows), 2, squeeze=False), rows, strict=True):
         try:
-            waveform, rate_hz = load_audio(parse(raw)[1])
+            if isinstance(audio, ValueError):
+                raise audio
+            waveform, rate_hz = load_audio(audio)
         except (AudioError, ValueError) as error:
             row[0].text(0, 0.5, textwrap.fill(str(error), 50), va="center")
             row[0].axis("off")
@@ -78,8 +99,7 @@ def draw_page(clips: list[dict[str, Any]], path: Path) -> None:
             row[0].set(xlabel="s", ylabel="mel bands")
             row[0].set_yticks([])
         wrapped = [
-            textwrap.fill(line, _WIDTH, subsequent_indent="    ")
-            for line in text_of(raw).split("\n")
+            textwrap.fill(line, _WIDTH, subsequent_indent="    ") for line in text.split("\n")
         ]
         # An unescaped dollar sign would start math mode.
         row[1].text(0, 1, "\n".join(wrapped).replace("$", r"\$"), va="top", fontsize=9)

@@ -28,6 +28,7 @@ class Statistics:
     licences: Counter = field(default_factory=Counter)
     answers: list[int] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
+    conversations: int = 0
 
 
 def statistics(shards: Shards) -> Statistics:
@@ -44,10 +45,12 @@ def statistics(shards: Shards) -> Statistics:
             except ValueError as error:
                 stats.unreadable.append(f"{raw['__key__']} in {url}: {error}")
                 continue
-            if isinstance(facts.get("seconds"), int | float):
-                stats.seconds.append(facts["seconds"])
-            stats.rates_hz[facts.get("rate_hz", "unknown")] += 1
-            stats.channels[facts.get("channels", "unknown")] += 1
+            stats.conversations += "clips" in facts
+            for clip in facts.get("clips", [facts]):
+                if isinstance(clip.get("seconds"), int | float):
+                    stats.seconds.append(clip["seconds"])
+                stats.rates_hz[clip.get("rate_hz", "unknown")] += 1
+                stats.channels[clip.get("channels", "unknown")] += 1
             stats.licences[facts.get("licence", "not stated")] += 1
             for item in facts["items"]:
                 stats.tasks[item["task"]] += 1
@@ -63,6 +66,8 @@ def table(stats: Statistics) -> str:
     """The statistics as a text table."""
     clips = sum(stats.rates_hz.values())
     rows = [("clips", clips), ("items", sum(stats.tasks.values()))]
+    if stats.conversations:
+        rows.insert(0, ("conversations", stats.conversations))
     if stats.seconds:
         seconds = np.array(stats.seconds)
         low, middle, high = np.percentile(seconds, [5, 50, 95])

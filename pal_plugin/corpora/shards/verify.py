@@ -12,7 +12,7 @@ from pathlib import Path
 from pal_plugin.audio.decoding import AudioError, decode
 from pal_plugin.audio.sources import named
 from pal_plugin.corpora.items import item_faults
-from pal_plugin.corpora.shards.reading import Shards, parts, read_shard
+from pal_plugin.corpora.shards.reading import Shards, clips_in, parts, read_shard
 from pal_plugin.utils.files import file_sha256
 
 _CLOSE_S = 1e-3
@@ -58,20 +58,29 @@ def _faults(raw: dict, hashes: dict[str, str] | None) -> list[str]:
         audio, facts = parts(raw)
     except ValueError as error:
         return [str(error)]
+    faults = [] if facts["items"] else ["json has no items"]
+    faults += item_faults(facts["items"], clips_in(facts))
+    if not isinstance(audio, tuple):
+        return _clip_faults(audio, facts, raw["__key__"], hashes) + faults
+    for number, (one, about) in enumerate(zip(audio, facts["clips"], strict=True)):
+        name = f"{raw['__key__']}.{number}"
+        about = about if isinstance(about, dict) else {}
+        faults += [f"clip {number}: {f}" for f in _clip_faults(one, about, name, hashes)]
+    return faults
+
+
+def _clip_faults(audio: bytes, facts: dict, name: str, hashes: dict[str, str] | None) -> list[str]:
     digest = hashlib.sha256(audio).hexdigest()
     faults = []
     if facts.get("sha256", digest) != digest:
         faults.append("audio SHA-256 differs from json")
     if hashes is not None:
-        if raw["__key__"] not in hashes:
+        if name not in hashes:
             faults.append("not in the index")
-        elif hashes[raw["__key__"]] != digest:
+        elif hashes[name] != digest:
             faults.append("audio SHA-256 differs from the index")
-    if not facts["items"]:
-        faults.append("json has no items")
-    faults += item_faults(facts["items"])
     try:
-        samples, rate_hz, _ = decode(named(audio, raw["__key__"]))
+        samples, rate_hz, _ = decode(named(audio, name))
     except AudioError as error:
         return [*faults, str(error)]
     expected_s = facts.get("seconds", len(samples) / rate_hz)

@@ -15,11 +15,14 @@ import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pal_plugin.utils.errors import ConfigError, UserError
 from pal_plugin.utils.files import file_sha256, replace_text, replacing
 from pal_plugin.utils.printable import json_text
+
+if TYPE_CHECKING:
+    from pal_plugin.corpora.shards.encode import Encoded
 
 #: Audio formats in a shard: original bytes, or re-encoded as mono.
 FORMATS = ("keep", "flac", "ogg")
@@ -74,7 +77,7 @@ def write_shard(job: dict[str, Any], tick: Callable[[int], None]) -> None:
 
     Args:
         job: `path`, `digest`, `audio` (folder), `format`, `rate_hz`, `min_seconds`, and `clips`,
-            each `{"key", "id", "file", "items", "facts"}`.
+            each `{"key", "id", "file", "items", "facts"}`; `file` is a list for a conversation.
         tick: progress callback, called with the number of clips done since the last call.
 
     Raises:
@@ -102,41 +105,61 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def _add(tar: tarfile.TarFile, clip: dict, job: dict, record: dict) -> None:
-    from pal_plugin.corpora.shards.encode import encode  # lazy: it needs libsndfile
-
-    named = {"id": clip["id"], "file": clip["file"]}
-    source = Path(job["audio"], clip["file"])
-    try:
-        data = source.read_bytes()
-        encoded = encode(
-            data, source.suffix[1:].lower(), job["format"], job["rate_hz"], str(source)
-        )
-    except (UserError, OSError) as error:
-        record["broken"].append({**named, "reason": str(error)})
-        return
-    if encoded.seconds < job["min_seconds"]:
-        record["too_short"].append({**named, "seconds": round(encoded.seconds, 6)})
-        return
-    about = {
-        "seconds": round(encoded.seconds, 6),
-        "rate_hz": encoded.rate_hz,
-        "channels": encoded.channels,
-        "sha256": hashlib.sha256(encoded.data).hexdigest(),
-    }
-    if encoded.clipped:
-        about["clipped_samples"] = encoded.clipped
-    source_sha256 = {"source_sha256": hashlib.sha256(data).hexdigest()}
+    """Adds a clip, or all clips of a conversation; if one is unusable, none."""
+    several = not isinstance(clip["file"], str)
+    contents, abouts = {}, []
+    for number, file in enumerate(clip["file"] if several else [clip["file"]]):
+        named = {"id": clip["id"], "file": file}
+        try:
+            encoded, source_sha256 = _encoded(Path(job["audio"], file), job)
+        except (UserError, OSError) as error:
+            record["broken"].append({**named, "reason": str(error)})
+            return
+        if encoded.seconds < job["min_seconds"]:
+            record["too_short"].append({**named, "seconds": round(encoded.seconds, 6)})
+            return
+        about = {
+            "seconds": round(encoded.seconds, 6),
+            "rate_hz": encoded.rate_hz,
+            "channels": encoded.channels,
+            "sha256": hashlib.sha256(encoded.data).hexdigest(),
+        }
+        if encoded.clipped:
+            about["clipped_samples"] = encoded.clipped
+        abouts.append((about, {"source": file}, {"source_sha256": source_sha256}))
+        contents[f"{number}.{encoded.extension}" if several else encoded.extension] = encoded.data
     licence_text = clip["facts"].get("licence")
     licence = {"licence": licence_text} if licence_text else {}
-    facts = {"id": clip["id"], **about, "source": clip["file"], **source_sha256, **licence}
+    if several:
+        facts = {"id": clip["id"], "clips": [about | name | sha for about, name, sha in abouts]}
+        facts.update(licence)
+    else:
+        ((about, name, sha),) = abouts
+        facts = {"id": clip["id"], **about, **name, **sha, **licence}
     facts.update(facts=clip["facts"], items=clip["items"])
     text = json_text(facts, separators=(",", ":")).encode()
-    for extension, content in sorted({encoded.extension: encoded.data, "json": text}.items()):
+    for extension, content in sorted({**contents, "json": text}.items()):
         member = tarfile.TarInfo(f"{clip['key']}.{extension}")
         member.size, member.mode = len(content), 0o444
         member.uname = member.gname = "bigdata"  # as WebDataset's own writer sets them
         tar.addfile(member, io.BytesIO(content))
     tasks = Counter(item["task"] for item in clip["items"])
-    record["clips"].append(
-        {"key": clip["key"], **named, **about, **source_sha256, "tasks": tasks, **licence}
-    )
+    entry = {"key": clip["key"], "id": clip["id"], "file": clip["file"]}
+    if several:
+        entry["clips"] = [
+            {"key": f"{clip['key']}.{number}", **about, **sha}
+            for number, (about, _, sha) in enumerate(abouts)
+        ]
+    else:
+        entry.update(about | sha)
+    record["clips"].append({**entry, "tasks": tasks, **licence})
+
+
+def _encoded(source: Path, job: dict) -> tuple[Encoded, str]:
+    """A file as the job's format, and the SHA-256 of the original."""
+    from pal_plugin.corpora.shards.encode import encode  # lazy: it needs libsndfile
+
+    data = source.read_bytes()
+    extension = source.suffix[1:].lower()
+    encoded = encode(data, extension, job["format"], job["rate_hz"], str(source))
+    return encoded, hashlib.sha256(data).hexdigest()

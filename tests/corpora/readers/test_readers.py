@@ -17,5 +17,5 @@ def test_unknown_datasets_and_missing_files_are_named(read, tmp_path):
 
 
 def test_every_reader_says_what_it_takes():
-    assert len(READERS) == 18
+    assert len(READERS) == 19
     assert all(entry.about and entry.annotations for entry in READERS.values())
