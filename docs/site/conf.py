@@ -43,7 +43,14 @@ READERS = {
         "projects/pal/mini/README",
     ],
     "Extend it": ["docs/adding", "CONTRIBUTING"],
-    "How it works": ["docs/lal", "docs/soundworld", "docs/spoken", "docs/notes", "docs/measured"],
+    "How it works": [
+        "docs/lal",
+        "docs/results",
+        "docs/measured",
+        "docs/soundworld",
+        "docs/spoken",
+        "docs/notes",
+    ],
     "Reference": [
         "docs/configuration",
         "docs/formats",

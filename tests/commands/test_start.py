@@ -89,10 +89,8 @@ def test_the_package_and_the_heart_import_without_lavis(tmp_path):
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 
 
-@pytest.mark.parametrize(
-    "order",
-    [pytest.param("import pal_plugin, lavis", marks=pytest.mark.slow), "import lavis.models"],
-)
+@pytest.mark.slow  # LAVIS is imported anew for each
+@pytest.mark.parametrize("order", ["import pal_plugin, lavis", "import lavis.models"])
 def test_lavis_knows_us_wherever_it_is_imported(order):
     program = f"import pal_plugin\n{order}\n"
     program += "from lavis.common.registry import registry\n"

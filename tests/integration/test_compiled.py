@@ -8,8 +8,8 @@ from checks import (
     Batch,
     close,
     each_family,
-    each_family_and_backend,
     generate,
+    params,
     reference_of_generated,
     tiny,
 )
@@ -19,7 +19,13 @@ from packaging.version import Version
 from pal_plugin.integration import attach
 
 
-@each_family_and_backend
+@pytest.mark.parametrize(
+    ("family", "backend"),
+    [
+        pytest.param(*case.values, marks=pytest.mark.slow if "eager" in case.values else case.marks)
+        for case in params(FAMILIES, ("eager", "sdpa"))
+    ],
+)
 @pytest.mark.parametrize("region", ["layers", pytest.param("decoder", marks=pytest.mark.slow)])
 def test_compiled_in_one_graph(family, backend, region):
     check_compiled(attach(tiny(family, backend)), region, "aot_eager")

@@ -36,7 +36,7 @@ ON_GPU = [
     ("device", "kind", "checkpointing"),
     [
         *(pytest.param("cuda", *case, marks=ON_GPU) for case in CASES),
-        ("cpu", "lal", False),
+        pytest.param("cpu", "lal", False, marks=pytest.mark.slow),
         ("cpu", "lal", True),
         pytest.param("cpu", "plits", False, marks=pytest.mark.slow),
         pytest.param("cpu", "pal", False, marks=pytest.mark.slow),

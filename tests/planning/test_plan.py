@@ -30,6 +30,7 @@ def test_tokens_go_by_their_routes(skeleton):
     assert two_windows.tokens() == {"plits": 56, "text": 128}
 
 
+@pytest.mark.slow
 def test_questions_about_one_clip_share_its_encoding(skeleton):
     made = skeleton("lal")
     one, four = (make_plan(made, Workload(2, rows_per_clip=n, clip_s=1.28)) for n in (1, 4))

@@ -86,7 +86,7 @@ def test_activations_are_what_a_real_step_saves(pair, kind, stage):
     assert count.activations == pytest.approx(saved.total, rel=0.1)
 
 
-@pytest.mark.parametrize("stage", ["lora", "full"])
+@pytest.mark.parametrize("stage", ["lora", pytest.param("full", marks=pytest.mark.slow)])
 def test_the_peak_is_that_of_a_real_step(pair, stage):
     model, skeleton = pair("pal", stage)
     given = samples(3)

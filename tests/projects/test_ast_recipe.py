@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 import torch
 import yaml
 from cli import train
@@ -25,6 +26,7 @@ def test_the_page_shows_the_files_own_lines():
     assert yaml.safe_load(recipe) == yaml.safe_load(RECIPE.read_text("utf-8"))
 
 
+@pytest.mark.slow
 def test_a_pretrained_ast_is_trained_on(tmp_path):
     torch.manual_seed(0)
     size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}

@@ -28,6 +28,7 @@ def encode(path, *options, **how):
     encoding.encode(load_config(path, list(options)), **{"batch_size": 2, "dry_run": False, **how})
 
 
+@pytest.mark.slow
 def test_encoding_ahead_leaves_nothing_to_encode(recipe, filled, caplog):
     caplog.set_level(logging.INFO)
     path = recipe("kept")

@@ -20,7 +20,14 @@ def config(monkeypatch, tmp_path):
     return load
 
 
-@pytest.mark.parametrize("overlays", OVERLAYS, ids="+".join)
+@pytest.mark.parametrize(
+    "overlays",
+    [
+        pytest.param(o, marks=[] if o in ((), ("clips", "ship")) else pytest.mark.slow)
+        for o in OVERLAYS
+    ],
+    ids="+".join,
+)
 def test_types_differ_in_their_routes_only(config, overlays):
     first, *others = (flat(config(kind, *overlays).to_dict()) for kind in TYPES)
     for other in others:

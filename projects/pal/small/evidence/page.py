@@ -19,19 +19,20 @@ BEGIN, END = "<!-- by hand: begin -->", "<!-- by hand: end -->"
 _TO_TELL = "<!-- to tell here: trials of settings by type, and on which clips they were judged -->"
 _EMPTY = f"{BEGIN}\n{_TO_TELL}\n{END}"
 _HEAD = """\
-# What the ways into the LLM reach
+# Results on a real LLM
 
-Written by `projects/pal/small/results.py write` from the files of the runs, but for what stands
+PLITS, LAL, PAL, both routes at once and Flamingo, on SmolLM2-135M with Whisper tiny.en. Data,
+encoder, connectors, steps and questions are the same for all, which is checked; only
+`model.routing` differs. All start from the same speech connector, that of `small/align`.
+
+`projects/pal/small/results.py write` writes this page from the runs' files, except what stands
 between the two marks; [projects/pal/small/README.md](../projects/pal/small/README.md) has the
-commands. SmolLM2-135M hears through Whisper tiny.en. All types have the same data, encoder,
-connectors, steps and questions, which is checked; they differ in `model.routing` only. All begin
-with one and the same speech connector, that of `small/align`, which the LLM had no part in."""
+commands."""
 _READING = """\
-A cell is the mean over seeds ± their standard deviation (where there are several), with the 95 %
-interval of a bootstrap over recordings (clips cut from one of them count together), with the
-answers of all seeds: that of these trained models, beside which other seeds may lie. `all` pools
-the clips. Chance is what always giving the most frequent answer of each group scores; with the
-audio masked the same model gets the question alone."""
+A cell is the mean over seeds ± their standard deviation (where there are several), with a 95 %
+bootstrap interval over recordings (clips cut from the same one count together) and the answers of
+all seeds; it covers these trained models, not other seeds. `all` pools the clips. Chance: always
+the most frequent answer of each group. With the audio masked, the model gets the question alone."""
 
 
 def page(
@@ -67,9 +68,9 @@ def page(
             parts += [title, table] if table else []
         against = tables.of_differences(found)
         parts += ["## Against PLITS", _AGAINST, against] if against else []
-        parts += ["## What this says", words.statements(found)]
+        parts += ["## What this says about the papers", words.statements(found)]
     parts.append(by_hand)
-    parts += ["## Simpler means on the same clips", _baselines(runs, baselines)]
+    parts += ["## Baselines on the same clips", _baselines(runs, baselines)]
     parts += ["## Cost", _costs(costs)]
     if picture:
         parts += ["## Loss over steps", f"![Training loss over steps by type]({picture})"]
@@ -77,9 +78,9 @@ def page(
 
 
 _AGAINST = """\
-All clips of a task pooled, paired by clip and seed, with the 95 % interval of a bootstrap over
-recordings. Accuracies in points, more is better; of word error rates (WER) less is. Better or worse
-is said below where the interval is on one side of 0 and each seed alone too."""
+All clips of a task pooled, paired by clip and seed, with a 95 % bootstrap interval over
+recordings: accuracies in points, where more is better, and word error rates (WER), where less is.
+Below, better or worse means that the interval is on one side of 0, and so is each seed alone."""
 
 
 def kept(path: Path) -> str:
@@ -158,9 +159,9 @@ def _costs(costs: Mapping[str, Any] | None) -> str:
         )
     told = (
         f"A step is forward and backward of {work['clips']} clips of {work['clip_s']:g} s with "
-        f"{work['text']} tokens of text, {work['answer']} of them the answer; the states of the "
-        "frozen encoder are kept and not in it. An answer is one clip heard, encoder included, and "
-        f"{work['answer']} tokens made. Products of matrices, two FLOPs per multiply-add."
+        f"{work['text']} tokens of text, {work['answer']} of them the answer; the frozen encoder's "
+        "states are cached and not counted. An answer is one clip, encoder included, and "
+        f"{work['answer']} generated tokens. Matrix products, two FLOPs per multiply-add."
     )
     if costs["rounds"]:
         told += (
