@@ -154,6 +154,24 @@ def tiny_config(tiny_llm):
 
 
 @pytest.fixture
+def trained(tiny_config):
+    """`trained("lal", llm="lora")`: a model whose trained weights are random."""
+
+    def make(model_type="lal", **stage):
+        from pal_plugin.models.audio_llm import AudioLLM
+
+        torch.manual_seed(0)
+        model = AudioLLM.from_config(tiny_config(model_type, **stage)).eval()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(0.1 * torch.randn_like(parameter))
+        return model
+
+    return make
+
+
+@pytest.fixture
 def tiny_model(tiny_config):
     """`tiny_model("lal", ...)` -> an AudioLLM in eval mode, the same weights every time."""
     from pal_plugin.models.audio_llm import AudioLLM

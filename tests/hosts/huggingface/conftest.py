@@ -1,22 +1,14 @@
 """Tiny models in folders, and conversations about two clips."""
 
 import pytest
-import torch
-
-from pal_plugin.models.audio_llm import AudioLLM
 
 
 @pytest.fixture
-def stored(tiny_config, tmp_path):
+def stored(trained, tmp_path):
     """`stored("pal", llm="lora")` -> a model with random trained weights, and its folder."""
 
     def make(model_type="lal", **stage):
-        torch.manual_seed(0)
-        model = AudioLLM.from_config(tiny_config(model_type, **stage)).eval()
-        with torch.no_grad():
-            for parameter in model.parameters():
-                if parameter.requires_grad:
-                    parameter.add_(0.1 * torch.randn_like(parameter))
+        model = trained(model_type, **stage)
         return model, model.save_pretrained(tmp_path / "stored")
 
     return make
