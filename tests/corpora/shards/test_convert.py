@@ -132,6 +132,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_a_killed_conversion_goes_on_to_the_same_shards(write_own, tmp_path):
     """SIGKILL while two workers write; nothing half-written is taken for whole."""
     clips = {f"k{n:02d}.wav": clip_bytes(pitch_hz=200 + n, seconds=4.0) for n in range(60)}

@@ -110,6 +110,7 @@ def test_a_dataset_of_lavis_registry_is_trained_on(toy, monkeypatch):
     assert make_runner(cfg).train()["val"]["classification"]["n"] == 8
 
 
+@pytest.mark.slow
 def test_the_core_finds_a_host_only_where_a_name_is_unknown():
     program = (
         "import sys; from pal_plugin.config.registry import SCHEDULES, Registry\n"

@@ -78,6 +78,7 @@ def test_the_command_is_the_product_s_own(runs, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_what_is_interrupted_goes_on_and_what_is_finished_is_skipped(
     runs, started, tmp_path, capsys
 ):
