@@ -38,8 +38,8 @@ class Engine:
     """One model that answers many requests.
 
     An answer is that of `complete` for its conversation alone, up to the rounding of sums, whatever
-    else is being answered; with a seed, the same tokens are sampled. Where the rows of an LLM's cache
-    cannot be merged, requests that were read together form a batch, and batches take turns.
+    else is being answered; with a seed, the same tokens are sampled. Where the rows of an LLM's
+    cache cannot be merged, requests read together form a batch, and batches take turns.
 
     Args:
         model: what answers; it is put into eval mode, and its weights stand still meanwhile.
