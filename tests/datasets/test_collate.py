@@ -37,3 +37,35 @@ def test_a_batch_of_broken_clips_has_no_rows_and_keeps_their_names():
     assert batch["text_input"] == []
     assert "audio" not in batch
     assert batch["skipped"] == ["x (why)"]
+
+
+def talk(*clips, answer="yes", **more):
+    content = [{"type": "audio", "audio": number} for number in clips]
+    content.append({"type": "text", "text": "same?"})
+    messages = [{"role": "user", "content": content}, {"role": "assistant", "content": answer}]
+    return item("same?", answer=answer, messages=messages, **more)
+
+
+def numbers(messages):
+    return [part["audio"] for part in messages[0]["content"] if part["type"] == "audio"]
+
+
+def test_conversations_refer_to_the_clips_of_the_batch():
+    one, two = torch.ones(2), torch.zeros(2)
+    clips = [
+        {"audio": [one, two], "sample_id": "a", "items": [talk(1, 0), talk(0, 1, answer="no")]},
+        SkippedClip("broken", "why"),
+        {"audio": [], "sample_id": "t", "items": [talk()]},
+        {"audio": one, "sample_id": "single", "items": [item("q")]},
+        {"audio": [two], "sample_id": "b", "items": [talk(0)]},
+    ]
+    batch = collate_clips(clips, torch.stack)
+    assert torch.equal(batch["audio"], torch.stack([one, two, one, two]))
+    assert list(map(numbers, batch["messages"])) == [[1, 0], [0, 1], [], [2], [3]]
+    assert {messages[-1]["role"] for messages in batch["messages"]} == {"user"}
+    assert batch["text_output"] == ["yes", "no", "yes", "yes", "yes"]
+    assert batch["num_clips"] == 4
+    assert "clip_index" not in batch
+    text = collate_clips(clips[2:3])
+    assert "audio" not in text
+    assert list(map(numbers, text["messages"])) == [[]]

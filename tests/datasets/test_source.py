@@ -41,3 +41,23 @@ def test_what_cannot_be_decoded_is_skipped_where_that_is_allowed(settings):
 def test_in_evaluation_it_is_an_error_that_names_the_clip():
     with pytest.raises(AudioError, match=r"a\.wav: cannot decode"):
         source().clip(None, "a.wav", "a", ITEMS)
+
+
+def test_a_conversation_is_skipped_as_a_whole_and_names_the_clip():
+    skipped = source(train=True).clip(([0.5], None), "row in shard", "a", ITEMS)
+    assert skipped == SkippedClip("row in shard", "cannot decode")
+    with pytest.raises(AudioError, match="row in shard: cannot decode"):
+        source().clip(([0.5], None), "row in shard", "a", ITEMS)
+
+
+def test_a_conversation_keeps_its_text_and_its_own_closed_set():
+    item = {
+        "task": "classification",
+        "question": "[audio]  same?",
+        "answer": "no",
+        "messages": [],
+        "candidates": ["yes", "no"],
+    }
+    clip = source(candidates=["bell"]).clip(([0.5], [1.5]), "x", "a", [item])
+    assert clip["items"] == [item]
+    assert clip["audio"] == [[0.5], [1.5]]

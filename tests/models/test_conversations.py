@@ -1,8 +1,12 @@
 """Several clips and turns: equal to one clip and one question, in any batch, by any route."""
 
+import pickle
+
 import pytest
 import torch
 
+from pal_plugin.batch import take_rows
+from pal_plugin.datasets.collate import collate_clips
 from pal_plugin.models.conversations import gather
 
 TYPES = ["lal", "plits", "pal", "flamingo"]
@@ -155,3 +159,78 @@ def test_shared_clips_are_found_by_name_or_identity(tiny_model):
     read = gather(text, messages, "front")
     assert read.clips == ["a.wav", array]
     assert read.places.index.tolist() == [[0, -1], [0, 1], [1, -1]]
+
+
+def talk_batch(model, clips):
+    """A training batch as datasets give it: two clips, none, one."""
+
+    def sample(name, audios, *messages):
+        asked = {"question": "q", "answer": messages[-1]["content"], "task": "qa"}
+        features = [model.frontend(clip) for clip in audios]
+        item = {**asked, "messages": list(messages)}
+        return {"audio": features, "sample_id": name, "items": [item]}
+
+    return [
+        sample("two", clips, *chat((0, 1)), says("no")),
+        sample("text", [], user("Is there anything?"), says("rain")),
+        sample("one", clips[1:], user("Hear", 0, "this"), says("a bell")),
+    ]
+
+
+@pytest.mark.parametrize("model_type", ["lal", "plits"])
+@pytest.mark.parametrize("place", ["front", "inline"])
+def test_a_batch_of_a_dataset_learns_as_its_rows_alone(tiny_model, clips, model_type, place):
+    """Loss and gradients; tokenized in a worker or here."""
+    model = tiny_model(model_type, llm="lora")
+    model.audio_place = place
+    samples = talk_batch(model, clips)
+    together = collate_clips(samples)
+    alone = [collate_clips([sample]) for sample in samples]
+    tokens = [model.answer_tokens(batch) for batch in alone]
+    assert tokens[0] == len(model.text.answer_ids("a bell") + model.text.answer_ids("no"))
+    assert model.answer_tokens(together) == sum(tokens)
+    prepared = pickle.loads(pickle.dumps(model.prepare_batch))(together)
+    losses, gradients = [], []
+    for batches in ([together], [prepared], alone):
+        model.zero_grad()
+        out = [model(batch) for batch in batches]
+        weights = [sum(tokens)] if len(batches) == 1 else tokens
+        loss = sum(o["loss"] * w for o, w in zip(out, weights, strict=True)) / sum(tokens)
+        loss.backward()
+        losses.append(torch.cat([o["per_row_loss"] for o in out]))
+        gradients.append({n: p.grad for n, p in model.named_parameters() if p.requires_grad})
+    assert torch.equal(losses[0], losses[1])
+    assert torch.allclose(losses[0], losses[2], atol=1e-5)
+    assert all(torch.equal(gradients[0][n], gradients[1][n]) for n in gradients[0])
+    for name, gradient in gradients[0].items():
+        assert torch.allclose(gradient, gradients[2][name], atol=1e-5, rtol=1e-3), name
+    # Text alone too gives every trainable parameter a gradient, which DDP waits for.
+    assert all(gradient is not None for gradient in gradients[2].values())
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_text_alone_can_be_learned_with_a_frozen_llm(tiny_model, clips, model_type):
+    model = tiny_model(model_type)
+    text = collate_clips(talk_batch(model, clips)[1:2])
+    assert model.audio_seconds(text) == 0
+    model(text)["loss"].backward()
+    trained = [p.grad for p in model.parameters() if p.requires_grad]
+    assert trained
+    assert not any(gradient.any() for gradient in trained)
+
+
+def test_answers_are_one_for_each_conversation(tiny_model, clips):
+    model = tiny_model("lal")
+    with pytest.raises(ValueError, match="got 1 conversations, but 2 answers"):
+        model({"messages": [[user("What?")]], "text_output": ["a", "b"]})
+    with pytest.raises(ValueError, match="ends with an answer, but there is another"):
+        model({"messages": [chat(clips)[:2]], "text_output": ["a"]})
+
+
+def test_rows_taken_from_a_batch_keep_their_clips(tiny_model, clips):
+    model = tiny_model("pal")
+    batch = collate_clips(talk_batch(model, clips))
+    whole = model.predict_class(batch, ["a bell", "no"])["scores"]
+    encoded = {**batch, "audio_tokens": model.encode_audio(batch)}
+    part = model.predict_class(take_rows(encoded, [2]), ["a bell", "no"])["scores"]
+    assert torch.allclose(part, whole[2:], atol=1e-5)
