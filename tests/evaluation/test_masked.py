@@ -137,3 +137,23 @@ def test_rows_and_figures_are_those_of_asking_every_row(toy, monkeypatch):
         assert once.replace("once", "every") == every
     rows = [json.loads(x) for x in (output / "once/result/val.jsonl").read_text().splitlines()]
     assert {"prediction_masked", "loss_masked"} <= set().union(*rows)
+
+
+def test_conversations_are_told_apart_by_all_their_turns_and_not_by_their_clips():
+    def talk(clip, said):
+        asked = [{"type": "audio", "audio": clip}, {"type": "text", "text": "Which?"}]
+        return [
+            {"role": "user", "content": asked},
+            {"role": "assistant", "content": said},
+            {"role": "user", "content": "And the other?"},
+        ]
+
+    model = Model()
+    messages = [talk(0, "first"), talk(1, "first"), talk(2, "second")]
+    batch = {
+        "messages": messages,
+        "text_input": ["And the other?"] * 3,
+        "sample_id": ["a", "b", "c"],
+    }
+    Unheard(model, {}).generate(masked(batch))
+    assert model.rows == ["a", "c"]
