@@ -12,6 +12,8 @@ import torch
 from pal_plugin.batch import Batch
 from pal_plugin.models.audio_llm import AudioLLM
 from pal_plugin.models.completion import Completion, TextStream
+from pal_plugin.models.conversations import shared
+from pal_plugin.utils.messages import clips_of, with_clips
 
 
 class Answering:
@@ -61,33 +63,13 @@ class Answering:
         return found["probabilities"][0].tolist()
 
     def _batch(self, messages: Sequence[dict[str, Any]], masked: bool) -> Batch:
-        numbered, clips = _numbered(messages)
+        numbers, clips = shared(clips_of(messages))
         if not clips:
-            return {"messages": [numbered]}
+            return {"messages": [messages]}
         if [*map(id, clips)] != [*map(id, self._clips)]:
             audio = self.model.frontend.joined({"audio": clips})
             with torch.no_grad():
                 tokens = self.model.encode_audio({"audio": audio})
             self._clips, self._encoded = clips, {"audio": audio, "audio_tokens": tokens}
-        batch = {"messages": [numbered], **self._encoded}
+        batch = {"messages": [with_clips(messages, numbers)], **self._encoded}
         return {**batch, "audio_mask": [False]} if masked else batch
-
-
-def _numbered(messages: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Any]]:
-    """The messages with numbers in place of clips, and the clips by number."""
-    clips: list[Any] = []
-    numbers: dict[int, int] = {}
-    result = []
-    for message in messages:
-        content = message["content"]
-        if not isinstance(content, str):
-            content = list(content)
-            for at, part in enumerate(content):
-                if part["type"] == "audio":
-                    clip = part["audio"]
-                    if id(clip) not in numbers:
-                        numbers[id(clip)] = len(clips)
-                        clips.append(clip)
-                    content[at] = {"type": "audio", "audio": numbers[id(clip)]}
-        result.append({**message, "content": content})
-    return result, clips

@@ -88,7 +88,7 @@ def gather(
             raise ValueError(f"conversation {row}: {error}") from error
     found: list[Any] | None = None
     if clips is None:
-        numbers, found = _shared([clip for turns in read for clip in turns.clips])
+        numbers, found = shared([clip for turns in read for clip in turns.clips])
     else:
         numbers = _named([clip for turns in read for clip in turns.clips], clips, spare)
     return Conversations(
@@ -99,7 +99,7 @@ def gather(
     )
 
 
-def _shared(clips: Sequence[Any]) -> tuple[list[int], list[Any]]:
+def shared(clips: Sequence[Any]) -> tuple[list[int], list[Any]]:
     """`(number of each clip, clips by number)`: the same file or object is encoded only once."""
     numbers: dict[Any, int] = {}
     found: list[Any] = []

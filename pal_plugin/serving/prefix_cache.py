@@ -29,7 +29,7 @@ class Prefix:
     def shared(self, ids: Sequence[int], clips: Sequence[tuple[str, int]]) -> int:
         """How many of the first ids, and all clips among these, are the same."""
         least = min(len(ids), len(self.ids))
-        pairs = zip(ids, self.ids, strict=False)
+        pairs = zip(ids, self.ids, strict=False)  # either may go on where the other ends
         same = next((n for n, (one, other) in enumerate(pairs) if one != other), least)
         number = 0
         while number < min(len(clips), len(self.clips)) and clips[number] == self.clips[number]:

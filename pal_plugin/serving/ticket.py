@@ -73,6 +73,6 @@ class Ticket:
             return
         try:
             self._deliver(piece)
-        except Exception:
+        except Exception:  # the caller's: it must not end the engine's thread
             logger.exception("delivering an answer failed: nobody waits for the rest of it")
             self.cancel()
