@@ -5,10 +5,12 @@
     python projects/pal/small/results.py write --baselines output/baselines
 
 `run` trains PLITS, LAL, PAL, both routes and Flamingo on small/TYPE + small/evidence, seed by seed,
-in OUTPUT/TYPE-seedN; all start from the weights of `pal train small/align`. A finished run is
-skipped, an interrupted one resumes exactly, one with other settings is an error. With --hours, or
-on SIGTERM, the current run saves its state, and the exit code is 75 while runs are left. `write`
-makes docs/results.md and its plot from the finished runs, and lists the missing ones.
+in OUTPUT/TYPE-seedN; all start from the weights of `pal train small/align`. Of each finished run a
+record without weights goes to KEPT, so that another machine goes on with the rest, from the same
+start. A finished run is skipped, an interrupted one resumes exactly, one with other settings is an
+error. With --hours, or on SIGTERM, the current run saves its state, and the exit code is 75 while
+runs are left. `write` makes docs/results.md and its plot from finished runs and records, and lists
+the missing ones.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from pathlib import Path
 from evidence import costs, curves, page
 from evidence.answers import read_finished
 from evidence.baselines import read_baselines
-from evidence.runs import SEEDS, plan, recipe, seeds_in, train_all
+from evidence.planned import KEPT, SEEDS, plan, recipe, seeds_in
+from evidence.runs import train_all
 
 from pal_plugin.config.recipes import find_recipes
 from pal_plugin.config.run_config import load_config
@@ -56,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     if not any(option.startswith("model.checkpoint=") for option in options):
         start = resolve_checkpoint(args.start, "output").resolve()
         options = [f"model.checkpoint={start}", *options]
-    return train_all(plan(args.output, args.types, args.seeds), options, args.hours)
+    return train_all(plan(args.output, args.types, args.seeds, args.kept), options, args.hours)
 
 
 def take_time(args: argparse.Namespace) -> int:
@@ -76,8 +79,8 @@ def take_time(args: argparse.Namespace) -> int:
 
 def write(args: argparse.Namespace) -> int:
     """Write the page and its plot from the finished runs. Returns the exit code."""
-    planned = plan(args.output)
-    more = plan(args.output, None, seeds_in(args.output))
+    planned = plan(args.output, kept=args.kept)
+    more = plan(args.output, None, seeds_in(args.output, args.kept), args.kept)
     runs = read_finished([*planned, *(run for run in more if run not in planned)])
     by_hand = page.kept(args.page)
     counted = args.output / COSTS
@@ -93,7 +96,7 @@ def write(args: argparse.Namespace) -> int:
         draws=args.draws,
     )
     replace_text(args.page, text)
-    missing = [run.folder.name for run in planned if not run.finished]
+    missing = [run.folder.name for run in planned if not run.done]
     count = sum(map(len, runs.values()))
     print(f"{args.page}: {count} runs; missing: {', '.join(missing) or 'none'}")
     return DONE
@@ -107,6 +110,13 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument(
         "--output", type=Path, default=Path("output/evidence"), help="(default: %(default)s)"
     )
+    records = argparse.ArgumentParser(add_help=False)
+    records.add_argument(
+        "--kept",
+        type=Path,
+        default=KEPT,
+        help="folder of the records of finished runs (default: benchmarks/results/evidence)",
+    )
     recipes = argparse.ArgumentParser(add_help=False)
     recipes.add_argument("--types", nargs="+", choices=SEEDS, help="(default: all)")
     recipes.add_argument(
@@ -114,7 +124,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     steps = parser.add_subparsers(required=True, metavar="STEP")
 
-    step = steps.add_parser("run", parents=[shared, recipes], help="train the remaining runs")
+    step = steps.add_parser(
+        "run", parents=[shared, records, recipes], help="train the remaining runs"
+    )
     counts = ", ".join(f"{kind} {count}" for kind, count in SEEDS.items())
     step.add_argument(
         "--seeds", nargs="+", type=int, metavar="N", help=f"(default: 0, 1, ...; number: {counts})"
@@ -144,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     step.set_defaults(step=take_time)
 
-    step = steps.add_parser("write", parents=[shared], help="write docs/results.md")
+    step = steps.add_parser("write", parents=[shared, records], help="write docs/results.md")
     step.add_argument(
         "--baselines",
         type=Path,

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import csv
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from evidence.log import curve
-from evidence.runs import SEEDS, Planned
-from pal_plugin.config.merging import flat
+from evidence.planned import SEEDS, Planned
+from evidence.records import MASKED, record_of, require_alike
 from pal_plugin.evaluation.evaluators import evaluator_class
 from pal_plugin.evaluation.metrics.bootstrap import Interval, paired_interval, ratio_interval
-from pal_plugin.evaluation.results.read import read_run
-from pal_plugin.training.resuming import FREE
 from pal_plugin.utils.errors import ConfigError
-from pal_plugin.utils.spelling import first_of
 
 _SPLITS_FILE = Path(__file__).resolve().parents[2] / "mini" / "splits.csv"
-SPLIT = "val"
-MASKED = "_masked"
 RANKED, SAID, WER = "accuracy", "accuracy_said", "wer"
 #: Dataset, task and type of question, and what the tables call it.
 NAMES = {
@@ -36,8 +28,6 @@ NAMES = {
     ("pal_spoken", "transcript", "transcript"): "sentences",
     ("pal_spoken", "transcript", "word_sequence"): "words in no order",
 }
-#: Settings that differ between seeds, or from machine to machine, and make no other experiment.
-_OWN = {"run.seed", "run.name", "run.evaluate", *(f"run.{key}" for key in FREE)}
 
 
 @dataclass(frozen=True)
@@ -58,26 +48,19 @@ class Group:
 
 
 class Answers:
-    """What one finished run answered.
+    """What one finished run answered, from its record.
 
     Attributes:
         rows: in an order that is the same for all runs.
         curve: recent loss by step.
-        config: as the run was started with.
+        experiment: its settings, flat.
     """
 
-    def __init__(self, run: Planned) -> None:
-        found = read_run(run.folder)
-        self.name, self.kind, self.seed = run.folder.name, run.kind, run.seed
-        self.config = yaml.safe_load((run.folder / "config.yaml").read_text("utf-8"))
-        if self.config["run"].get("eval_limit"):
-            raise ConfigError(f"{run.folder} was evaluated on a part of the clips (run.eval_limit)")
-        if SPLIT not in found.rows:
-            raise ConfigError(f"{run.folder} has no answers of the split {SPLIT!r}")
-        self.rows = sorted(found.rows[SPLIT], key=lambda row: (_key(row), row["id"]))
-        if any(f"prediction{MASKED}" not in row for row in self.rows):
-            raise ConfigError(f"{run.folder} lacks masked answers (run.masked_audio)")
-        self.curve = curve(run.folder)
+    def __init__(self, record: Mapping[str, Any]) -> None:
+        self.name, self.kind, self.seed = record["name"], record["kind"], record["seed"]
+        self.experiment = record["experiment"]
+        self.rows = sorted(record["rows"], key=lambda row: (_key(row), row["id"]))
+        self.curve = {int(step): loss for step, loss in record["curve"].items()}
 
     @cached_property
     def asked(self) -> list[tuple]:
@@ -123,44 +106,24 @@ def _key(row: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def read_finished(runs: Sequence[Planned]) -> dict[str, list[Answers]]:
-    """The finished ones of `runs` by type, seeds in order.
+    """Those of `runs` that are done by type, seeds in order.
 
     Raises:
         ConfigError: results that cannot be read, or runs that were not trained and asked alike.
     """
-    found = [Answers(run) for run in runs if run.finished]
-    for answers in found[1:]:
-        _require_alike(found[0], answers)
+    records = [record_of(run) for run in runs if run.done]
+    found = [Answers(record) for record in records]
+    for record, answers in zip(records[1:], found[1:], strict=True):
+        require_alike(records[0], record)
+        if found[0].asked != answers.asked:
+            raise ConfigError(
+                f"{found[0].name} and {answers.name} were not asked the same: "
+                f"{len(found[0].asked)} and {len(answers.asked)} questions, or others"
+            )
     by_kind = {kind: [a for a in found if a.kind == kind] for kind in SEEDS}
     return {
         kind: sorted(of_kind, key=lambda a: a.seed) for kind, of_kind in by_kind.items() if of_kind
     }
-
-
-def _require_alike(first: Answers, other: Answers) -> None:
-    if first.asked != other.asked:
-        raise ConfigError(
-            f"{first.name} and {other.name} were not asked the same: {len(first.asked)} and "
-            f"{len(other.asked)} questions, or others"
-        )
-    sections = ("model", "datasets", "run")
-    mine, theirs = (
-        flat({name: answers.config.get(name) for name in sections}) for answers in (first, other)
-    )
-    own = ("model.model_type", "model.routing.") if first.kind != other.kind else ()
-    names = [
-        name
-        for name in {**mine, **theirs}
-        if mine.get(name) != theirs.get(name)
-        and name not in _OWN
-        and not name.startswith(own)
-        and not name.endswith((".order_seed", ".cache.folder", ".cache.limit_gb"))
-    ]
-    if names:
-        told = [f"{n}: {mine.get(n)!r} and {theirs.get(n)!r}" for n in names]
-        raise ConfigError(
-            f"{first.name} and {other.name} are not the same experiment ({first_of(told, '; ')})"
-        )
 
 
 def groups(answers: Answers, task: str) -> list[Group]:

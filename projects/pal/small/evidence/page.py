@@ -10,7 +10,7 @@ from evidence import tables, words
 from evidence.answers import RANKED, SAID, WER, Answers
 from evidence.baselines import SCRIPTS, Baselines
 from evidence.costs import ANSWER, STEP
-from evidence.runs import Planned
+from evidence.planned import Planned
 from evidence.tables import LABELS, Runs
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.tables import markdown_table
@@ -99,7 +99,7 @@ def kept(path: Path) -> str:
 
 def _state(runs: Runs, planned: Sequence[Planned]) -> str:
     done = sum(len(of_kind) for of_kind in runs.values())
-    missing = [run.folder.name for run in planned if not run.finished]
+    missing = [run.folder.name for run in planned if not run.done]
     told = f"{done} trainings are in the tables"
     if runs:
         seeds = "; ".join(
@@ -111,15 +111,16 @@ def _state(runs: Runs, planned: Sequence[Planned]) -> str:
 
 
 def _settings(run: Answers) -> str:
-    settings = run.config["run"]
-    steps = int(settings["max_epoch"]) * int(settings["steps_per_epoch"])
-    shares = settings.get("train_dataset_ratios") or {}
+    settings = run.experiment
+    steps = int(settings["run.max_epoch"]) * int(settings["run.steps_per_epoch"])
+    start = "run.train_dataset_ratios."
+    shares = {name.removeprefix(start): v for name, v in settings.items() if name.startswith(start)}
     mixed = ", ".join(f"{name} {weight:g}" for name, weight in shares.items())
     clips = len({(row.get("dataset"), row["sample_id"]) for row in run.rows})
     batches = f", batches of {mixed}" if mixed else ""
     return words.wrapped(
-        f"Each training: {steps} steps of {settings['batch_size_train']} clips{batches}, rate "
-        f"{settings['init_lr']:g}; one evaluation at its end, {len(run.rows)} questions about "
+        f"Each training: {steps} steps of {settings['run.batch_size_train']} clips{batches}, rate "
+        f"{settings['run.init_lr']:g}; one evaluation at its end, {len(run.rows)} questions about "
         f"{clips} clips, each with and without the audio."
     )
 

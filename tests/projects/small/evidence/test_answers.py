@@ -17,7 +17,8 @@ def answers(module):
 @pytest.fixture
 def read(answers, module, tmp_path):
     def finished():
-        return answers.read_finished(module("evidence.runs").plan(tmp_path / "runs"))
+        planned = module("evidence.planned").plan(tmp_path / "runs", kept=tmp_path / "kept")
+        return answers.read_finished(planned)
 
     return finished
 

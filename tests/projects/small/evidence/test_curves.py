@@ -5,7 +5,8 @@ import pytest
 
 @pytest.fixture
 def runs(module, tmp_path, five_runs):
-    return module("evidence.answers").read_finished(module("evidence.runs").plan(tmp_path / "runs"))
+    planned = module("evidence.planned").plan(tmp_path / "runs", kept=tmp_path / "kept")
+    return module("evidence.answers").read_finished(planned)
 
 
 def test_mean_and_spread_over_seeds(module, runs):

@@ -12,6 +12,7 @@ def write(module, tmp_path):
 
     def run(*more):
         argv = ["write", "--output", str(tmp_path / "runs"), "--page", str(page), *more]
+        argv += ["--kept", str(tmp_path / "kept")]
         return module("results").main(argv)
 
     run.page = page

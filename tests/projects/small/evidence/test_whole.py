@@ -47,6 +47,8 @@ def test_trained_evaluated_and_written(module, monkeypatch, options, tmp_path):
     monkeypatch.setenv("PAL_DATA", str(tmp_path))
     results, output = module("results"), tmp_path / "runs"
     argv = ["run", "--output", str(output), "--types", "plits", "lal", "--seeds", "0"]
+    kept = ["--kept", str(tmp_path / "kept")]
+    argv += kept
     in_a_second = ["--hours", str(1 / 3600)]
     assert results.main([*argv, *in_a_second, "--options", *options]) == 75
     assert results.main([*argv, "--options", *options]) == 0
@@ -55,8 +57,12 @@ def test_trained_evaluated_and_written(module, monkeypatch, options, tmp_path):
     figures = json.loads((output / "lal-seed0" / "metrics.json").read_text())["val"]
     entry = figures["classification"]
     assert entry["n"] == 8
+    # As on another machine, which has the records alone.
+    (tmp_path / "runs").rename(tmp_path / "elsewhere")
+    assert results.main([*argv, "--options", *options]) == 0
+    assert results.main([*argv, "--options", *options, "run.init_lr=0.5"]) == 2
     page = tmp_path / "results.md"
-    assert results.main(["write", "--output", str(output), "--page", str(page)]) == 0
+    assert results.main(["write", "--output", str(output), "--page", str(page), *kept]) == 0
     text = page.read_text()
     assert "2 trainings are in the tables (seeds: PLITS 0; LAL 0)" in text
     assert "Each training: 3 steps of 4 clips" in text
