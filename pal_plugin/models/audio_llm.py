@@ -8,7 +8,7 @@ Shapes: C clips, R text rows (several rows may share a clip), n text tokens, D L
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pal_plugin.attention.keys_values import precompute
 from pal_plugin.audio.io import is_one_clip
-from pal_plugin.batch import Batch, questions_of
+from pal_plugin.batch import Batch
 from pal_plugin.encoders.base import by_output, encoder_of
 from pal_plugin.encoders.cache import encode_audio
 from pal_plugin.integration import LLMInputs, RoutedAudio, flamingo, route
@@ -29,10 +29,11 @@ from pal_plugin.models import alignment, asked
 from pal_plugin.models.audio_kv import STORES, AudioKV
 from pal_plugin.models.batching import pad_ids, which_clip
 from pal_plugin.models.context_length import check_context
-from pal_plugin.models.conversations import Conversations, gather, tokenized
+from pal_plugin.models.conversations import Conversations, tokenized
 from pal_plugin.models.fingerprint import Fingerprint
 from pal_plugin.models.pretrained import StoredModel
 from pal_plugin.models.ranked import ranked
+from pal_plugin.models.text_rows import is_chat, labelled_rows, prompt_rows
 from pal_plugin.models.windows import joinable, merge_windows, overlap_of
 from pal_plugin.types import AudioTokens
 
@@ -151,7 +152,7 @@ class AudioLLM(StoredModel):
 
     def _inputs(self, samples: Batch, ids: Tensor, mask: Tensor, side: str = "right") -> LLMInputs:
         embeds = self.llm.get_input_embeddings()(ids)
-        if _is_chat(samples):
+        if is_chat(samples):
             return self._conversations_inputs(samples, embeds, mask, side)
         audio = samples.get("audio")
         if isinstance(audio, AudioKV):
@@ -172,7 +173,7 @@ class AudioLLM(StoredModel):
     def _conversations_inputs(
         self, samples: Batch, embeds: Tensor, mask: Tensor, side: str
     ) -> LLMInputs:
-        """Inputs of conversations prepared by `_read`."""
+        """Inputs of conversations that were parsed (`text_rows.py`)."""
         read: Conversations = samples["conversations"].to(self.device)
         kept = samples.get("audio_mask")
         places = read.places
@@ -186,41 +187,13 @@ class AudioLLM(StoredModel):
             routed = route(encoded, self.routing, embeds.dtype, self.gains)
         return routed.with_text(embeds, mask, embedding_scale(self.llm), side, places)
 
-    def _read(self, samples: Batch, answers: Sequence[str] | None = None) -> Batch:
-        """The batch with its messages, and these answers to them, parsed into `conversations`."""
-        if "conversations" in samples:
-            return samples
-        clips, encoded = None, samples.get("audio_tokens")
-        if encoded:  # of a batch from which rows may have been taken
-            clips = len(next(iter(encoded.values())))
-        elif samples.get("audio") is not None:
-            samples = {**samples, "audio": self.frontend.joined(samples)}
-            clips = len(next(iter(samples["audio"].values()))["windows"])
-        read = gather(
-            self.text,
-            samples["messages"],
-            self.audio_place,
-            clips,
-            self.device,
-            spare=bool(encoded),
-            answers=answers,
-        )
-        return {**samples, "conversations": read}
-
     def prompts(self, samples: Batch) -> LLMInputs:
         """Prompts with audio, left-padded: each row ends where its answer begins.
 
         Raises:
             ValueError: if a question is blank, or a conversation ends with an answer.
         """
-        if _is_chat(samples):
-            samples = self._read(samples)
-            prompts = samples["conversations"].ids
-            for row, learned in enumerate(samples["conversations"].learned):
-                if learned[-1]:
-                    raise ValueError(f"conversation {row} ends with an answer; expected a question")
-        else:
-            prompts = [self.text.prompt_ids(q) for q in questions_of(samples)]
+        samples, prompts = prompt_rows(self, samples)
         self.tell_untrained()
         padded = pad_ids(prompts, "left", self.text.pad_id, self.device)
         return self._inputs(samples, *padded, side="left")
@@ -244,16 +217,9 @@ class AudioLLM(StoredModel):
             raise ValueError("an AudioKV carries no gradient: train on the audio itself")
         if torch.is_grad_enabled() and self.training:
             self.untrained = ()  # about to be trained
-        if _is_chat(samples):
-            if self.stage.aligns is not None:
-                raise ValueError("stage.aligns needs single answers; got samples['messages']")
-            samples = self._read(samples, samples.get("text_output"))
-            rows, learned = samples["conversations"].ids, samples["conversations"].learned
-        else:
-            samples = samples if "answer_ids" in samples else self.text.tokenized(samples)
-            pairs = list(zip(samples["prompt_ids"], samples["answer_ids"], strict=True))
-            rows = [p + t for p, t in pairs]
-            learned = [[False] * len(p) + [True] * len(t) for p, t in pairs]
+        if self.stage.aligns is not None and is_chat(samples):
+            raise ValueError("stage.aligns needs single answers; got samples['messages']")
+        samples, rows, learned = labelled_rows(self, samples)
         if self.stage.aligns is not None:
             return self._aligned(samples, self.stage.aligns)
         ids, mask = pad_ids(rows, "right", self.text.pad_id, self.device)
@@ -266,7 +232,7 @@ class AudioLLM(StoredModel):
         row = predicts.nonzero()[:, 0]
         per_row = losses.new_zeros(len(ids)).index_add(0, row, losses) / predicts.sum(1)
         loss = losses.mean()
-        if _is_chat(samples) and samples["conversations"].places is None:
+        if is_chat(samples) and samples["conversations"].places is None:
             loss = loss + self._untouched()
         return {"loss": loss, "per_row_loss": per_row.detach()}
 
@@ -302,11 +268,7 @@ class AudioLLM(StoredModel):
 
     def answer_tokens(self, samples: Batch) -> int:
         """Number of tokens that `forward` averages its loss over."""
-        if _is_chat(samples):
-            read = self._read(samples, samples.get("text_output"))
-            return sum(map(sum, read["conversations"].learned))
-        samples = samples if "answer_ids" in samples else self.text.tokenized(samples)
-        return sum(map(len, samples["answer_ids"]))
+        return sum(map(sum, labelled_rows(self, samples)[2]))
 
     @property
     def prepare_batch(self) -> Callable[[Batch], Batch]:
@@ -428,8 +390,3 @@ class AudioLLM(StoredModel):
         asked.check_question(question)
         clip = audio if isinstance(audio, AudioKV) else [audio]
         return self.generate({"audio": clip, "text_input": [question]}, **generation)[0]
-
-
-def _is_chat(samples: Any) -> bool:
-    """Whether a batch has conversations."""
-    return isinstance(samples, Mapping) and "messages" in samples
