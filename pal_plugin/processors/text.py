@@ -1,4 +1,4 @@
-"""`pal_text`: normalizes white space of questions."""
+"""`pal_text`: questions as they are, without white space around them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from typing import Any
 
 
 class TextProcessor:
-    """Collapses white space; letters, case and punctuation are unchanged."""
+    """Removes white space at both ends. Line breaks and spaces within stay: published prompts have
+    them, and a model that is asked directly (`ask`, a server) reads them too."""
 
     def __call__(self, item: str) -> str:
-        """The normalized text.
+        """The text.
 
         Raises:
             ValueError: if it is not text, or blank.
         """
         if not isinstance(item, str) or not item.strip():
             raise ValueError(f"expected a non-blank text as question, got {item!r}")
-        return " ".join(item.split())
+        return item.strip()
 
     @classmethod
     def from_config(cls, cfg: Any = None) -> TextProcessor:

@@ -1,109 +1,175 @@
-"""Questions about the package's clips for evalscope's `general_vmcq`, and a check of its answers.
+"""Questions about twenty of ESC-10's clips for evalscope's `general_vmcq` and for `pal evaluate`,
+and a comparison of the answers. See docs/serving.md.
 
-    python clips.py make DATA [--without-audio]     DATA/clips.jsonl
-    python clips.py check OUTPUTS --model MODEL     the answers in OUTPUTS beside the model's own
+    python clips.py make DATA --audio FOLDER            one.jsonl and two.jsonl for evalscope, and
+                                                        one.pal.jsonl and two.pal.jsonl for pal
+    python clips.py compare SERVED RUN --audio FOLDER   SERVED: evalscope's outputs; RUN: pal's
 
-`check` asks the model, without any server, exactly what evalscope sent. See docs/serving.md.
+`FOLDER` has the files of `pal data fetch esc10`. With `--without-audio`, the control: evalscope's
+questions without the clips, and pal's answers to masked audio.
 """
 
 import argparse
-import base64
+import csv
 import json
 import random
+import re
 import sys
 from pathlib import Path
 
-from pal_plugin.clips import clips
+from pal_plugin.utils.messages import question_and_answer
 
-SPEECH = "What is said?"
+CSV = "esc10_f1234.csv"
+#: The clips: the first of each class in this fold.
+FOLD, OF_EACH = "4", 2
 LETTERS = "ABCD"
-PAIRS = 8
+#: What evalscope is told (`prompt_template`): its own text would stand before the clips.
+TEMPLATE = "{question}\n{choices}"
+PLACE = re.compile(r"<audio (\d+)>")
 
 
-def rows(with_audio: bool) -> list[dict]:
-    """Twelve clips one by one, and eight pairs of them, of which one is asked about."""
-    rng = random.Random(0)
-    known = [clip for clip in clips() if clip.question != SPEECH]
-    labels = [clip.label for clip in known]
-    asked = [([clip], 0, clip.question) for clip in known]
-    for _ in range(PAIRS):
-        pair, which = rng.sample(known, 2), rng.randrange(2)
-        asked.append((pair, which, f"What do you hear in the {('first', 'second')[which]} clip?"))
+def known_clips(folder: Path) -> list[tuple[Path, str]]:
+    """`(file, label)` of the twenty clips."""
+    with (folder / CSV).open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["fold"] == FOLD]
     found = []
-    for heard, which, question in asked:
-        right = heard[which].label
-        options = [right, *rng.sample([label for label in labels if label != right], 3)]
-        rng.shuffle(options)
-        row = {"question": question, "options": options, "answer": LETTERS[options.index(right)]}
-        if with_audio:
-            places = "".join(f"<audio {number}>" for number in range(1, len(heard) + 1))
-            row["question"] = f"{places} {question}"
-            row |= {f"audio_{n}": str(clip.path) for n, clip in enumerate(heard, 1)}
-        found.append(row)
+    for label in sorted({row["category"] for row in rows}):
+        chosen = [row for row in rows if row["category"] == label][:OF_EACH]
+        found += [(folder / row["filename"], label.replace("_", " ")) for row in chosen]
     return found
 
 
-def make(folder: Path, with_audio: bool) -> int:
+def questions(folder: Path) -> dict[str, list[dict]]:
+    """Each clip is asked about alone, and beside another one: `question, options, answer, clips`.
+
+    Half of the pairs open the message, the others stand among the text.
+    """
+    rng, clips = random.Random(0), known_clips(folder)
+    labels = sorted({label for _, label in clips})
+    asked: dict[str, list[dict]] = {"one": [], "two": []}
+    for number, (clip, label) in enumerate(clips):
+        options = [label, *rng.sample([other for other in labels if other != label], 3)]
+        rng.shuffle(options)
+        pair = [clip, rng.choice([path for path, other in clips if other != label])]
+        rng.shuffle(pair)
+        places = ("The first clip: <audio 1> The second clip: <audio 2>", "<audio 1><audio 2>")
+        which = ("first", "second")[pair.index(clip)]
+        text = f"{places[number % 2]} What do you hear in the {which} clip?"
+        row = {"options": options, "answer": LETTERS[options.index(label)]}
+        asked["one"].append({"question": "<audio 1> What do you hear?", **row, "clips": [clip]})
+        asked["two"].append({"question": text, **row, "clips": pair})
+    return asked
+
+
+def for_evalscope(row: dict, with_audio: bool) -> dict:
+    """A row of `general_vmcq`."""
+    fields = {name: row[name] for name in ("question", "options", "answer")}
+    if with_audio:
+        return fields | {f"audio_{n}": str(clip) for n, clip in enumerate(row["clips"], 1)}
+    return fields | {"question": PLACE.sub("", row["question"]).strip()}
+
+
+def sent(row: dict, with_audio: bool) -> list[str | Path]:
+    """The texts and clips of the message that evalscope makes of a row."""
+    pairs = zip(LETTERS, row["options"], strict=True)
+    choices = "\n".join(f"{letter}) {option}" for letter, option in pairs)
+    question = for_evalscope(row, with_audio)["question"]
+    pieces = PLACE.split(TEMPLATE.format(question=question, choices=choices))
+    parts = [row["clips"][int(p) - 1] if n % 2 else p for n, p in enumerate(pieces)]
+    return [part for part in parts if isinstance(part, Path) or part.strip()]
+
+
+def for_pal(row: dict) -> dict:
+    """A row of the reader `own`, or of `messages` for several clips."""
+    right, parts = row["options"][LETTERS.index(row["answer"])], sent(row, True)
+    if len(row["clips"]) == 1:
+        clip, text = parts
+        item = {"task": "multiple_choice", "question": text.strip(), "answer": right}
+        return {"audio": clip.name, "items": [{**item, "candidates": row["options"]}]}
+    content = [
+        {"type": "audio", "audio": part.name}
+        if isinstance(part, Path)
+        else {"type": "text", "text": part}
+        for part in parts
+    ]
+    answer = {"role": "assistant", "content": right}
+    return {"messages": [{"role": "user", "content": content}, answer]}
+
+
+def make(folder: Path, audio: Path, with_audio: bool) -> int:
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(row) + "\n" for row in rows(with_audio)]
-    (folder / "clips.jsonl").write_text("".join(lines), encoding="utf-8")
-    print(f"{len(lines)} questions in {folder / 'clips.jsonl'}")
+    for name, rows in questions(audio).items():
+        write(folder / f"{name}.jsonl", [for_evalscope(row, with_audio) for row in rows])
+        if with_audio:
+            named = [{"id": f"{name}-{n}", **for_pal(row)} for n, row in enumerate(rows)]
+            write(folder / f"{name}.pal.jsonl", named)
     return 0
 
 
-def check(outputs: Path, name: str | None, max_tokens: int) -> int:
-    """Exit code 1 if an answer differs."""
-    from pal_plugin.models.opening import open_model
-
-    model, same, different = open_model(name), 0, 0
-    for file in sorted(outputs.glob("**/predictions/*/*.jsonl")):
-        for line in file.read_text("utf-8").splitlines():
-            row = json.loads(line)
-            messages = [message_of(message) for message in row["messages"] if is_asked(message)]
-            said = row["model_output"]["choices"][0]["message"]["content"]
-            wanted = model.chat(messages, max_new_tokens=max_tokens)
-            same += said == wanted
-            if said != wanted:
-                different += 1
-                print(f"{file.name} {row['index']}: served {said!r}, the model {wanted!r}")
-    print(f"{same} answers are the model's own, {different} are not")
-    return 0 if same and not different else 1
-
-
-def is_asked(message: dict) -> bool:
-    return message["role"] in ("system", "user")
-
-
-def message_of(message: dict) -> dict:
-    """A message of evalscope's as `model.chat` takes it."""
-    parts = message["content"]
-    if isinstance(parts, list):
-        parts = [part_of(part) for part in parts]
-    return {"role": message["role"], "content": parts}
+def compare(served: Path, run: Path, audio: Path, with_audio: bool) -> int:
+    """Exit code 1 if an answer differs, or is missing."""
+    ours = {row["sample_id"]: row for row in read(run / "result" / "test.jsonl")}
+    whole = True
+    for name, rows in questions(audio).items():
+        files = served.glob(f"predictions/*/general_vmcq_{name}.jsonl")
+        theirs = {row["index"]: row for file in files for row in read(file)}
+        same = 0
+        for number, row in enumerate(rows):
+            where = f"{name}-{number}"
+            if number not in theirs or where not in ours:
+                print(f"{where}: no answer by {'pal' if number in theirs else 'evalscope'}")
+                continue
+            check(where, row, theirs[number], ours[where], with_audio)
+            answer = theirs[number]["model_output"]["choices"][0]["message"]["content"]
+            wanted = ours[where]["prediction" if with_audio else "prediction_masked"]
+            same += answer == wanted
+            if answer != wanted:
+                print(f"{where}: served {answer!r}, evaluated {wanted!r}")
+        print(f"{name}: {same} of {len(rows)} served answers are those of pal evaluate")
+        whole &= same == len(rows)
+    return 0 if whole else 1
 
 
-def part_of(part: dict) -> dict:
-    if part["type"] == "text":
-        return {"type": "text", "text": part["text"]}
-    data = part["audio"].partition("base64,")[2]
-    clip = base64.b64decode(data) if data else Path(part["audio"]).read_bytes()
-    return {"type": "audio", "audio": clip}
+def check(where: str, row: dict, theirs: dict, ours: dict, with_audio: bool) -> None:
+    """Ends with a message unless both were asked the row."""
+    messages = [message for message in theirs["messages"] if message["role"] != "assistant"]
+    heard = [part_of(part) for message in messages for part in message["content"]]
+    if heard != sent(row, with_audio):
+        sys.exit(f"{where}: evalscope sent {heard}; expected {sent(row, with_audio)}")
+    item = for_pal(row)
+    many = "messages" in item
+    text = question_and_answer(item["messages"])[0] if many else item["items"][0]["question"]
+    if ours["question"] != text:
+        sys.exit(f"{where}: pal evaluate asked {ours['question']!r}; expected {text!r}")
+
+
+def part_of(part: dict) -> str | Path:
+    return Path(part["audio"]) if part["type"] == "audio" else part["text"]
+
+
+def read(file: Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+
+
+def write(file: Path, rows: list[dict]) -> None:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    print(f"{len(rows)} questions in {file}")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     actions = parser.add_subparsers(dest="action", required=True)
-    action = actions.add_parser("make")
-    action.add_argument("folder", type=Path)
-    action.add_argument("--without-audio", action="store_true", help="as a control")
-    action = actions.add_parser("check")
-    action.add_argument("outputs", type=Path)
-    action.add_argument("--model", help="as for pal serve")
-    action.add_argument("--max-tokens", type=int, default=48, help="as evalscope asked (48)")
+    for name, places in (("make", ["data"]), ("compare", ["served", "run"])):
+        action = actions.add_parser(name)
+        for place in places:
+            action.add_argument(place, type=Path)
+        action.add_argument("--audio", type=Path, required=True, help="the folder of the clips")
+        action.add_argument("--without-audio", action="store_true", help="as a control")
     args = parser.parse_args()
+    audio, with_audio = args.audio.absolute(), not args.without_audio
     if args.action == "make":
-        return make(args.folder, not args.without_audio)
-    return check(args.outputs, args.model, args.max_tokens)
+        return make(args.data, audio, with_audio)
+    return compare(args.served, args.run, audio, with_audio)
 
 
 if __name__ == "__main__":
