@@ -28,7 +28,7 @@ from pal_plugin.llm.head import logits_of
 from pal_plugin.models import alignment, asked
 from pal_plugin.models.audio_kv import STORES, AudioKV
 from pal_plugin.models.batching import pad_ids, which_clip
-from pal_plugin.models.context_length import check_context
+from pal_plugin.models.context_length import check_context, check_rows
 from pal_plugin.models.conversations import Conversations, tokenized
 from pal_plugin.models.fingerprint import Fingerprint
 from pal_plugin.models.pretrained import StoredModel
@@ -212,6 +212,10 @@ class AudioLLM(StoredModel):
             `loss`, the mean over all answer tokens (including the end token), and `per_row_loss`
             `[R]`, the mean over each answer. Prompt and audio positions carry no loss, and their
             logits are not computed.
+
+        Raises:
+            ContextLengthError: a row is longer than the LLM's context; names it by its id.
+            ValueError: texts, clips or messages are invalid.
         """
         if isinstance(samples.get("audio"), AudioKV):
             raise ValueError("an AudioKV carries no gradient: train on the audio itself")
@@ -255,8 +259,13 @@ class AudioLLM(StoredModel):
         Args:
             samples: as in `forward`; its texts are ignored.
             ids, mask: `[R, n]`.
+
+        Raises:
+            ContextLengthError: a row is longer than the LLM's context.
         """
         inputs = self._inputs(samples, ids, mask)
+        names = samples.get("question_id") or samples.get("sample_id")
+        check_rows(self.decoder.config, inputs, names)
         out = self.llm.get_decoder()(
             inputs_embeds=inputs.embeds,
             attention_mask=inputs.mask,

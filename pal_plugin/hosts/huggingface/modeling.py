@@ -20,6 +20,7 @@ from pal_plugin.llm.head import logits_of
 from pal_plugin.llm.internals import attention_implementation, name_implementation
 from pal_plugin.models.audio_llm import AudioLLM
 from pal_plugin.models.checkpoint import CheckpointError
+from pal_plugin.models.context_length import check_context
 from pal_plugin.models.interchange import (
     MODEL_TYPE,
     config_facts,
@@ -218,6 +219,7 @@ class PalForConditionalGeneration(PreTrainedModel, GenerationMixin):
             `loss` and `logits` `[R, n, V]` in float32, each where there is one.
 
         Raises:
+            ContextLengthError: a row is longer than the LLM's context.
             ValueError: see `tensors.samples`; an argument that is neither.
         """
         given = {n: value for n, value in clips.items() if value is not None and value is not False}
@@ -265,6 +267,7 @@ class PalForConditionalGeneration(PreTrainedModel, GenerationMixin):
             kwargs: what `PalProcessor` makes besides, and arguments of transformers' `generate`.
 
         Raises:
+            ContextLengthError: a prompt and its answer are longer than the LLM's context.
             ValueError: no `input_ids`, padding on the right, or as transformers' `generate`.
         """
         input_ids = kwargs.pop("inputs", None) if input_ids is None else input_ids
@@ -276,6 +279,8 @@ class PalForConditionalGeneration(PreTrainedModel, GenerationMixin):
         clips = {name: kwargs.pop(name) for name in [*kwargs] if name.startswith(tensors.PREFIX)}
         inputs = self.audio_llm.prompts(self._samples(input_ids, mask, clips))
         settings = self._settings(generation_config or self.generation_config, kwargs, input_ids)
+        new = settings.get("max_new_tokens") or 0
+        check_context(self.audio_llm.decoder.config, inputs, new)
         out = self.audio_llm.llm.generate(
             inputs_embeds=inputs.embeds,
             attention_mask=inputs.mask,

@@ -8,6 +8,7 @@ from transformers import GenerationConfig
 from pal_plugin.hosts.huggingface.modeling import PalForConditionalGeneration
 from pal_plugin.models.audio_llm import AudioLLM
 from pal_plugin.models.checkpoint import CheckpointError
+from pal_plugin.models.context_length import ContextLengthError
 
 TYPES = ["lal", "plits", "pal", "flamingo"]
 
@@ -38,6 +39,20 @@ def test_answers_and_losses_are_those_of_audio_llm(tiny_config, talks, answered,
     assert [text.strip() for text in said] == expected
     loss = model(**tensors_of(processor, answered, return_labels=True)).loss
     assert torch.equal(loss, ours({"messages": answered})["loss"])
+
+
+def test_beyond_the_context_is_an_error(tiny_config, talks, answered):
+    model = PalForConditionalGeneration.of(AudioLLM.from_config(tiny_config("lal")).eval())
+    processor = model.processor()
+    prompts = tensors_of(processor, talks)
+    inputs = model.audio_llm.prompts({"messages": talks})
+    limit = max(map(sum, zip(*inputs.count(), strict=True))) + 2
+    model.audio_llm.decoder.config.max_position_embeddings = limit
+    model.generate(**prompts, max_new_tokens=2)
+    with pytest.raises(ContextLengthError, match=f"is 1 more than the LLM's context of {limit}"):
+        model.generate(**prompts, max_new_tokens=3)
+    with pytest.raises(ContextLengthError, match=f"context of {limit} tokens: row 0 has"):
+        model(**tensors_of(processor, answered, return_labels=True))
 
 
 @pytest.mark.slow
