@@ -279,6 +279,10 @@ class AudioLLM(StoredModel):
         """Number of tokens that `forward` averages its loss over."""
         return sum(map(sum, labelled_rows(self, samples)[2]))
 
+    def text_tokens(self, samples: Batch) -> int:
+        """Number of text tokens of all rows, prompts and answers."""
+        return sum(map(len, labelled_rows(self, samples)[1]))
+
     @property
     def prepare_batch(self) -> Callable[[Batch], Batch]:
         """Tokenizes a training batch; run in DataLoader workers."""

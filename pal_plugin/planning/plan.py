@@ -16,7 +16,8 @@ from pal_plugin.planning.step import StepCount, count_step
 from pal_plugin.planning.workload import Workload
 from pal_plugin.utils.errors import ConfigError
 
-_AUTOCAST = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+#: Dtype of autocast by `run.amp`.
+AUTOCAST = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def make_plan(
     Raises:
         ConfigError: an unknown `amp` or `parallel`, a world size below 1, or nothing is trainable.
     """
-    for key, value, known in (("amp", amp, _AUTOCAST), ("parallel", parallel, (DDP, FSDP))):
+    for key, value, known in (("amp", amp, AUTOCAST), ("parallel", parallel, (DDP, FSDP))):
         if value not in known:
             raise ConfigError(f"run.{key} is {value!r}; expected {', '.join(known)}")
     if not WORLD_SIZE.holds(world_size):
@@ -166,7 +167,7 @@ def make_plan(
             "no parameter is trainable: set model.stage (connectors: full, llm: lora, ...)"
         )
     counts = {
-        c: count_step(model, work, autocast=_AUTOCAST[amp], checkpointing=c) for c in (False, True)
+        c: count_step(model, work, autocast=AUTOCAST[amp], checkpointing=c) for c in (False, True)
     }
     alone = world_size == 1
     ways = tuple(

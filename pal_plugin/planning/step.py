@@ -68,6 +68,25 @@ def count_step(
     return StepCount(forward, backward, **memory, tokens=tokens)
 
 
+def count_flops(
+    model: AudioLLM,
+    work: Workload,
+    *,
+    autocast: torch.dtype | None = None,
+    checkpointing: bool = False,
+    backward: bool = True,
+) -> tuple[dict[str, int], int]:
+    """FLOPs alone, in about half the time: `forward` and `backward` as in `StepCount`.
+
+    Args:
+        model, work, autocast, checkpointing: as in `count_step`.
+        backward: False: only the forward pass; the second number is 0.
+    """
+    batch = make_batch(model, work)
+    with _checkpointed(model, checkpointing):
+        return _flops(model, batch, work, autocast, backward)[1:]
+
+
 @contextlib.contextmanager
 def _checkpointed(model: AudioLLM, wanted: bool) -> Iterator[None]:
     if not wanted:
@@ -82,7 +101,9 @@ def _checkpointed(model: AudioLLM, wanted: bool) -> Iterator[None]:
             model.llm.gradient_checkpointing_disable()
 
 
-def _flops(model: AudioLLM, batch: Batch, work: Workload, autocast) -> tuple[dict, dict, int]:
+def _flops(
+    model: AudioLLM, batch: Batch, work: Workload, autocast, learns: bool = True
+) -> tuple[dict, dict, int]:
     tokens, forward, hooks = {}, {}, []
     parts = [*(("encoders", *e) for e in model.encoders.items())]
     parts += [*(("connectors", *c) for c in model.connectors.items())]
@@ -110,7 +131,8 @@ def _flops(model: AudioLLM, batch: Batch, work: Workload, autocast) -> tuple[dic
                 hook.remove()
         total = counter.get_total_flops()
         forward["llm"] = total - sum(forward.values())
-        torch.autograd.backward(loss)
+        if learns:
+            torch.autograd.backward(loss)
         backward = counter.get_total_flops() - total
     model.zero_grad(set_to_none=True)
     return tokens, forward, backward

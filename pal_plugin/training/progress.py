@@ -15,6 +15,7 @@ class EpochStats:
         left_out: skipped steps.
         rows: question-answer pairs.
         tokens: answer tokens.
+        text_tokens: tokens of prompts and answers; 0 if the model does not tell.
         audio_s: seconds of audio.
         seconds: of wall time; `waited` of them for data.
         skipped: unusable clips, with the reason.
@@ -26,13 +27,14 @@ class EpochStats:
     clips: int = 0
     rows: int = 0
     tokens: int = 0
+    text_tokens: int = 0
     audio_s: float = 0.0
     seconds: float = 0.0
     waited: float = 0.0
     skipped: list[str] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:
-        """Means and rates, as logged at the end of an epoch."""
+        """Means, sums and rates, as logged at the end of an epoch."""
         seconds = max(self.seconds, 1e-9)
         return {
             "loss": self.loss_sum / self.steps if self.steps else None,
@@ -40,6 +42,9 @@ class EpochStats:
             "steps_left_out": self.left_out,
             "clips": self.clips,
             "rows": self.rows,
+            "audio_s": round(self.audio_s, 2),
+            "answer_tokens": self.tokens,
+            "text_tokens": self.text_tokens,
             "clips_per_s": round(self.clips / seconds, 2),
             "audio_s_per_s": round(self.audio_s / seconds, 2),
             "data_wait": round(self.waited / seconds, 3),

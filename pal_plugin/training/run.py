@@ -340,11 +340,15 @@ class Run:
         return metrics
 
     def _cost(self, started: float) -> dict[str, Any]:
-        """Parameters, device, and seconds of this process."""
+        """Parameters, device, processes, and seconds, of a training from its first start."""
+        seconds = time.time() - started
+        if not self.cfg.run_cfg.evaluate:
+            seconds = self.training.run_time.now()
         counts = [(p.numel(), p.requires_grad) for p in self.place.model.parameters()]
         trainable = sum(count for count, trained in counts if trained)
         return {
             "parameters": {"trainable": trainable, "total": sum(count for count, _ in counts)},
             "device": str(self.place.device),
-            "seconds": round(time.time() - started, 1),
+            "processes": self.world.size,
+            "seconds": round(seconds, 1),
         }

@@ -15,6 +15,7 @@ from pal_plugin.evaluation.results.figures import Figure, figures_of
 from pal_plugin.evaluation.results.read import Run, read_run
 from pal_plugin.training.curves import read_log
 from pal_plugin.training.metric_logger import LOG
+from pal_plugin.training.run_compute import compute_texts
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.files import read_jsonl, replace_text
 from pal_plugin.utils.runtime import duration
@@ -56,13 +57,14 @@ def write_page(
 
 
 def cost_of(folder: Path) -> dict[str, str]:
-    """Parameters, steps, time, rate and memory of a run, as texts, where they are known."""
+    """Parameters, compute, steps, time, rate and memory of a run, as texts, where known."""
     found: dict[str, str] = {}
     facts = _finished(folder)
     parameters = facts.get("parameters") or {}
     for kind in ("trainable", "total"):
         if kind in parameters:
             found[f"parameters, {kind}"] = f"{parameters[kind]:,}"
+    found |= _compute(folder, int(facts.get("processes") or 1))
     steps = read_log(folder)[0] if (folder / LOG).is_file() else []
     if steps:
         last = steps[-1]
@@ -79,12 +81,22 @@ def cost_of(folder: Path) -> dict[str, str]:
             found["training time"] = duration(last["run_seconds"])
         memory = [step["memory_gib"] for step in steps if step.get("memory_gib") is not None]
         if memory:
-            found["peak memory"] = f"{max(memory):.2f} GiB"
+            found["peak memory of a process"] = f"{max(memory):.2f} GiB"
     if isinstance(facts.get("seconds"), int | float):
         found["time in all, with evaluation"] = duration(facts["seconds"])
     if facts.get("device"):
         found["device"] = str(facts["device"])
+    if facts.get("processes", 1) > 1:
+        found["processes"] = str(facts["processes"])
     return found
+
+
+def _compute(folder: Path, processes: int) -> dict[str, str]:
+    try:
+        return compute_texts(folder, processes)
+    except Exception as error:  # a model of any kind, also a host's: its run is complete
+        logging.info("no FLOPs in the report: %s: %s", type(error).__name__, error)
+        return {}
 
 
 def _finished(folder: Path) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from pal_plugin.utils.spelling import first_of
 
 #: Consecutive steps without usable clips, or skipped, after which training fails.
 PATIENCE = 50
-_FACTS = 6  # numbers that a process reports about a micro-batch
+_FACTS = 7  # numbers that a process reports about a micro-batch
 
 
 @dataclass
@@ -51,7 +51,8 @@ class Trainer:
         task: has `train_step(model, samples)`, which returns a scalar loss or `(loss, ...)`.
         model: from `parallel.parallelise`.
         plain: the unwrapped model; its `answer_tokens(samples)` is the number of tokens that a
-            loss is the mean of (default: rows), `audio_seconds(samples)` the seconds of audio.
+            loss is the mean of (default: rows), `text_tokens(samples)` that of prompts and answers
+            (default: 0, unknown), `audio_seconds(samples)` the seconds of audio.
         batches: infinite iterator over this process's `MicroBatch`es.
         schedule: sets the learning rates at each step.
         precision: autocast and gradient scaler.
@@ -304,9 +305,10 @@ class Trainer:
         if not rows:
             return [0.0] * _FACTS
         tokens = getattr(self.plain, "answer_tokens", rows_in)(samples)
+        text = getattr(self.plain, "text_tokens", lambda _: 0)(samples)
         seconds = getattr(self.plain, "audio_seconds", lambda _: 0.0)(samples)
         names = zlib.crc32("\n".join(ids_of(samples)).encode())
-        return [float(x) for x in (tokens, clips_in(samples), rows, seconds, names, 1)]
+        return [float(x) for x in (tokens, text, clips_in(samples), rows, seconds, names, 1)]
 
     # ---- accounting -------------------------------------------------------------------------
 
@@ -317,7 +319,8 @@ class Trainer:
         now.micros += self.accumulate * self.world.size
         for micro in micros:
             now.positions[micro.position["stream"]] = micro.position
-        for _, clips, rows, seconds, names, _ in counts:
+        for _, text, clips, rows, seconds, names, _ in counts:
+            stats.text_tokens += int(text)
             stats.clips += int(clips)
             now.clips += int(clips)
             stats.rows += int(rows)

@@ -38,6 +38,7 @@ def reference_loss(model, samples):
     question, answer = samples["text_input"][0], samples["text_output"][0]
     prompt, target = model.text.prompt_ids(question), model.text.answer_ids(answer)
     ids = torch.tensor([prompt + target])
+    assert model.text_tokens(samples) == ids.numel()
     inputs = model._inputs(samples, ids, torch.ones_like(ids))
     labels = torch.full(inputs.mask.shape, -100)
     labels[0, -len(target) :] = torch.tensor(target)

@@ -102,6 +102,7 @@ def test_every_answer_is_learned(tiny_model, clips, model_type):
     assert torch.allclose(out["per_row_loss"], torch.stack(both).detach(), atol=1e-5)
     tokens = len(model.text.answer_ids("a bell") + model.text.answer_ids("rain"))
     assert model.answer_tokens({"messages": [messages]}) == tokens
+    assert model.text_tokens({"messages": [messages]}) > tokens
     single = model({"audio": clips[:1], "text_input": ["What is it?"], "text_output": ["a bell"]})[
         "loss"
     ]

@@ -26,8 +26,11 @@ def test_an_epoch_begins_with_nothing_and_the_run_goes_on():
 
 def test_an_epochs_figures_are_means_and_rates():
     stats = EpochStats(loss_sum=6.0, steps=4, clips=30, audio_s=90.0, seconds=10.0, waited=2.5)
+    stats.tokens, stats.text_tokens = 60, 240
     summary = stats.summary()
     assert summary["loss"] == 1.5
     assert (summary["clips_per_s"], summary["audio_s_per_s"]) == (3.0, 9.0)
     assert summary["data_wait"] == 0.25
+    sums = ("audio_s", "answer_tokens", "text_tokens")
+    assert [summary[name] for name in sums] == [90.0, 60, 240]
     assert EpochStats().summary()["loss"] is None  # nothing was done yet

@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from pal_plugin.training import run_report
 from pal_plugin.training.run_report import REPORT, cost_of, write_report
 from tests.evaluation.results.conftest import answers, write
 
@@ -30,10 +31,25 @@ def test_the_cost_is_what_the_run_logged(run):
         "clips per second": "9.5",
         "waiting for data": "2.0%",
         "training time": "1:02:05",
-        "peak memory": "2.00 GiB",
+        "peak memory of a process": "2.00 GiB",
         "time in all, with evaluation": "1:06:40",
         "device": "cpu",
     }
+
+
+def test_the_compute_is_among_the_costs_of_all_processes(run, monkeypatch):
+    facts = {"parameters": {"total": 3}, "processes": 2}
+    (run / "finished.json").write_text(json.dumps(facts))
+    texts = lambda folder, processes: {"answer": f"{folder.name} {processes}"}  # noqa: E731
+    monkeypatch.setattr(run_report, "compute_texts", texts)
+    found = cost_of(run)
+    assert (found["answer"], found["processes"]) == ("run 2", "2")
+
+
+def test_a_model_that_cannot_be_counted_leaves_the_compute_out(run, caplog):
+    with caplog.at_level(logging.INFO):
+        assert "answer" not in cost_of(run)
+    assert "no FLOPs in the report: KeyError: 'evaluate'" in caplog.text
 
 
 def test_a_run_of_an_earlier_version_costs_what_is_known(run):
