@@ -211,15 +211,23 @@ class SplitEvaluator:
         for partial in self.result_dir.glob(f"*{SUFFIX}"):
             partial.unlink()
         if self.cfg.run_cfg.pictures:
-            rows = {s: files.read_jsonl(self.result_dir / f"{s}.jsonl") for s in self.metrics}
-            rows = {split: of_split for split, of_split in rows.items() if readable(of_split)}
-            shown = [example for worst in (False, True) for example in choose(rows, worst=worst)]
-            keep_clips(shown, self.splits, self.result_dir)
+            self._keep_clips()
         for split, described in self.evaluation.items():
             if "files missing" not in described:  # a training run: once, for its best epoch
                 rows = files.read_jsonl(self.result_dir / f"{split}.jsonl")
                 described["files missing"] = self._files(split, rows)
                 files.write_json(self.folder / EVALUATION, self.evaluation)
+
+    def _keep_clips(self) -> None:
+        """Write the clips of the report; without them it says so."""
+        try:
+            rows = {s: files.read_jsonl(self.result_dir / f"{s}.jsonl") for s in self.metrics}
+            rows = {split: of_split for split, of_split in rows.items() if readable(of_split)}
+            shown = [example for worst in (False, True) for example in choose(rows, worst=worst)]
+            if shown:
+                keep_clips(shown, self.splits, self.result_dir)
+        except Exception as error:  # of a dataset, the disk, or a codec: the run itself is complete
+            logging.warning("no clips in the report: %s", error, exc_info=error)
 
     def _files(self, split: str, rows: list[dict]) -> dict[str, str]:
         """Write the extra files (`run.pictures`); returns those that failed, with the reason."""

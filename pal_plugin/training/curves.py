@@ -49,12 +49,15 @@ def read_log(folder: Path) -> tuple[list[dict], list[tuple[int, str, dict]]]:
 def pictures(folder: Path) -> list[Path]:
     """Paths of `curves.png`, drawn now, and of the evaluation's PNG files in `result/`.
 
-    Without matplotlib the curves are skipped, and the log says so.
+    Without matplotlib, or where drawing fails, the curves are skipped, and the log says so.
     """
     try:
         curves = plot_curves(folder)
     except ConfigError as error:
-        logging.info("skipping curves.png: %s", error)
+        logging.info("skipping %s: %s", CURVES, error)
+        curves = None
+    except Exception as error:  # whatever it is, the run itself is complete
+        logging.warning("no %s: %s", CURVES, error, exc_info=error)
         curves = None
     return [*([curves] if curves else []), *sorted((folder / "result").glob("*.png"))]
 

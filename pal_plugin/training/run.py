@@ -318,7 +318,8 @@ class Run:
         if not self.world.first:
             return metrics
         self.evaluator.finish()
-        logging.info("\n%s", report.table(metrics))
+        if metrics:
+            logging.info("\n%s", report.table(metrics))
         if self.cfg.run_cfg.pictures and (pictures := curves.pictures(self.folder.path)):
             logging.info("pictures: %s", ", ".join(map(str, pictures)))
         facts: dict[str, Any] = {"evaluated": list(metrics), **self._cost(started)}
@@ -334,7 +335,8 @@ class Run:
         files.write_json(self.folder.path / FINISHED, facts)
         self.logger.close()
         minutes, seconds = divmod(int(time.time() - started), 60)
-        logging.info("metrics: %s  (%d min %02d s)", self.folder.path / METRICS, minutes, seconds)
+        result = f"metrics: {self.folder.path / METRICS}" if metrics else "nothing was evaluated"
+        logging.info("%s  (%d min %02d s)", result, minutes, seconds)
         if self.cfg.run_cfg.pictures and (page := write_report(self.folder.path, metrics)):
             logging.info("report: %s", page)
         return metrics

@@ -47,7 +47,9 @@ def compute_texts(folder: Path, processes: int = 1) -> dict[str, str]:
         ConfigError: the model cannot be counted, or rows that hear several clips.
     """
     cfg = saved_config(folder)
-    trains = not cfg["run"]["evaluate"]
+    if "llm" not in cfg["model"]:
+        raise ConfigError("only a model with encoders, connectors and an LLM can be counted")
+    trains = not cfg["run"].get("evaluate")
     shape = shape_of(folder, cfg)
     work, found = shape.work, {}
     compute = compute_of(cfg, work, trains=trains)

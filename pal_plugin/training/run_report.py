@@ -27,22 +27,24 @@ _DRAWS = 200
 
 
 def write_report(folder: Path, splits: Iterable[str]) -> Path | None:
-    """Write the report of a finished run; None, and a log line, if its results cannot be read.
+    """Write the report of a finished run; None, and a log line, if it cannot be written.
 
     Args:
         folder: a run folder.
-        splits: those that were evaluated.
+        splits: those that were evaluated; none: a report of the training alone.
     """
     try:
-        answers = [read_jsonl(folder / "result" / f"{split}.jsonl") for split in splits]
+        names = list(splits)
+        answers = [read_jsonl(folder / "result" / f"{split}.jsonl") for split in names]
         if not all(map(readable, answers)):
             logging.info("no %s: the answers are those of another task", REPORT)
             return None
-        run = read_run(folder)
+        run = read_run(folder, evaluated=bool(names))
         figures = figures_of(run, draws=_DRAWS, wanted=_FIGURES)
         return write_page(folder / REPORT, [run], figures)
-    except (ConfigError, OSError) as error:  # the run itself is complete
-        logging.warning("no %s: %s", REPORT, error)
+    except Exception as error:  # whatever it is, the run itself is complete
+        known = isinstance(error, ConfigError | OSError)
+        logging.warning("no %s: %s", REPORT, error, exc_info=None if known else error)
         return None
 
 
@@ -95,7 +97,9 @@ def _compute(folder: Path, processes: int) -> dict[str, str]:
     try:
         return compute_texts(folder, processes)
     except Exception as error:  # a model of any kind, also a host's: its run is complete
-        logging.info("no FLOPs in the report: %s: %s", type(error).__name__, error)
+        known = isinstance(error, ConfigError | OSError)
+        why = str(error) if known else f"{type(error).__name__}: {error}"
+        logging.info("no FLOPs in the report: %s", why)
         return {}
 
 

@@ -19,7 +19,7 @@ RECIPES = Path(__file__).resolve().parents[2] / "projects" / "pal"
 RUN = {"evaluate": False, "batch_size_train": 4, "accum_grad_iters": 2}
 EPOCH = {"kind": "train", "clips": 10, "rows": 30, "audio_s": 31.2}
 EPOCH |= {"answer_tokens": 150, "text_tokens": 720}
-MODEL = {"encoders": {"clap": {"cache": True}, "gone": None}}
+MODEL = {"llm": {}, "encoders": {"clap": {"cache": True}, "gone": None}}
 
 
 @pytest.fixture

@@ -49,7 +49,11 @@ def test_the_compute_is_among_the_costs_of_all_processes(run, monkeypatch):
 def test_a_model_that_cannot_be_counted_leaves_the_compute_out(run, caplog):
     with caplog.at_level(logging.INFO):
         assert "answer" not in cost_of(run)
-    assert "no FLOPs in the report: KeyError: 'evaluate'" in caplog.text
+    assert "no FLOPs in the report: only a model with encoders" in caplog.text
+    (run / "config.yaml").write_text("model: {llm: 1}\nrun: {}\n")
+    with caplog.at_level(logging.INFO):
+        assert "answer" not in cost_of(run)
+    assert "no FLOPs in the report: KeyError: 'batch_size_train'" in caplog.text
 
 
 def test_a_run_of_an_earlier_version_costs_what_is_known(run):

@@ -89,7 +89,7 @@ def html(
     """
     media = _Media()
     parts = [
-        *_section("Results", _results(runs, figures), _notes(runs)),
+        *_section("Results", _results(runs, figures), _notes(runs) if figures else ""),
         *_section("Curves", media.pictures(runs, "curves.png", "plot")),
         *_section("Confusion", media.pictures(runs, "result/*.confusion*.png", "matrix")),
         *_section("Cost", _by_run(runs, {run.name: costs.get(run.name, {}) for run in runs})),
@@ -171,6 +171,8 @@ def _table(
 
 
 def _results(runs: Sequence[Run], figures: Sequence[Figure]) -> str:
+    if not figures:  # of a training that evaluates nothing
+        return ""
     by_name: dict[tuple[str, str, str], dict[str, Figure]] = {}
     for figure in figures:
         by_name.setdefault((figure.split, figure.entry, figure.name), {})[figure.run] = figure

@@ -59,8 +59,12 @@ def read_runs(folders: list[Path]) -> list[Run]:
     return runs
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path, *, evaluated: bool = True) -> Run:
     """Read one run folder.
+
+    Args:
+        folder: of the run.
+        evaluated: False: a training that evaluates nothing, which has no results.
 
     Raises:
         ConfigError: the folder or its results are missing, unreadable or incomplete.
@@ -68,6 +72,8 @@ def read_run(folder: Path) -> Run:
     folder = folder.expanduser()
     if not folder.is_dir():
         raise ConfigError(f"no folder {folder}; expected a run folder, such as output/RUN")
+    if not evaluated:
+        return Run(folder.resolve().name, folder, {}, {}, _settings(folder))
     if not (folder / "metrics.json").is_file():
         raise ConfigError(f"{folder} has no results (metrics.json). {_why(folder)}")
     metrics = _parsed(folder / "metrics.json")

@@ -9,7 +9,7 @@ import soundfile
 
 from pal_plugin.evaluation.results import page
 from pal_plugin.evaluation.results.figures import figures_of
-from pal_plugin.evaluation.results.read import read_runs
+from pal_plugin.evaluation.results.read import read_run, read_runs
 from pal_plugin.utils import files
 from tests.evaluation.results.conftest import answers, write
 
@@ -116,3 +116,10 @@ def test_what_would_make_it_too_large_is_left_out(heard, monkeypatch):
     text = Read(of([heard])).text
     assert "pictures or clips were left out" in text
     assert "no audio" in text
+
+
+def test_without_results_there_are_curves_and_cost(heard):
+    run = read_run(heard, evaluated=False)
+    text = page.html([run], [], {run.name: {"steps": "7"}})
+    assert "curves" in Read(text).text
+    assert all(f"<h2>{title}</h2>" not in text for title in ("Results", "Answers"))

@@ -9,6 +9,8 @@ import sys
 import pytest
 
 from pal_plugin.commands.main import main as pal
+from pal_plugin.evaluation.results.read import read_run
+from pal_plugin.utils.errors import ConfigError
 
 from .conftest import RIGHT, answers, table, write
 
@@ -89,3 +91,12 @@ def test_a_judges_scores_become_figures(tmp_path, capsys):
     path.write_text('{"id": "9#0", "response": "First: 5"}\n')
     assert pal(["results", str(folder)]) == 2
     assert "'9#0'" in capsys.readouterr().err
+
+
+def test_a_training_that_evaluates_nothing_has_settings_alone(runs):
+    (runs[0] / "metrics.json").unlink()
+    with pytest.raises(ConfigError, match="has not evaluated anything yet"):
+        read_run(runs[0])
+    run = read_run(runs[0], evaluated=False)
+    assert (run.metrics, run.rows) == ({}, {})
+    assert run.settings["model.model_type"] == "lal"
