@@ -96,6 +96,13 @@ def clips_of(dataset: Any) -> int | None:
         return None
 
 
+def audio_clips_of(dataset: Any) -> int | None:
+    """Number of clips of audio in a dataset, of which a conversation may have several; None if it
+    is not known."""
+    count = getattr(dataset, "audio_clips", None)
+    return clips_of(dataset) if count is None else count()
+
+
 def clips_of_all(datasets: Mapping[str, Any]) -> int | None:
     """Total number of clips of several datasets; None if one is not known."""
     sizes = [clips_of(dataset) for dataset in datasets.values()]

@@ -127,6 +127,11 @@ class CorpusDataset(ClipSource, Dataset):
     def __len__(self) -> int:
         return len(self.clips)
 
+    def audio_clips(self) -> int:
+        """Clips of audio in one pass, several for a conversation."""
+        paths = [clip.path for clip in self.clips]
+        return sum(len(path) if isinstance(path, tuple) else 1 for path in paths)
+
     def __getitem__(self, index: int) -> dict[str, Any] | SkippedClip:
         number, place = divmod(index, len(self.clips))
         clip = self.clips[place]

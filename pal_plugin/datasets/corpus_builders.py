@@ -90,6 +90,7 @@ class ShardsBuilder(Builder):
                 shuffle_buffer=self.settings["shuffle_buffer"],
                 candidates=candidates,
                 counts=shards.counts,
+                audio_total=shards.audio_clips,
                 allow_missing=info["allow_missing"],
                 left_out=faults,
             )

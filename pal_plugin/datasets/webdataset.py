@@ -10,7 +10,9 @@ evaluation.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
@@ -20,14 +22,16 @@ from typing import Any
 import webdataset as wds
 from torch.utils.data import IterableDataset, get_worker_info
 
-from pal_plugin.corpora.shards.reading import parse, read_shard
-from pal_plugin.datasets.collate import SkippedClip
+from pal_plugin.corpora.shards.reading import parse, parts, read_shard
+from pal_plugin.datasets.collate import SkippedClip, clips_of
 from pal_plugin.datasets.questions import QuestionMix
 from pal_plugin.datasets.source import ClipSource
 from pal_plugin.utils.errors import ConfigError
 
 #: Consecutive passes of one of several streams without a usable clip before it is an error.
 _PASSES = 20
+#: Samples that are read to estimate how many clips a conversation has.
+_PEEK = 64
 #: `(location, id, audio file bytes, items)` of an undecoded clip, or with the bytes of each clip of
 #: a conversation; or why there is none.
 Ticket = tuple[str, str, bytes | tuple[bytes, ...], list] | SkippedClip
@@ -45,6 +49,7 @@ class ShardStream(ClipSource, IterableDataset):
         train: endless and shuffled, or one ordered pass.
         shuffle_buffer: size of the shuffle buffer of each stream, in clips.
         counts: clips by shard; a shard with a different number is reported as truncated.
+        audio_total: number of clips of audio, several for a conversation; None: unknown.
         source: further arguments of `ClipSource`.
 
     Yields:
@@ -68,6 +73,7 @@ class ShardStream(ClipSource, IterableDataset):
         train: bool,
         shuffle_buffer: int = 200,
         counts: Mapping[str, int] | None = None,
+        audio_total: int | None = None,
         **source: Any,
     ) -> None:
         super().__init__(audio_processor, text_processor, train=train, **source)
@@ -75,7 +81,7 @@ class ShardStream(ClipSource, IterableDataset):
             raise ConfigError("expected at least one shard, got none")
         self.shards = [str(shard) for shard in shards]
         self.clips, self.mix, self.shuffle_buffer = clips, mix, shuffle_buffer
-        self.counts = dict(counts or {})
+        self.counts, self.audio_total = dict(counts or {}), audio_total
         self.place, self.places = 0, 1
         self.chosen: frozenset[int] | None = None
 
@@ -88,6 +94,21 @@ class ShardStream(ClipSource, IterableDataset):
         if self.clips is None:
             raise TypeError("the number of clips in these shards is unknown")
         return self.clips if self.chosen is None else len(self.chosen)
+
+    def audio_clips(self) -> int | None:
+        """Clips of audio in one pass, several for a conversation; where no index counts them, an
+        estimate by the first samples. None if the number of samples is unknown."""
+        samples = clips_of(self)
+        if not samples:
+            return samples
+        if self.audio_total is not None:
+            return math.ceil(self.audio_total * samples / self.clips)
+        found = []
+        for raw in islice(self._samples(self.shards), _PEEK):
+            with contextlib.suppress(ValueError):  # reported where it is read to be used
+                audio, _ = parts(raw)
+                found.append(len(audio) if isinstance(audio, tuple) else 1)
+        return math.ceil(samples * sum(found) / len(found)) if found else samples
 
     def __iter__(self) -> Iterator[dict | SkippedClip]:
         worker = get_worker_info()

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from pal_plugin.datasets.collate import clips_of
+from pal_plugin.datasets.collate import audio_clips_of
 from pal_plugin.datasets.source import parts_of
 from pal_plugin.encoders.cache import EncoderCache, settings_of
 from pal_plugin.encoders.cache_shards import gb
@@ -54,7 +54,7 @@ def open_caches(
             name: cache.open(model.encoders[name], front_ends[name], sizes_only=sizes_only)
             for name, cache in caches.items()
         }
-    clips = 0
+    clips, unknown = 0, []
     for where, dataset in datasets.items():
         for part in parts_of(dataset):
             processor = getattr(part, "audio_processor", None)
@@ -68,10 +68,13 @@ def open_caches(
             for name in caches:
                 _require_same(where, name, processor.frontend.features.get(name), front_ends[name])
             processor.look_in(shards)
-            clips += (clips_of(part) or 0) * getattr(processor, "variants", 1)
+            count = audio_clips_of(part) if verbose else 0  # may read a few samples
+            if count is None:
+                unknown.append(where)
+            clips += (count or 0) * getattr(processor, "variants", 1)
     if verbose:
         for cache in caches.values():
-            _log_size(cache, clips)
+            _log_size(cache, clips, unknown)
 
 
 @contextlib.contextmanager
@@ -91,15 +94,23 @@ def storing(model: nn.Module, among: World = ALONE) -> Iterator[None]:
             cache.flush()
 
 
-def _log_size(cache: EncoderCache, clips: int) -> None:
+def _log_size(cache: EncoderCache, clips: int, unknown: Sequence[str]) -> None:
+    """Log what the clips of a run can take.
+
+    Args:
+        clips: of all datasets, each in all its variants.
+        unknown: datasets whose number of clips is not known, and not counted.
+    """
+    besides = f" besides those of {', '.join(unknown)}, whose number is unknown" if unknown else ""
     limit, needed = cache.settings.limit_gb * 1e9, clips * cache.window_bytes
     logging.info(
-        "encoder %s: %d clips cached in %s; this run has %d clips (variants included), up to %s at "
-        "one window each; all encoders in this cache use %s, limit %s",
+        "encoder %s: %d clips cached in %s; this run has %d clips (variants included)%s, up to "
+        "%s at one window each; all encoders in this cache use %s, limit %s",
         cache.name,
         len(cache.shards),
         cache.shards.folder,
         clips,
+        besides,
         gb(needed),
         gb(cache.used_bytes),
         gb(limit),

@@ -20,7 +20,7 @@ from pal_plugin.config.merging import present
 from pal_plugin.config.registry import TASKS
 from pal_plugin.config.run_config import RunConfig
 from pal_plugin.datasets import workers
-from pal_plugin.datasets.collate import clips_of
+from pal_plugin.datasets.collate import audio_clips_of, clips_of
 from pal_plugin.datasets.source import parts_of
 from pal_plugin.encoders.cache_shards import bytes_below, gb
 from pal_plugin.encoders.frontend import AudioFrontend
@@ -171,7 +171,7 @@ def _check_sizes(filler: _Filler, passes: list[tuple[Any, int]]) -> str | None:
                 if "audio" in batch:
                     for name, size in small.fill(batch["audio"]).items():
                         needed[name] += size / batch["num_clips"] * clips
-    clips = sum(n for _, n in passes)
+    clips = sum(audio_clips_of(one) or 0 for one, _ in passes)
     for name, size in needed.items():
         logging.info("%s: about %s for %d clips (variants included)", name, gb(size), clips)
     for name, cache in filler.model.caches.items():

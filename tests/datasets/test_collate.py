@@ -1,8 +1,10 @@
 """Clips with several questions to one batch."""
 
+from types import SimpleNamespace
+
 import torch
 
-from pal_plugin.datasets.collate import SkippedClip, collate_clips
+from pal_plugin.datasets.collate import SkippedClip, audio_clips_of, collate_clips
 
 
 def clip(name, *items):
@@ -69,3 +71,9 @@ def test_conversations_refer_to_the_clips_of_the_batch():
     text = collate_clips(clips[2:3])
     assert "audio" not in text
     assert list(map(numbers, text["messages"])) == [[]]
+
+
+def test_a_dataset_of_conversations_tells_its_clips():
+    assert audio_clips_of(["a", "b"]) == 2  # a clip each
+    assert audio_clips_of(SimpleNamespace(audio_clips=lambda: 5)) == 5
+    assert audio_clips_of(object()) is None

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from pal_plugin.corpora.locate import AudioFolder
-from pal_plugin.datasets.corpus import CorpusDataset, check_left_out, corpus_clips
+from pal_plugin.datasets.corpus import CorpusClip, CorpusDataset, check_left_out, corpus_clips
 from pal_plugin.datasets.questions import QuestionMix
 from pal_plugin.utils.errors import ConfigError
 
@@ -54,3 +54,13 @@ def test_a_later_pass_is_an_index_beyond_the_length(clips):
     assert dataset[1]["sample_id"] == dataset[3]["sample_id"] == "2"
     with pytest.raises(ConfigError, match="none of 2 clips .* tasks caption; found classif"):
         CorpusDataset(found, str, str.strip, QuestionMix({"caption": 1.0}, None, 1))
+
+
+def test_all_clips_of_conversations_count(tmp_path):
+    items = [{"task": "classification", "question": "q", "answer": "a", "question_type": "t"}]
+    paths = [tmp_path, (tmp_path,) * 3, ()]
+    clips = [CorpusClip(str(number), path, items) for number, path in enumerate(paths)]
+    mix = QuestionMix({"classification": 1.0}, None, 1)
+    dataset = CorpusDataset(clips, str, str.strip, mix)
+    assert len(dataset) == 3
+    assert dataset.audio_clips() == 4

@@ -1,6 +1,8 @@
 """The stream of clips out of real tars: nothing twice, nothing lost, the same for the same seed."""
 
+import io
 import pickle
+import tarfile
 from collections import Counter
 from itertools import islice
 
@@ -13,6 +15,7 @@ from pal_plugin.datasets.collate import SkippedClip
 from pal_plugin.datasets.questions import QuestionMix
 from pal_plugin.datasets.webdataset import ShardStream
 from pal_plugin.utils.errors import ConfigError
+from pal_plugin.utils.made_clips import add_clip
 
 ALL = {"classification": 1.0, "qa": 1.0, "caption": 1.0}
 
@@ -133,15 +136,29 @@ def test_questions_that_no_clip_has_end_with_an_error_instead_of_a_search_foreve
 
 
 def test_a_clip_without_its_json_is_named(tmp_path, make_shard, clip_audio):
-    import io
-    import tarfile
-
     with tarfile.open(tmp_path / "lonely.tar", "w") as tar:
         info = tarfile.TarInfo("alone.flac")
         info.size = len(clip_audio)
         tar.addfile(info, io.BytesIO(clip_audio))
     with pytest.raises(ConfigError, match=r"alone in .*got flac"):
         list(stream([tmp_path / "lonely.tar"], train=False))
+
+
+def test_clips_of_conversations_are_counted_or_estimated(tmp_path, shards, clip_audio):
+    """From an index, else by the first samples; a broken one among them says nothing."""
+    with tarfile.open(tmp_path / "talks.tar", "w") as tar:
+        for number, clips in enumerate((2, 3, 0)):
+            facts = {"id": f"t{number}", "clips": [{}] * clips, "items": []}
+            add_clip(tar, [clip_audio] * clips, facts)
+        info = tarfile.TarInfo("broken.json")
+        tar.addfile(info, io.BytesIO())
+    talks = [tmp_path / "talks.tar"]
+    assert stream(talks, clips=30).audio_clips() == 50
+    assert stream(talks, clips=30).only([1, 2]).audio_clips() == 4  # of 3.3
+    assert stream(talks, clips=30, audio_total=61).audio_clips() == 61
+    assert stream(talks, clips=None).audio_clips() is None
+    assert stream(shards, clips=8).audio_clips() == 8
+    assert stream([tmp_path / "gone.tar"], clips=8).audio_clips() == 8
 
 
 def test_a_stream_travels_to_a_worker_that_is_spawned(shards):

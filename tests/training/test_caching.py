@@ -2,9 +2,18 @@
 
 import json
 import logging
+from types import SimpleNamespace
 
 import cli
 import pytest
+import torch
+from torch import nn
+
+from pal_plugin.encoders.cache_shards import gb
+from pal_plugin.models.build import build_encoders, caches_of
+from pal_plugin.processors.audio import AudioProcessor
+from pal_plugin.training.caching import open_caches
+from pal_plugin.utils.precision import Precision
 
 
 def losses(tmp_path, name):
@@ -34,3 +43,24 @@ def test_a_run_fills_the_cache_and_the_next_one_encodes_nothing(recipe, filled, 
     assert first[:2] == plain[:2]  # as long as batches are composed as they were encoded
     for other in (first, second):
         assert list(map(float, other)) == pytest.approx(list(map(float, plain)), rel=1e-4)
+
+
+def test_the_size_counts_all_clips_and_names_what_it_cannot_count(tiny_config, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    whisper = {**tiny_config("lal")["encoders"]["whisper"], "cache": {"folder": str(tmp_path)}}
+    processor = AudioProcessor({"whisper": whisper})
+    model = SimpleNamespace(
+        encoders=nn.ModuleDict(build_encoders({"whisper": whisper})).eval().requires_grad_(False),
+        frontend=processor.frontend,
+        caches=caches_of(processor.frontend, {}),
+    )
+    talks = SimpleNamespace(audio_processor=processor, audio_clips=lambda: 9)  # of 4
+    endless = SimpleNamespace(audio_processor=processor)
+    cpu = torch.device("cpu")
+    open_caches(model, {"talks train": talks}, Precision("none", cpu), cpu)
+    size = model.caches["whisper"].window_bytes
+    assert f"this run has 9 clips (variants included), up to {gb(9 * size)} at" in caplog.text
+    datasets = {"talks train": talks, "web train": endless}
+    open_caches(model, datasets, Precision("none", cpu), cpu)
+    told = "this run has 9 clips (variants included) besides those of web train, whose number is"
+    assert told in caplog.text

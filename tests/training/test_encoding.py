@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import subprocess
 import sys
 
@@ -84,6 +85,21 @@ def test_a_dry_run_tells_the_bytes_and_ends(recipe, filled, caplog):
     encode(recipe("kept"), dry_run=True)
     assert "clap: about" in caplog.text
     assert "clips cached\n" not in caplog.text
+
+
+TALKS = """
+  pal_soundworld_talks:
+    build_info: {{storage: '{folder}', clips: {{train: 4, val: 8, test: 0}}, workers: 1}}
+"""
+
+
+@pytest.mark.slow
+def test_all_clips_of_conversations_count(recipe, filled, caplog):
+    """Two or three each: 9 of four in turn."""
+    caplog.set_level(logging.INFO)
+    encode(recipe("talks", datasets=TALKS), dry_run=True)
+    assert "this run has 27 clips (variants included), up to" in caplog.text
+    assert re.search(r"sslam: about .* for 27 clips \(variants included\)", caplog.text)
 
 
 def test_a_recipe_without_a_cache_says_how_to_ask_for_one(recipe):

@@ -90,6 +90,13 @@ class Shards:
         whole = len(index.get("shards", ())) == len(self.urls)
         return _samples(index) if whole else None  # an index that only counts the folder
 
+    @property
+    def audio_clips(self) -> int | None:
+        """Total number of clips of audio, several for a conversation; None unless an index counts
+        them in every shard."""
+        counts = [self.entries.get(url, {}).get("clips") for url in self.urls]
+        return None if None in counts else sum(counts)
+
 
 def _samples(entry: dict[str, Any]) -> int | None:
     return entry.get("samples", entry.get("clips"))

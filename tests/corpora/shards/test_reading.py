@@ -7,7 +7,7 @@ import tarfile
 import pytest
 
 from pal_plugin.corpora.shards.convert import convert
-from pal_plugin.corpora.shards.reading import find_shards, parse, read_shard
+from pal_plugin.corpora.shards.reading import Shards, find_shards, parse, read_shard
 from pal_plugin.corpora.shards.stats import statistics, table
 from pal_plugin.corpora.shards.verify import verify
 from pal_plugin.utils.errors import ConfigError
@@ -36,12 +36,19 @@ def test_the_index_is_found_beside_shards_given_by_a_pattern(made, pattern):
     out = made("a")
     shards = find_shards(pattern.format(out=out))
     assert [url.rpartition("/")[2] for url in shards.urls] == [f"own-0000{n}.tar" for n in range(3)]
-    assert shards.clips == 7
+    assert shards.clips == shards.audio_clips == 7
     assert shards.index["labels"] == ["kind 0", "kind 1", "kind 2"]
     assert [entry["id"] for entry in shards.index["missing"]] == ["gone"]
     assert verify(shards) == []
     listed = find_shards([f"{out}/own-00001.tar", out / "own-00002.tar"])
     assert (listed.clips, list(listed.counts.values())) == (4, [3, 1])
+
+
+def test_clips_of_conversations_are_counted_beside_their_samples():
+    entries = [{"name": "a.tar", "clips": 5, "samples": 2}, {"name": "b.tar", "clips": 3}]
+    shards = Shards(["x/a.tar", "x/b.tar"], {"x": {"shards": entries}})
+    assert (shards.clips, shards.audio_clips) == (5, 8)
+    assert Shards([*shards.urls, "y/c.tar"], shards.indices).audio_clips is None
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
