@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pal_plugin.config.merging import flat
+from pal_plugin.config.recipes import recipe_names, train_command
 from pal_plugin.config.trained import BEST, LAST, described, recipe_of, resolve_checkpoint
 from pal_plugin.config.zoo import MODEL_TYPES, type_section
 from pal_plugin.utils.errors import ConfigError
@@ -124,8 +125,15 @@ def _type(name: str) -> Found:
             f"the type {name!r} needs {', '.join(missing)}, not in the cache; get them once by: "
             "pal weights get small"
         )
-    untrained = "" if section.get("checkpoint") else " (connectors untrained: it has no weights)"
-    return Found(name, "type", name, f"the type {name}{untrained}")
+    return Found(name, "type", name, f"the type {name}{_untrained(name, section)}")
+
+
+def _untrained(name: str, section: dict) -> str:
+    if section.get("checkpoint"):
+        return ""
+    recipe = name.replace("_", "/", 1)
+    how = f"; train them: {train_command(name)}" if recipe in recipe_names() else ""
+    return f" (connectors untrained: no weights of this type are shipped{how})"
 
 
 def _missing(name: str) -> list[str]:

@@ -46,12 +46,14 @@ def test_without_a_name_it_is_small_where_its_weights_are_and_else_lal(here):
     assert find_model().name == "small"
 
 
-def test_a_type_whose_weights_are_missing_says_how_to_get_them(here):
+def test_a_type_whose_weights_are_missing_says_how_to_get_them(here, monkeypatch):
     with pytest.raises(ConfigError, match=r"weights://smollm2.*pal weights get small"):
         find_model("small")
     with pytest.raises(ConfigError, match=r"'full' cannot be opened: .*needs values"):
         find_model("full")
     assert "untrained" in find_model("flamingo").description
+    monkeypatch.setattr("pal_plugin.models.opening._missing", lambda name: [])
+    assert "train them: pal train small/plits)" in find_model("small_plits").description
 
 
 def test_a_run_is_opened_by_its_folder_its_file_and_as_the_latest(here, run_folder):
