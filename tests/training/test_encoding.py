@@ -8,9 +8,14 @@ import sys
 
 import cli
 import pytest
+import torch
 from processes import Rendezvous
+from safetensors.torch import load_file
 
+from pal_plugin.commands.main import main
+from pal_plugin.config.run_config import load_config
 from pal_plugin.training import encoding
+from pal_plugin.utils.locations import POCKET
 
 AUGMENTED = """
   pal_mini:
@@ -24,8 +29,6 @@ AUGMENTED = """
 
 
 def encode(path, *options, **how):
-    from pal_plugin.config.run_config import load_config
-
     encoding.encode(load_config(path, list(options)), **{"batch_size": 2, "dry_run": False, **how})
 
 
@@ -85,6 +88,33 @@ def test_a_dry_run_tells_the_bytes_and_ends(recipe, filled, caplog):
     encode(recipe("kept"), dry_run=True)
     assert "clap: about" in caplog.text
     assert "clips cached\n" not in caplog.text
+
+
+def only_sslam(checkpoint):
+    """Options: one cached encoder, the quickest, with these weights."""
+    others = [f"model.encoders.{name}.cache=null" for name in ("clap", "whisper")]
+    return [*others, f"model.encoders.sslam.checkpoint={checkpoint}"]
+
+
+def test_encoders_of_the_package_are_those_of_the_run(recipe, filled, tmp_path, capsys):
+    """`pocket://` weights, by the command: they encode, and a file's path finds the same states."""
+    path, packed = recipe("pocket"), "pocket://sslam.safetensors"
+    command = ["data", "encode", path, "--batch-size", "2", "--options"]
+    assert main([*command, *only_sslam(packed), "model.checkpoint=pocket://lal.safetensors"]) == 0
+    assert filled
+    assert set(filled) == {"sslam"}
+    model = encoding.Encoders(load_config(path, only_sslam(packed)))
+    weights, stored = model.encoders["sslam"].state_dict(), load_file(POCKET / "sslam.safetensors")
+    assert all(torch.equal(weights[name], stored[name]) for name in stored)
+    (folder,) = (tmp_path / "cache" / "encoder_states").iterdir()
+    filled.clear()
+    assert main([*command, *only_sslam(POCKET / "sslam.safetensors")]) == 0
+    assert not filled
+    (cache,) = model.caches.values()
+    assert len(cache.open(model.encoders["sslam"], model.frontend.features["sslam"])) == 6
+    assert cache.shards.folder == folder
+    assert main([*command, *only_sslam("pocket://nothing")]) == 2
+    assert "has no pocket weights 'pocket://nothing'" in capsys.readouterr().err
 
 
 TALKS = """
