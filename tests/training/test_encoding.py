@@ -96,6 +96,7 @@ def only_sslam(checkpoint):
     return [*others, f"model.encoders.sslam.checkpoint={checkpoint}"]
 
 
+@pytest.mark.slow
 def test_encoders_of_the_package_are_those_of_the_run(recipe, filled, tmp_path, capsys):
     """`pocket://` weights, by the command: they encode, and a file's path finds the same states."""
     path, packed = recipe("pocket"), "pocket://sslam.safetensors"
