@@ -42,7 +42,7 @@ READERS = {
         "projects/pal/small/README",
         "projects/pal/mini/README",
     ],
-    "Extend it": ["docs/adding", "CONTRIBUTING"],
+    "Extend it": ["docs/adding", "docs/xares", "CONTRIBUTING"],
     "How it works": [
         "docs/lal",
         "docs/results",

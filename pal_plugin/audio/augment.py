@@ -124,9 +124,18 @@ class Augment:
         Args:
             features: `{encoder: {"features": [W, ...], "frames": [W]}}`.
             front_ends: the encoders' front ends, which define the mel axis.
+
+        Raises:
+            ValueError: if mel bins of an encoder without any would be masked.
         """
         if not (self.time_masks or self.mel_masks):
             return features
+        without = [name for name in features if front_ends[name].mel_axis is None]
+        if self.mel_masks and without:
+            raise ValueError(
+                f"augment.mel_masks is {self.mel_masks}, but the encoder {without[0]!r} reads the "
+                "waveform, without mel bins; set it to 0"
+            )
         return {
             name: {
                 **entry,
@@ -184,11 +193,11 @@ class Augment:
         return torch.nn.functional.pad(waveform, (rng.randint(0, longest), 0))
 
     def _masked(
-        self, features: Tensor, frames: Tensor, mel_axis: int, rng: random.Random
+        self, features: Tensor, frames: Tensor, mel_axis: int | None, rng: random.Random
     ) -> Tensor:
-        """Masks a copy, through a view `[W, mels, ..., T]`."""
+        """Masks a copy, through a view `[W, mels, ..., T]`, or `[W, T]` of waveforms."""
         features = features.clone()
-        by_window = features.movedim(mel_axis, 1)
+        by_window = features if mel_axis is None else features.movedim(mel_axis, 1)
         for window, valid in zip(by_window, frames.tolist(), strict=True):
             valid = min(valid, window.shape[-1])
             mean = window[..., :valid].mean()

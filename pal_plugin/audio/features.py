@@ -49,8 +49,9 @@ class AudioFeatures:
     extra_arguments = ("overlap_s", "max_s", "precision")
     #: Window starts are multiples of this many samples.
     step_samples = 1
-    #: Axis of the mel bins: the last, after time, or the one before it (Whisper).
-    mel_axis = -1
+    #: Axis of the mel bins: the last, after time, or the one before it (Whisper). None: there are
+    #: none.
+    mel_axis: int | None = -1
     #: Hop between feature frames in seconds.
     frame_s = 0.01
 

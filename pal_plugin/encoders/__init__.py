@@ -12,6 +12,7 @@ from pal_plugin.encoders.base import AudioEncoder, AudioFeatures
 from pal_plugin.encoders.clap import CLAP
 from pal_plugin.encoders.sslam import SSLAM
 from pal_plugin.encoders.whisper import Whisper
+from pal_plugin.encoders.xares import Xares
 from pal_plugin.utils.errors import SIZES_DO_NOT_FIT
 from pal_plugin.utils.spelling import reject_unknown
 
@@ -20,6 +21,7 @@ ENCODERS: dict[str, type[AudioEncoder]] = {
     "clap": CLAP,
     "sslam": SSLAM,
     "whisper": Whisper,
+    "xares": Xares,
 }
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "AudioEncoder",
     "AudioFeatures",
     "Whisper",
+    "Xares",
     "arguments_of",
     "build_encoder",
     "build_features",

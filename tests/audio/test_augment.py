@@ -142,6 +142,20 @@ def test_each_front_end_says_where_its_mel_channels_are(encoder):
     assert torch.equal(by_mel, by_mel[:1].expand_as(by_mel))  # the same frames in all channels
 
 
+def test_a_waveform_has_time_to_mask_but_no_mel_channels():
+    waveform = torch.randn(1, 1000)
+    entry = {"features": waveform.clone(), "frames": torch.tensor([600])}
+    front_ends = {"mine": SimpleNamespace(mel_axis=None)}
+    augment = Augment(time_masks=1, time_mask_share=0.5)
+    out = augment.features({"mine": entry}, random.Random(1), front_ends)["mine"]["features"]
+    changed = (out != waveform)[0]
+    assert changed.any()
+    assert not changed[600:].any()
+    assert torch.allclose(out[0][changed], waveform[0, :600].mean())
+    with pytest.raises(ValueError, match=r"mel_masks is 1, but the encoder 'mine' reads the wave"):
+        Augment(mel_masks=1).features({"mine": entry}, random.Random(1), front_ends)
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

@@ -12,6 +12,8 @@ from transformers import ASTFeatureExtractor, ClapFeatureExtractor, WhisperFeatu
 from pal_plugin.encoders import ENCODERS, build_features
 
 SECONDS = 4.0
+#: Those with a stock extractor; `xares` takes the waveform.
+MEL = [name for name in ENCODERS if name != "xares"]
 
 
 #: What one unit of the features is in dB of power.
@@ -86,7 +88,7 @@ def stock_in_float64(name: str, waveform: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", SIGNALS)
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", MEL)
 def test_every_cell_is_within_a_tenth_of_a_decibel_of_the_stock_extractor(name, kind):
     features = build_features(name)
     waveform = signal(kind, features.sample_rate_hz)
@@ -97,7 +99,7 @@ def test_every_cell_is_within_a_tenth_of_a_decibel_of_the_stock_extractor(name, 
 
 
 @pytest.mark.parametrize("kind", SIGNALS)
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", MEL)
 def test_exact_features_are_the_references_without_its_rounding(name, kind):
     features = build_features(name, {"precision": "exact"})
     waveform = signal(kind, features.sample_rate_hz)
@@ -145,7 +147,7 @@ def test_nothing_is_made_on_another_device_than_the_clips(name):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", ["fast", "exact"])
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", MEL)
 def test_a_gpu_makes_what_the_cpu_makes(name, precision):
     features = small(name, precision=precision)
     waveforms = [*clips(features.sample_rate_hz), signal("sweep", features.sample_rate_hz)]

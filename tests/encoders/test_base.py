@@ -42,7 +42,17 @@ POCKET = {
             "encoder_ffn_dim": 16,
         },
     },
+    "xares": {
+        "type": "xares",
+        "features": {"window_s": 2.0},
+        "model": {"encoder": "xares_encoders.Attending"},
+    },
 }
+
+
+@pytest.fixture(autouse=True)
+def trusted(monkeypatch):
+    monkeypatch.setenv("PAL_ENCODER_MODULES", "xares_encoders")
 
 
 def pocket_encoder(name: str):
