@@ -3,6 +3,7 @@
 import pytest
 
 # isort: split
+from pal_plugin.corpora.prompts import PROTOCOLS, multiple_choice_prompt
 from pal_plugin.processors.text import TextProcessor
 
 
@@ -12,6 +13,7 @@ def test_a_question_that_says_nothing_is_an_error(bad):
         TextProcessor()(bad)
 
 
-def test_a_question_is_asked_as_it_is_written():
-    asked = "What do you hear?  Select one.\n['a', 'b']"
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_published_prompts_are_asked_with_their_line_breaks_and_spaces(protocol):
+    asked = multiple_choice_prompt(protocol, "What do you hear?", ["a  bell", "rain"])
     assert TextProcessor()(f"\n {asked} \n") == asked
