@@ -84,7 +84,7 @@ def plot_curves(folder: Path) -> Path | None:
         style = ":" if name.endswith(_MASKED) else "-"
         panels[1].plot(*zip(*points, strict=True), style, marker="o", label=name)
     if lines:
-        panels[1].set(title="evaluations", xlabel="step", xlim=(0, None))
+        panels[1].set(title="evaluations", xlabel="step", ylabel="figure", xlim=(0, None))
         panels[1].legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.02, 1.0))
     for axes in panels:
         axes.grid(alpha=0.3)

@@ -57,22 +57,22 @@ def compute_texts(folder: Path, processes: int = 1) -> dict[str, str]:
     if compute.forward is not None:
         each = "1 question" if work.rows_per_clip == 1 else f"{work.rows_per_clip} questions each"
         clips = work.clips * work.accumulate * processes
-        found["training step, forward and backward"] = (
+        found["FLOPs of a training step"] = (
             f"{flops(compute.step * processes)}: {clips} clips of {work.clip_s:g} s, {each}, "
             f"{texts} ({shape.origin})"
         )
         for part, number in compute.forward.items():
             kept = part == "encoders" and _keeps_states(cfg)
-            found[f"training step, {part} forward"] = flops(number * processes) + (
+            found[f"- {part}, forward"] = flops(number * processes) + (
                 ", only where a clip is heard for the first time: states are kept" if kept else ""
             )
-        found["training step, backward"] = flops(compute.backward * processes)
+        found["- all, backward"] = flops(compute.backward * processes)
     if compute.answer is not None:
-        found["answer"] = (
+        found["FLOPs of an answer"] = (
             f"{flops(sum(compute.answer.values()))}: a clip of {work.clip_s:g} s, {texts} "
             f"({shape.origin})"
         )
-        found |= {f"answer, {part}": flops(number) for part, number in compute.answer.items()}
+        found |= {f"- {part}": flops(number) for part, number in compute.answer.items()}
     return found
 
 

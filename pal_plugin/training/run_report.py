@@ -18,7 +18,6 @@ from pal_plugin.training.metric_logger import LOG
 from pal_plugin.training.run_compute import compute_texts
 from pal_plugin.utils.errors import ConfigError
 from pal_plugin.utils.files import read_jsonl, replace_text
-from pal_plugin.utils.runtime import duration
 
 REPORT = "report.html"
 #: Figures of the report at the end of a run; `pal results` shows all, with more samples.
@@ -66,31 +65,39 @@ def cost_of(folder: Path) -> dict[str, str]:
     for kind in ("trainable", "total"):
         if kind in parameters:
             found[f"parameters, {kind}"] = f"{parameters[kind]:,}"
-    found |= _compute(folder, int(facts.get("processes") or 1))
     steps = read_log(folder)[0] if (folder / LOG).is_file() else []
     if steps:
         last = steps[-1]
         found["steps"] = f"{last['global_step']:,}"
         for name, key, form in (
-            ("clips", "clips", "{:,}"),
+            ("clips heard in training", "clips", "{:,}"),
             ("clips per second", "clips_per_s", "{:.1f}"),
             ("seconds of audio per second", "audio_s_per_s", "{:.1f}"),
-            ("waiting for data", "data_wait", "{:.1%}"),
+            ("waiting for data", "data_wait", "{:.1%} of the last epoch"),
         ):
             if isinstance(last.get(key), int | float):
                 found[name] = form.format(last[key])
         if isinstance(last.get("run_seconds"), int | float):
-            found["training time"] = duration(last["run_seconds"])
+            found["training time"] = in_words(last["run_seconds"])
         memory = [step["memory_gib"] for step in steps if step.get("memory_gib") is not None]
         if memory:
             found["peak memory of a process"] = f"{max(memory):.2f} GiB"
     if isinstance(facts.get("seconds"), int | float):
-        found["time in all, with evaluation"] = duration(facts["seconds"])
+        found["time in all, with evaluation"] = in_words(facts["seconds"])
     if facts.get("device"):
         found["device"] = str(facts["device"])
     if facts.get("processes", 1) > 1:
         found["processes"] = str(facts["processes"])
-    return found
+    return found | _compute(folder, int(facts.get("processes") or 1))
+
+
+def in_words(seconds: float) -> str:
+    """Seconds as "42 s", "12 min 05 s" or "1 h 02 min"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
 def _compute(folder: Path, processes: int) -> dict[str, str]:

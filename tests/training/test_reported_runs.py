@@ -84,7 +84,7 @@ def test_a_resumed_run_has_one_report_of_the_whole(tmp_path, shards):
     assert len(list(tmp_path.rglob("report.html"))) == 1
     text = text_of(run / "report.html")
     assert cost(text, "steps") == "36"
-    assert cost(text, "clips") == "72"
+    assert cost(text, "clips heard in training") == "72"
     assert json.loads((run / "finished.json").read_text())["seconds"] > before
     steps, evaluations = curves.read_log(run)
     assert [step["global_step"] for step in steps] == [*range(1, 37)]  # of the curves
@@ -123,5 +123,5 @@ def test_torchrun_ends_with_one_report_of_all_processes(tmp_path):
     assert set(re.findall(r"val_0_\d{6}", text)) == {row["sample_id"] for row in rows}
     assert text.count("0 to 8 kHz, mel") == text.count("expected: ") == 20  # each is to be heard
     assert cost(text, "processes") == "2"
-    assert cost(text, "clips") == "8"  # of two steps
+    assert cost(text, "clips heard in training") == "8"  # of two steps
     assert re.search(r"GFLOP: 4 clips of \d\.\d s, 3 questions each, ", text)

@@ -66,20 +66,20 @@ def test_steps_are_those_of_all_processes(folder, monkeypatch):
     forward, answer = ({"encoders": n, "connectors": 1, "LLM": 2} for n in (2e9, 3))
     monkeypatch.setattr(run_compute, "compute_of", lambda *_, **__: Compute(forward, 5e9, answer))
     found = compute_texts(folder, processes=2)
-    assert found.pop("training step, forward and backward").startswith(
+    assert found.pop("FLOPs of a training step").startswith(
         "14 GFLOP: 16 clips of 3.1 s, 3 questions each, 19 tokens of prompt and 5 of answer (means"
     )
-    kept = found.pop("training step, encoders forward")
+    kept = found.pop("- encoders, forward")
     assert kept.startswith("4 GFLOP, only where a clip is heard for the first time")
     assert found == {
-        "training step, connectors forward": "2 FLOP",
-        "training step, LLM forward": "4 FLOP",
-        "training step, backward": "10 GFLOP",
-        "answer": "6 FLOP: a clip of 3.1 s, 19 tokens of prompt and 5 of answer "
+        "- connectors, forward": "2 FLOP",
+        "- LLM, forward": "4 FLOP",
+        "- all, backward": "10 GFLOP",
+        "FLOPs of an answer": "6 FLOP: a clip of 3.1 s, 19 tokens of prompt and 5 of answer "
         "(means of the training)",
-        "answer, encoders": "3 FLOP",
-        "answer, connectors": "1 FLOP",
-        "answer, LLM": "2 FLOP",
+        "- encoders": "3 FLOP",
+        "- connectors": "1 FLOP",
+        "- LLM": "2 FLOP",
     }
 
 
@@ -93,7 +93,7 @@ def test_an_evaluation_has_an_answer_alone(folder, monkeypatch):
         return Compute(None, 0, {"LLM": 7})
 
     monkeypatch.setattr(run_compute, "compute_of", counted)
-    assert [*compute_texts(folder)] == ["answer", "answer, LLM"]
+    assert [*compute_texts(folder)] == ["FLOPs of an answer", "- LLM"]
     assert asked == [False]
 
 
@@ -116,8 +116,8 @@ def test_the_numbers_are_those_of_pal_plan(folder, tmp_path):
     assert main([*argv, "--json", str(tmp_path / "plan.json")]) == 0
     plan = json.loads((tmp_path / "plan.json").read_text())["flops_per_batch"]
     step = plan["without_checkpointing"]
-    assert found["training step, forward and backward"].startswith(flops(step["total"]) + ": 16 ")
-    assert found["training step, backward"] == flops(step["backward"])
-    assert found["training step, LLM forward"] == flops(step["forward"]["llm"])
+    assert found["FLOPs of a training step"].startswith(flops(step["total"]) + ": 16 ")
+    assert found["- all, backward"] == flops(step["backward"])
+    assert found["- LLM, forward"] == flops(step["forward"]["llm"])
     encoders = sum(n for name, n in step["forward"].items() if name.startswith("encoders."))
-    assert found["training step, encoders forward"] == flops(encoders)
+    assert found["- encoders, forward"] == flops(encoders)

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from pal_plugin.training import run_report
-from pal_plugin.training.run_report import REPORT, cost_of, write_report
+from pal_plugin.training.run_report import REPORT, cost_of, in_words, write_report
 from tests.evaluation.results.conftest import answers, write
 
 
@@ -27,12 +27,12 @@ def test_the_cost_is_what_the_run_logged(run):
         "parameters, trainable": "1,500",
         "parameters, total": "20,000",
         "steps": "1,040",
-        "clips": "3,200",
+        "clips heard in training": "3,200",
         "clips per second": "9.5",
-        "waiting for data": "2.0%",
-        "training time": "1:02:05",
+        "waiting for data": "2.0% of the last epoch",
+        "training time": "1 h 02 min",
         "peak memory of a process": "2.00 GiB",
-        "time in all, with evaluation": "1:06:40",
+        "time in all, with evaluation": "1 h 06 min",
         "device": "cpu",
     }
 
@@ -48,11 +48,11 @@ def test_the_compute_is_among_the_costs_of_all_processes(run, monkeypatch):
 
 def test_a_model_that_cannot_be_counted_leaves_the_compute_out(run, caplog):
     with caplog.at_level(logging.INFO):
-        assert "answer" not in cost_of(run)
+        assert "FLOPs of an answer" not in cost_of(run)
     assert "no FLOPs in the report: only a model with encoders" in caplog.text
     (run / "config.yaml").write_text("model: {llm: 1}\nrun: {}\n")
     with caplog.at_level(logging.INFO):
-        assert "answer" not in cost_of(run)
+        assert "FLOPs of an answer" not in cost_of(run)
     assert "no FLOPs in the report: KeyError: 'batch_size_train'" in caplog.text
 
 
@@ -84,3 +84,10 @@ def test_rows_of_another_task_have_no_report(run, caplog):
     with caplog.at_level(logging.INFO):
         assert write_report(run, ["val"]) is None
     assert "another task" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(41.6, "42 s"), (725, "12 min 05 s"), (3725.0, "1 h 02 min")]
+)
+def test_times_have_units(seconds, text):
+    assert in_words(seconds) == text

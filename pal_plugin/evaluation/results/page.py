@@ -29,6 +29,17 @@ _SETTINGS = (
     *("run.amp", "run.eval_limit"),
 )
 
+#: What a figure is, for the notes; those without a word here are shares, higher is better.
+_ABOUT = {
+    "accuracy_said": "of the label in the generated answer",
+    "accuracy_ranked": "of the choice that is ranked first",
+    "loss": "nats per token of the reference, lower is better",
+    "perplexity": "exp of the loss, lower is better",
+    "wer": "word error rate, lower is better",
+    "unmatched": "share of answers that name no label or several, lower is better",
+    "unparsed": "share of answers that name no choice, lower is better",
+}
+
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -41,22 +52,29 @@ media-src data:; style-src 'unsafe-inline'">
 """
 _STYLE = """
 :root{color-scheme:light dark;--text:#1d1f24;--soft:#5d636e;--page:#fff;--card:#f5f6f8;
---line:#d8dbe0;--good:#176c2d;--bad:#a32020;--bar:#7ea6e0}
+--line:#d8dbe0;--edge:#b4b9c2;--good:#176c2d;--bad:#a32020;--bar:#7ea6e0}
 @media(prefers-color-scheme:dark){:root{--text:#e6e8ec;--soft:#9aa1ad;--page:#15171b;
---card:#1f2228;--line:#383d46;--good:#74cf8c;--bad:#f08a8a;--bar:#3d66a3}}
+--card:#1f2228;--line:#383d46;--edge:#59606d;--good:#74cf8c;--bad:#f08a8a;--bar:#3d66a3}}
 *{box-sizing:border-box}
 body{font:15px/1.45 system-ui,sans-serif;color:var(--text);background:var(--page);margin:0 auto;
 padding:1rem;max-width:84rem}
 h1{font-size:1.5rem;overflow-wrap:anywhere}h2{font-size:1.15rem;margin:2rem 0 .5rem}
 .wide{overflow-x:auto}
+/* Shadows at the edges of what can be scrolled; those at its ends are covered. */
+.table{background:linear-gradient(90deg,var(--page) 40%,transparent) 0 0/2rem 100% no-repeat local,
+linear-gradient(-90deg,var(--page) 40%,transparent) 100% 0/2rem 100% no-repeat local,
+linear-gradient(90deg,var(--edge),transparent) 0 0/.7rem 100% no-repeat scroll,
+linear-gradient(-90deg,var(--edge),transparent) 100% 0/.7rem 100% no-repeat scroll}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{text-align:left;vertical-align:top;padding:.25rem .7rem .25rem 0;
 border-bottom:1px solid var(--line)}
-td.n,th.n{text-align:right;white-space:nowrap}th.run{text-align:center}
+td.n,th.n{text-align:right;white-space:nowrap}th.run{text-align:right}
+td.start,th.start{padding-left:1.5rem}.facts td+td{overflow-wrap:anywhere}
 th,.soft{color:var(--soft);font-weight:500}.soft{font-size:.88em}
 figure{margin:0 0 1rem}figure img{background:#fff;border-radius:6px;display:block}
 .plot{min-width:44rem;width:100%;max-width:70rem}.matrix{width:32rem;max-width:100%}
 .pictures{display:flex;flex-wrap:wrap;gap:0 1rem}.pictures figure{max-width:100%}
+.pictures .of-matrix{width:32rem}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(20rem,100%),1fr));gap:1rem}
 article{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:.8rem;
 overflow-wrap:anywhere}
@@ -69,6 +87,8 @@ audio{width:100%;height:2.2rem;margin:.3rem 0}
 .labels li{display:flex;justify-content:space-between;gap:.5rem;padding:0 .3rem;margin:2px 0;
 border-radius:3px}
 pre{overflow-x:auto;background:var(--card);padding:.8rem;border-radius:8px;font-size:.85em}
+@media(max-width:40rem){body{padding:.7rem}table{font-size:.8rem}
+th,td{padding-right:.4rem}td.start,th.start{padding-left:.7rem}}
 """
 
 
@@ -89,7 +109,7 @@ def html(
     """
     media = _Media()
     parts = [
-        *_section("Results", _results(runs, figures), _notes(runs) if figures else ""),
+        *_section("Results", _results(runs, figures), _notes(runs, figures)),
         *_section("Curves", media.pictures(runs, "curves.png", "plot")),
         *_section("Confusion", media.pictures(runs, "result/*.confusion*.png", "matrix")),
         *_section("Cost", _by_run(runs, {run.name: costs.get(run.name, {}) for run in runs})),
@@ -99,6 +119,7 @@ def html(
     if media.left_out:
         parts.insert(0, f"<p>{media.left_out} pictures or clips were left out: with them, this "
                      f"file would exceed {LIMIT_BYTES / 1e6:.0f} MB.</p>")  # fmt: skip
+    parts[:0] = _about(runs)
     title = ", ".join(run.name for run in runs)
     return _PAGE.format(title=escape(title), style=_STYLE, body="\n".join(parts))
 
@@ -122,15 +143,16 @@ class _Media:
         found = []
         for run in runs:
             for path in sorted(run.folder.glob(pattern)):
-                name = path.stem if len(runs) == 1 else f"{run.name}: {path.stem}"
+                name = _described(path.stem)
+                name = name if len(runs) == 1 else f"{run.name}: {name}"
                 if uri := self.uri(path.read_bytes(), "image/png"):
                     image = f'<img class="{style}" src="{uri}" alt="{escape(name)}">'
                     caption = f'<figcaption class="soft">{escape(name)}</figcaption>'
-                    found.append(f'<figure class="wide">{image}{caption}</figure>')
+                    found.append(f'<figure class="wide of-{style}">{image}{caption}</figure>')
         return f'<div class="pictures">{"".join(found)}</div>' if found else ""
 
-    def clip(self, clip: KeptClip) -> str:
-        """A player and a spectrogram."""
+    def clip(self, clip: KeptClip, name: str) -> str:
+        """A player and a spectrogram of the clip of that name."""
         if not clip.path.is_file() or not (sound := self.uri(clip.path.read_bytes(), "audio/ogg")):
             return '<p class="soft">no audio</p>'
         samples, rate_hz = soundfile.read(clip.path, dtype="float32")
@@ -147,7 +169,8 @@ class _Media:
                 f'<div class="axis soft"><span>0 s</span><span>0 to {high}, mel</span>'
                 f"<span>{shown}</span></div>"
             )
-        return f'<audio controls preload="none" src="{sound}"></audio>{seen}'
+        label = escape(f"clip {name}, {shown}")
+        return f'<audio controls preload="none" aria-label="{label}" src="{sound}"></audio>{seen}'
 
 
 def _section(title: str, *parts: str) -> list[str]:
@@ -155,19 +178,53 @@ def _section(title: str, *parts: str) -> list[str]:
     return [f"<h2>{escape(title)}</h2>", *filled] if filled else []
 
 
+def _about(runs: Sequence[Run]) -> list[str]:
+    """What each run was, in a line."""
+    lines = []
+    for run in runs:
+        known = {
+            "recipe": run.settings.get("run.name"),
+            "model type": run.settings.get("model.model_type"),
+            "LLM": run.settings.get("model.llm.path"),
+        }
+        told = ", ".join(f"{name} {value}" for name, value in known.items() if value)
+        if told:
+            line = told if len(runs) == 1 else f"{run.name}: {told}"
+            lines.append(f'<p class="soft">{escape(line)}</p>')
+    return lines
+
+
+def _described(stem: str) -> str:
+    """The caption of a picture of that file name."""
+    if stem == "curves":
+        return "training loss (left), and figures of the evaluations (right), by training step"
+    entry, _, kind = stem.partition(".confusion")
+    entry, _, task = entry.partition(".")
+    masked = ", with the audio masked" if kind else ""
+    return f"{entry}, {task}{masked}: clips by right label (rows) and given label (columns)"
+
+
 def _table(
-    head: Sequence[str], rows: Sequence[Sequence[str]], numbers: int, above: str = ""
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    numbers: int,
+    above: str = "",
+    starts: Sequence[int] = (),
+    style: str = "",
 ) -> str:
-    """A table of texts; columns from `numbers` on are aligned right."""
+    """A table of texts; columns from `numbers` on are aligned right, `starts` begin a group."""
 
     def cells(row: Sequence[str], kind: str) -> str:
-        marks = [' class="n"' if at >= numbers else "" for at in range(len(row))]
+        kinds = [
+            "n start" if at in starts else "n" if at >= numbers else "" for at in range(len(row))
+        ]
+        marks = [f' class="{kind}"' if kind else "" for kind in kinds]
         return "".join(
             f"<{kind}{mark}>{escape(text)}</{kind}>" for mark, text in zip(marks, row, strict=True)
         )
 
     lines = [f"<tr>{cells(head, 'th')}</tr>", *(f"<tr>{cells(row, 'td')}</tr>" for row in rows)]
-    return f'<div class="wide"><table>{above}{"".join(lines)}</table></div>'
+    return f'<div class="wide table"><table class="{style}">{above}{"".join(lines)}</table></div>'
 
 
 def _results(runs: Sequence[Run], figures: Sequence[Figure]) -> str:
@@ -188,16 +245,25 @@ def _results(runs: Sequence[Run], figures: Sequence[Figure]) -> str:
             row += [_number(found and found.value), _number(found and found.masked), limits]
         first = next(iter(of_runs.values()))
         rows.append([*row, _number(first.chance), str(first.n)])
-    above = ""
+    above, starts = "", []
     if len(runs) > 1:
         names = "".join(f'<th class="run" colspan="3">{escape(run.name)}</th>' for run in runs)
+        starts = [len(named) + 3 * at for at in range(len(runs) + 1)]
         above = f'<tr><th colspan="{len(named)}"></th>{names}<th colspan="2"></th></tr>'
     head = [*named, *["value", "masked", "95 %"] * len(runs), "chance", "n"]
-    return _table(head, rows, len(named), above)
+    return _table(head, rows, len(named), above, starts)
 
 
-def _notes(runs: Sequence[Run]) -> str:
-    notes = ["95 %: bootstrap over clips. Masked: the same model, with the audio masked out."]
+def _notes(runs: Sequence[Run], figures: Sequence[Figure]) -> str:
+    if not figures:
+        return ""
+    notes = [
+        "Masked: the same model, with the audio masked out. 95 %: interval of the value, by "
+        "bootstrap over clips. Chance: of a guess. n: answers."
+    ]
+    named = dict.fromkeys(figure.name for figure in figures)
+    told = [f"{name}: {_ABOUT[name]}" for name in named if name in _ABOUT]
+    notes += ["; ".join(told) + "."] if told else []
     for run in runs:
         notes += [f"{run.name}: {note}." for note in run.notes]
         notes += [f"{run.name}: not computed: {n}: {why}." for n, why in run.missing.items()]
@@ -209,7 +275,7 @@ def _by_run(runs: Sequence[Run], facts: Mapping[str, Mapping[str, Any]]) -> str:
     names = dict.fromkeys(name for run in runs for name in facts[run.name])
     rows = [[name, *(_shown(facts[run.name].get(name)) for run in runs)] for name in names]
     head = ["", *(run.name if len(runs) > 1 else "" for run in runs)]
-    return _table(head, rows, 1 + len(runs)) if rows else ""
+    return _table(head, rows, 1 + len(runs), style="facts") if rows else ""
 
 
 def _settings(runs: Sequence[Run]) -> list[str]:
@@ -244,7 +310,7 @@ def _answers(runs: Sequence[Run], media: _Media, worst: bool) -> str:
         parts = [
             f'<p class="soft">{escape(" · ".join(_origin(split, row)))}</p>',
             f"<h3>{escape(str(row['question']))}</h3>",
-            *(media.clip(clip) for clip in kept),
+            *(media.clip(clip, str(row["sample_id"])) for clip in kept),
             f"<p>expected: {escape(_expected(row))}</p>",
         ]
         for run in runs:

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from pal_plugin.evaluation.results import page
-from pal_plugin.evaluation.results.figures import figures_of
+from pal_plugin.evaluation.results.figures import Figure, figures_of
 from pal_plugin.evaluation.results.read import read_run, read_runs
 from pal_plugin.utils import files
 from tests.evaluation.results.conftest import answers, write
@@ -121,5 +121,29 @@ def test_what_would_make_it_too_large_is_left_out(heard, monkeypatch):
 def test_without_results_there_are_curves_and_cost(heard):
     run = read_run(heard, evaluated=False)
     text = page.html([run], [], {run.name: {"steps": "7"}})
-    assert "curves" in Read(text).text
+    assert "training loss (left)" in Read(text).text
     assert all(f"<h2>{title}</h2>" not in text for title in ("Results", "Answers"))
+
+
+def test_pictures_players_and_figures_say_what_they_are(heard):
+    for name in ("confusion", "confusion_masked"):
+        (heard / "result" / f"val.classification.{name}.png").write_bytes(b"picture")
+    text = of([heard])
+    named = re.findall(r'<img [^>]*alt="([^"]+)"', text)
+    assert named[0].startswith("training loss")
+    by_label = "clips by right label (rows) and given label (columns)"
+    assert named[1] == f"val, classification: {by_label}"
+    assert named[2] == f"val, classification, with the audio masked: {by_label}"
+    assert named[3].startswith("log-mel spectrogram, the first 30 of 40.0 s")
+    assert len(named) == text.count("<img") == 4
+    assert 'aria-label="clip 1, the first 30 of 40.0 s"' in text
+    assert "model type lal" in text
+
+
+def test_figures_that_are_better_lower_say_so(runs):
+    figure = Figure("one", "val", "caption", "loss", 1.0, None, None, None, None, 4, 4, 4)
+    run = read_run(runs[0])
+    assert "loss: nats per token of the reference, lower is better." in page.html(
+        [run], [figure], {}
+    )
+    assert "lower is better" not in of(runs)
