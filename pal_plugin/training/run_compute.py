@@ -44,7 +44,7 @@ def compute_texts(folder: Path, processes: int = 1) -> dict[str, str]:
 
     Raises:
         OSError: no config.yaml.
-        ConfigError: the model cannot be counted, or rows that hear several clips.
+        ConfigError: the model cannot be counted.
     """
     cfg = saved_config(folder)
     if "llm" not in cfg["model"]:
@@ -55,21 +55,20 @@ def compute_texts(folder: Path, processes: int = 1) -> dict[str, str]:
     compute = compute_of(cfg, work, trains=trains)
     texts = f"{work.text - work.answer} tokens of prompt and {work.answer} of answer"
     if compute.forward is not None:
-        each = "1 question" if work.rows_per_clip == 1 else f"{work.rows_per_clip} questions each"
-        clips = work.clips * work.accumulate * processes
+        asked = "question" if work.rows_per_clip == 1 else "questions"
+        samples = work.clips * work.accumulate * processes
         found["FLOPs of a training step"] = (
-            f"{flops(compute.step * processes)}: {clips} clips of {work.clip_s:g} s, {each}, "
-            f"{texts} ({shape.origin})"
+            f"{flops(compute.step * processes)}: {samples} samples of {work.clip_s:g} s of audio "
+            f"with {work.rows_per_clip} {asked} each, {texts} ({shape.origin})"
         )
         for part, number in compute.forward.items():
-            kept = part == "encoders" and _keeps_states(cfg)
-            found[f"- {part}, forward"] = flops(number * processes) + (
-                ", only where a clip is heard for the first time: states are kept" if kept else ""
-            )
+            found[f"- {part}, forward"] = flops(number * processes)
+        if _keeps_states(cfg):
+            found["- encoders, forward"] += ", only for clips heard for the first time (cache)"
         found["- all, backward"] = flops(compute.backward * processes)
     if compute.answer is not None:
         found["FLOPs of an answer"] = (
-            f"{flops(sum(compute.answer.values()))}: a clip of {work.clip_s:g} s, {texts} "
+            f"{flops(sum(compute.answer.values()))}: {work.clip_s:g} s of audio, {texts} "
             f"({shape.origin})"
         )
         found |= {f"- {part}": flops(number) for part, number in compute.answer.items()}
@@ -77,27 +76,21 @@ def compute_texts(folder: Path, processes: int = 1) -> dict[str, str]:
 
 
 def shape_of(folder: Path, cfg: dict[str, Any]) -> Shape:
-    """The mean clip and text of a run's training, or of the clips that an evaluation kept.
+    """The mean sample of a run's training, or of the clips that an evaluation kept.
+
+    A conversation about several clips counts as one about a clip of their length.
 
     Args:
         folder: a run folder.
         cfg: its configuration.
-
-    Raises:
-        ConfigError: more clips than questions, which a `Workload` cannot describe.
     """
     sums, run = _logged(folder), cfg["run"]
     given: dict[str, Any] = {}
     origin = "means of the training"
     if sums["clips"] and sums["text_tokens"]:
-        if sums["rows"] < sums["clips"]:
-            raise ConfigError(
-                f"expected one clip per question, got {sums['clips']:,.0f} clips in "
-                f"{sums['rows']:,.0f} rows, which are not counted"
-            )
         answer = max(1, round(sums["answer_tokens"] / sums["rows"]))
         given["clip_s"] = _tenths(sums["audio_s"] / sums["clips"])
-        given["rows_per_clip"] = round(sums["rows"] / sums["clips"])
+        given["rows_per_clip"] = max(1, round(sums["rows"] / sums["clips"]))
         given["answer"] = answer
         given["text"] = max(answer + 1, round(sums["text_tokens"] / sums["rows"]))
     else:

@@ -124,4 +124,4 @@ def test_torchrun_ends_with_one_report_of_all_processes(tmp_path):
     assert text.count("0 to 8 kHz, mel") == text.count("expected: ") == 20  # each is to be heard
     assert cost(text, "processes") == "2"
     assert cost(text, "clips heard in training") == "8"  # of two steps
-    assert re.search(r"GFLOP: 4 clips of \d\.\d s, 3 questions each, ", text)
+    assert re.search(r"GFLOP: 4 samples of \d\.\d s of audio with 3 questions each, ", text)
