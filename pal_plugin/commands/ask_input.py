@@ -59,11 +59,11 @@ def split(words: Sequence[str]) -> tuple[list[str], str | None]:
     words, question = list(words), None
     if words and not names_clip(words[-1]):
         question = words.pop()
-        if is_audio(question) and not any(map(str.isspace, question)):
-            raise AskError(f"no audio file {question!r}. {_near(question)}")
+        if is_audio(question) and not _spaced(question):
+            raise _no_clip(question)
     for word in words:
         if not names_clip(word):
-            raise _no_clip(word)
+            raise _no_clip(word, "A question comes last, and one of several words needs quotes")
     return words, question
 
 
@@ -120,7 +120,7 @@ def split_labels(text: str) -> list[str]:
     """Labels between commas.
 
     Raises:
-        AskError: none, an empty one, or one that is given twice.
+        AskError: none, one alone, an empty one, or one that is given twice.
     """
     labels = [label.strip() for label in text.split(",")]
     for label in labels:
@@ -128,6 +128,10 @@ def split_labels(text: str) -> list[str]:
             raise AskError(f"labels: {text!r} has an empty label; expected a,b,c")
         if labels.count(label) > 1:
             raise AskError(f"labels: {label!r} is given twice")
+    if len(labels) == 1:
+        raise AskError(
+            f"labels: {text!r} is only one, which is always the most probable; expected a,b,c"
+        )
     return labels
 
 
@@ -145,11 +149,18 @@ def _source(word: str) -> Any:
     raise _no_clip(word)
 
 
-def _no_clip(word: str) -> AskError:
-    return AskError(
-        f"no audio file or shipped clip {word!r}. {_near(word)} A question of several words needs "
-        "quotes"
-    )
+def _no_clip(word: str, more: str = "") -> AskError:
+    if "://" in word and not _spaced(word):
+        return AskError(f"{word} is an address, and nothing is downloaded; give a file, or pipe it")
+    if is_audio(word):
+        return AskError(f"no audio file {word!r}. {_near(word)}")
+    # a list of clips is no help for a question at the wrong place
+    told = more if more and _spaced(word) else f"{_near(word)} {more}".rstrip()
+    return AskError(f"no audio file or shipped clip {word!r}. {told}")
+
+
+def _spaced(word: str) -> bool:
+    return any(map(str.isspace, word))
 
 
 def _exists(word: str) -> bool:

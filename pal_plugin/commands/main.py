@@ -15,6 +15,7 @@ import select
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from pal_plugin.utils.errors import (
     DONE,
@@ -26,7 +27,7 @@ from pal_plugin.utils.errors import (
     Preempted,
     UserError,
 )
-from pal_plugin.utils.spelling import did_you_mean
+from pal_plugin.utils.spelling import did_you_mean, neighbours
 from pal_plugin.version import __version__
 
 #: By name: the module (`add_arguments(parser)`, `run(args) -> exit code`, `HELP`, shown below the
@@ -98,7 +99,7 @@ def main(argv: Sequence[str] | None = None, *, host: str | None = None) -> int:
         return FAILED
     module_name, about = COMMANDS[name]
     module = importlib.import_module(module_name)
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"pal {name}",
         description=about[0].upper() + about[1:] + ".",
         epilog=getattr(module, "HELP", None),
@@ -196,6 +197,26 @@ def _message(error: Exception) -> str:
     if not text.startswith("Caught "):
         return text
     return re.split(r"^[\w.]+Error: ", text, flags=re.MULTILINE)[-1].strip()
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says below an error which option may be meant, and where examples are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage and message, and exit with code 2."""
+        given = [word.split("=")[0] for word in message.split() if word.startswith("--")]
+        near = [name for word in given for name in neighbours(word, _options(self), 1)]
+        hint = f"Did you mean {near[0]}? " if near and message.startswith("unrecognized") else ""
+        super().error(f"{message}. {hint}Examples: {self.prog} --help")
+
+
+def _options(parser: argparse.ArgumentParser) -> list[str]:
+    """The options of a parser and of its subcommands, which leave unknown ones to it."""
+    found = [name for name in parser._option_string_actions if name.startswith("--")]
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found += [name for sub in action.choices.values() for name in _options(sub)]
+    return sorted(set(found))
 
 
 def _overview() -> argparse.ArgumentParser:

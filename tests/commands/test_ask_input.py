@@ -37,7 +37,11 @@ def test_the_last_word_is_the_question_unless_it_is_a_clip(here):
     [
         (["dgo", "What?"], "no audio file or shipped clip 'dgo'. Did you mean 'dog'"),
         (["What", "is", "dog"], "'What'.*needs quotes"),
-        (["b.wav"], r"no audio file 'b.wav'. Did you mean 'a.wav'"),
+        (["b.wav"], r"no audio file 'b.wav'. Did you mean 'a.wav'\?$"),
+        (["my b.wav", "What?"], r"no audio file 'my b.wav'. Did you mean 'a.wav'\?$"),
+        (["What is it?", "dog"], r"shipped clip 'What is it\?'. A question comes last"),
+        (["https://a.org/b.wav", "What?"], "https://a.org/b.wav is an address, and nothing is"),
+        (["https://a.org/b.wav"], "https://a.org/b.wav is an address, and nothing is"),
     ],
 )
 def test_a_word_that_names_no_clip_is_told_with_the_nearest(here, words, message):
@@ -67,6 +71,8 @@ def test_what_is_no_audio_is_told(here):
         ask_input.read_clip(str(here))
     with pytest.raises(ValueError, match="no clip 'dgo' in the package"):
         ask_input.read_clip("clip:dgo")
+    with pytest.raises(AskError, match=r"Did you mean 'dog'\?$"):  # /clip has no question
+        ask_input.read_clip("dgo")
 
 
 def test_a_question_is_text(here):
@@ -93,6 +99,7 @@ def test_questions_are_lines(here, monkeypatch):
 
 def test_labels_are_between_commas():
     assert ask_input.split_labels("dog, sea waves,rain") == ["dog", "sea waves", "rain"]
-    for text, message in (("a,,b", "an empty label"), ("", "an empty label"), ("a,b,a", "twice")):
+    wrong = {"a,,b": "an empty label", "": "an empty label", "a,b,a": "twice", "a": "is only one"}
+    for text, message in wrong.items():
         with pytest.raises(AskError, match=message):
             ask_input.split_labels(text)

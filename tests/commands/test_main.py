@@ -34,6 +34,26 @@ def stopped(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (
+            ["ask", "dog", "Hear?", "--lables=a,b"],
+            "unrecognized arguments: --lables=a,b. Did you mean --labels? Examples: pal ask --help",
+        ),
+        (["data", "fetch", "esc10", "--uot", "x"], "--uot x. Did you mean --out? Examples: "),
+        (["serve", "--qqqq"], "unrecognized arguments: --qqqq. Examples: pal serve --help"),
+        (["data"], "required: ACTION. Examples: pal data --help"),
+        (["data", "fetch"], "required: NAME. Examples: pal data fetch --help"),
+        (["ask", "--seed", "x"], "Examples: pal ask --help"),
+    ],
+)
+def test_wrong_arguments_are_told_with_the_nearest_and_with_where_examples_are(argv, told, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main.main(argv)
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("argv", "folder", "told"),
     [
         (
