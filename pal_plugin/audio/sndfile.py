@@ -12,6 +12,7 @@ import numpy as np
 
 from pal_plugin.audio.errors import Undecodable
 from pal_plugin.audio.truncation import ends, mp3, whole
+from pal_plugin.utils.interrupts import held_interrupts
 
 #: Containers whose truncation is detected; libsndfile supports more.
 CONTAINERS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "FLAC", "OGG", "MP3")
@@ -35,6 +36,7 @@ class _File(io.BytesIO):
             return super().seek(0, io.SEEK_END)
 
 
+@held_interrupts()  # soundfile's callbacks would lose them
 def decode(data: bytes) -> tuple[np.ndarray, int] | None:
     """Decodes a whole file.
 
