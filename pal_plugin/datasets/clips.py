@@ -63,7 +63,8 @@ def read_annotations(
     except MissingColumnError as error:
         raise ConfigError(
             f"{error} Column names are set by build_info.columns and "
-            "build_info.annotations.SPLIT.where."
+            "build_info.annotations.SPLIT.where (recipes with data.annotations: by "
+            "data.filename_column, data.label_column, and data.train and the like)."
         ) from error
     kept = [row for row in rows if _agrees(row, where or {})]
     if not kept:
@@ -105,8 +106,8 @@ def held_out(
     single = [label for label, of_label in by_label.items() if len(of_label) < 2]
     if single:
         raise ConfigError(
-            f"{first_of(single)} have only one clip, so none can be held out; add clips, or choose "
-            "validation clips by a column (where)"
+            f"there is only one clip of {first_of(single)}, so none can be held out; add clips, or "
+            "choose validation clips by a column (where, or data.val and data.train)"
         )
     held = set()
     for of_label in by_label.values():
@@ -128,7 +129,8 @@ def present(clips: Sequence[LabelledClip], *, required: bool, split: str) -> lis
     report = f"{len(missing)} of {len(clips)} clips of {split!r} are missing: {first_of(missing)}"
     if required or len(missing) == len(clips):
         raise ConfigError(
-            f"{report}. Check build_info.audio.storage and the file names, or set "
+            f"{report}. Check the folder (build_info.audio.storage, which many recipes take from "
+            "data.audio) and the file names with their endings, or set "
             "build_info.allow_missing=true to skip them"
         )
     logging.warning("%s; skipping them", report)

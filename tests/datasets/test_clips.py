@@ -187,5 +187,5 @@ def test_a_part_is_a_share(part):
 
 
 def test_a_label_with_one_clip_cannot_be_held_out():
-    with pytest.raises(ConfigError, match="bell have only one clip.*by a column"):
+    with pytest.raises(ConfigError, match="only one clip of bell.*by a column.*data.val"):
         held_out(many(4, "dog") + many(1, "bell"), 0.2)
