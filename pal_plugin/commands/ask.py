@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 INTERMIXED = True
 #: Of a `Completion`, in the JSON of `--jsonl`.
 _COUNTED = ("finish_reason", "prompt_tokens", "audio_tokens", "completion_tokens")
+#: Clips of more seconds than this together are announced, since encoding them takes a while.
+_LONG_S = 60
 
 HELP = """\
 examples:
@@ -115,6 +117,9 @@ def run(args: argparse.Namespace) -> int:
     if args.temperature is not None:
         settings |= {"do_sample": True, "temperature": args.temperature}
     answering = Answering(model, **settings, seed=args.seed)
+    seconds = sum(heard.seconds for heard in set(clips))
+    if seconds > _LONG_S:
+        noted(f"encoding {seconds:.0f} s of audio first")
     if args.chat:
         _chat(answering, settings, clips, question, args)
         return 0

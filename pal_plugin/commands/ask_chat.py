@@ -74,7 +74,7 @@ class Chat:
     def _command(self, line: str) -> None:
         name, _, rest = line.partition(" ")
         commands: dict[str, Callable[[str], None]] = {
-            "/clip": lambda word: self.add(read_clip(word)),
+            "/clip": lambda word: self.add(read_clip(_unquoted(word))),
             "/labels": self._labels,
             "/masked": self._masked,
             "/new": self._new,
@@ -111,6 +111,11 @@ class Chat:
         print(json.dumps(facts, ensure_ascii=False) if self.jsonl else text, flush=True)
 
 
+def _unquoted(word: str) -> str:
+    """A path without the quotes of a file that was dragged into the terminal."""
+    return word[1:-1] if word[0] == word[-1] and word[0] in "'\"" and len(word) > 2 else word
+
+
 def _help() -> str:
     rows = [(f"{name} {argument}", about) for name, (argument, about) in COMMANDS.items()]
     return text_table(rows, "l", rule=False)
@@ -137,15 +142,21 @@ def lines_of(stream: TextIO) -> Iterator[str]:
     with contextlib.suppress(ImportError):  # not on every system
         import readline  # noqa: F401 - input() then edits lines
     noted("ask, or /help; Ctrl-D leaves")
+    forgotten = False  # by Ctrl-C, the line before
     while True:
         try:
-            yield _input()
+            line = _input()
         except EOFError:
             noted("")
             return
-        except KeyboardInterrupt:
-            noted("")
-            return
+        except KeyboardInterrupt:  # which often comes late, after the answer that it should stop
+            noted("" if forgotten else "\nCtrl-C again or Ctrl-D leaves")
+            if forgotten:
+                return
+            forgotten = True
+        else:
+            forgotten = False
+            yield line
 
 
 def _input() -> str:

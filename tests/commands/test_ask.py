@@ -108,6 +108,13 @@ def test_more_than_the_context_holds_is_one_sentence(ask):
     assert "tokens" in err.splitlines()[-1]
 
 
+def test_long_clips_are_announced_before_they_are_encoded(ask, monkeypatch):
+    assert "encoding" not in ask("dog", "dog", "Hear?", "--max-new-tokens", "1")[2]
+    monkeypatch.setattr("pal_plugin.commands.ask._LONG_S", 9)
+    assert "encoding" not in ask("dog", "dog", "Hear?", "--max-new-tokens", "1")[2]  # one clip
+    assert "encoding 10 s of" in ask("dog", "rain", "Hear?", "--max-new-tokens", "1")[2]
+
+
 def test_a_chat_is_begun_with_clips_and_a_question(ask, model):
     code, out, _ = ask("--chat", "dog", "What do you hear?", stdin="And how many?\n")
     assert code == 0

@@ -1,6 +1,7 @@
 """The conversation of `pal ask --chat`, as from a pipe."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -89,6 +90,24 @@ def test_ctrl_c_stops_an_answer_and_not_the_chat(model, capsys, monkeypatch):
     out, err = capsys.readouterr()
     assert json.loads(out)["answer"] == model.ask(clip("dog"), "What do you hear?")
     assert "stopped" in err
+
+
+def test_ctrl_c_forgets_a_line_and_twice_in_a_row_leaves(monkeypatch, capsys):
+    typed = iter(["a", KeyboardInterrupt, "b", KeyboardInterrupt, KeyboardInterrupt, "c"])
+
+    def given(prompt=""):
+        if (line := next(typed)) is KeyboardInterrupt:
+            raise line
+        return line
+
+    monkeypatch.setattr("builtins.input", given)
+    assert list(lines_of(SimpleNamespace(isatty=lambda: True))) == ["a", "b"]
+    assert capsys.readouterr().err.count("Ctrl-C again or Ctrl-D leaves") == 2
+
+
+def test_a_dragged_file_has_quotes(said, tmp_path):
+    (tmp_path / "my dog.wav").write_bytes(clip("dog").read_bytes())
+    assert f"{tmp_path}/my dog.wav: 5.0 s" in said(f"/clip '{tmp_path}/my dog.wav'").err
 
 
 def test_a_terminal_is_read_until_its_end(monkeypatch, capsys):
