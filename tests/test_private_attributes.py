@@ -26,6 +26,7 @@ THIRD_PARTY = {
     "_utils": "torch: the module of those names",
     "_scaled_dot_product_flash_attention_for_cpu": "torch: an operator without a meta kernel",
     "_scaled_dot_product_flash_attention_for_cpu_backward": "torch: likewise",
+    "_actions": "argparse: which options a parser knows",
     "_exit": "os: ends a process without its clean-up",
     "_fields": "collections: the names of a named tuple's fields",
     "_get_node": "OmegaConf: a value before it is resolved",

@@ -13,7 +13,7 @@ import os
 import re
 import select
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -212,10 +212,11 @@ class _Parser(argparse.ArgumentParser):
 
 def _options(parser: argparse.ArgumentParser) -> list[str]:
     """The options of a parser and of its subcommands, which leave unknown ones to it."""
-    found = [name for name in parser._option_string_actions if name.startswith("--")]
+    found: list[str] = []
     for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            found += [name for sub in action.choices.values() for name in _options(sub)]
+        found += [name for name in action.option_strings if name.startswith("--")]
+        for sub in action.choices.values() if isinstance(action.choices, Mapping) else ():
+            found += _options(sub)
     return sorted(set(found))
 
 

@@ -11,7 +11,15 @@ from pal_plugin.clips import clip
 from pal_plugin.utils.interrupts import held_interrupts
 
 
-def test_ctrl_c_comes_at_the_end_in_place_of_what_it_broke():
+@pytest.fixture
+def ctrl_c():
+    """Python's own handler, which a process in the background does not have."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_comes_at_the_end_in_place_of_what_it_broke(ctrl_c):
     done = []
 
     @held_interrupts()
@@ -52,7 +60,7 @@ def test_other_threads_have_no_signals():
     assert done
 
 
-def test_ctrl_c_while_a_file_is_read_is_not_a_damaged_file(monkeypatch, capfd):
+def test_ctrl_c_while_a_file_is_read_is_not_a_damaged_file(ctrl_c, monkeypatch, capfd):
     class Pressed(io.BytesIO):
         def readinto(self, buffer):
             signal.raise_signal(signal.SIGINT)
