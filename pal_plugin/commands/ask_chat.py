@@ -113,7 +113,7 @@ class Chat:
 
 def _unquoted(word: str) -> str:
     """A path without the quotes of a file that was dragged into the terminal."""
-    return word[1:-1] if word[0] == word[-1] and word[0] in "'\"" and len(word) > 2 else word
+    return word[1:-1] if len(word) > 2 and word[0] == word[-1] and word[0] in "'\"" else word
 
 
 def _help() -> str:
