@@ -7,7 +7,6 @@ as paths) is not in it; the start of all runs is named by a hash of its weights.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 from collections.abc import Mapping
 from functools import cache
@@ -22,7 +21,7 @@ from pal_plugin.config.merging import flat
 from pal_plugin.evaluation.results.read import read_run
 from pal_plugin.training.resuming import FREE
 from pal_plugin.utils.errors import ConfigError
-from pal_plugin.utils.files import replacing
+from pal_plugin.utils.files import file_sha256, replacing
 from pal_plugin.utils.spelling import first_of
 
 SPLIT = "val"
@@ -104,4 +103,4 @@ def require_alike(first: Mapping[str, Any], other: Mapping[str, Any]) -> None:
 
 @cache
 def _hash(path: Path) -> str:
-    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+    return f"sha256:{file_sha256(path)[:16]}"
